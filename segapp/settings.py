@@ -1,0 +1,180 @@
+"""Settings, all from the environment with defaults that work on an empty machine (see README)."""
+
+import os
+import sys
+from pathlib import Path
+from urllib.parse import urlparse
+
+import dj_database_url
+from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from segapp.home import PROJECT, home, redis_socket, secret_keys
+
+
+def env_flag(name: str, default: bool) -> bool:
+    """An on/off variable; anything but the usual words is refused instead of guessed."""
+    value = os.environ.get(name, "").strip().lower()
+    if value in ("", "1", "on", "true", "yes", "0", "off", "false", "no"):
+        return default if not value else value in ("1", "on", "true", "yes")
+    raise ImproperlyConfigured(f"{name} is '{value}'. Set it to 1 or 0 (or on and off).")
+
+
+def env_int(name: str, default: int) -> int:
+    value = os.environ.get(name, "").strip()
+    if value and not value.isdigit():
+        raise ImproperlyConfigured(f"{name} is '{value}'. Set it to a whole number.")
+    return int(value) if value else default
+
+
+# --- where and who -------------------------------------------------------------------------------------
+BASE_DIR = PROJECT
+SEGAPP_HOME = home()
+SEGAPP_WEIGHTS = Path(os.environ.get("SEGAPP_WEIGHTS") or SEGAPP_HOME / "weights").resolve()
+SEGAPP_BASE = os.environ.get("SEGAPP_BASE") or "auto"
+SEGAPP_DEVICE = os.environ.get("SEGAPP_DEVICE") or "auto"
+SEGAPP_URL = os.environ.get("SEGAPP_URL") or "http://127.0.0.1:8000"
+SEGAPP_RATE_LIMITS = env_flag("SEGAPP_RATE_LIMITS", True)
+SEGAPP_CACHE_BYTES = env_int("SEGAPP_CACHE_MB", 1024) * 2**20  # networks kept in memory by one worker
+SEGAPP_RESULT_DAYS = env_int("SEGAPP_RESULT_DAYS", 7)  # analyses and videos are kept this long
+SEGAPP_TRASH_DAYS = 7
+SEGAPP_STORAGE_BYTES = env_int("SEGAPP_STORAGE_MB", 2048) * 2**20  # per visitor, originals included
+
+address = urlparse(SEGAPP_URL)
+if address.scheme not in ("http", "https") or not address.hostname:
+    raise ImproperlyConfigured(f"SEGAPP_URL is '{SEGAPP_URL}'. Set it to the public address, like https://seg.example.org.")
+SECURE = address.scheme == "https"
+
+DEBUG = env_flag("SEGAPP_DEBUG", False)
+SECRET_KEY, *SECRET_KEY_FALLBACKS = secret_keys(SEGAPP_HOME)
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", address.hostname, *os.environ.get("SEGAPP_HOSTS", "").split()]
+
+# --- the site ------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "whitenoise.runserver_nostatic",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "csp",
+    "django_htmx",
+    "template_partials",
+    "registry",
+    "segapp",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "segapp.visitors.VisitorMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "segapp.failures.FriendlyFailures",
+]
+ROOT_URLCONF = "segapp.urls"
+WSGI_APPLICATION = "segapp.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [PROJECT / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "segapp.context.status",
+            ],
+        },
+    },
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- database ------------------------------------------------------------------------------------------
+DATABASES = {"default": dj_database_url.config(default=f"sqlite:///{SEGAPP_HOME / 'var' / 'segapp.sqlite3'}")}
+if "sqlite" in DATABASES["default"]["ENGINE"]:
+    # Writers queue (immediate transactions) instead of failing half-way; readers never wait (WAL).
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+    DATABASES["default"]["TEST"] = {"NAME": str(SEGAPP_HOME / "var" / "test.sqlite3")}
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+
+# --- broker --------------------------------------------------------------------------------------------
+REDIS_URL = os.environ.get("REDIS_URL", "")
+REDIS_SOCKET = redis_socket(SEGAPP_HOME)
+BROKER_TIMEOUT = 1.0  # seconds; a frozen broker must not hold a page for more than a few of these
+
+# --- files ---------------------------------------------------------------------------------------------
+MEDIA_ROOT = SEGAPP_HOME / "media"  # nothing below it is served by its path: views check the owner
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [PROJECT / "static"]
+STATIC_ROOT = SEGAPP_HOME / "var" / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+if "test" in sys.argv or "pytest" in sys.modules or DEBUG:
+    STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+WHITENOISE_USE_FINDERS = DEBUG or "pytest" in sys.modules
+
+# --- uploads -------------------------------------------------------------------------------------------
+UPLOAD_LIMIT_BYTES = 200 * 10**6
+UPLOAD_LIMIT_FILES = 100
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 2**20
+DATA_UPLOAD_MAX_NUMBER_FILES = UPLOAD_LIMIT_FILES + 1  # one more gets through, to be refused in plain words
+FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 2**20
+
+# --- security ------------------------------------------------------------------------------------------
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF, NONCE],
+        "img-src": [SELF, "blob:", "data:"],
+        "media-src": [SELF, "blob:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "worker-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "manifest-src": [SELF],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "segapp.failures.csrf_failure"
+if SECURE:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^api/health$"]  # health checks of containers speak plain http
+    SECURE_HSTS_SECONDS = 31536000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    CSRF_TRUSTED_ORIGINS = [f"{address.scheme}://{address.netloc}"]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {"segapp": {"level": "INFO"}, "registry": {"level": "INFO"}},
+}
