@@ -219,6 +219,8 @@ class Analysis(Pinned):
     height = models.PositiveIntegerField()
     timings = models.JSONField(default=dict, help_text="Milliseconds per stage, as the worker measured them")
     message = models.CharField(max_length=500, blank=True)
+    worker = models.CharField(max_length=120, blank=True, help_text="Who claimed it")
+    attempts = models.PositiveSmallIntegerField(default=0)
     created = models.DateTimeField(auto_now_add=True, db_index=True)
     ended = models.DateTimeField(null=True, blank=True)
 
@@ -235,7 +237,7 @@ class Analysis(Pinned):
 
     @property
     def folder(self) -> Path:
-        """Holds image.png, mask.png (palette, class ids), overlay.webp, confidence.png."""
+        """Holds image.png, mask.png (palette, class ids), confidence.png; overlay.jpg once somebody asked for it."""
         return Path(settings.MEDIA_ROOT) / "analyses" / self.public_id
 
 

@@ -1,0 +1,100 @@
+"""Model files: what differs from the base, and all that is needed to rebuild the network.
+
+One format for custom models and bases. Reading uses weights_only, so a file
+cannot run code; the sha256 is checked before a byte is parsed.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from registry.files import ModelFileDamaged, verify, write_atomically
+from registry.network import Spec
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model file's content. Tensors are float32 again, whatever the file held."""
+
+    spec: Spec
+    tensors: dict[str, Tensor]
+    base_key: str
+    base_sha256: str
+    extra: dict[str, Any]
+
+
+def save(
+    path: Path,
+    spec: Spec,
+    tensors: Mapping[str, Tensor],
+    base_sha256: str,
+    extra: Mapping[str, Any] | None = None,
+) -> tuple[str, int]:
+    """Write a model file atomically; returns its sha256 and size in bytes.
+
+    `tensors` are the changed ones by state-dict name, in the precision the file
+    shall hold. `base_sha256` is empty for a base itself.
+    """
+    content = {
+        "format": FORMAT,
+        "base_key": spec.base_key,
+        "base_sha256": base_sha256,
+        "spec": spec.to_dict(),
+        "tensors": {
+            name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
+        },
+        "extra": dict(extra or {}),
+    }
+    return write_atomically(path, lambda file: torch.save(content, file))
+
+
+def load(path: Path, sha256: str) -> Checkpoint:
+    """Read a model file after holding it to its sha256.
+
+    Raises ModelFileMissing or ModelFileDamaged.
+    """
+    verify(path, sha256)
+    try:
+        content = torch.load(
+            io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True
+        )
+        if content["format"] != FORMAT:
+            raise ModelFileDamaged(
+                f"The model file {path.name} has format {content['format']}; this version "
+                f"reads format {FORMAT}. Update the program."
+            )
+        return Checkpoint(
+            spec=Spec.from_dict(content["spec"]),
+            tensors={name: _restore(value) for name, value in content["tensors"].items()},
+            base_key=content["base_key"],
+            base_sha256=content["base_sha256"],
+            extra=content["extra"],
+        )
+    except ModelFileDamaged:
+        raise
+    except Exception as error:
+        raise ModelFileDamaged(
+            f"The model file {path.name} cannot be read ({type(error).__name__}). "
+            "Use another version of the model."
+        ) from error
+
+
+def halve(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors in half precision where that loses no range; others unchanged."""
+    return {
+        name: tensor.half()
+        if tensor.dtype == torch.float32 and bool((tensor.abs() < 60_000).all())
+        else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def _restore(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.float16 else tensor

@@ -1,0 +1,116 @@
+"""Model files on disk: written whole or not at all, and checked before use.
+
+Knows nothing of torch or the database; the web process imports it.
+"""
+
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+_CHUNK = 1 << 20
+_MEMO_LIMIT = 20_000
+
+_memo: dict[tuple[str, int, int, int, int], str] = {}
+_memo_lock = threading.Lock()
+
+
+class ModelFileMissing(Exception):
+    """The file of a model is not there."""
+
+
+class ModelFileDamaged(Exception):
+    """The file of a model is there, but its content is not what was written."""
+
+
+def verify(path: Path, sha256: str) -> None:
+    """Hold the file at `path` to its recorded sha256.
+
+    An unchanged file (same inode, size and times) is read once per process.
+    Raises ModelFileMissing or ModelFileDamaged.
+    """
+    try:
+        found = digest(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise ModelFileMissing(
+            f"The model file {path.name} is missing. Restore it from a backup, "
+            "or use another version of the model."
+        ) from None
+    except OSError as error:
+        raise ModelFileDamaged(
+            f"The model file {path.name} cannot be read ({error.strerror}). "
+            "Check the disk, or use another version of the model."
+        ) from error
+    if found != sha256:
+        raise ModelFileDamaged(
+            f"The model file {path.name} is not what was saved (its sha256 starts with "
+            f"{found[:12]}, recorded is {sha256[:12]}). Restore it from a backup, "
+            "or use another version of the model."
+        )
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file's content as 64 hex digits, remembered while the file is unchanged."""
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        key = (
+            str(path),
+            status.st_ino,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+        with _memo_lock:
+            known = _memo.get(key)
+        if known is not None:
+            return known
+        sha = hashlib.sha256()
+        while chunk := file.read(_CHUNK):
+            sha.update(chunk)
+    with _memo_lock:
+        if len(_memo) >= _MEMO_LIMIT:
+            _memo.clear()
+        _memo[key] = sha.hexdigest()
+    return sha.hexdigest()
+
+
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object]
+) -> tuple[str, int]:
+    """Let `write` fill a temporary file beside `path`, then move it into place.
+
+    Returns the sha256 and the size in bytes of what was written. On any failure
+    the temporary file is removed and an older file at `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        sha = hashlib.sha256()
+        with open(temporary, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                sha.update(chunk)
+        size = temporary.stat().st_size
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+    return sha.hexdigest(), size
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,168 @@
+"""From a spec to a network: plain smp.FPN, with an encoder of its own or a shared one.
+
+Knows nothing of files; see checkpoint.py for those and weights.py for encoders.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from registry import vision_shim  # noqa: F401  isort: skip  (before smp)
+import segmentation_models_pytorch as smp
+from segmentation_models_pytorch.base import SegmentationHead
+from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
+
+DEFAULT_DECODER: dict[str, Any] = {
+    "decoder_pyramid_channels": 64,
+    "decoder_segmentation_channels": 32,
+    "decoder_merge_policy": "cat",
+    "decoder_dropout": 0.1,
+    "upsampling": 4,
+}
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """A class: its id in masks (0 to 254), its name, its colour as "#rrggbb"."""
+
+    id: int
+    name: str
+    color: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All that is needed to rebuild a network besides its tensors.
+
+    decoder holds plain smp.FPN arguments. Channel k of the logits belongs to
+    classes[k], whose id is what masks hold; ids may have gaps. input_size is the
+    long side in pixels (a multiple of 32) at which the network runs.
+    """
+
+    base_key: str
+    encoder: str
+    decoder: dict[str, Any]
+    input_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[ClassInfo, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain lists, dicts, numbers and strings."""
+        return {
+            "base_key": self.base_key,
+            "encoder": self.encoder,
+            "decoder": dict(self.decoder),
+            "input_size": self.input_size,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "classes": [{"id": c.id, "name": c.name, "color": c.color} for c in self.classes],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Spec":
+        """The spec that `to_dict` gave; raises KeyError or TypeError on anything else."""
+        return cls(
+            base_key=data["base_key"],
+            encoder=data["encoder"],
+            decoder=dict(data["decoder"]),
+            input_size=int(data["input_size"]),
+            mean=tuple(float(v) for v in data["mean"]),
+            std=tuple(float(v) for v in data["std"]),
+            classes=tuple(
+                ClassInfo(id=int(c["id"]), name=str(c["name"]), color=str(c["color"]))
+                for c in data["classes"]
+            ),
+        )
+
+    def fpn_arguments(self) -> dict[str, Any]:
+        """Arguments for plain smp.FPN, without weights of its own."""
+        return {
+            "encoder_name": self.encoder,
+            "encoder_weights": None,
+            "classes": len(self.classes),
+            **self.decoder,
+        }
+
+
+def build(spec: Spec, encoder: nn.Module | None = None) -> smp.FPN:
+    """The network of `spec`.
+
+    Without an encoder: a whole smp.FPN, freshly initialised. With one: an smp.FPN
+    around that very encoder, whose decoder and head stand on the meta device and
+    wait for `assign_tensors`; nothing is initialised.
+    """
+    if encoder is None:
+        return smp.FPN(**spec.fpn_arguments())
+    network = smp.FPN.__new__(smp.FPN)
+    smp.base.SegmentationModel.__init__(network)
+    options = spec.decoder
+    with torch.device("meta"):
+        network.decoder = FPNDecoder(
+            encoder_channels=encoder.out_channels,
+            encoder_depth=5,
+            pyramid_channels=options.get("decoder_pyramid_channels", 256),
+            segmentation_channels=options.get("decoder_segmentation_channels", 128),
+            dropout=options.get("decoder_dropout", 0.2),
+            merge_policy=options.get("decoder_merge_policy", "add"),
+            interpolation_mode=options.get("decoder_interpolation", "nearest"),
+        )
+        network.segmentation_head = SegmentationHead(
+            in_channels=network.decoder.out_channels,
+            out_channels=len(spec.classes),
+            kernel_size=1,
+            upsampling=options.get("upsampling", 4),
+        )
+    network.encoder = encoder
+    network.classification_head = None
+    network.name = f"fpn-{spec.encoder}"
+    return network
+
+
+def assign_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put `tensors` (by state-dict name) in their places without copying them.
+
+    Raises KeyError for a name the network does not have and ValueError for
+    another shape.
+    """
+    for name, tensor in tensors.items():
+        parent_name, _, leaf = name.rpartition(".")
+        parent = network.get_submodule(parent_name)
+        place = parent._parameters if leaf in parent._parameters else parent._buffers
+        current = place.get(leaf)
+        if current is None:
+            raise KeyError(f"The network has no tensor {name!r}.")
+        if current.shape != tensor.shape:
+            raise ValueError(
+                f"The tensor {name!r} has shape {tuple(tensor.shape)}, "
+                f"the network wants {tuple(current.shape)}."
+            )
+        if leaf in parent._parameters:
+            parent._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+        else:
+            parent._buffers[leaf] = tensor
+
+
+def share(module: nn.Module) -> nn.Module:
+    """A copy of a module's structure that refers to the very same tensors.
+
+    Replacing a tensor in the copy leaves the original as it was.
+    """
+    memo: dict[int, Any] = {
+        id(tensor): tensor for tensor in _tensors(module)
+    }
+    return copy.deepcopy(module, memo)
+
+
+def _tensors(module: nn.Module) -> Iterable[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+def own_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes that these tensors take in memory."""
+    return sum(t.numel() * t.element_size() for t in tensors)

@@ -1,0 +1,224 @@
+"""A resolved model becomes a network ready to run.
+
+Only workers and commands import this: it brings torch. Every process has one
+Runtime; its networks share their base's encoder wherever it did not change.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from registry import bases, checkpoint, files, weights
+from registry.bases import ReadyBase
+from registry.cache import Loaded, NetworkCache
+from registry.network import Spec, assign_tensors, build, own_bytes, share
+
+
+class BaseMissing(Exception):
+    """The base model that is wanted, or that a model was trained on, is not at hand."""
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model as its row names it: "user_<id>" or a base's key, its file, its base."""
+
+    key: str
+    path: Path
+    sha256: str
+    base_key: str
+    base_sha256: str
+
+
+@dataclass
+class LoadedNetwork:
+    """A network in eval mode on its device, channels last, and what it is.
+
+    encoder_key is equal for networks whose encoders hold the same tensors, so that
+    the features of a picture can be used for all of them.
+    """
+
+    key: str
+    sha256: str
+    base_key: str
+    spec: Spec
+    module: nn.Module
+    device: torch.device
+    base_sha256: str = ""
+    encoder_key: str = field(default="")
+
+
+class Runtime:
+    """Networks of one process: loaded once, shared, bounded by `cache_bytes`."""
+
+    def __init__(
+        self,
+        media: Path,
+        weights: Path,
+        device: str = "auto",
+        cache_bytes: int | None = None,
+        allow_hub: bool = False,
+    ) -> None:
+        self.media = media
+        self.weights = weights
+        self.device = pick_device(device)
+        self._allow_hub = allow_hub
+        self._cache = NetworkCache(default_cache_bytes() if cache_bytes is None else cache_bytes)
+
+    @property
+    def device_name(self) -> str:
+        """"CPU" or "CUDA", as pages show it."""
+        return self.device.type.upper()
+
+    def base(self, key: str = "auto") -> ReadyBase:
+        """The base to use; raises BaseMissing when it is not ready."""
+        try:
+            ready = bases.choose(key, self.media, self.weights)
+        except KeyError as error:
+            raise BaseMissing(str(error.args[0])) from None
+        if ready is None:
+            wanted = "No base model" if key == "auto" else f"The base model {key}"
+            raise BaseMissing(
+                f"{wanted} is ready: its built file or its encoder's weights are missing. "
+                f"Run manage.py build_base {'KEY' if key == 'auto' else key}."
+            )
+        return ready
+
+    @contextmanager
+    def use(self, ref: ModelRef) -> Iterator[LoadedNetwork]:
+        """The network of a model, held while the block runs.
+
+        The file is held to its sha256 each time, cached or not. Raises
+        ModelFileMissing, ModelFileDamaged or BaseMissing.
+        """
+        files.verify(ref.path, ref.sha256)
+        if ref.key in bases.CATALOGUE:
+            with self.use_base(self._version(ref.key, ref.sha256)) as network:
+                yield network
+            return
+        ready = self._version(ref.base_key, ref.base_sha256)
+        with self._cache.use((ref.key, ref.sha256), lambda: self._load(ref, ready)) as network:
+            yield network
+
+    @contextmanager
+    def use_base(self, ready: ReadyBase) -> Iterator[LoadedNetwork]:
+        """The network of a base, held while the block runs; raises BaseMissing."""
+        try:
+            files.verify(ready.path, ready.sha256)
+        except (files.ModelFileMissing, files.ModelFileDamaged) as error:
+            raise BaseMissing(str(error)) from error
+        with self._cache.use(_base_key(ready), lambda: self._load_base(ready)) as network:
+            yield network
+
+    def stats(self) -> dict[str, Any]:
+        """Figures of the cache, for health and metrics."""
+        return dict(self._cache.stats())
+
+    def _version(self, key: str, sha256: str) -> ReadyBase:
+        ready = bases.find_version(key, sha256, self.media, self.weights)
+        if ready is None:
+            raise BaseMissing(
+                f"The base model {key} in the version this model was trained on "
+                f"({sha256[:12]}) is not at hand. Restore "
+                f"media/bases/{bases.version_name(key, sha256)}, or train the model again."
+            )
+        return ready
+
+    def _load_base(self, ready: ReadyBase) -> Loaded:
+        try:
+            saved = checkpoint.load(ready.path, ready.sha256)
+            encoder, _ = weights.load_encoder(saved.spec.encoder, self.weights, self._allow_hub)
+        except (
+            files.ModelFileMissing,
+            files.ModelFileDamaged,
+            weights.WeightsUnavailable,
+        ) as error:
+            raise BaseMissing(str(error)) from error
+        wanted = saved.extra.get("encoder_digest")
+        if wanted is not None and weights.digest(encoder) != wanted:
+            raise BaseMissing(
+                f"The encoder weights at hand are not those that {ready.path.name} was built "
+                f"on. Put the right {saved.spec.encoder} file into the weights folder, or run "
+                f"manage.py build_base {ready.key} again."
+            )
+        module = build(saved.spec, encoder)
+        assign_tensors(module, saved.tensors)
+        network = LoadedNetwork(
+            key=ready.key,
+            sha256=ready.sha256,
+            base_key=ready.key,
+            spec=saved.spec,
+            module=self._settle(module),
+            device=self.device,
+            base_sha256=ready.sha256,
+            encoder_key=ready.sha256,
+        )
+        return Loaded(network, own_bytes(module.state_dict().values()))
+
+    def _load(self, ref: ModelRef, ready: ReadyBase) -> Loaded:
+        """A custom network around its base's tensors; holds the base until it is evicted."""
+        saved = checkpoint.load(ref.path, ref.sha256)
+        files.verify(ready.path, ready.sha256)
+        entry = self._cache.acquire(_base_key(ready), lambda: self._load_base(ready))
+        try:
+            assert entry.loaded is not None
+            base: LoadedNetwork = entry.loaded.value
+            module = with_base(base, saved.spec, saved.tensors)
+            changed = any(name.startswith("encoder.") for name in saved.tensors)
+            network = LoadedNetwork(
+                key=ref.key,
+                sha256=ref.sha256,
+                base_key=ref.base_key,
+                spec=saved.spec,
+                module=self._settle(module),
+                device=self.device,
+                base_sha256=ref.base_sha256,
+                encoder_key=ref.sha256 if changed else base.encoder_key,
+            )
+        except BaseException:
+            self._cache.release(entry)
+            raise
+        size = own_bytes(saved.tensors.values())
+        return Loaded(network, size, close=lambda: self._cache.release(entry))
+
+    def _settle(self, module: nn.Module) -> nn.Module:
+        module.to(self.device, memory_format=torch.channels_last)
+        module.requires_grad_(False)
+        return module.eval()
+
+
+def with_base(base: LoadedNetwork, spec: Spec, tensors: dict[str, torch.Tensor]) -> nn.Module:
+    """The network of `spec` from the base's encoder and the tensors that differ from it."""
+    encoder = base.module.encoder
+    if any(name.startswith("encoder.") for name in tensors):
+        encoder = share(encoder)
+    module = build(spec, encoder)
+    assign_tensors(module, tensors)
+    left = [name for name, tensor in module.state_dict().items() if tensor.is_meta]
+    if left:
+        raise files.ModelFileDamaged(
+            f"The model file lacks the tensor {left[0]}. Use another version of the model."
+        )
+    return module
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device to run on; "auto" takes a GPU where torch sees one."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wanted)
+
+
+def default_cache_bytes() -> int:
+    """An eighth of the machine's memory, between 256 MB and 4 GB."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(256 << 20, min(4 << 30, total // 8))
+
+
+def _base_key(ready: ReadyBase) -> tuple[str, str]:
+    return (ready.key, ready.sha256)

@@ -1,0 +1,205 @@
+"""Which model answers a visitor, and what a visitor may do with their models.
+
+Rows and files only, free of torch: the web process and the workers both use it. Every change of the active pointer
+happens here, in a transaction; the database holds that a visitor has at most one.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet, Sum
+from django.utils import timezone
+
+from registry import bases
+from registry.bases import ReadyBase
+from registry.files import ModelFileDamaged, ModelFileMissing, verify
+from registry.models import FileState, UserModel
+
+logger = logging.getLogger(__name__)
+
+CUSTOM_NAME = "Custom Model"
+
+
+class ModelNotFound(Exception):
+    """No such model, another visitor's, in the trash, or its file is gone: nobody can tell which from outside."""
+
+
+class NoBaseReady(Exception):
+    """No base model is ready on this machine; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What answers a visitor now, and what they should know about it."""
+
+    model: UserModel | None
+    base: ReadyBase | None
+    notice: str = ""
+    earlier: UserModel | None = None
+
+    @property
+    def is_custom(self) -> bool:
+        return self.model is not None
+
+    @property
+    def key(self) -> str:
+        if self.model:
+            return self.model.key
+        return self.base.key if self.base else ""
+
+    @property
+    def name(self) -> str:
+        if self.model:
+            return CUSTOM_NAME
+        return self.base.name if self.base else "No model yet"
+
+    @property
+    def sha256(self) -> str:
+        if self.model:
+            return self.model.sha256
+        return self.base.sha256 if self.base else ""
+
+
+def resolve(visitor: str) -> Answer:
+    """The one resolver: pages, API, video and batch all ask here.
+
+    Verifies the file of the active model (hashed once per process as long as it does not change). When it is gone or
+    damaged, marks the row, drops the pointer and answers with the base model and a notice.
+    """
+    model = UserModel.objects.filter(visitor=visitor, active=True).first()
+    if model is not None and not _file_answers(model):
+        model = None
+    notice = UserModel.objects.of(visitor).exclude(notice="").first() if model is None else None
+    if notice is None:
+        return Answer(model=model, base=current_base())
+    return Answer(None, current_base(), notice.notice, earlier_version(notice))
+
+
+def current_base() -> ReadyBase | None:
+    """The base model this server runs, as SEGAPP_BASE wants it; None when it is not ready."""
+    return bases.choose(settings.SEGAPP_BASE, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS)
+
+
+def base_of(model: UserModel) -> ReadyBase | None:
+    """The very base a custom model was trained on, by key and sha256."""
+    return bases.find_version(model.base_key, model.base_sha256, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS)
+
+
+def versions(visitor: str) -> QuerySet[UserModel]:
+    """What the visitor has trained, newest first, without the trash."""
+    return UserModel.objects.of(visitor)
+
+
+def owned(visitor: str, public_id: str) -> UserModel:
+    """The visitor's model; raises ModelNotFound, the same for what is another's and what does not exist."""
+    model = UserModel.objects.of(visitor).filter(public_id=public_id.removeprefix("user_")).first()
+    if model is None:
+        raise ModelNotFound("There is no such model among yours. Open Models to see the ones you have.")
+    return model
+
+
+def activate(visitor: str, public_id: str) -> UserModel:
+    """Make one of the visitor's models the one that answers. Raises ModelNotFound, also when its file is gone."""
+    model = owned(visitor, public_id)
+    if not file_in_order(model):
+        raise ModelNotFound(f"The file of “{model.name}” is gone or damaged. Choose another version, or train again.")
+    with transaction.atomic():
+        list(UserModel.objects.select_for_update().filter(visitor=visitor))  # two tabs take turns
+        dismiss_notice(visitor)
+        UserModel.objects.filter(visitor=visitor, active=True).exclude(pk=model.pk).update(active=False)
+        found = UserModel.objects.filter(pk=model.pk, visitor=visitor, trashed_at=None)
+        if not found.update(active=True, file_state=FileState.OK, last_used=timezone.now()):
+            raise ModelNotFound("That model was deleted in the meantime. Open Models to bring it back.")
+    model.refresh_from_db()
+    return model
+
+
+def reset(visitor: str) -> None:
+    """Back to the base model; the models stay and can be activated again."""
+    with transaction.atomic():
+        UserModel.objects.filter(visitor=visitor, active=True).update(active=False, last_used=timezone.now())
+        dismiss_notice(visitor)
+
+
+def dismiss_notice(visitor: str) -> None:
+    UserModel.objects.filter(visitor=visitor).exclude(notice="").update(notice="")
+
+
+def last_used_model(visitor: str) -> UserModel | None:
+    """What "Use my model again" activates: the usable model used last, else the newest."""
+    usable = UserModel.objects.usable().filter(visitor=visitor, active=False)
+    return usable.exclude(last_used=None).order_by("-last_used").first() or usable.order_by("-created").first()
+
+
+def earlier_version(lost: UserModel) -> UserModel | None:
+    """The newest usable version that is not the lost one; its file was in order when last looked at."""
+    others = UserModel.objects.usable().filter(visitor=lost.visitor).exclude(pk=lost.pk).order_by("-created", "-pk")
+    return next((model for model in others[:5] if file_in_order(model)), None)
+
+
+def rename(visitor: str, public_id: str, name: str) -> UserModel:
+    model = owned(visitor, public_id)
+    model.name = name
+    model.save(update_fields=["name"])
+    return model
+
+
+def trash(visitor: str, public_id: str) -> UserModel:
+    """Out of every list and no longer loadable; the file stays for the trash's days."""
+    model = owned(visitor, public_id)
+    UserModel.objects.filter(pk=model.pk).update(active=False, trashed_at=timezone.now(), notice="")
+    model.refresh_from_db()
+    return model
+
+
+def untrash(visitor: str, public_id: str) -> UserModel:
+    """Undo of `trash`. The model is back in the list, not active."""
+    gone = UserModel.objects.filter(visitor=visitor, public_id=public_id.removeprefix("user_"), trashed_at__isnull=False)
+    if not gone.update(trashed_at=None):
+        raise ModelNotFound("There is no such model in your trash. It may have been emptied after seven days.")
+    return owned(visitor, public_id)
+
+
+def storage_used(visitor: str) -> int:
+    """Bytes of the visitor's model files, the trash included."""
+    return UserModel.objects.filter(visitor=visitor).aggregate(bytes=Sum("size_bytes"))["bytes"] or 0
+
+
+def mark_used(model: UserModel) -> None:
+    UserModel.objects.filter(pk=model.pk).update(last_used=timezone.now())
+
+
+def file_in_order(model: UserModel) -> bool:
+    """Whether the file is what was published and its base is at hand. Changes nothing."""
+    try:
+        verify(model.path, model.sha256)
+    except (ModelFileMissing, ModelFileDamaged):
+        return False
+    return base_of(model) is not None
+
+
+def mark_lost(model: UserModel, state: FileState) -> None:
+    """The file cannot answer: mark the row, drop the pointer, leave a notice. Safe to repeat."""
+    what = {FileState.MISSING: "is missing", FileState.DAMAGED: "is damaged"}.get(state, "cannot be used")
+    notice = f"Your model “{model.name}” could not be used: its file {what}. The base model answers instead."
+    changed = UserModel.objects.filter(pk=model.pk).exclude(file_state=state, active=False)
+    if changed.update(file_state=state, active=False, notice=notice[:200]):
+        logger.warning("model %s of a visitor fell back to the base: its file %s", model.key, what)
+
+
+def _file_answers(model: UserModel) -> bool:
+    """Whether the active model can answer; marks the row when it cannot."""
+    try:
+        verify(model.path, model.sha256)
+    except ModelFileMissing:
+        mark_lost(model, FileState.MISSING)
+        return False
+    except ModelFileDamaged:
+        mark_lost(model, FileState.DAMAGED)
+        return False
+    if base_of(model) is None:
+        mark_lost(model, FileState.MISSING)
+        return False
+    return True

@@ -1,0 +1,143 @@
+"""Where an encoder's weights come from: a local file, the hub, an installed package.
+
+Weights that cannot be had are never replaced by random numbers: the caller gets
+an error that says what to do.
+"""
+
+import hashlib
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from registry import vision_shim  # noqa: F401  isort: skip  (before smp)
+import segmentation_models_pytorch as smp
+
+from registry.bases import CATALOGUE, Base, local_weights
+
+
+class WeightsUnavailable(Exception):
+    """An encoder's weights are neither in the folder nor on the hub nor in a package."""
+
+
+def load_encoder(
+    encoder: str, folder: Path, allow_hub: bool = True
+) -> tuple[nn.Module, str]:
+    """The encoder with its trained weights, in eval mode, and where they came from.
+
+    Looks for <encoder>.pth or .safetensors in `folder`, then asks smp for the hub's
+    (a download, unless it was made before), then an installed package. Raises
+    WeightsUnavailable with a next step.
+    """
+    base = _entry(encoder)
+    path = local_weights(encoder, folder)
+    if path is not None:
+        return _from_tensors(encoder, _read(path), path.name), "local file"
+    reason = "it is not allowed here" if not allow_hub else "it has no weights for it"
+    if base.hub is not None and allow_hub:
+        try:
+            module = smp.encoders.get_encoder(encoder, weights="imagenet")
+        except Exception as error:  # the hub's client raises many kinds
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            return module.eval(), "hub"
+    if base.package is not None:
+        tensors = _from_package(base.package)
+        if tensors is not None:
+            source = "package " + base.package.replace("_", "-")
+            return _from_tensors(encoder, tensors, source), source
+    raise WeightsUnavailable(
+        f"There are no weights for the encoder {encoder}: no {encoder}.pth or "
+        f"{encoder}.safetensors in {folder}, and the Hugging Face hub could not help "
+        f"({reason}). Put the weights file into that folder, or try again with the hub "
+        "in reach."
+    )
+
+
+def digest(encoder: nn.Module) -> str:
+    """sha256 over names, shapes and values of an encoder's tensors, as 64 hex digits."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        if tensor.dtype == torch.int64:
+            continue  # batch counters: not used for inference
+        sha.update(f"{name} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _entry(encoder: str) -> Base:
+    for base in CATALOGUE.values():
+        if base.encoder == encoder:
+            return base
+    known = ", ".join(base.encoder for base in CATALOGUE.values())
+    raise WeightsUnavailable(
+        f"The encoder {encoder} is not in the catalogue. Known encoders: {known}."
+    )
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsUnavailable(
+            f"The weights file {path.name} cannot be read ({type(error).__name__}). "
+            "Download it again: it must be a state dict of the encoder."
+        ) from error
+
+
+def _from_package(package: str) -> Mapping[str, Tensor] | None:
+    """The state dict that an installed package carries; None when it is not installed."""
+    try:
+        module = importlib.import_module(package)
+    except ImportError:
+        return None
+    folder = Path(str(module.__file__)).parent / "models"
+    return _read(next(folder.glob("*.pth")))
+
+
+def _from_tensors(encoder: str, tensors: Mapping[str, Tensor], source: str) -> nn.Module:
+    """An encoder filled with `tensors`, by name, or by order where shapes agree one by one."""
+    module = smp.encoders.get_encoder(encoder, weights=None)
+    wanted = module.state_dict()
+    named = {key.removeprefix("encoder."): value for key, value in tensors.items()}
+    if not set(wanted) <= set(named):
+        named = _by_order(wanted, tensors, encoder, source)
+    for key, value in wanted.items():
+        if named[key].shape != value.shape:
+            raise WeightsUnavailable(
+                f"The weights in {source} are not those of {encoder}: {key} has shape "
+                f"{tuple(named[key].shape)} instead of {tuple(value.shape)}."
+            )
+    nn.Module.load_state_dict(module, {key: named[key] for key in wanted})
+    _assert_loaded(module, named)
+    return module.eval()
+
+
+def _by_order(
+    wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], encoder: str, source: str
+) -> dict[str, Tensor]:
+    """Match tensors under other names: same order, same shapes, then a head that is not needed."""
+    values = list(tensors.values())
+    shapes_agree = len(values) >= len(wanted) and all(
+        have.shape == want.shape for have, want in zip(values, wanted.values(), strict=False)
+    )
+    if not shapes_agree:
+        missing = next(key for key in wanted if key not in tensors)
+        raise WeightsUnavailable(
+            f"The weights in {source} are not those of {encoder}: {missing} is missing."
+        )
+    return dict(zip(wanted, values, strict=False))
+
+
+def _assert_loaded(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Hold every value to what was read, so that a silent mismatch cannot pass."""
+    for key, value in module.state_dict().items():
+        if not torch.equal(value, tensors[key].to(value.dtype)):
+            raise WeightsUnavailable(f"The encoder's tensor {key} was not loaded as read.")
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise WeightsUnavailable(f"The encoder's tensor {key} holds NaN or infinity.")

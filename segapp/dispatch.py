@@ -1,0 +1,74 @@
+"""The one place that names tasks and queues, sends them, and rings when an analysis is done.
+
+The broker is a doorbell only. Whatever fails here is logged and left to the reaper, which rings again: the row that
+the message points to is safe already. Knows nothing of what the tasks do.
+"""
+
+import logging
+import time
+from functools import cache
+
+import redis
+from django.conf import settings
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+from segapp.celery import app
+from segapp.models import Analysis, TrainingRun, VideoJob
+
+logger = logging.getLogger(__name__)
+
+TRAIN, VIDEO, PREDICT = "train", "video", "predict"
+BELL_SECONDS = 60
+
+
+def training(run: TrainingRun) -> None:
+    _after_commit("segapp.train", run.pk, TRAIN)
+
+
+def video(job: VideoJob) -> None:
+    _after_commit("segapp.video", job.pk, VIDEO)
+
+
+def analysis(row: Analysis) -> None:
+    _after_commit("segapp.analyze", row.pk, PREDICT)
+
+
+def announce(public_id: str) -> None:
+    """Ring for whoever waits for this analysis."""
+    try:
+        bell = _redis()
+        bell.lpush(f"segapp:done:{public_id}", 1)
+        bell.expire(f"segapp:done:{public_id}", BELL_SECONDS)
+    except (redis.RedisError, OSError) as error:
+        logger.warning("could not announce analysis %s: %s", public_id, error)
+
+
+def await_bell(public_id: str, seconds: float) -> None:
+    """Return when the analysis was announced, or after about `seconds`; without a broker it only waits."""
+    started = time.monotonic()
+    try:
+        _redis().blpop([f"segapp:done:{public_id}"], timeout=seconds)
+    except (redis.RedisError, OSError):
+        time.sleep(max(0.0, min(seconds, 0.25) - (time.monotonic() - started)))
+
+
+def redis_url() -> str:
+    return settings.REDIS_URL or f"unix://{settings.REDIS_SOCKET}"
+
+
+def _after_commit(task: str, pk: int, queue: str) -> None:
+    transaction.on_commit(lambda: _send(task, pk, queue))
+
+
+def _send(task: str, pk: int, queue: str) -> None:
+    try:
+        app.send_task(task, args=[pk], queue=queue)
+    except (OperationalError, redis.RedisError, OSError) as error:
+        logger.warning("%s %s stays queued, the broker did not take the message: %s", task, pk, error)
+
+
+@cache
+def _redis() -> redis.Redis:
+    timeout = settings.BROKER_TIMEOUT
+    return redis.Redis.from_url(redis_url(), socket_timeout=timeout + 1, socket_connect_timeout=timeout)

@@ -1,0 +1,28 @@
+"""gunicorn: one process with threads. Where it listens comes from the command line."""
+
+import os
+from typing import Any
+
+workers = 1
+worker_class = "gthread"
+# Requests that wait for a worker hold a thread for up to a minute, and pages must still answer beside them.
+threads = 40
+worker_connections = 200
+timeout = 120
+graceful_timeout = 7
+keepalive = 5
+backlog = 256
+loglevel = "warning"
+accesslog = None
+errorlog = "-"
+control_socket_disable = True
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # its heartbeat file never waits for a disk
+# Behind a proxy of one's own: "*" or its addresses, as gunicorn's documentation describes it.
+forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """The worker goes with its master, even when that is killed outright."""
+    from segapp.supervisor import die_with_parent
+
+    die_with_parent(server.pid)

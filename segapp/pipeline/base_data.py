@@ -1,0 +1,115 @@
+"""Pairs for training a base: read once, kept small in memory, cut into random crops."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from segapp.pipeline.labels import IGNORE, Labels, stems_of
+
+LONG_SIDE = 640  # pictures are kept at most this large
+SCALES = (0.6, 1.8)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture (uint8 H,W,3) and its codes (uint8 H,W)."""
+
+    image: np.ndarray
+    codes: np.ndarray
+
+
+def load_pairs(folder: Path, stems: Sequence[str], table: np.ndarray) -> list[Pair]:
+    """Read the pairs of these stems, at most LONG_SIDE pixels long, masks as codes."""
+    files = stems_of(folder)
+    pairs = []
+    for stem in stems:
+        image_path, mask_path = files[stem]
+        with Image.open(image_path) as picture:
+            image = picture.convert("RGB")
+        with Image.open(mask_path) as picture:
+            mask = Image.fromarray(np.asarray(picture, dtype=np.uint8))
+        if image.size != mask.size:
+            raise ValueError(f"{image_path.name} and {mask_path.name} differ in size.")
+        factor = LONG_SIDE / max(image.size)
+        if factor < 1:
+            size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+            image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+            mask = mask.resize(size, Image.Resampling.NEAREST)
+        pairs.append(Pair(np.asarray(image), table[np.asarray(mask)]))
+    return pairs
+
+
+def random_crop(pair: Pair, side: int, input_size: int, draw: random.Random) -> Pair:
+    """A square crop as the network may meet it: scaled around its input size, flipped, recoloured."""
+    height, width = pair.codes.shape
+    low, high = SCALES
+    scale = input_size / max(height, width) * low * (high / low) ** draw.random()
+    stretch = 1.15 ** draw.uniform(-1, 1)
+    tall, wide = side / scale * stretch, side / scale / stretch
+    top = draw.uniform(min(0.0, height - tall), max(0.0, height - tall))
+    left = draw.uniform(min(0.0, width - wide), max(0.0, width - wide))
+    image, codes = _cut(pair, top, left, tall, wide, side)
+    if draw.random() < 0.5:
+        image, codes = image[:, ::-1], codes[:, ::-1]
+    return Pair(recolor(image, draw), np.ascontiguousarray(codes))
+
+
+def recolor(image: np.ndarray, draw: random.Random, strength: float = 1.0) -> np.ndarray:
+    """Change brightness, contrast, saturation and channel balance a little."""
+    pixels = image.astype(np.float32)
+    grey = pixels.mean(axis=2, keepdims=True)
+    pixels = grey + (pixels - grey) * draw.uniform(1 - 0.4 * strength, 1 + 0.4 * strength)
+    middle = float(grey.mean())
+    pixels = middle + (pixels - middle) * draw.uniform(1 - 0.3 * strength, 1 + 0.3 * strength)
+    balance = [draw.uniform(1 - 0.1 * strength, 1 + 0.1 * strength) for _ in range(3)]
+    pixels = pixels * np.array(balance, dtype=np.float32)
+    pixels += draw.uniform(-30 * strength, 30 * strength)
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+def batch_of(crops: Sequence[Pair], mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Crops as normalised images N,3,S,S (channels last) and codes N,S,S int64."""
+    images = torch.from_numpy(np.stack([c.image for c in crops])).permute(0, 3, 1, 2).float()
+    shift = torch.tensor(mean).view(1, 3, 1, 1) * 255
+    scale = torch.tensor(std).view(1, 3, 1, 1) * 255
+    codes = torch.from_numpy(np.stack([c.codes for c in crops])).long()
+    return ((images - shift) / scale).contiguous(memory_format=torch.channels_last), codes
+
+
+def code_weights(labels: Labels, pools: Sequence[Sequence[Pair]]) -> Tensor:
+    """Loss weight per code: rare classes count more, by the root of their share, at most 6 times."""
+    counts = np.zeros(256)
+    for label_set, pool in zip(labels.sets, pools, strict=True):
+        sizes = sum((np.bincount(p.codes.ravel()[::7], minlength=256) for p in pool), np.zeros(256))
+        counts += label_set.share * sizes / max(1.0, sizes.sum())
+    codes = len(labels.allowed)
+    share = counts[:codes] / counts[:codes].sum()
+    weights = np.sqrt(np.median(share[share > 0]) / np.maximum(share, 1e-6)).clip(0.5, 6.0)
+    weights[len(labels.classes) :] = np.minimum(weights[len(labels.classes) :], 1.0)
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def _cut(
+    pair: Pair, top: float, left: float, tall: float, wide: float, side: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A box of the pair scaled to side x side; what lies outside is grey and ignored."""
+    height, width = pair.codes.shape
+    t, b = max(0.0, top), min(float(height), top + tall)
+    l, r = max(0.0, left), min(float(width), left + wide)
+    rows = slice(round((t - top) / tall * side), max(1, round((b - top) / tall * side)))
+    cols = slice(round((l - left) / wide * side), max(1, round((r - left) / wide * side)))
+    size = (max(1, cols.stop - cols.start), max(1, rows.stop - rows.start))
+    box = (l, t, r, b)
+    image = np.full((side, side, 3), 127, dtype=np.uint8)
+    codes = np.full((side, side), IGNORE, dtype=np.uint8)
+    picture = Image.fromarray(pair.image).resize(size, Image.Resampling.BILINEAR, box=box)
+    mask = Image.fromarray(pair.codes).resize(size, Image.Resampling.NEAREST, box=box)
+    image[rows, cols] = np.asarray(picture)
+    codes[rows, cols] = np.asarray(mask)
+    return image, codes

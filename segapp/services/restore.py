@@ -1,0 +1,50 @@
+"""Giving a visitor back to a browser that lost its cookie: signed tokens, and joining two visitors into one.
+
+A token names a visitor, never a model, and says nothing without this server's key.
+"""
+
+from django.core import signing
+from django.db import transaction
+
+from registry.models import UserModel
+from segapp.models import UNFINISHED, Analysis, Example, TrainingRun, VideoJob, VisitorAlias
+from segapp.visitors import current_id
+
+TOKEN_SALT = "segapp.restore.token"
+
+
+class InvalidToken(Exception):
+    """The token does not verify with any of this server's keys."""
+
+
+def token(visitor: str) -> str:
+    return signing.dumps(visitor, salt=TOKEN_SALT)
+
+
+def restore(visitor: str, sent: str) -> str:
+    """The visitor whom the token names; what `visitor` made until now joins them. Raises InvalidToken."""
+    try:
+        old = signing.loads(sent, salt=TOKEN_SALT)
+    except signing.BadSignature:
+        raise InvalidToken("This browser's key to your models is not valid here. Train a model to get a new one.") from None
+    old = current_id(str(old))
+    if old != visitor:
+        join(visitor, old)
+    return old
+
+
+@transaction.atomic
+def join(visitor: str, into: str) -> None:
+    """Everything that `visitor` owns becomes `into`'s. A visitor that owns nothing leaves no trace."""
+    owned = [UserModel, Example, TrainingRun, Analysis, VideoJob]
+    if not any(model._default_manager.filter(visitor=visitor).exists() for model in owned):
+        return
+    UserModel.objects.filter(visitor=visitor).update(active=False)  # `into` keeps its own choice
+    if TrainingRun.objects.filter(visitor=into, state__in=UNFINISHED).exists():
+        # One run at a time: the joining visitor's goes on under its old id, which leads here, and publishes here.
+        owned.remove(TrainingRun)
+        TrainingRun.objects.filter(visitor=visitor).exclude(state__in=UNFINISHED).update(visitor=into)
+    for model in owned:
+        model._default_manager.filter(visitor=visitor).update(visitor=into)
+    VisitorAlias.objects.filter(new=visitor).update(new=into)
+    VisitorAlias.objects.update_or_create(old=visitor, defaults={"new": into})

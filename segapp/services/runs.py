@@ -1,0 +1,196 @@
+"""Training runs as the web sees them: start, look, stop, and the reaper that keeps them moving. Free of torch."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from registry.models import UserModel
+from segapp import dispatch
+from segapp.imaging.masks import Reading
+from segapp.models import MOST_ATTEMPTS, UNFINISHED, Example, State, Stop, TrainingRun, VideoJob, Work
+from segapp.services import restore
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 30  # without a beat of its owner for so long, a running row is taken over
+RING_SECONDS = 15  # a queued row's bell is rung again this often
+
+
+class AlreadyTraining(Exception):
+    """The visitor has a run in progress; it is in `run`."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        super().__init__("A training of yours is already in progress. Wait for it, or stop it first.")
+        self.run = run
+
+
+class RunNotFound(Exception):
+    """No such run, or another visitor's."""
+
+
+def start(
+    visitor: str,
+    examples: Iterable[Example],
+    reading: Reading,
+    *,
+    name: str = "",
+    effort: str = "quick",
+    continued_from: UserModel | None = None,
+) -> TrainingRun:
+    """Queue a training on these examples. Raises AlreadyTraining; the database holds it against two tabs at once."""
+    examples = list(examples)
+    try:
+        with transaction.atomic():
+            run = TrainingRun.objects.create(
+                visitor=visitor,
+                name=name or default_name(visitor),
+                effort=effort,
+                classes=[{key: found[key] for key in ("id", "name", "color")} for found in reading.classes],
+                reading=reading.to_dict(),
+                continued_from=continued_from,
+            )
+            run.examples.set(examples)
+            Example.objects.filter(pk__in=[example.pk for example in examples]).update(draft=False)
+            dispatch.training(run)
+    except IntegrityError:
+        unfinished = in_progress(visitor)
+        if unfinished is None:
+            raise
+        raise AlreadyTraining(unfinished) from None
+    return run
+
+
+def default_name(visitor: str) -> str:
+    return f"Model {UserModel.objects.filter(visitor=visitor).count() + 1}"
+
+
+def in_progress(visitor: str) -> TrainingRun | None:
+    return TrainingRun.objects.filter(visitor=visitor, state__in=UNFINISHED).first()
+
+
+def current(visitor: str) -> TrainingRun | None:
+    """The run to show: the one in progress, else the newest."""
+    return in_progress(visitor) or TrainingRun.objects.filter(visitor=visitor).first()
+
+
+def owned(visitor: str, public_id: str) -> TrainingRun:
+    """The visitor's run; raises RunNotFound, the same for what is another's and what does not exist."""
+    run = TrainingRun.objects.filter(visitor=visitor, public_id=public_id).select_related("model").first()
+    if run is None:
+        raise RunNotFound("There is no such training among yours. Open Fine-tune to see the current one.")
+    return run
+
+
+def stop(run: Work, keep: bool) -> None:
+    """Stop a run or a video, keeping the best so far or not; what is still queued never starts. Idempotent."""
+    rows = type(run)._default_manager
+    if not rows.cancel_queued(run.pk):
+        rows.ask_to_stop(run.pk, Stop.KEEP if keep else Stop.DISCARD)
+    run.refresh_from_db()
+
+
+def forgo_activation(visitor: str) -> None:
+    """A reset during a training: let it finish and be kept, without activating it."""
+    TrainingRun.objects.filter(visitor=visitor, state__in=UNFINISHED).update(activate=False)
+
+
+def status(run: TrainingRun) -> dict[str, Any]:
+    """The run as the JSON API shows it."""
+    model = run.model
+    return {
+        "run_id": run.public_id,
+        "state": run.state,
+        "progress": round(run.progress, 4),
+        "eta_seconds": run.eta_seconds,
+        "queue_position": run.queue_position(),
+        "loss": run.losses,
+        "scores": run.scores,
+        "metrics": run.metrics,
+        "user_id": model.public_id if model else None,
+        "model_path": model.file_name if model else None,
+        "restore_token": restore.token(run.visitor) if model else None,
+        "active": bool(model and model.active),
+        "message": run.message,
+    }
+
+
+# --- the reaper: workers call it every few seconds ------------------------------------------------------
+
+# What this process saw last: (table, pk, lease) -> (beats, when), and (table, pk) -> when it rang. Measured on the
+# monotonic clock, so that a wall clock that jumps an hour neither robs a living owner nor keeps a dead one's row.
+_seen: dict[tuple[str, int, str], tuple[int, float]] = {}
+_rung: dict[tuple[str, int], float] = {}
+
+
+def reap() -> None:
+    """Take rows back from owners that died, and ring again for rows whose message was lost."""
+    for rows, ring in ((TrainingRun.objects.all(), dispatch.training), (VideoJob.objects.all(), dispatch.video)):
+        take_back(rows)
+        for row in rows.filter(state=State.QUEUED).order_by("pk")[:20]:
+            if _due(row):
+                ring(row)
+
+
+def take_back(rows: QuerySet[Any]) -> None:
+    running = list(rows.filter(state=State.RUNNING))
+    table = rows.model.__name__
+    for row in running:
+        if not (_owner_died(row.lease_owner) or _stands_still(table, row)):
+            continue
+        held = rows.filter(pk=row.pk, state=State.RUNNING, lease=row.lease, lease_beats=row.lease_beats)
+        if row.stop == Stop.DISCARD:
+            held.update(state=State.CANCELLED, ended=timezone.now(), message="Cancelled.")
+        elif row.attempts < MOST_ATTEMPTS:
+            if held.update(state=State.QUEUED, lease="", lease_owner="", lease_beats=F("lease_beats") + 1):
+                logger.warning("%s %s: its worker is gone, queued again", table, row.public_id)
+                _rung.pop((table, row.pk), None)
+        else:
+            words = "Its worker stopped twice, so it was given up. Nothing of yours was lost; start it again."
+            held.update(state=State.FAILED, ended=timezone.now(), message=words)
+    alive = {(table, row.pk, row.lease) for row in running}
+    for key in [key for key in _seen if key[0] == table and key not in alive]:
+        del _seen[key]
+
+
+def _stands_still(table: str, row: Work) -> bool:
+    key, now = (table, row.pk, row.lease), time.monotonic()
+    beats, since = _seen.get(key, (-1, now))
+    if beats != row.lease_beats:
+        _seen[key] = (row.lease_beats, now)
+        return False
+    return now - since > LEASE_SECONDS
+
+
+def _owner_died(owner: str) -> bool:
+    """Whether `host:pid` is a process of this very host that no longer exists."""
+    host, _, pid = owner.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _due(row: Work) -> bool:
+    """Whether a queued row's bell is to be rung (again) by this process. The first ring was sent with the commit."""
+    key, now = (type(row).__name__, row.pk), time.monotonic()
+    if len(_rung) > 10_000:
+        _rung.clear()
+    if key not in _rung:
+        fresh = (timezone.now() - row.created).total_seconds() < RING_SECONDS and row.attempts == 0
+        _rung[key] = now if fresh else now - RING_SECONDS
+    if now - _rung[key] < RING_SECONDS:
+        return False
+    _rung[key] = now
+    return True
