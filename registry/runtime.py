@@ -140,7 +140,7 @@ class Runtime:
         ) as error:
             raise BaseMissing(str(error)) from error
         wanted = saved.extra.get("encoder_digest")
-        if wanted is not None and weights.digest(encoder) != wanted:
+        if wanted is not None and weights.digest(encoder.state_dict()) != wanted:
             raise BaseMissing(
                 f"The encoder weights at hand are not those that {ready.path.name} was built "
                 f"on. Put the right {saved.spec.encoder} file into the weights folder, or run "

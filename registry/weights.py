@@ -57,10 +57,10 @@ def load_encoder(
     )
 
 
-def digest(encoder: nn.Module) -> str:
-    """sha256 over names, shapes and values of an encoder's tensors, as 64 hex digits."""
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names, shapes and values of an encoder's state dict, as 64 hex digits."""
     sha = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         if tensor.dtype == torch.int64:
             continue  # batch counters: not used for inference
         sha.update(f"{name} {tuple(tensor.shape)}".encode())

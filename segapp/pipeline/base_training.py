@@ -154,7 +154,7 @@ def _step(
     logits = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
     targets = codes[:, ::2, ::2]
     loss = partial_loss(logits, targets, torch.from_numpy(labels.allowed), weighting)
-    value = float(loss)
+    value = float(loss.detach())
     if not math.isfinite(value):
         raise ArithmeticError("The loss is no number any more. Try another seed.")
     optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,128 @@
+"""A trained base as files: the network's changed tensors, and its card with held-out figures."""
+
+import copy
+import datetime
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from registry.bases import CATALOGUE, write_card
+from registry.checkpoint import halve, save
+from registry.network import Spec, assign_tensors
+from registry.runtime import LoadedNetwork
+from registry.weights import digest
+from segapp.pipeline.base_data import load_pairs
+from segapp.pipeline.labels import EVERYDAY, IGNORE, Labels
+from segapp.pipeline.predict import predict
+
+HELD_OUT_MOST = 60  # pictures per set that the card's figures are taken on
+
+
+def write_base(
+    out: Path,
+    spec: Spec,
+    network: nn.Module,
+    pristine: Mapping[str, Tensor],
+    recipe: Mapping[str, Any],
+    labels: Labels | None = None,
+) -> dict[str, Any]:
+    """Write base_<key>.pth, in half precision, and its card; returns the card.
+
+    `pristine` is the encoder's state dict before training: what equals it is not
+    written. With `labels` the card gets figures taken on the pairs held out, by the
+    network as the file holds it.
+    """
+    network = copy.deepcopy(network).eval()
+    tensors = {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if not name.startswith("encoder.")
+        or not torch.equal(tensor, pristine[name.removeprefix("encoder.")])
+    }
+    small = halve(tensors)
+    assign_tensors(network, {k: v.float() if v.is_floating_point() else v for k, v in small.items()})
+    figures = held_out_figures(spec, network, labels) if labels is not None else {}
+    extra = {"encoder_digest": digest(pristine), "recipe": json.loads(json.dumps(dict(recipe)))}
+    path = out / f"base_{spec.base_key}.pth"
+    sha256, size = save(path, spec, small, "", extra)
+    card = {
+        "key": spec.base_key,
+        "name": CATALOGUE[spec.base_key].name,
+        "encoder": spec.encoder,
+        "sha256": sha256,
+        "bytes": size,
+        "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "input_size": spec.input_size,
+        "classes": spec.to_dict()["classes"],
+        "metrics": figures,
+        "recipe": {**recipe, "torch": torch.__version__, "python": platform.python_version()},
+        **_provenance(labels),
+    }
+    write_card(path.with_suffix(".json"), card)
+    return card
+
+
+def held_out_figures(spec: Spec, network: nn.Module, labels: Labels) -> dict[str, Any]:
+    """Per set, IoU of each class that its masks speak of, on pairs not trained on.
+
+    A pixel counts against class X only where the mask excludes X.
+    """
+    net = LoadedNetwork(
+        spec.base_key, "", spec.base_key, spec, network, next(network.parameters()).device
+    )
+    figures: dict[str, Any] = {}
+    for label_set in labels.sets:
+        stems = label_set.test[:: max(1, -(-len(label_set.test) // HELD_OUT_MOST))]
+        counts = np.zeros((3, len(spec.classes)))  # right, missed, wrongly found
+        for stem in stems:
+            (pair,) = load_pairs(label_set.folder, [stem], label_set.table)
+            counts += _counts(pair.codes, predict(net, pair.image).ids, labels.allowed)
+        right, missed, wrong = counts
+        spoken = right + missed > 0
+        per_class = {
+            c.name: round(float(right[k] / (right[k] + missed[k] + wrong[k])), 4)
+            for k, c in enumerate(spec.classes)
+            if spoken[k]
+        }
+        if per_class:
+            figures[label_set.name] = {
+                "pictures": len(stems),
+                "iou": per_class,
+                "miou": round(sum(per_class.values()) / len(per_class), 4),
+            }
+    return figures
+
+
+def _counts(codes: np.ndarray, found: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Pixels right, missed and wrongly found, per class."""
+    known = codes != IGNORE
+    codes, found = codes[known], found[known]
+    classes = allowed.shape[1]
+    rows = []
+    right = np.bincount(codes[codes == found], minlength=classes)[:classes]
+    missed = np.bincount(codes[(codes < classes) & (codes != found)], minlength=classes)[:classes]
+    excluded = ~allowed[codes, found]
+    wrong = np.bincount(found[excluded], minlength=classes)[:classes]
+    rows += [right, missed, wrong]
+    return np.stack(rows)
+
+
+def _provenance(labels: Labels | None) -> dict[str, Any]:
+    """What the base learnt from and what that means for its use."""
+    if labels is None:
+        return {"data": [], "licence": "", "limits": ""}
+    everyday = json.loads(EVERYDAY.read_text(encoding="utf-8"))
+    known = all(s.name in everyday["sets"] for s in labels.sets)
+    return {
+        "data": [
+            {"set": s.name, "pairs": len(s.train), "licence": s.licence} for s in labels.sets
+        ],
+        "licence": everyday["licence"] if known else "that of the pictures it was trained on",
+        "limits": everyday["limits"] if known else "",
+    }
