@@ -1,104 +1,18 @@
-"""Video files as streams of upright frames.
-
-Knows nothing of networks, masks or rows. A file is opened by the demuxer that its own first bytes name, with the
-`file` protocol alone, so that nothing in it can make another file or an address be read.
-"""
+"""A video file as a stream of upright frames. Knows nothing of networks, masks or rows."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import av
 import av.error
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
-from segapp.imaging import container as containers
-
-FINEST_CLOCK = 1_000_000  # ticks a second; finer clocks and odd ones are replaced by COMMON_CLOCK
-COMMON_CLOCK = Fraction(1, 90_000)
-MOST_RATE = 240  # frames a second, over the whole clip
-DECODE_THREADS = 2
-TRIES = 120  # packets in which a first frame must turn up
-
-
-class VideoRefused(Exception):
-    """The file is not taken; the text says why and what to do, in plain words."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is taken at most: bytes on disk, seconds, pixels of one frame."""
-
-    bytes: int = 200 * 10**6
-    seconds: float = 600
-    pixels: int = 3840 * 2160
-
-
-@dataclass(frozen=True)
-class Source:
-    """What the probe found.
-
-    width and height are those of the upright picture in pixels; turn is how many quarter turns counter-clockwise
-    make the coded picture upright, after mirroring it left to right where `mirror`. Times are in ticks of `clock`
-    seconds: `first` is the first frame's, `origin` the earliest of sound and picture, `end` where the last frame ends.
-    """
-
-    width: int
-    height: int
-    turn: int
-    mirror: bool
-    clock: Fraction
-    first: int
-    end: int
-    origin: int
-    frames: int
-    rate: Fraction
-    aspect: Fraction
-    codec: str
-    audio: str
-    cut_short: bool
-
-    @property
-    def seconds(self) -> float:
-        return float((self.end - self.first) * self.clock)
-
-    @property
-    def step(self) -> int:
-        """Ticks of one frame at the nominal rate."""
-        return max(1, round(1 / (self.rate * self.clock)))
-
-    def at(self, pts: int) -> float:
-        """Seconds since the first frame."""
-        return float((pts - self.first) * self.clock)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            **asdict(self),
-            "clock": str(self.clock),
-            "rate": str(self.rate),
-            "aspect": str(self.aspect),
-            "seconds": round(self.seconds, 3),
-        }
-
-    @classmethod
-    def from_dict(cls, saved: dict[str, Any]) -> "Source":
-        values = {key: value for key, value in saved.items() if key != "seconds"}
-        return cls(**{**values, **{key: Fraction(values[key]) for key in ("clock", "rate", "aspect")}})
-
-
-@dataclass
-class Tally:
-    """What could not be used while decoding."""
-
-    skipped: int = 0
+from segapp.pipeline.clip_open import Limits, Tally, decoded, opened, picture_stream
+from segapp.pipeline.clip_probe import COMMON_CLOCK, Source
 
 
 class Frame:
@@ -138,224 +52,74 @@ def planes_of(raw: VideoFrame) -> list[np.ndarray]:
     ]
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[InputContainer]:
-    """The file's demuxer; raises VideoRefused for what is no accepted container."""
-    with open(path, "rb") as file:
-        family = containers.family(file.read(containers.HEAD))
-    if family is None:
-        raise VideoRefused("This is not an MP4, MOV, WebM or MKV file. Convert it to MP4 and upload it again.")
-    try:
-        # "file:" in front keeps a name like "http:x" or "concat:x" from being read as a protocol.
-        found = av.open(
-            f"file:{path.resolve()}",
-            format=family,
-            options={"protocol_whitelist": "file", "enable_drefs": "0", "use_absolute_path": "0"}
-            if family == containers.ISO_MEDIA
-            else {"protocol_whitelist": "file"},
-            metadata_errors="replace",
-        )
-    except (av.error.FFmpegError, ValueError) as error:
-        raise VideoRefused(
-            "The file is broken or incomplete: its index cannot be read. Save or upload it again."
-        ) from error
-    try:
-        yield found
-    finally:
-        found.close()
+def frames(
+    path: Path, source: Source, limits: Limits, start: int | None = None, tally: Tally | None = None
+) -> Iterator[Frame]:
+    """The frames from `start` on (ticks of the clock), times strictly rising, all yuv420p of the probed size.
 
-
-def picture_stream(container: InputContainer, limits: Limits) -> VideoStream:
-    """The stream to segment, its decoder held to the limit of pixels."""
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams:
-        raise VideoRefused("There is no picture in this file, only sound. Upload a video.")
-    stream = streams[0]
-    coder = stream.codec_context
-    if coder is None:
-        raise VideoRefused("The video's codec is not known here. Convert it to H.264 in MP4 and upload it again.")
-    if coder.width * coder.height > limits.pixels:
-        raise VideoRefused(
-            f"The video is {coder.width} x {coder.height}; the limit is {limits.pixels / 1e6:.1f} megapixels a frame. "
-            "Scale it down and upload it again."
-        )
-    coder.options = {"max_pixels": str(max(limits.pixels, 4096))}  # holds for frames that grow later, too
-    coder.thread_count = DECODE_THREADS
-    stream.thread_type = "AUTO"
-    return stream
-
-
-def probe(path: Path, limits: Limits) -> Source:
-    """Read every packet's time and decode the first frame; raises VideoRefused.
-
-    Headers may claim anything, so length and number of frames are counted instead of believed.
+    A later start is reached through the file's index, or by decoding from the beginning where that leads astray.
     """
-    if path.stat().st_size == 0:
-        raise VideoRefused("The file is empty. Upload it again.")
-    if path.stat().st_size > limits.bytes:
-        raise VideoRefused(
-            f"The file has {path.stat().st_size / 1e6:.0f} MB; the limit is {limits.bytes / 1e6:.0f} MB. "
-            "Shorten it or lower its quality."
-        )
-    with opened(path) as container:
-        stream = picture_stream(container, limits)
-        times = scan(container, stream, limits)
-        claimed = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-        audio = container.streams.audio[0] if container.streams.audio else None
-        sound = audio.codec_context.name if audio and audio.codec_context else ""
-        start = container.start_time
-    with opened(path) as container:
-        stream = picture_stream(container, limits)
-        shown = first_frame(container, stream)
-        turn, mirror = orientation(shown)
-        own = Fraction(stream.time_base or COMMON_CLOCK)
-        clock = own if own.numerator == 1 and own.denominator <= FINEST_CLOCK else COMMON_CLOCK
-        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-        aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
-        name = stream.codec_context.name
-    seen = sorted(times)
-    first = round(seen[0] * own / clock)
-    last = round(seen[-1] * own / clock)
-    rate = sensible(rate, len(seen), float((last - first) * clock))
-    gap = max(1, round(1 / (rate * clock)))
-    end = last + max(1, round((times[seen[-1]] * own) / clock) or gap)
-    across = turn % 2 == 1
-    source = Source(
-        width=shown.height if across else shown.width,
-        height=shown.width if across else shown.height,
-        turn=turn,
-        mirror=mirror,
-        clock=clock,
-        first=first,
-        end=end,
-        origin=first if start is None or not sound else min(first, round(Fraction(start, 1_000_000) / clock)),
-        frames=len(seen),
-        rate=rate,
-        aspect=1 / aspect if across else aspect,
-        codec=name,
-        audio=sound,
-        cut_short=claimed - float((end - first) * clock) > 1.0,
-    )
-    too_long(source.seconds, limits)
-    return source
-
-
-def too_long(seconds: float, limits: Limits) -> None:
-    if seconds > limits.seconds + 1:
-        raise VideoRefused(
-            f"The video is {seconds / 60:.1f} minutes long; the limit is {limits.seconds / 60:.0f} minutes. "
-            "Cut it and upload the part you need."
-        )
-
-
-def scan(container: InputContainer, stream: VideoStream, limits: Limits) -> dict[int, int]:
-    """Time and duration of every picture packet in ticks of the stream, nothing decoded."""
-    times: dict[int, int] = {}
-    tick = float(stream.time_base or COMMON_CLOCK)
-    earliest: int | None = None
-    try:
-        for packet in container.demux(stream):
-            time = packet.pts if packet.pts is not None else packet.dts
-            if time is None or packet.is_discard or packet.size == 0:
-                continue
-            earliest = time if earliest is None else min(earliest, time)
-            times[time] = packet.duration or 0
-            too_long((time - earliest) * tick, limits)
-            if len(times) > MOST_RATE * limits.seconds:
-                raise VideoRefused("The video has more frames than can be handled. Lower its frame rate.")
-    except av.error.FFmpegError:
-        pass  # what was read up to the damage counts
-    if not times:
-        raise VideoRefused("There is not a single frame in this file. Save or upload it again.")
-    return times
-
-
-def first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
-    """The first frame that decodes; raises VideoRefused when none of the first packets gives one."""
-    for frame in decoded(container, stream, Tally(), TRIES):
-        return frame
-    raise VideoRefused(
-        "No frame of this video can be decoded: it is damaged, protected or in an unusual format. "
-        "Convert it to H.264 in MP4 and upload it again."
-    )
-
-
-def decoded(container: InputContainer, stream: VideoStream, tally: Tally, packets: int = 0) -> Iterator[VideoFrame]:
-    """Frames in the order they are shown; damaged ones are counted and left out. `packets`: stop after so many."""
-    source = container.demux(stream)
-    seen = 0
-    while True:
-        try:
-            packet = next(source)
-        except StopIteration:
-            return
-        except av.error.FFmpegError:
-            return  # damage between packets: nothing behind it can be found
-        try:
-            for frame in packet.decode():
-                if frame.is_corrupt:
-                    tally.skipped += 1
-                else:
-                    yield frame
-        except av.error.FFmpegError:
-            tally.skipped += 1
-        seen += 1
-        if packets and seen >= packets:
-            return
-
-
-def orientation(frame: VideoFrame) -> tuple[int, bool]:
-    """Quarter turns counter-clockwise, and whether to mirror left to right first, that make the picture upright.
-
-    Cameras write a display matrix: x' = a x + c y, y' = b x + d y. Angles between quarter turns do not occur.
-    """
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            (a, b, _), (c, d, _) = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2] / 65536
-            mirror = bool(a * d - b * c < 0)
-            if mirror:  # matrix = turn after mirror: undo the mirror to read the turn
-                a, b = -a, -b
-            return round(float(np.degrees(np.arctan2(-b, a))) / 90) % 4, mirror
-    return 0, False
-
-
-def sensible(rate: Fraction, frames: int, seconds: float) -> Fraction:
-    """The header's frame rate, or the counted one where the header's is impossible."""
-    counted = Fraction(frames - 1) / Fraction(seconds).limit_denominator(10**6) if frames > 1 and seconds > 0 else None
-    if counted is not None and not counted / 4 < rate < counted * 4:
-        rate = counted
-    return min(max(rate, Fraction(1, 60)), Fraction(1000)).limit_denominator(100_000)
-
-
-def frames(path: Path, source: Source, limits: Limits, start: int | None = None, tally: Tally | None = None) -> Iterator[Frame]:
-    """The frames from `start` on (ticks of the clock), times strictly rising, all of the probed size and yuv420p."""
     tally = tally or Tally()
-    begin = source.first if start is None else start
-    for seek in (True, False) if start is not None else (False,):
-        with opened(path) as container:
-            stream = picture_stream(container, limits)
-            own = Fraction(stream.time_base or COMMON_CLOCK)
-            if seek:
-                try:
-                    container.seek(round(begin * source.clock / own), stream=stream, backward=True)
-                except av.error.FFmpegError:
-                    continue
-            last: int | None = None
-            missed = False
-            for raw in decoded(container, stream, tally):
-                last_pts = begin - source.step if last is None else last
-                pts = round(raw.pts * own / source.clock) if raw.pts is not None else last_pts + source.step
-                if seek and last is None and pts > begin + source.step // 2:
-                    missed = True  # the index led behind the wanted frame: read from the start instead
-                    break
-                if last is not None and pts <= last:
-                    tally.skipped += 1  # a time that was there already cannot be shown again
-                    continue
-                last = pts
-                if pts >= begin:
-                    yield Frame(plain(raw, source), pts, source)
-            if not missed:
-                return
+    if start is not None:
+        found = from_index(path, source, limits, start, tally)
+        if found is not None:
+            yield from found
+            return
+    with opened(path) as container:
+        stream = picture_stream(container, limits)
+        yield from timed(decoded(container, stream, tally), stream, source, start or source.first, tally)
+
+
+def from_index(path: Path, source: Source, limits: Limits, start: int, tally: Tally) -> Iterator[Frame] | None:
+    """The frames from `start` on by seeking; None when the file cannot be sought or the index leads behind it."""
+    with opened(path) as container:
+        stream = picture_stream(container, limits)
+        if not sought(container, stream, source, start):
+            return None
+        first = next(decoded(container, stream, Tally()), None)
+        if first is None or first.pts is None or ticks(first.pts, stream, source) > start:
+            return None
+    return seeking(path, source, limits, start, tally)
+
+
+def seeking(path: Path, source: Source, limits: Limits, start: int, tally: Tally) -> Iterator[Frame]:
+    with opened(path) as container:
+        stream = picture_stream(container, limits)
+        sought(container, stream, source, start)
+        yield from timed(decoded(container, stream, tally), stream, source, start, tally)
+
+
+def sought(container: InputContainer, stream: VideoStream, source: Source, start: int) -> bool:
+    own = Fraction(stream.time_base or COMMON_CLOCK)
+    try:
+        container.seek(int(start * source.clock / own), stream=stream, backward=True)
+    except av.error.FFmpegError:
+        return False
+    return True
+
+
+def ticks(pts: int, stream: VideoStream, source: Source) -> int:
+    """A time of the stream in ticks of the source's clock."""
+    return round(pts * Fraction(stream.time_base or COMMON_CLOCK) / source.clock)
+
+
+def timed(raws: Iterator[VideoFrame], stream: VideoStream, source: Source, start: int, tally: Tally) -> Iterator[Frame]:
+    """Frames with strictly rising times from `start` on; what is damaged before it counts for nobody."""
+    before = tally.skipped
+    last: int | None = None
+    for raw in raws:
+        if raw.pts is not None:
+            pts = ticks(raw.pts, stream, source)
+        else:
+            pts = source.first if last is None else last + source.step
+        if last is not None and pts <= last:
+            tally.skipped += 1  # two frames cannot be shown at the same time
+            continue
+        last = pts
+        if pts < start:
+            tally.skipped = before
+        else:
+            yield Frame(plain(raw, source), pts, source)
 
 
 def plain(raw: VideoFrame, source: Source) -> VideoFrame:

@@ -1,0 +1,112 @@
+"""Opening and decoding a video file that a stranger sent.
+
+A file is opened by the demuxer that its own first bytes name, with the `file` protocol alone, so that nothing in it
+can make another file or an address be read. Knows nothing of networks, masks or rows.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.error
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from segapp.imaging import container as containers
+
+DECODE_THREADS = 2
+
+
+class VideoRefused(Exception):
+    """The file is not taken; the text says why and what to do, in plain words."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is taken at most: bytes on disk, seconds, pixels of one frame."""
+
+    bytes: int = 200 * 10**6
+    seconds: float = 600
+    pixels: int = 3840 * 2160
+
+
+@dataclass
+class Tally:
+    """What could not be used while decoding."""
+
+    skipped: int = 0
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[InputContainer]:
+    """The file's demuxer; raises VideoRefused for what is no accepted container."""
+    with open(path, "rb") as file:
+        family = containers.family(file.read(containers.HEAD))
+    if family is None:
+        raise VideoRefused("This is not an MP4, MOV, WebM or MKV file. Convert it to MP4 and upload it again.")
+    try:
+        # "file:" in front keeps a name like "http:x" or "concat:x" from being read as a protocol.
+        found = av.open(
+            f"file:{path.resolve()}",
+            format=family,
+            options={"protocol_whitelist": "file", "enable_drefs": "0", "use_absolute_path": "0"}
+            if family == containers.ISO_MEDIA
+            else {"protocol_whitelist": "file"},
+            metadata_errors="replace",
+        )
+    except (av.error.FFmpegError, ValueError) as error:
+        raise VideoRefused(
+            "The file is broken or incomplete: its index cannot be read. Save or upload it again."
+        ) from error
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def picture_stream(container: InputContainer, limits: Limits) -> VideoStream:
+    """The stream to segment, its decoder held to the limit of pixels."""
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        raise VideoRefused("There is no picture in this file, only sound. Upload a video.")
+    stream = streams[0]
+    coder = stream.codec_context
+    if coder is None:
+        raise VideoRefused("The video's codec is not known here. Convert it to H.264 in MP4 and upload it again.")
+    if coder.width * coder.height > limits.pixels:
+        raise VideoRefused(
+            f"The video is {coder.width} x {coder.height}; the limit is {limits.pixels / 1e6:.1f} megapixels a frame. "
+            "Scale it down and upload it again."
+        )
+    coder.options = {"max_pixels": str(max(limits.pixels, 4096))}  # holds for frames that grow later, too
+    coder.thread_count = DECODE_THREADS
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def decoded(container: InputContainer, stream: VideoStream, tally: Tally, packets: int = 0) -> Iterator[VideoFrame]:
+    """Frames in the order they are shown; damaged ones are counted and left out. `packets`: stop after so many."""
+    source = container.demux(stream)
+    seen = 0
+    while True:
+        try:
+            packet = next(source)
+        except StopIteration:
+            return
+        except av.error.FFmpegError:
+            return  # damage between packets: nothing behind it can be found
+        try:
+            for frame in packet.decode():
+                if frame.is_corrupt:
+                    tally.skipped += 1
+                else:
+                    yield frame
+        except av.error.FFmpegError:
+            tally.skipped += 1
+        seen += 1
+        if packets and seen >= packets:
+            return
