@@ -7,12 +7,15 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "segapp.settings")
+    import django
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line, get_commands
 
+    try:
+        django.setup()  # before get_commands(), which remembers what it found
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
     if len(sys.argv) > 1 and "--help" not in sys.argv and get_commands().get(sys.argv[1]) in ("segapp", "registry"):
-        import django
-
-        django.setup()
         from segapp.home import prepare_database
 
         prepare_database()

@@ -71,12 +71,12 @@ MIDDLEWARE = [
     "segapp.visitors.VisitorMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "segapp.failures.FriendlyFailures",  # before the CSRF check, which reads the whole upload
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
-    "segapp.failures.FriendlyFailures",
 ]
 ROOT_URLCONF = "segapp.urls"
 WSGI_APPLICATION = "segapp.wsgi.application"

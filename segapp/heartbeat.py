@@ -1,0 +1,183 @@
+"""A worker process's sign of life: its row, the leases it holds, and the chores it runs beside its work.
+
+Two daemon threads with database connections of their own, so that a worker whose main thread computes for minutes
+still counts as alive, and a chore that hangs on a broken broker never delays a beat. Knows nothing of what the
+work is, and nothing of torch.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.apps import apps
+from django.db import DatabaseError, connection, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from segapp.models import Worker
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 3.0
+FORGET_SECONDS = 600  # rows of workers that were last seen so long ago are deleted
+
+NAME = f"{socket.gethostname()}:{os.getpid()}"
+stopping = threading.Event()  # set when the process was asked to end: hand work back at the next chance
+
+_described: dict[str, Any] = {"queues": "", "device": "", "ready": False}
+_info: Callable[[], dict[str, Any]] | None = None
+_held: dict[tuple[str, int], str] = {}
+_chores: list["_Chore"] = []
+_lock = threading.Lock()
+_beating: threading.Thread | None = None
+_left = threading.Event()
+_wake = threading.Event()
+
+
+class _Chore:
+    def __init__(self, seconds: float, work: Callable[[], object]) -> None:
+        self.seconds, self.work, self.due = seconds, work, time.monotonic()
+
+
+def describe(
+    *,
+    queues: str | None = None,
+    device: str | None = None,
+    ready: bool | None = None,
+    info: Callable[[], dict[str, Any]] | None = None,
+) -> None:
+    """What the row says from now on. `info` is asked at every beat and must be quick (cache counters, memory)."""
+    global _info
+    given = {"queues": queues, "device": device, "ready": ready}
+    with _lock:
+        _described.update({key: value for key, value in given.items() if value is not None})
+        _info = info or _info
+    _wake.set()
+
+
+def hold(label: str, pk: int, token: str) -> None:
+    """From now on every beat counts up `lease_beats` of this row ("segapp.TrainingRun", pk), while `token` is its
+    lease."""
+    with _lock:
+        _held[label, pk] = token
+
+
+def release(label: str, pk: int) -> None:
+    """The work on this row is over; without effect when it is not held."""
+    with _lock:
+        _held.pop((label, pk), None)
+
+
+def holds(label: str, pk: int) -> bool:
+    """Whether the lease was still this process's at the last beat."""
+    with _lock:
+        return (label, pk) in _held
+
+
+def every(seconds: float, work: Callable[[], object]) -> None:
+    """Run `work` about this often in the chore thread. What it raises is logged."""
+    with _lock:
+        _chores.append(_Chore(seconds, work))
+
+
+def start() -> None:
+    """Begin to beat; a second call does nothing."""
+    global _beating
+    with _lock:
+        if _beating:
+            return
+        _beating = threading.Thread(target=_beat_on, name="heartbeat", daemon=True)
+    _beating.start()
+    threading.Thread(target=_do_chores, name="chores", daemon=True).start()
+
+
+def leave() -> None:
+    """Stop beating and take the row away, so that pages know at once."""
+    _left.set()
+    _wake.set()
+    if _beating:
+        _beating.join(timeout=2)
+
+
+def beat() -> None:
+    """One sign of life: the row, and the beats of what is held, in one transaction."""
+    with _lock:
+        values, ask, held = dict(_described), _info, dict(_held)
+    values["info"] = {**_process(), **(ask() if ask else {})}
+    values["seen"] = timezone.now()
+    lost = []
+    with transaction.atomic():
+        Worker.objects.update_or_create(name=NAME, defaults=values)
+        for (label, pk), token in held.items():
+            rows: Any = apps.get_model(label)._default_manager
+            if not rows.held(pk, token).update(lease_beats=F("lease_beats") + 1):
+                lost.append((label, pk, token))
+    with _lock:
+        for label, pk, token in lost:
+            if _held.get((label, pk)) == token:
+                del _held[label, pk]
+                logger.warning("%s %s: the lease was lost", label, pk)
+
+
+def forget_the_gone() -> None:
+    """Delete rows of workers that fell silent long ago, or were processes of this host that no longer exist."""
+    Worker.objects.filter(seen__lt=timezone.now() - timedelta(seconds=FORGET_SECONDS)).delete()
+    host = socket.gethostname()
+    for worker in Worker.objects.filter(name__startswith=f"{host}:").exclude(name=NAME):
+        pid = worker.name.rpartition(":")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            worker.delete()
+
+
+def _beat_on() -> None:
+    while not _left.is_set():
+        _wake.clear()
+        try:
+            beat()
+            _touch()
+        except Exception as error:  # a locked or restarting database: the next beat tries again
+            logger.warning("no heartbeat: %s", error)
+            connection.close()
+        _wake.wait(BEAT_SECONDS)
+    try:
+        Worker.objects.filter(name=NAME).delete()
+    except DatabaseError as error:
+        logger.info("could not sign off: %s", error)
+    connection.close()
+
+
+def _do_chores() -> None:
+    every(60, forget_the_gone)
+    while not _left.wait(0.5):
+        with _lock:
+            due = [chore for chore in _chores if chore.due <= time.monotonic()]
+        for chore in due:
+            try:
+                chore.work()
+            except Exception:
+                logger.exception("chore %s failed; it is tried again", getattr(chore.work, "__qualname__", chore.work))
+                connection.close()
+            chore.due = time.monotonic() + chore.seconds
+
+
+def _process() -> dict[str, Any]:
+    """Memory in MB as the kernel counts it; empty where there is no /proc."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return {}
+    resident = next((line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")), "0")
+    return {"memory_mb": int(resident) // 1024}
+
+
+def _touch() -> None:
+    """For health checks that must not ask the database: a file whose time is the last beat's."""
+    path = os.environ.get("SEGAPP_BEAT_FILE")
+    if path:
+        Path(path).touch()

