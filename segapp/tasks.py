@@ -1,0 +1,39 @@
+"""The Celery tasks: each takes a primary key and makes one call into worker/. Only workers import this."""
+
+import logging
+from typing import Any
+
+from celery import signals
+
+from segapp import heartbeat
+from segapp.celery import app
+from segapp.services import analyses, runs
+from segapp.worker import inference, networks, training, video
+
+logger = logging.getLogger(__name__)
+
+heartbeat.describe(device=networks.runtime().device_name, info=networks.runtime().stats)
+heartbeat.every(3, runs.reap)
+heartbeat.every(3, analyses.reap)
+
+
+@signals.worker_ready.connect(weak=False)
+def get_ready(**_: Any) -> None:
+    """Bring the base network into memory before the first picture asks for it."""
+    networks.warm_up()
+    heartbeat.describe(ready=True)
+
+
+@app.task(name="segapp.train")
+def train(pk: int) -> None:
+    training.run(pk)
+
+
+@app.task(name="segapp.video")
+def segment_video(pk: int) -> None:
+    video.run(pk)
+
+
+@app.task(name="segapp.analyze")
+def analyze(pk: int) -> None:
+    inference.run(pk)

@@ -1,0 +1,83 @@
+"""From a queued analysis to its mask, confidence and figures. Knows nothing of requests."""
+
+import logging
+import time
+
+import numpy as np
+from django.db.models import F
+from django.utils import timezone
+from PIL import Image
+
+from registry import services as registry
+from registry.bases import CATALOGUE
+from registry.files import write_atomically
+from registry.runtime import BaseMissing, LoadedNetwork
+from segapp import dispatch, heartbeat
+from segapp.imaging import render
+from segapp.models import Analysis, State
+from segapp.pipeline.predict import predict, shares
+from segapp.worker import networks
+
+logger = logging.getLogger(__name__)
+
+
+def run(pk: int) -> None:
+    """Answer one analysis. A doubled message finds the row taken and does nothing."""
+    claimed = Analysis.objects.filter(pk=pk, state=State.QUEUED)
+    if not claimed.update(state=State.RUNNING, worker=heartbeat.NAME, attempts=F("attempts") + 1):
+        return
+    analysis = Analysis.objects.select_related("model").get(pk=pk)
+    try:
+        with networks.pinned(analysis) as network:
+            values = _answer(analysis, network)
+    except BaseMissing as error:
+        values = {"state": State.FAILED, "message": str(error)[:500]}
+    except Exception:
+        logger.exception("analysis %s failed", analysis.public_id)
+        words = "This picture could not be analyzed. Try again; if it fails again, try it smaller or as PNG."
+        values = {"state": State.FAILED, "message": words}
+    Analysis.objects.filter(pk=pk, state=State.RUNNING, worker=heartbeat.NAME).update(ended=timezone.now(), **values)
+    dispatch.announce(analysis.public_id)
+
+
+def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
+    """Run the network, write the files, and say what answered: the values of the finished row."""
+    began = time.perf_counter()
+    with Image.open(analysis.folder / "image.png") as stored:
+        picture = np.asarray(stored.convert("RGB"))
+    read = time.perf_counter()
+    found = predict(network, picture)
+    ran = time.perf_counter()
+    classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
+    png = render.palette_png(found.ids, classes)
+    write_atomically(analysis.folder / "mask.png", lambda out: out.write(png))
+    confidence = Image.fromarray(found.confidence)
+    write_atomically(analysis.folder / "confidence.png", lambda out: confidence.save(out, "PNG", compress_level=1))
+    written = time.perf_counter()
+    model = analysis.model
+    custom = model is not None and network.key == model.key
+    if model is not None and custom:
+        registry.mark_used(model)
+    elif model is not None:
+        model.refresh_from_db()
+        analysis.message = model.notice or analysis.message
+    return {
+        "state": State.DONE,
+        "model_key": network.key,
+        "model_name": model.name if model and custom else CATALOGUE[network.base_key].name,
+        "model_sha256": network.sha256,
+        "base_key": network.base_key,
+        "base_sha256": network.base_sha256,
+        "classes": shares(found.ids, network.spec.classes),
+        "message": analysis.message,
+        "timings": {
+            "inference_ms": _ms(read, ran),
+            "decode_ms": _ms(began, read),
+            "encode_ms": _ms(ran, written),
+            **{name: round(value, 1) for name, value in found.timings.items()},
+        },
+    }
+
+
+def _ms(start: float, end: float) -> float:
+    return round((end - start) * 1000, 1)

@@ -1,0 +1,77 @@
+"""The process's one Runtime, and the network that a pinned piece of work runs on.
+
+Falls back to the base, marking the row, when the pinned model's file cannot be used: whatever answers is what the
+result says.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+
+import numpy as np
+from django.conf import settings
+
+from registry import bases
+from registry import services as registry
+from registry.bases import ReadyBase
+from registry.files import ModelFileDamaged, ModelFileMissing
+from registry.models import FileState, UserModel
+from registry.runtime import BaseMissing, LoadedNetwork, ModelRef, Runtime
+from segapp.models import Pinned
+from segapp.pipeline.predict import predict
+
+logger = logging.getLogger(__name__)
+
+
+@cache
+def runtime() -> Runtime:
+    return Runtime(
+        settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE, settings.SEGAPP_CACHE_BYTES
+    )
+
+
+def warm_up() -> None:
+    """Load the base and run it once; without a ready base the worker starts all the same and says so."""
+    try:
+        with runtime().use_base(runtime().base(settings.SEGAPP_BASE)) as network:
+            predict(network, np.zeros((64, 64, 3), np.uint8))
+    except BaseMissing as error:
+        logger.warning("%s", error)
+
+
+def reference(model: UserModel) -> ModelRef:
+    return ModelRef(model.key, model.path, model.sha256, model.base_key, model.base_sha256)
+
+
+@contextmanager
+def pinned(work: Pinned) -> Iterator[LoadedNetwork]:
+    """The network that `work` was pinned to; the base, with the model's row marked, when its file is lost.
+
+    Raises BaseMissing when no base can answer either.
+    """
+    with ExitStack() as stack:
+        yield _own(work.model, stack) or stack.enter_context(runtime().use_base(_base(work)))
+
+
+def _own(model: UserModel | None, stack: ExitStack) -> LoadedNetwork | None:
+    """The model's network, held until the stack ends; None, with the row marked, when its file cannot be used."""
+    if model is None:
+        return None
+    try:
+        return stack.enter_context(runtime().use(reference(model)))
+    except (ModelFileMissing, BaseMissing) as error:
+        logger.warning("%s", error)
+        registry.mark_lost(model, FileState.MISSING)
+    except ModelFileDamaged as error:
+        logger.warning("%s", error)
+        registry.mark_lost(model, FileState.DAMAGED)
+    return None
+
+
+def _base(work: Pinned) -> ReadyBase:
+    """The base as pinned, else the server's present one: an answer beats an error."""
+    from_pin = bases.find_version(
+        work.base_key, work.base_sha256, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS
+    )
+    return from_pin or runtime().base(settings.SEGAPP_BASE)

@@ -1,0 +1,74 @@
+"""The pictures a training leaves for the visitor to look at: preview, held-out before and after, thumbnail."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from registry.files import write_atomically
+from segapp.imaging import render
+from segapp.pipeline.finetune import Example, Trained
+
+SIDE = 640  # pixels
+THUMBNAIL = 240
+ALPHA = 0.55
+
+
+def draw_preview(folder: Path, example: Example, ids: np.ndarray, classes: list[dict[str, Any]]) -> None:
+    """`preview.webp`: a held-out picture with what the network makes of it right now."""
+    _save(folder / "preview.webp", _over(example, ids, classes))
+
+
+def draw_held_out(folder: Path, trained: Trained, examples: list[Example]) -> list[dict[str, Any]]:
+    """`heldout_<k>_{image,truth,custom,base}.webp`; returns [{index, stem, base}] for the row."""
+    classes = _plain(trained)
+    drawn = []
+    for k, (index, custom, base) in enumerate(trained.held_out):
+        example = examples[index]
+        _save(folder / f"heldout_{k}_image.webp", _small(example.image))
+        _save(folder / f"heldout_{k}_truth.webp", _over(example, example.mask, classes))
+        _save(folder / f"heldout_{k}_custom.webp", _over(example, custom, classes))
+        if base is not None:
+            _save(folder / f"heldout_{k}_base.webp", _over(example, base, classes))
+        drawn.append({"index": k, "stem": example.stem, "base": base is not None})
+    return drawn
+
+
+def before_after(trained: Trained, examples: list[Example]) -> Image.Image | None:
+    """A picture and what the model makes of it, side by side; None when nothing was held out."""
+    if not trained.held_out:
+        return None
+    index, custom, _ = trained.held_out[0]
+    left = render.thumbnail(Image.fromarray(examples[index].image), THUMBNAIL)
+    right = render.thumbnail(_over(examples[index], custom, _plain(trained)), THUMBNAIL)
+    both = Image.new("RGB", (left.width + right.width, left.height))
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width, 0))
+    return both
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run that publishes nothing has drawn."""
+    for path in folder.glob("*.webp") if folder.is_dir() else ():
+        path.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _plain(trained: Trained) -> list[dict[str, Any]]:
+    return [{"id": c.id, "name": c.name, "color": c.color} for c in trained.spec.classes]
+
+
+def _small(image: np.ndarray) -> Image.Image:
+    return render.thumbnail(Image.fromarray(image), SIDE)
+
+
+def _over(example: Example, ids: np.ndarray, classes: list[dict[str, Any]]) -> Image.Image:
+    small = _small(example.image)
+    mask = Image.fromarray(ids).resize(small.size, Image.Resampling.NEAREST)
+    return render.overlay(small, np.asarray(mask), classes, ALPHA)
+
+
+def _save(path: Path, picture: Image.Image) -> None:
+    write_atomically(path, lambda out: picture.save(out, "WEBP", quality=82, method=2))

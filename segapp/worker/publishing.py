@@ -1,0 +1,95 @@
+"""From what a training learnt to the visitor's active model: file first, then row, pointer and end of run in one go.
+
+Delivery is at least once, publication happens once: a run whose lease was lost publishes nothing.
+"""
+
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from PIL import Image
+
+from registry import bases, checkpoint
+from registry.files import write_atomically
+from registry.models import UserModel, new_public_id
+from segapp.models import State, TrainingRun
+from segapp.pipeline.finetune import Trained
+
+logger = logging.getLogger(__name__)
+
+
+class LeaseLost(Exception):
+    """Another worker has taken the run over; what this one learnt is dropped."""
+
+
+def publish(
+    visitor: str,
+    trained: Trained,
+    *,
+    name: str,
+    base: bases.ReadyBase,
+    image_count: int,
+    parent: UserModel | None = None,
+    run: TrainingRun | None = None,
+    preview: Image.Image | None = None,
+    metrics: dict[str, Any] | None = None,
+) -> UserModel:
+    """Write `user_<id>.pth` and make it the visitor's model. Raises LeaseLost, and OSError when the disk is full.
+
+    With a `run`, the row, the active pointer and the run's end are one transaction that holds only while the run's
+    lease is still `run.lease`; a reset in the meantime leaves the model kept and not active. A crash between the
+    file and the commit leaves an orphan that `cleanup_models` collects, and the old model in use.
+    """
+    model = UserModel(
+        public_id=new_public_id(),
+        visitor=visitor,
+        name=name[:80],
+        base_key=base.key,
+        base_name=base.name,
+        base_sha256=base.sha256,
+        classes=[{"id": c.id, "name": c.name, "color": c.color} for c in trained.spec.classes],
+        metrics=metrics if metrics is not None else trained.metrics,
+        recipe=trained.recipe,
+        seconds=round(trained.seconds, 2),
+        image_count=image_count,
+        run_id=run.public_id if run else "",
+        parent=parent,
+    )
+    bases.keep_version(base, settings.MEDIA_ROOT)
+    try:
+        extra = {"metrics": model.metrics, "recipe": trained.recipe}
+        model.sha256, model.size_bytes = checkpoint.save(model.path, trained.spec, trained.tensors, base.sha256, extra)
+        if preview is not None:
+            write_atomically(model.preview_path, lambda out: preview.save(out, "WEBP", quality=80))
+        _enter(model, run)
+    except BaseException:
+        model.path.unlink(missing_ok=True)
+        model.preview_path.unlink(missing_ok=True)
+        raise
+    return model
+
+
+@transaction.atomic
+def _enter(model: UserModel, run: TrainingRun | None) -> None:
+    """The row, the pointer and the run's end, or nothing."""
+    active = True
+    if run is not None:
+        held = TrainingRun.objects.held(run.pk, run.lease).select_for_update().first()
+        if held is None:
+            raise LeaseLost
+        active, model.visitor = held.activate, held.visitor
+    if active:
+        mine = UserModel.objects.filter(visitor=model.visitor)
+        mine.filter(active=True).update(active=False)
+        mine.exclude(notice="").update(notice="")
+        model.active, model.last_used = True, timezone.now()
+    model.save(force_insert=True)
+    if run is not None:
+        words = "Your model is ready and in use." if active else "Your model is ready. It was kept and is not in use."
+        ended = TrainingRun.objects.end(
+            run.pk, run.lease, State.DONE, model=model, metrics=model.metrics, progress=1.0, message=words
+        )
+        if not ended:
+            raise LeaseLost

@@ -1,0 +1,125 @@
+"""One training run from claim to end: read the examples, train, publish. Knows nothing of requests or tasks."""
+
+import logging
+import secrets
+
+import numpy as np
+from django.conf import settings
+from django.db import DatabaseError
+from PIL import Image
+
+from registry import services as registry
+from registry.files import ModelFileDamaged, ModelFileMissing
+from registry.models import FileState
+from registry.network import ClassInfo
+from registry.runtime import BaseMissing, LoadedNetwork
+from segapp import dispatch, heartbeat
+from segapp.imaging.masks import Reading
+from segapp.models import State, TrainingRun
+from segapp.pipeline.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
+from segapp.services import intake
+from segapp.worker import networks, pictures
+from segapp.worker.progress import HandBack, Watcher
+from segapp.worker.publishing import LeaseLost, publish
+
+logger = logging.getLogger(__name__)
+
+LABEL = "segapp.TrainingRun"
+LONGEST_SIDE = 2048  # pixels; larger pictures are trained on at this size, so that fifty of them fit in memory
+DISK_FULL = "The disk is full, so the model could not be saved. Your earlier model still answers. Free some space."
+UNKNOWN = "The training failed on the server. Your pictures and your earlier model are kept. Try again."
+
+
+def run(pk: int) -> None:
+    """Train one queued run. A doubled message finds the row taken and does nothing."""
+    token = secrets.token_hex(16)
+    if not TrainingRun.objects.claim(pk, heartbeat.NAME, token):
+        return
+    row = TrainingRun.objects.select_related("continued_from").get(pk=pk)
+    heartbeat.hold(LABEL, pk, token)
+    try:
+        _train(row)
+    except HandBack:
+        TrainingRun.objects.hand_back(pk, token)
+        dispatch.training(row)
+    except LeaseLost:
+        logger.warning("run %s went to another worker; nothing published here", row.public_id)
+    except Cancelled:
+        _end(row, State.CANCELLED, "Cancelled. Nothing was kept of this training.")
+    except (TrainingFailed, BaseMissing) as error:
+        _end(row, State.FAILED, str(error))
+    except OSError as error:
+        logger.exception("run %s failed", row.public_id)
+        _end(row, State.FAILED, DISK_FULL if error.errno == 28 else UNKNOWN, error)
+    except Exception as error:
+        logger.exception("run %s failed", row.public_id)
+        _end(row, State.FAILED, UNKNOWN, error)
+    finally:
+        heartbeat.release(LABEL, pk)
+
+
+def _end(row: TrainingRun, state: State, message: str, error: Exception | None = None) -> None:
+    pictures.clear(row.folder)
+    try:
+        TrainingRun.objects.end(row.pk, row.lease, state, message=message[:500], error=repr(error) if error else "")
+    except DatabaseError:  # the reaper takes the row back
+        logger.exception("run %s: its end could not be written", row.public_id)
+
+
+def _train(row: TrainingRun) -> None:
+    examples = read_examples(row)
+    classes = [ClassInfo(found["id"], found["name"], found["color"]) for found in row.classes]
+    runtime = networks.runtime()
+    ready = runtime.base(row.base_key or settings.SEGAPP_BASE)
+    with runtime.use_base(ready) as base:
+        watcher = Watcher(row, examples, row.classes)
+        trained = _finetune(row, base, examples, classes, watcher)
+    drawn = pictures.draw_held_out(row.folder, trained, examples)
+    publish(
+        row.visitor,
+        trained,
+        name=row.name,
+        base=ready,
+        image_count=len(examples),
+        parent=row.continued_from,
+        run=row,
+        preview=pictures.before_after(trained, examples),
+        metrics={**trained.metrics, "held_out_pictures": drawn},
+    )
+
+
+def _finetune(
+    row: TrainingRun, base: LoadedNetwork, examples: list[Example], classes: list[ClassInfo], watcher: Watcher
+) -> Trained:
+    """Train from the base, or on from the visitor's own model where its file can still be used."""
+    options = {"effort": row.effort, "seed": row.seed, "watch": watcher}
+    if row.continued_from is None:
+        return finetune(base, examples, classes, **options)
+    try:
+        with networks.runtime().use(networks.reference(row.continued_from)) as own:
+            return finetune(base, examples, classes, start=own, **options)
+    except (ModelFileMissing, ModelFileDamaged) as error:
+        logger.warning("%s", error)
+        registry.mark_lost(row.continued_from, FileState.MISSING)
+        return finetune(base, examples, classes, **options)
+
+
+def read_examples(row: TrainingRun) -> list[Example]:
+    """The run's examples as arrays, masks as class ids, at most LONGEST_SIDE pixels long."""
+    reading = Reading.from_dict(row.reading)
+    found = []
+    for example in row.examples.all():
+        image, mask = intake.picture_of(example), intake.ids_of(example, reading)
+        found.append(Example(example.stem, *shrink(image, mask)))
+    return found
+
+
+def shrink(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Picture (H, W, 3) and ids (H, W), both scaled down together when longer than LONGEST_SIDE pixels."""
+    height, width = mask.shape
+    factor = LONGEST_SIDE / max(height, width)
+    if factor >= 1:
+        return image, mask
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    small = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(small), np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
