@@ -4,13 +4,16 @@ A message is a doorbell with a primary key; the row it points to is the truth. S
 and publishing may fail, but it must never hold a page for long. Knows nothing of what tasks do.
 """
 
+import logging
 import os
 import sys
+import warnings
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "segapp.settings")
 
 from celery import Celery, signals
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from django.conf import settings
 
 WORKER = "worker" in sys.argv[1:]
@@ -59,6 +62,13 @@ app.conf.update(
 )
 
 
+def without_traceback(record: logging.LogRecord) -> bool:
+    """A broker that went away while a task ran is worth a line, not a page."""
+    if isinstance(record.msg, str) and record.msg.startswith("Couldn't"):
+        record.exc_info = None
+    return True
+
+
 # --- a worker process's life ------------------------------------------------------------------------------
 # The heartbeat starts before the tasks are imported, because that import brings torch and takes seconds.
 
@@ -75,8 +85,16 @@ def begin(**_: Any) -> None:
 def introduce(options: dict[str, Any], **_: Any) -> None:
     from segapp import heartbeat
 
+    warnings.filterwarnings("ignore", category=SecurityWarning)  # against root; a container often has nobody else
     queues = options.get("queues") or app.conf.task_default_queue
     heartbeat.describe(queues=queues if isinstance(queues, str) else ",".join(queues))
+
+
+@signals.after_setup_logger.connect(weak=False)
+def keep_quiet(**_: Any) -> None:
+    # At every lost connection it announces another default for a setting that is set above.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+    logging.getLogger("celery.worker.request").addFilter(without_traceback)
 
 
 @signals.worker_shutting_down.connect(weak=False)

@@ -12,6 +12,8 @@ import redis
 from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from segapp.celery import app
 from segapp.models import Analysis, TrainingRun, VideoJob
@@ -71,4 +73,5 @@ def _send(task: str, pk: int, queue: str) -> None:
 @cache
 def _redis() -> redis.Redis:
     timeout = settings.BROKER_TIMEOUT
-    return redis.Redis.from_url(redis_url(), socket_timeout=timeout + 1, socket_connect_timeout=timeout)
+    once = Retry(NoBackoff(), 0)  # the client's own ten retries would hold a page for half a minute
+    return redis.Redis.from_url(redis_url(), socket_timeout=timeout + 1, socket_connect_timeout=timeout, retry=once)

@@ -11,6 +11,12 @@ from segapp.supervisor import Part
 # The order of the end: no new requests, then hand back the work, then the broker.
 WEB_PHASE, WORKER_PHASE, BROKER_PHASE = 0, 1, 2
 APPEND_ONLY_FILE = "appendonly.aof"
+# What a healthy start and end print; everything else is worth a line.
+REDIS_CHATTER = (
+    *(b"Redis is starting", b"Redis version=", b"Configuration loaded", b"Server initialized", b"vm.overcommit_memory"),
+    *(b"scheduling shutdown", b"User requested shutdown", b"ready to exit"),
+)
+WORKER_CHATTER = (b"Warm shutdown (MainProcess)",)
 
 
 class BrokerMissing(Exception):
@@ -28,7 +34,7 @@ def web(listener: int) -> Part:
 def worker(name: str) -> Part:
     """`train` works on trainings and videos at the lowest priority, `predict` answers people at the usual one."""
     queues, nice = {"train": ("train,video", 19), "predict": ("predict", 0)}[name]
-    return Part(name, worker_command(name, queues), WORKER_PHASE, patience=5.2, nice=nice)
+    return Part(name, worker_command(name, queues), WORKER_PHASE, patience=5.2, nice=nice, hide=WORKER_CHATTER)
 
 
 def worker_command(name: str, queues: str) -> list[str]:
@@ -53,7 +59,7 @@ def broker(folder: Path, socket: Path, say: Callable[[str], None]) -> Part:
             os.replace(file, file.with_suffix(".unreadable"))
             say(f"{file} could not be read and was set aside; queued work is announced again from the database")
 
-    return Part("redis", command, BROKER_PHASE, patience=1.0, on_quick_death=set_aside)
+    return Part("redis", command, BROKER_PHASE, patience=1.0, hide=REDIS_CHATTER, on_quick_death=set_aside)
 
 
 def redis_server() -> Path:

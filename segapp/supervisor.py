@@ -41,6 +41,7 @@ class Part:
     patience: float
     nice: int = 0
     keep: tuple[int, ...] = ()  # file descriptors it inherits
+    hide: tuple[bytes, ...] = ()  # lines that hold one of these are not passed on
     on_quick_death: Callable[[int], None] | None = None  # told how often in a row it died young
 
 
@@ -177,7 +178,7 @@ class Supervisor:
                 lines, rest = [*lines, rest], bytearray()
             child.rest = rest
             for line in lines:
-                if line.strip():
+                if line.strip() and not any(words in line for words in child.part.hide):
                     self.say(child.part.name, line.decode(errors="replace").rstrip())
             if ended:
                 self._forget_output(child)

@@ -37,19 +37,22 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, bind: str, port: int, only: str | None, **_: Any) -> None:
+        if only is None:
+            with only_one_per_home():
+                self.supervise(bind, port)
+            return
         self.check_site()
         if only in QUEUES:
             become(parts.worker_command(only, QUEUES[only]), environment(settings.SEGAPP_URL), parts.worker(only).nice)
-        with locked(settings.SEGAPP_HOME, "static"):
-            collect_static()
-        if only == "web":
-            listener = listen(bind, port)
-            os.set_inheritable(listener.fileno(), True)
-            become(parts.web(listener.fileno()).command, environment(public_url(bind, port)), 0)
-        with only_one_per_home():
-            self.supervise(listen(bind, port), bind)
+        collect_static()
+        listener = listen(bind, port)
+        os.set_inheritable(listener.fileno(), True)
+        become(parts.web(listener.fileno()).command, environment(public_url(bind, port)), 0)
 
-    def supervise(self, listener: socket.socket, bind: str) -> None:
+    def supervise(self, bind: str, port: int) -> None:
+        listener = listen(bind, port)
+        self.check_site()
+        collect_static()
         url = public_url(bind, listener.getsockname()[1])
         group = [parts.web(listener.fileno()), parts.worker("predict"), parts.worker("train")]
         lines = {
@@ -164,11 +167,12 @@ def collect_static() -> None:
             status = os.stat(storage.path(name))
             listing.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     stamp, fingerprint = Path(f"{settings.STATIC_ROOT}.stamp"), listing.hexdigest()
-    if stamp.exists() and stamp.read_text() == fingerprint and (settings.STATIC_ROOT / "staticfiles.json").exists():
-        return
-    stamp.unlink(missing_ok=True)
-    try:
-        call_command("collectstatic", interactive=False, clear=True, verbosity=0)
-    except (ValueError, OSError) as error:
-        raise CommandError(f"The static files could not be collected: {error}") from None
-    stamp.write_text(fingerprint)
+    with locked(settings.SEGAPP_HOME, "static"):
+        if stamp.exists() and stamp.read_text() == fingerprint and settings.STATIC_ROOT.exists():
+            return
+        stamp.unlink(missing_ok=True)
+        try:
+            call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+        except (ValueError, OSError) as error:
+            raise CommandError(f"The static files could not be collected: {error}") from None
+        stamp.write_text(fingerprint)

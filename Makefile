@@ -1,0 +1,76 @@
+# make run: everything a fresh machine needs, then serves on http://127.0.0.1:8000 (ARGS="--port 9000" for another).
+# make test: everything a fresh machine needs, then the tests. A second call of either is instant until something
+# it depends on changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+MIGRATED := $(VENV)/.migrated
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off --quiet
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: run setup setup-dev test test-slow test-all lint format clean browser
+
+run: setup
+	@exec $(BIN)/python manage.py serve $(ARGS)
+
+setup: $(INSTALLED) $(MIGRATED)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed. Name one like this: make PYTHON=python3.11" >&2; exit 1; }
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "python3 -m venv failed. On Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(INSTALLED): requirements.txt | $(BIN)/python
+	@echo "Installing what running needs (about 1 GB, most of it torch) ..."
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(INSTALLED_DEV): requirements-dev.txt $(INSTALLED)
+	@echo "Installing what the tests need ..."
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(MIGRATED): $(INSTALLED) $(wildcard segapp/migrations/*.py registry/migrations/*.py)
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@touch $@
+
+setup-dev: setup $(INSTALLED_DEV)
+
+# Browser tests drive the distribution's Chromium. Only root can install it; others see the tests skipped.
+browser:
+	@if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing Chromium ..."; \
+			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+				chromium; } </dev/null >/dev/null || echo "Chromium could not be installed; browser tests are skipped." >&2; \
+		else \
+			echo "There is no Chromium; browser tests are skipped. On Debian: apt-get install chromium" >&2; \
+		fi; \
+	fi
+
+test: setup-dev browser
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: setup-dev browser
+	$(PYTEST) -m slow $(ARGS)
+
+test-all: test test-slow
+
+lint: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find manage.py segapp registry -name __pycache__ -prune -exec rm -rf {} +
