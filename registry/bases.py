@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +146,7 @@ def keep_version(ready: ReadyBase, media: Path) -> Path:
             written, _ = write_atomically(target, lambda out: shutil.copyfileobj(source, out))
         if written != ready.sha256:
             target.unlink()
-            raise OSError(
-                f"The base file {ready.path.name} changed while it was being kept. Try again."
-            )
+            raise OSError(f"The base file {ready.path.name} changed while it was being kept. Try again.")
     if not card.exists():
         write_card(card, ready.card)
     return target
@@ -191,7 +189,7 @@ def hub_file(repository: str, revision: str) -> Path | None:
     return path if path.is_file() else None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 

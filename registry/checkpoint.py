@@ -47,9 +47,7 @@ def save(
         "base_key": spec.base_key,
         "base_sha256": base_sha256,
         "spec": spec.to_dict(),
-        "tensors": {
-            name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
-        },
+        "tensors": {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
         "extra": dict(extra or {}),
     }
     return write_atomically(path, lambda file: torch.save(content, file))
@@ -62,9 +60,7 @@ def load(path: Path, sha256: str) -> Checkpoint:
     """
     verify(path, sha256)
     try:
-        content = torch.load(
-            io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True
-        )
+        content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
         if content["format"] != FORMAT:
             raise ModelFileDamaged(
                 f"The model file {path.name} has format {content['format']}; this version "
@@ -81,17 +77,14 @@ def load(path: Path, sha256: str) -> Checkpoint:
         raise
     except Exception as error:
         raise ModelFileDamaged(
-            f"The model file {path.name} cannot be read ({type(error).__name__}). "
-            "Use another version of the model."
+            f"The model file {path.name} cannot be read ({type(error).__name__}). Use another version of the model."
         ) from error
 
 
 def halve(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors in half precision where that loses no range; others unchanged."""
     return {
-        name: tensor.half()
-        if tensor.dtype == torch.float32 and bool((tensor.abs() < 60_000).all())
-        else tensor
+        name: tensor.half() if tensor.dtype == torch.float32 and bool((tensor.abs() < 60_000).all()) else tensor
         for name, tensor in tensors.items()
     }
 

@@ -36,8 +36,7 @@ def verify(path: Path, sha256: str) -> None:
         found = digest(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise ModelFileMissing(
-            f"The model file {path.name} is missing. Restore it from a backup, "
-            "or use another version of the model."
+            f"The model file {path.name} is missing. Restore it from a backup, or use another version of the model."
         ) from None
     except OSError as error:
         raise ModelFileDamaged(
@@ -77,9 +76,7 @@ def digest(path: Path) -> str:
     return sha.hexdigest()
 
 
-def write_atomically(
-    path: Path, write: Callable[[BinaryIO], object]
-) -> tuple[str, int]:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> tuple[str, int]:
     """Let `write` fill a temporary file beside `path`, then move it into place.
 
     Returns the sha256 and the size in bytes of what was written. On any failure

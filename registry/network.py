@@ -74,8 +74,7 @@ class Spec:
             mean=tuple(float(v) for v in data["mean"]),
             std=tuple(float(v) for v in data["std"]),
             classes=tuple(
-                ClassInfo(id=int(c["id"]), name=str(c["name"]), color=str(c["color"]))
-                for c in data["classes"]
+                ClassInfo(id=int(c["id"]), name=str(c["name"]), color=str(c["color"])) for c in data["classes"]
             ),
         )
 
@@ -138,8 +137,7 @@ def assign_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             raise KeyError(f"The network has no tensor {name!r}.")
         if current.shape != tensor.shape:
             raise ValueError(
-                f"The tensor {name!r} has shape {tuple(tensor.shape)}, "
-                f"the network wants {tuple(current.shape)}."
+                f"The tensor {name!r} has shape {tuple(tensor.shape)}, the network wants {tuple(current.shape)}."
             )
         if leaf in parent._parameters:
             parent._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
@@ -152,9 +150,7 @@ def share(module: nn.Module) -> nn.Module:
 
     Replacing a tensor in the copy leaves the original as it was.
     """
-    memo: dict[int, Any] = {
-        id(tensor): tensor for tensor in _tensors(module)
-    }
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(module)}
     return copy.deepcopy(module, memo)
 
 

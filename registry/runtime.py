@@ -72,7 +72,7 @@ class Runtime:
 
     @property
     def device_name(self) -> str:
-        """"CPU" or "CUDA", as pages show it."""
+        """ "CPU" or "CUDA", as pages show it."""
         return self.device.type.upper()
 
     def base(self, key: str = "auto") -> ReadyBase:
@@ -201,9 +201,7 @@ def with_base(base: LoadedNetwork, spec: Spec, tensors: dict[str, torch.Tensor])
     assign_tensors(module, tensors)
     left = [name for name, tensor in module.state_dict().items() if tensor.is_meta]
     if left:
-        raise files.ModelFileDamaged(
-            f"The model file lacks the tensor {left[0]}. Use another version of the model."
-        )
+        raise files.ModelFileDamaged(f"The model file lacks the tensor {left[0]}. Use another version of the model.")
     return module
 
 

@@ -19,7 +19,7 @@ _SCHEMAS = {
 def ensure_torchvision() -> bool:
     """Import torchvision, mending it when needed; returns True when it was mended."""
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise

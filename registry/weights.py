@@ -23,9 +23,7 @@ class WeightsUnavailable(Exception):
     """An encoder's weights are neither in the folder nor on the hub nor in a package."""
 
 
-def load_encoder(
-    encoder: str, folder: Path, allow_hub: bool = True
-) -> tuple[nn.Module, str]:
+def load_encoder(encoder: str, folder: Path, allow_hub: bool = True) -> tuple[nn.Module, str]:
     """The encoder with its trained weights, in eval mode, and where they came from.
 
     Looks for <encoder>.pth or .safetensors in `folder`, then asks smp for the hub's
@@ -73,9 +71,7 @@ def _entry(encoder: str) -> Base:
         if base.encoder == encoder:
             return base
     known = ", ".join(base.encoder for base in CATALOGUE.values())
-    raise WeightsUnavailable(
-        f"The encoder {encoder} is not in the catalogue. Known encoders: {known}."
-    )
+    raise WeightsUnavailable(f"The encoder {encoder} is not in the catalogue. Known encoders: {known}.")
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
@@ -128,9 +124,7 @@ def _by_order(
     )
     if not shapes_agree:
         missing = next(key for key in wanted if key not in tensors)
-        raise WeightsUnavailable(
-            f"The weights in {source} are not those of {encoder}: {missing} is missing."
-        )
+        raise WeightsUnavailable(f"The weights in {source} are not those of {encoder}: {missing} is missing.")
     return dict(zip(wanted, values, strict=False))
 
 

@@ -42,8 +42,7 @@ def write_base(
     tensors = {
         name: tensor
         for name, tensor in network.state_dict().items()
-        if not name.startswith("encoder.")
-        or not torch.equal(tensor, pristine[name.removeprefix("encoder.")])
+        if not name.startswith("encoder.") or not torch.equal(tensor, pristine[name.removeprefix("encoder.")])
     }
     small = halve(tensors)
     assign_tensors(network, {k: v.float() if v.is_floating_point() else v for k, v in small.items()})
@@ -73,9 +72,7 @@ def held_out_figures(spec: Spec, network: nn.Module, labels: Labels) -> dict[str
 
     A pixel counts against class X only where the mask excludes X.
     """
-    net = LoadedNetwork(
-        spec.base_key, "", spec.base_key, spec, network, next(network.parameters()).device
-    )
+    net = LoadedNetwork(spec.base_key, "", spec.base_key, spec, network, next(network.parameters()).device)
     figures: dict[str, Any] = {}
     for label_set in labels.sets:
         stems = label_set.test[:: max(1, -(-len(label_set.test) // HELD_OUT_MOST))]
@@ -120,9 +117,7 @@ def _provenance(labels: Labels | None) -> dict[str, Any]:
     everyday = json.loads(EVERYDAY.read_text(encoding="utf-8"))
     known = all(s.name in everyday["sets"] for s in labels.sets)
     return {
-        "data": [
-            {"set": s.name, "pairs": len(s.train), "licence": s.licence} for s in labels.sets
-        ],
+        "data": [{"set": s.name, "pairs": len(s.train), "licence": s.licence} for s in labels.sets],
         "licence": everyday["licence"] if known else "that of the pictures it was trained on",
         "limits": everyday["limits"] if known else "",
     }

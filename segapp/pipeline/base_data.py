@@ -95,17 +95,15 @@ def code_weights(labels: Labels, pools: Sequence[Sequence[Pair]]) -> Tensor:
     return torch.tensor(weights, dtype=torch.float32)
 
 
-def _cut(
-    pair: Pair, top: float, left: float, tall: float, wide: float, side: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _cut(pair: Pair, top: float, left: float, tall: float, wide: float, side: int) -> tuple[np.ndarray, np.ndarray]:
     """A box of the pair scaled to side x side; what lies outside is grey and ignored."""
     height, width = pair.codes.shape
-    t, b = max(0.0, top), min(float(height), top + tall)
-    l, r = max(0.0, left), min(float(width), left + wide)
-    rows = slice(round((t - top) / tall * side), max(1, round((b - top) / tall * side)))
-    cols = slice(round((l - left) / wide * side), max(1, round((r - left) / wide * side)))
-    size = (max(1, cols.stop - cols.start), max(1, rows.stop - rows.start))
-    box = (l, t, r, b)
+    above, below = max(0.0, top), min(float(height), top + tall)
+    before, after = max(0.0, left), min(float(width), left + wide)
+    rows = _span((above - top) / tall, (below - top) / tall, side)
+    cols = _span((before - left) / wide, (after - left) / wide, side)
+    size = (cols.stop - cols.start, rows.stop - rows.start)
+    box = (before, above, after, below)
     image = np.full((side, side, 3), 127, dtype=np.uint8)
     codes = np.full((side, side), IGNORE, dtype=np.uint8)
     picture = Image.fromarray(pair.image).resize(size, Image.Resampling.BILINEAR, box=box)
@@ -113,3 +111,9 @@ def _cut(
     image[rows, cols] = np.asarray(picture)
     codes[rows, cols] = np.asarray(mask)
     return image, codes
+
+
+def _span(begin: float, end: float, side: int) -> slice:
+    """Where a part from `begin` to `end` (0 to 1) lies on `side` pixels; at least one."""
+    first = min(round(begin * side), side - 1)
+    return slice(first, max(first + 1, round(end * side)))

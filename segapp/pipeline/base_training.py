@@ -111,9 +111,7 @@ def train_base(
     return write_base(out, spec, average, pristine, recipe, labels)
 
 
-def _draw_crops(
-    labels: Labels, pools: Sequence[Sequence[Pair]], input_size: int, draw: random.Random
-) -> list[Pair]:
+def _draw_crops(labels: Labels, pools: Sequence[Sequence[Pair]], input_size: int, draw: random.Random) -> list[Pair]:
     shares = [s.share if pool else 0.0 for s, pool in zip(labels.sets, pools, strict=True)]
     chosen = draw.choices(pools, weights=shares, k=BATCH)
     return [random_crop(draw.choice(pool), CROP, input_size, draw) for pool in chosen]

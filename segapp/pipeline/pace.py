@@ -1,0 +1,135 @@
+"""How long a training runs and what it tells while it does."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+HOLD = 2 / 3  # share of the steps at full learning rate; the rate falls over the rest
+TICK = 0.3  # seconds between two reports, at most
+
+
+class Cancelled(Exception):
+    """The watcher wants no result."""
+
+
+class Stopped(Exception):
+    """The watcher wants what there is so far."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands.
+
+    fraction 0 to 1; loss of the last step; step counts from the stage's start; miou
+    is the held-out score once known; preview is the index of a held-out example with
+    its mask (uint8 H,W of ids).
+    """
+
+    fraction: float
+    loss: float | None
+    eta_seconds: float
+    step: int
+    miou: float | None = None
+    preview: tuple[int, np.ndarray] | None = None
+
+
+Watch = Callable[[Progress], bool]
+Clock = Callable[[], float]
+
+
+class Pace:
+    """Keeps the time of a run and reports to its watcher."""
+
+    def __init__(self, watch: Watch, seconds: float, clock: Clock = time.monotonic) -> None:
+        self.seconds = seconds
+        self.losses: list[float] = []
+        self.miou: float | None = None
+        self.clock = clock
+        self._watch = watch
+        self._started = clock()
+        self._told = float("-inf")
+        self._fraction = 0.0
+        self._step = 0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return self.clock() - self._started
+
+    def tick(
+        self,
+        fraction: float | None = None,
+        step: int | None = None,
+        preview: tuple[int, np.ndarray] | None = None,
+    ) -> None:
+        """Tell the watcher, not more often than it needs; raises Stopped when it says so."""
+        if fraction is not None:
+            self._fraction = max(self._fraction, min(1.0, fraction))
+        if step is not None:
+            self._step = step
+        now = self.clock()
+        if preview is None and now - self._told < TICK:
+            return
+        self._told = now
+        goes_on = self._watch(
+            Progress(
+                fraction=self._fraction,
+                loss=self.losses[-1] if self.losses else None,
+                eta_seconds=self._eta(),
+                step=self._step,
+                miou=self.miou,
+                preview=preview,
+            )
+        )
+        if goes_on is False:
+            raise Stopped
+
+    def _eta(self) -> float:
+        if self._fraction < 0.1:
+            return max(1.0, self.seconds - self.elapsed)
+        return max(0.0, self.elapsed * (1 - self._fraction) / self._fraction)
+
+
+class Schedule:
+    """How many steps a stage takes, and its learning rate on the way.
+
+    With `steps` it takes exactly these. With `seconds` it holds the full rate for two
+    thirds of the time and then falls over half as many steps as it has taken: so the
+    number of steps alone tells the whole course, and taking it again repeats it.
+    """
+
+    def __init__(self, clock: Clock, *, steps: int | None = None, seconds: float = 0.0, warm: int = 5) -> None:
+        self.total = steps
+        self.step = 0
+        self._clock = clock
+        self._started = clock()
+        self._seconds = seconds
+        self._warm = warm
+
+    @property
+    def running(self) -> bool:
+        """Whether another step is to be taken; fixes the total when the time has come."""
+        due = self._clock() - self._started >= HOLD * self._seconds
+        if self.total is None and due and self.step >= 2 and self.step % 2 == 0:
+            self.total = self.step * 3 // 2
+        return self.total is None or self.step < self.total
+
+    @property
+    def fraction(self) -> float:
+        """Share of the stage that is done."""
+        if self.total is not None:
+            return self.step / max(1, self.total)
+        spent = self._clock() - self._started
+        return min(HOLD, spent / max(1e-9, self._seconds))
+
+    def rate(self) -> float:
+        """Factor on the learning rate for the step about to be taken."""
+        warm = min(1.0, (self.step + 1) / self._warm)
+        if self.total is None:
+            return warm
+        hold = self.total * 2 // 3
+        if self.step < hold:
+            return warm
+        return warm * max(0.02, 1.0 - (self.step - hold) / max(1, self.total - hold))

@@ -1,0 +1,188 @@
+"""The two stages of fine-tuning: the decoder on cached features, then the whole network."""
+
+import copy
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segapp.pipeline.base_data import Pair, batch_of, random_crop
+from segapp.pipeline.features import VIEWS, Prepared, Views, crops
+from segapp.pipeline.losses import cross_entropy_dice
+from segapp.pipeline.pace import Pace, Schedule
+
+AVERAGE = 0.97
+STEPS_PER_VIEW = 3  # a new view is computed every so many steps
+
+
+class TrainingFailed(Exception):
+    """Training cannot give a model; the message says why in plain words."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers of a run that shrink when memory is short."""
+
+    batch: int = 4
+    cells: int = 8  # crop side of the decoder stage, in stride-32 cells
+    crop: int = 256  # crop side of the whole-network stage, in pixels
+    decoder_rate: float = 2e-3
+    encoder_rate: float = 2e-4
+    dice: float = 1.0
+
+    def smaller(self) -> "Settings":
+        """Half the memory."""
+        return Settings(
+            batch=max(1, self.batch // 2),
+            cells=max(2, self.cells * 3 // 4),
+            crop=max(64, self.crop * 3 // 4 // 32 * 32),
+            decoder_rate=self.decoder_rate,
+            encoder_rate=self.encoder_rate,
+            dice=self.dice,
+        )
+
+
+class Student:
+    """A network in training and its running average, which is what is kept.
+
+    Only decoder and head are its own; the encoder is shared until `adopt_encoder`.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.average = copy.copy(network)
+        self.average._modules = dict(network._modules)
+        for name in ("decoder", "segmentation_head"):
+            setattr(self.average, name, copy.deepcopy(getattr(network, name)).eval())
+        self.steps = 0
+
+    def own_encoder(self, encoder: nn.Module) -> None:
+        """Give the network an encoder of its own to train."""
+        self.network.encoder = encoder
+        self.average.encoder = copy.deepcopy(encoder).eval()
+
+    def follow(self) -> None:
+        """Move the average a little towards the network; faster in the beginning."""
+        self.steps += 1
+        keep = min(AVERAGE, (1 + self.steps) / (10 + self.steps))
+        with torch.no_grad():
+            for name in ("encoder", "decoder", "segmentation_head"):
+                slow, fast = getattr(self.average, name), getattr(self.network, name)
+                if slow is fast:
+                    continue
+                for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
+                    a.lerp_(b, 1 - keep)
+
+
+def train_decoder(
+    student: Student,
+    views: Views,
+    members: Sequence[int],
+    schedule: Schedule,
+    pace: Pace,
+    settings: Settings,
+    class_weights: Tensor,
+    seed: int,
+    share: tuple[float, float],
+) -> None:
+    """Train decoder and head on cached views of the examples `members`.
+
+    `share` is the part of the whole run's progress that this stage takes. Raises
+    TrainingFailed when the loss is no number.
+    """
+    draw = random.Random(seed)
+    torch.manual_seed(seed)
+    parts = [student.network.decoder, student.network.segmentation_head]
+    optimizer = _adamw([(part, settings.decoder_rate) for part in parts])
+    for part in parts:
+        part.train()
+    while schedule.running:
+        known = len(members) + schedule.step // STEPS_PER_VIEW
+        numbers = [draw.randrange(min(known, len(members) * VIEWS)) for _ in range(settings.batch)]
+        chosen = [views.get(members[n % len(members)], n // len(members)) for n in numbers]
+        batch = crops(chosen, settings.cells, draw)
+        logits = student.network.segmentation_head[0](student.network.decoder(batch.features))
+        loss = cross_entropy_dice(logits, batch.target, class_weights, settings.dice)
+        _update(optimizer, loss, schedule, pace, share)
+        student.follow()
+
+
+def train_whole(
+    student: Student,
+    prepared: Sequence[Prepared],
+    schedule: Schedule,
+    pace: Pace,
+    settings: Settings,
+    class_weights: Tensor,
+    seed: int,
+    share: tuple[float, float],
+    normal: tuple[Sequence[float], Sequence[float]],
+) -> None:
+    """Train all of the network on crops of the pictures themselves.
+
+    The encoder learns ten times slower and keeps its normalisation statistics.
+    """
+    draw = random.Random(seed)
+    torch.manual_seed(seed)
+    network = student.network
+    network.encoder.eval().requires_grad_(True)
+    network.decoder.train()
+    optimizer = _adamw(
+        [
+            (network.encoder, settings.encoder_rate),
+            (network.decoder, settings.decoder_rate / 2),
+            (network.segmentation_head, settings.decoder_rate / 2),
+        ]
+    )
+    device = next(network.parameters()).device
+    pairs = [Pair(p.image, p.mask) for p in prepared]
+    sizes = [max(p.mask.shape) for p in prepared]
+    while schedule.running:
+        picked = [draw.randrange(len(pairs)) for _ in range(settings.batch)]
+        cut = [random_crop(pairs[i], settings.crop, sizes[i], draw) for i in picked]
+        images, target = batch_of(cut, *normal)
+        features = network.encoder(images.to(device))
+        small = network.segmentation_head[0](network.decoder(features))
+        logits = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
+        target = target[:, 1::2, 1::2].to(device)
+        loss = cross_entropy_dice(logits, target, class_weights, settings.dice)
+        _update(optimizer, loss, schedule, pace, share)
+        student.follow()
+
+
+def _adamw(parts: Sequence[tuple[nn.Module, float]]) -> torch.optim.Optimizer:
+    """AdamW without decay on norms and biases."""
+    groups = []
+    for part, rate in parts:
+        for decay, wide in ((1e-2, True), (0.0, False)):
+            group = [p for p in part.parameters() if (p.dim() > 1) == wide]
+            groups.append({"params": group, "lr": rate, "top": rate, "weight_decay": decay})
+    return torch.optim.AdamW(groups)
+
+
+def _update(
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    schedule: Schedule,
+    pace: Pace,
+    share: tuple[float, float],
+) -> None:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise TrainingFailed(
+            "Training diverged: the loss is no number any more. Check that the masks fit "
+            "their pictures, then train again; another seed may help."
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = group["top"] * schedule.rate()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 5.0)
+    optimizer.step()
+    schedule.step += 1
+    pace.losses.append(value)
+    pace.tick(share[0] + (share[1] - share[0]) * schedule.fraction, schedule.step)
