@@ -39,7 +39,7 @@ def analysis(row: Analysis) -> None:
 def announce(public_id: str) -> None:
     """Ring for whoever waits for this analysis."""
     try:
-        bell = _redis()
+        bell = connection()
         bell.lpush(f"segapp:done:{public_id}", 1)
         bell.expire(f"segapp:done:{public_id}", BELL_SECONDS)
     except (redis.RedisError, OSError) as error:
@@ -50,7 +50,7 @@ def await_bell(public_id: str, seconds: float) -> None:
     """Return when the analysis was announced, or after about `seconds`; without a broker it only waits."""
     started = time.monotonic()
     try:
-        _redis().blpop([f"segapp:done:{public_id}"], timeout=seconds)
+        connection().blpop([f"segapp:done:{public_id}"], timeout=seconds)
     except (redis.RedisError, OSError):
         time.sleep(max(0.0, min(seconds, 0.25) - (time.monotonic() - started)))
 
@@ -71,7 +71,8 @@ def _send(task: str, pk: int, queue: str) -> None:
 
 
 @cache
-def _redis() -> redis.Redis:
+def connection() -> redis.Redis:
+    """The process's connections to the broker's Redis; a call on them ends within about BROKER_TIMEOUT seconds."""
     timeout = settings.BROKER_TIMEOUT
     once = Retry(NoBackoff(), 0)  # the client's own ten retries would hold a page for half a minute
     return redis.Redis.from_url(redis_url(), socket_timeout=timeout + 1, socket_connect_timeout=timeout, retry=once)

@@ -1,0 +1,66 @@
+"""What programs may send: multipart forms, or a JSON body where no file travels (see `body`)."""
+
+import json
+from typing import Any
+
+from django import forms
+
+from segapp.models import Effort
+
+
+class ManyFiles(forms.FileField):
+    """Any number of files under one name, as a list."""
+
+    class Widget(forms.ClearableFileInput):
+        allow_multiple_selected = True
+
+    widget = Widget
+
+    def clean(self, data: Any, initial: Any = None) -> list[Any]:
+        files = data if isinstance(data, list | tuple) else [data] if data else []
+        return [super(ManyFiles, self).clean(file, initial) for file in files] or super().clean(None, initial) or []
+
+
+class PlainForm(forms.Form):
+    def words(self) -> str:
+        """All errors as one line."""
+        return " ".join(f"{field}: {' '.join(errors)}" for field, errors in self.errors.items())
+
+
+class FinetuneForm(PlainForm):
+    # Empty files pass here: intake refuses them by name, together with whatever else is wrong.
+    images = ManyFiles(required=False, allow_empty_file=True, max_length=None)
+    masks = ManyFiles(required=False, allow_empty_file=True, max_length=None)
+    name = forms.CharField(required=False, max_length=80)
+    effort = forms.ChoiceField(required=False, choices=Effort.choices)
+    classes = forms.CharField(required=False)
+
+    def clean_effort(self) -> str:
+        return self.cleaned_data["effort"] or Effort.QUICK
+
+    def clean_classes(self) -> list[dict[str, Any]]:
+        """[{id, name?, color?, ignore?}], as the masks' reading takes it."""
+        if not self.cleaned_data["classes"]:
+            return []
+        try:
+            edits = json.loads(self.cleaned_data["classes"])
+        except ValueError:
+            raise forms.ValidationError("This is no JSON. Send a list like [{\"id\": 1, \"name\": \"cat\"}].") from None
+        if not isinstance(edits, list) or not all(isinstance(edit, dict) and "id" in edit for edit in edits):
+            raise forms.ValidationError("Send a list of objects with an id each, like [{\"id\": 1, \"name\": \"cat\"}].")
+        return edits
+
+
+class StopForm(PlainForm):
+    keep = forms.TypedChoiceField(
+        choices=[("true", "true"), ("false", "false")], coerce=lambda value: value == "true", required=True
+    )
+
+
+class RestoreForm(PlainForm):
+    user_id = forms.CharField(max_length=64)
+    token = forms.CharField(required=False, max_length=512)
+
+
+class SegmentForm(PlainForm):
+    file = forms.FileField(allow_empty_file=True)

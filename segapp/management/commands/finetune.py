@@ -1,0 +1,61 @@
+"""manage.py finetune: train a model from two folders in this process, without broker or web."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from segapp.imaging import Refused
+from segapp.management.output import ProjectCommand
+from segapp.models import Effort
+from segapp.services.intake import Refusal
+
+
+class Command(ProjectCommand):
+    help = "Trains a model from a folder of images and a folder of masks, and publishes it."
+    expected = (OSError, ValueError, Refused, Refusal)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("images", type=Path, metavar="IMAGES_DIR")
+        parser.add_argument("masks", type=Path, metavar="MASKS_DIR", help="masks with the same stems as the images")
+        parser.add_argument("--effort", choices=Effort.values, default=Effort.QUICK)
+        parser.add_argument("--base", default=settings.SEGAPP_BASE, metavar="KEY", help="base model (default: %(default)s)")
+        parser.add_argument("--name", default="", help="how the model is called in lists")
+        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--steps", type=int, help="train exactly so many steps instead of a time budget")
+        parser.add_argument("--visitor", default="local", help="whose model it becomes (default: %(default)s)")
+        parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else there")
+
+    def handle(self, **options: Any) -> None:
+        from registry.runtime import BaseMissing  # here: they bring torch, and --help should not wait for it
+        from segapp.pipeline.finetune import TrainingFailed
+        from segapp.worker.local import train_folders
+
+        self.expected = (*self.expected, BaseMissing, TrainingFailed)
+        model = train_folders(
+            options["images"],
+            options["masks"],
+            effort=options["effort"],
+            base_key=options["base"],
+            name=options["name"],
+            seed=options["seed"],
+            steps=options["steps"],
+            visitor=options["visitor"],
+            tell=self.tell_progress,
+        )
+        if options["json"]:
+            self.print_json(
+                {
+                    "user_id": model.public_id,
+                    "file": str(model.path.resolve()),
+                    "base": model.base_key,
+                    "seconds": model.seconds,
+                    "metrics": model.metrics,
+                    "classes": model.classes,
+                }
+            )
+            return
+        self.stdout.write(f"{model.key}: trained in {model.seconds:.1f} s on {model.image_count} pictures.")
+        self.stdout.write(str(model.metrics.get("sentence", "")))
+        self.stdout.write(f"The file is {model.path}")

@@ -1,0 +1,32 @@
+"""How the project's commands speak: figures as one JSON object on stdout, errors as one line on stderr with status 1."""
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+
+class ProjectCommand(BaseCommand):
+    """Expected exceptions, listed in `expected`, become one clear line; everything else is a bug and shows itself."""
+
+    expected: tuple[type[Exception], ...] = (OSError, ValueError)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except self.expected as error:
+            raise CommandError(str(error) or type(error).__name__) from error
+
+    def print_json(self, value: Any) -> None:
+        self.stdout.write(json.dumps(value, ensure_ascii=False))
+
+    def tell(self, words: str) -> None:
+        """A line for people: on stderr, so that stdout stays what --json promises."""
+        self.stderr.write(words, style_func=str)
+
+    def tell_progress(self, words: str) -> None:
+        """A line that overwrites itself on a terminal, and is silent elsewhere."""
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\033[K{words}")
+            sys.stderr.flush()

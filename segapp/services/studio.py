@@ -1,0 +1,37 @@
+"""Verbs that join several services: train on what was just uploaded, go back to the base model."""
+
+from typing import Any
+
+from django.db import transaction
+
+from registry import services as registry
+from segapp.imaging import masks as reading_rules
+from segapp.models import TrainingRun
+from segapp.services import intake, runs
+
+
+def train_uploaded(
+    visitor: str, *, images: list[Any], masks: list[Any], name: str = "", effort: str = "quick", classes: list[Any]
+) -> TrainingRun:
+    """Take pairs in and queue a training on just these, with the classes as the masks' rules give them.
+
+    Raises intake.Refusal with an entry per faulty file, imaging.Refused for class edits that do not fit, and
+    runs.AlreadyTraining; then nothing is stored.
+    """
+    examples = intake.store(visitor, images, masks)
+    try:
+        reading = intake.review(examples)
+        if classes:
+            reading = reading_rules.edit(reading, classes)
+        return runs.start(visitor, examples, reading, name=name, effort=effort)
+    except Exception:
+        for example in examples:
+            intake.remove(visitor, example.public_id)
+        raise
+
+
+@transaction.atomic
+def use_base(visitor: str) -> None:
+    """Back to the base model; a training under way will be kept without becoming active."""
+    runs.forgo_activation(visitor)
+    registry.reset(visitor)

@@ -1,0 +1,128 @@
+"""Training and segmenting in the calling process, for the command line: the workers' verbs without queue or rows."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+
+from registry.bases import CATALOGUE
+from registry.files import write_atomically
+from registry.models import UserModel
+from registry.network import ClassInfo
+from registry.runtime import LoadedNetwork
+from segapp.imaging import decode, masks, render
+from segapp.models import Effort
+from segapp.pipeline.finetune import Example, Progress, finetune
+from segapp.pipeline.predict import predict, shares
+from segapp.services import intake, runs
+from segapp.worker import networks, pictures
+from segapp.worker.publishing import publish
+from segapp.worker.training import shrink
+
+PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
+VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".m4v"}
+
+
+def train_folders(
+    images: Path,
+    mask_folder: Path,
+    *,
+    effort: str = Effort.QUICK,
+    base_key: str = "auto",
+    name: str = "",
+    seed: int = 0,
+    steps: int | None = None,
+    visitor: str = "local",
+    tell: Callable[[str], None] = lambda words: None,
+) -> UserModel:
+    """Train on two folders paired by stem and publish the model as `visitor`'s active one.
+
+    Raises intake.Refusal or imaging.Refused for files that do not fit, BaseMissing, TrainingFailed and OSError.
+    """
+    examples, classes = read_folders(images, mask_folder)
+    runtime = networks.runtime()
+    ready = runtime.base(base_key)
+
+    def watch(progress: Progress) -> bool:
+        loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
+        tell(f"{progress.fraction:4.0%}, {progress.eta_seconds:.0f} s left{loss}")
+        return True
+
+    with runtime.use_base(ready) as base:
+        trained = finetune(base, examples, classes, effort=effort, seed=seed, steps=steps, watch=watch)
+    tell("")
+    return publish(
+        visitor,
+        trained,
+        name=name or runs.default_name(visitor),
+        base=ready,
+        image_count=len(examples),
+        preview=pictures.before_after(trained, examples),
+    )
+
+
+def read_folders(images: Path, mask_folder: Path) -> tuple[list[Example], list[ClassInfo]]:
+    """Pairs of two folders as arrays, and the classes that the masks hold by the contract's rules."""
+    pairs = intake.pair(_files(images), _files(mask_folder))
+    sources = []
+    for _, _, mask in pairs:
+        with open(mask, "rb") as file:
+            sources.append(decode.mask(file, mask.name))
+    reading = masks.read(sources)
+    examples = []
+    for (stem, image, mask), source in zip(pairs, sources, strict=True):
+        with open(image, "rb") as file:
+            picture = np.asarray(decode.picture(file, image.name))
+        ids = masks.apply(source, reading)
+        intake.check_sizes(image.name, picture.shape[:2], mask.name, ids.shape)
+        examples.append(Example(stem, *shrink(picture, ids)))
+    return examples, [ClassInfo(found["id"], found["name"], found["color"]) for found in reading.classes]
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is no folder. Name the folder that holds the files.")
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+
+
+@contextmanager
+def named_network(key: str, visitor: str = "local") -> Iterator[LoadedNetwork]:
+    """The network of a model id, a base's key, or (key "") the visitor's active model. Raises ValueError, BaseMissing."""
+    runtime = networks.runtime()
+    if not key:
+        model = UserModel.objects.usable().filter(visitor=visitor, active=True).first()
+    elif key in CATALOGUE or key == "auto":
+        model = None
+    else:
+        model = UserModel.objects.filter(public_id=key.removeprefix("user_"), trashed_at=None).first()
+        if model is None:
+            raise ValueError(f"There is no model {key}. Name a model's id, or one of: auto, {', '.join(CATALOGUE)}.")
+    if model is not None:
+        with runtime.use(networks.reference(model)) as network:
+            yield network
+        return
+    with runtime.use_base(runtime.base(key or settings.SEGAPP_BASE)) as network:
+        yield network
+
+
+def segment_picture(network: LoadedNetwork, file: Path, out: Path) -> dict[str, Any]:
+    """Write `<stem>.png`, the index mask at the picture's own size, and say what is on it."""
+    with open(file, "rb") as opened:
+        picture = np.asarray(decode.picture(opened, file.name))
+    found = predict(network, picture)
+    classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
+    target = out / f"{file.stem}.png"
+    if target.resolve() == file.resolve():
+        raise ValueError(f"{file.name} would be overwritten by its own mask. Choose another folder with --out.")
+    png = render.palette_png(found.ids, classes)
+    write_atomically(target, lambda opened: opened.write(png))
+    return {
+        "file": str(file.resolve()),
+        "mask": str(target.resolve()),
+        "model_key": network.key,
+        "classes": shares(found.ids, network.spec.classes),
+        "inference_ms": round(sum(found.timings.values()), 1),
+    }
