@@ -1,0 +1,43 @@
+"""Masks made visible: overlays, palette files, thumbnails."""
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from segapp.imaging.palette import rgb
+
+IGNORE = 255
+
+
+def color_table(classes: list[dict[str, Any]]) -> np.ndarray:
+    """uint8 (256, 3): the colour of each class id; ids that are no class are black."""
+    table = np.zeros((256, 3), dtype=np.uint8)
+    for found in classes:
+        table[found["id"]] = rgb(found["color"])
+    return table
+
+
+def overlay(image: Image.Image, ids: np.ndarray, classes: list[dict[str, Any]], alpha: float) -> Image.Image:
+    """The picture with its classes laid over; ids uint8 (H, W) of the picture's size, ignored pixels stay clear."""
+    known = np.zeros(256, dtype=bool)
+    known[[found["id"] for found in classes]] = True
+    cover = Image.fromarray((known[ids] * round(alpha * 255)).astype(np.uint8))
+    return Image.composite(Image.fromarray(color_table(classes)[ids]), image.convert("RGB"), cover)
+
+
+def palette_png(ids: np.ndarray, classes: list[dict[str, Any]]) -> bytes:
+    """An 8-bit palette PNG whose pixel values are the class ids and whose palette holds their colours."""
+    image = Image.fromarray(ids)
+    image.putpalette(color_table(classes).tobytes())
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def thumbnail(image: Image.Image, side: int) -> Image.Image:
+    """A smaller RGB copy whose longer side is at most `side` pixels; never an enlarged one."""
+    small = image.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return small
