@@ -1,0 +1,31 @@
+"""Every test run gets a home of its own. It is set here because the settings read it when they are first imported."""
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+
+import django
+import pytest
+
+if "segapp.settings" in sys.modules:
+    raise pytest.UsageError("Unset DJANGO_SETTINGS_MODULE: the tests must choose their home before settings load.")
+
+for name in [name for name in os.environ if name.startswith("SEGAPP_") and not name.startswith("SEGAPP_TEST_")]:
+    del os.environ[name]
+for name in ("DATABASE_URL", "REDIS_URL"):
+    os.environ.pop(name, None)
+if os.environ.get("SEGAPP_TEST_DATABASE_URL"):
+    os.environ["DATABASE_URL"] = os.environ["SEGAPP_TEST_DATABASE_URL"]
+
+HOME = tempfile.mkdtemp(prefix="segapp-test-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+os.environ["SEGAPP_HOME"] = HOME
+os.environ["SEGAPP_RATE_LIMITS"] = "off"
+os.environ["DJANGO_SETTINGS_MODULE"] = "segapp.settings"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: more threads only get in each other's way
+
+django.setup()  # before the fixtures below import models
+
+pytest_plugins = ["segapp.tests.fixtures"]

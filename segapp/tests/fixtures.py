@@ -1,0 +1,69 @@
+"""The cast, the shared pictures, and the real thing running: fixtures for all tests.
+
+Alice owns what a test is about, Charlie must not see it.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+from django.core import signing
+from django.test import Client
+
+from segapp.home import PROJECT
+from segapp.tests.serving import Served
+from segapp.visitors import COOKIE, COOKIE_SALT
+
+DATA = Path(os.environ.get("SEGAPP_TEST_DATA") or PROJECT.parent / "shared" / "data")
+
+
+class Visitor(Client):
+    """A test client that the server knows as `visitor`."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.visitor = secrets.token_hex(16)
+        self.cookies[COOKIE] = signing.get_cookie_signer(salt=COOKIE + COOKIE_SALT).sign(self.visitor)
+
+
+@pytest.fixture
+def alice(db) -> Visitor:
+    return Visitor()
+
+
+@pytest.fixture
+def charlie(db) -> Visitor:
+    return Visitor()
+
+
+def unavailable(reason: str) -> None:
+    """Skip, or fail where nothing may be missing."""
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(f"{reason} (a skip, but not in CI)")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The shared sets: <set>/images and <set>/masks."""
+    if not DATA.is_dir():
+        unavailable(f"the shared pictures are not at {DATA}; SEGAPP_TEST_DATA names another folder")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """`manage.py serve` on a free port with a home of its own, for tests that leave it as they found it."""
+    server = Served(tmp_path_factory.mktemp("served"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path):
+    """A server that the test may break: not yet started, stopped at the end whatever happened."""
+    server = Served(tmp_path / "home")
+    yield server
+    server.stop()
