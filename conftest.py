@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+from pathlib import Path
 
 import django
 import pytest
@@ -26,6 +27,7 @@ os.environ["SEGAPP_RATE_LIMITS"] = "off"
 os.environ["DJANGO_SETTINGS_MODULE"] = "segapp.settings"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: more threads only get in each other's way
 
+(Path(HOME) / "var" / "static").mkdir(parents=True)  # whitenoise warns where it is missing
 django.setup()  # before the fixtures below import models
 
 pytest_plugins = ["segapp.tests.fixtures"]

@@ -17,8 +17,6 @@ accesslog = None
 errorlog = "-"
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # its heartbeat file never waits for a disk
-# Behind a proxy of one's own: "*" or its addresses, as gunicorn's documentation describes it.
-forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
 
 
 def post_fork(server: Any, worker: Any) -> None:

@@ -1,0 +1,56 @@
+"""The compose file and the image agree with the program, as far as that can be seen without running them."""
+
+import re
+
+import pytest
+import yaml
+
+from segapp.home import PROJECT
+from segapp.management.commands.serve import Command
+
+
+@pytest.fixture
+def compose():
+    return yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
+
+
+def serve_options(command: list[str]) -> dict:
+    """The options of a `python manage.py serve …` line, read by the command's own parser."""
+    assert command[:3] == ["python", "manage.py", "serve"]
+    return vars(Command().create_parser("manage.py", "serve").parse_args(command[3:]))
+
+
+def test_each_part_runs_alone_from_one_image(compose):
+    services = compose["services"]
+    assert set(services) == {"web", "worker-train", "worker-predict", "redis", "postgres"}
+    ours = {"web": "web", "worker-train": "train", "worker-predict": "predict"}
+    assert {services[name]["image"] for name in ours} == {"segapp"}
+    assert [name for name in services if "build" in services[name]] == ["web"]
+    for name, part in ours.items():
+        assert serve_options(services[name]["command"])["only"] == part
+
+
+def test_every_part_says_whether_it_is_well(compose):
+    image = (PROJECT / "Dockerfile").read_text()
+    for name, service in compose["services"].items():
+        assert "healthcheck" in service or (name == "web" and "HEALTHCHECK" in image), name
+
+
+def test_what_must_survive_lies_on_a_volume(compose):
+    used = {entry.partition(":")[0] for service in compose["services"].values() for entry in service["volumes"]}
+    assert used == set(compose["volumes"])
+    assert compose["services"]["web"]["volumes"] == ["data:/data"]
+    assert "SEGAPP_HOME=/data" in (PROJECT / "Dockerfile").read_text()
+
+
+def test_the_environment_names_only_what_settings_read(compose):
+    text = "".join((PROJECT / "segapp" / name).read_text() for name in ("settings.py", "home.py", "heartbeat.py"))
+    for name in compose["services"]["web"]["environment"]:
+        assert re.search(rf"\b{name}\b", text) or name == "DATABASE_URL", name
+
+
+def test_the_image_serves_everything_when_run_alone():
+    line = re.search(r"^CMD (\[.*\])$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
+    options = serve_options(yaml.safe_load(line.group(1)))
+    assert options["only"] is None
+    assert options["bind"] == "0.0.0.0"

@@ -1,0 +1,142 @@
+"""A worker's sign of life: its row, its leases, its chores."""
+
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from segapp import heartbeat
+from segapp.models import State, TrainingRun, Worker
+
+LABEL = "segapp.TrainingRun"
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """The module as a new process finds it."""
+    monkeypatch.setattr(heartbeat, "_described", {"queues": "", "device": "", "ready": False})
+    for name, value in (("_info", None), ("_held", {}), ("_chores", []), ("_beating", None)):
+        monkeypatch.setattr(heartbeat, name, value)
+    for name in ("_left", "_wake", "stopping"):
+        monkeypatch.setattr(heartbeat, name, threading.Event())
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
+
+
+@pytest.fixture
+def running(db) -> TrainingRun:
+    row = TrainingRun.objects.create(visitor="alice", name="Model 1")
+    assert TrainingRun.objects.claim(row.pk, heartbeat.NAME, "token")
+    row.refresh_from_db()
+    return row
+
+
+def test_a_beat_writes_the_row_and_the_next_one_updates_it(db):
+    heartbeat.describe(queues="predict", device="CPU", info=lambda: {"cached": 3})
+    heartbeat.beat()
+    heartbeat.describe(ready=True)
+    heartbeat.beat()
+    (worker,) = Worker.objects.alive()
+    assert (worker.name, worker.queues, worker.device, worker.ready) == (heartbeat.NAME, "predict", "CPU", True)
+    assert worker.info["cached"] == 3
+    assert worker.info["memory_mb"] > 10
+
+
+def test_held_rows_count_up_and_released_ones_stand_still(running):
+    heartbeat.hold(LABEL, running.pk, "token")
+    heartbeat.beat()
+    heartbeat.beat()
+    heartbeat.release(LABEL, running.pk)
+    heartbeat.beat()
+    before = running.lease_beats
+    running.refresh_from_db()
+    assert running.lease_beats == before + 2
+
+
+def test_a_lost_lease_is_noticed_and_not_beaten_for(running):
+    heartbeat.hold(LABEL, running.pk, "token")
+    TrainingRun.objects.filter(pk=running.pk).update(lease="another", lease_beats=100)
+    heartbeat.beat()
+    assert not heartbeat.holds(LABEL, running.pk)
+    running.refresh_from_db()
+    assert running.lease_beats == 100
+
+
+def test_an_ended_row_is_not_beaten_for(running):
+    heartbeat.hold(LABEL, running.pk, "token")
+    TrainingRun.objects.end(running.pk, "token", State.DONE)
+    heartbeat.beat()
+    assert not heartbeat.holds(LABEL, running.pk)
+
+
+def test_silent_workers_and_dead_processes_of_this_host_are_forgotten(db):
+    now, host = timezone.now(), heartbeat.NAME.rpartition(":")[0]
+    long_ago = now - timedelta(seconds=heartbeat.FORGET_SECONDS + 1)
+    Worker.objects.create(name="elsewhere:1", seen=long_ago)
+    Worker.objects.create(name="elsewhere:2", seen=now)
+    Worker.objects.create(name=f"{host}:99999999", seen=now)
+    heartbeat.beat()
+    heartbeat.forget_the_gone()
+    assert set(Worker.objects.values_list("name", flat=True)) == {"elsewhere:2", heartbeat.NAME}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_beats_beside_a_busy_main_thread_until_it_leaves():
+    heartbeat.start()
+    heartbeat.start()
+    assert [thread.name for thread in threading.enumerate()].count("heartbeat") == 1
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        sum(range(10_000))
+    first = Worker.objects.get().seen
+    sum(range(10_000_000))
+    assert Worker.objects.get().seen > first
+    heartbeat.leave()
+    assert not Worker.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_failing_database_is_survived(monkeypatch, caplog):
+    beats, real = [], heartbeat.beat
+
+    def beat():
+        beats.append(1)
+        if len(beats) < 3:
+            raise OperationalError("database is locked")
+        real()
+
+    monkeypatch.setattr(heartbeat, "beat", beat)
+    heartbeat.start()
+    deadline = time.monotonic() + 5
+    while not Worker.objects.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert Worker.objects.exists()
+    assert "database is locked" in caplog.text
+    heartbeat.leave()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_chores_run_again_and_again_also_after_one_failed():
+    done, failed = [], []
+
+    def fail():
+        failed.append(1)
+        raise RuntimeError("broker gone")
+
+    heartbeat.every(0.1, fail)
+    heartbeat.every(0.1, lambda: done.append(1))
+    heartbeat.start()
+    deadline = time.monotonic() + 5
+    while len(done) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    heartbeat.leave()
+    assert len(done) >= 2
+    assert len(failed) >= 2
+
+
+def test_a_beat_touches_the_file_that_health_checks_look_at(db, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGAPP_BEAT_FILE", str(tmp_path / "beat"))
+    heartbeat._touch()
+    assert (tmp_path / "beat").exists()
