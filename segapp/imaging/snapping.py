@@ -15,7 +15,7 @@ from segapp.imaging.decode import MaskSource
 MOST_CLASSES = 64
 KEPT = 4096  # most frequent values that a summary keeps
 NOISE = 6  # how far JPEG moves a flat value
-NEAR = 12  # a pixel this near to a main value belongs to it without doubt
+NEAR, NEAR_COLOUR = 6, 12  # a pixel this near to a main value belongs to it without doubt
 APART = 24  # two main values of a JPEG stand at least this far apart
 GAP = 16  # anti-aliasing is looked for only between main values this far apart
 TRANSPARENT = -1
@@ -72,7 +72,7 @@ def main_values(summaries: list[Summary]) -> list[int] | None:
         mains = _peaks(totals, colour, everything)
         keys = np.array(list(totals))
         sizes = np.array([count for count, _ in totals.values()])
-        near = sizes[_distance(keys, np.array(mains), colour).min(axis=1) <= NEAR].sum() if mains else 0
+        near = sizes[_distance(keys, np.array(mains), colour).min(axis=1) <= (NEAR_COLOUR if colour else NEAR)].sum() if mains else 0
         # A drawn mask is nearly all plain areas. A photo is not: left as it is, it has too many values and is refused.
         return mains if near >= 0.8 * everything else None
     return _without_blends(totals, colour, everything)

@@ -52,7 +52,7 @@ def start(
                 visitor=visitor,
                 name=name or default_name(visitor),
                 effort=effort,
-                classes=[{key: found[key] for key in ("id", "name", "color")} for found in reading.classes],
+                classes=reading.trained,
                 reading=reading.to_dict(),
                 continued_from=continued_from,
             )

@@ -79,7 +79,7 @@ def read_folders(images: Path, mask_folder: Path) -> tuple[list[Example], list[C
         ids = masks.apply(source, reading)
         intake.check_sizes(image.name, picture.shape[:2], mask.name, ids.shape)
         examples.append(Example(stem, *shrink(picture, ids)))
-    return examples, [ClassInfo(found["id"], found["name"], found["color"]) for found in reading.classes]
+    return examples, [ClassInfo(found["id"], found["name"], found["color"]) for found in reading.trained]
 
 
 def _files(folder: Path) -> list[Path]:

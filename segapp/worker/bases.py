@@ -1,0 +1,43 @@
+"""Building base models for the command line: from folders of pairs, or from another base's answers."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from PIL import Image
+
+from segapp.imaging import sample
+from segapp.pipeline.base_training import train_base
+from segapp.pipeline.distil import distil_base
+from segapp.worker import networks
+
+Report = Callable[[dict[str, Any]], None]
+PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
+
+
+def train(
+    key: str, folders: list[Path], stems: Path | None, out: Path, report: Report, **limits: Any
+) -> dict[str, Any]:
+    """Train on folders of pairs; `stems` is a file with one stem a line. Returns the model card."""
+    chosen = set(stems.read_text().split("\n")) - {""} if stems else None
+    return train_base(
+        key, folders, out=out, weights=settings.SEGAPP_WEIGHTS, stems=chosen, report=report, **limits
+    )
+
+
+def distil(
+    key: str, teacher: str, images: Path | None, out: Path, report: Report, **limits: Any
+) -> dict[str, Any]:
+    """Teach the base `key` what the ready base `teacher` says about pictures; without any, about the sample pictures."""
+    runtime = networks.runtime()
+    with tempfile.TemporaryDirectory() as drawn, runtime.use_base(runtime.base(teacher)) as network:
+        if images is None:
+            for k, name in enumerate(sample.NAMES):
+                Image.fromarray(sample.draw(k)[0]).save(Path(drawn) / f"{name}.png")
+        folder = images or Path(drawn)
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+        return distil_base(
+            key, network, files, out=out, weights=settings.SEGAPP_WEIGHTS, report=report, **limits
+        )
