@@ -43,7 +43,9 @@ def base(**_: Any) -> list[CheckMessage]:
     if bases.choose(wanted, settings.MEDIA_ROOT, folder) is None:
         key = "mit_b3" if wanted == "auto" else wanted
         text = "No base model is ready." if wanted == "auto" else f"The base model '{wanted}' is not ready."
-        return [Warning(text, hint=f"Run `manage.py build_base {key}`; the README says what it needs.", id="segapp.W003")]
+        return [
+            Warning(text, hint=f"Run `manage.py build_base {key}`; the README says what it needs.", id="segapp.W003")
+        ]
     return []
 
 

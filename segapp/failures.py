@@ -139,7 +139,9 @@ def _page(request: HttpRequest, failure: Failure) -> str:
     except Exception:
         # The page's frame asks the database for the status; when that is what failed, the words alone must do.
         logger.exception("could not render the page for status %s", failure.status)
-        frame = '<p role="alert">{} {} {}</p>' if partial else "<!doctype html><title>{0}</title><h1>{0}</h1><p>{1} {2}</p>"
+        frame = (
+            '<p role="alert">{} {} {}</p>' if partial else "<!doctype html><title>{0}</title><h1>{0}</h1><p>{1} {2}</p>"
+        )
         return format_html(frame, failure.title, failure.message, failure.advice)
 
 

@@ -1,4 +1,4 @@
-"""The parts of a running Segapp as command lines: broker, workers, web. Knows how each is called, not how it is kept."""
+"""The parts of a running Segapp as command lines: broker, workers, web. Knows nothing of how they are kept running."""
 
 import importlib.util
 import os

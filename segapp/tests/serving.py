@@ -48,8 +48,7 @@ class Served:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        found = until(lambda: re.search(r"Segapp is at (\S+)", self.output()[offset:]) or self._died(), patience)
-        self.url = found.group(1)
+        self.url = until(lambda: self._address(offset), patience)
         self.visitor().get("/")
         self.started_in = time.monotonic() - began
         return self
@@ -70,7 +69,7 @@ class Served:
             self.process.wait(patience)
         finally:
             for process in [found for found in family if lives(found)]:
-                process.kill() if number != signal.SIGKILL else None
+                process.kill()
             self.process = None
         return time.monotonic() - began
 
@@ -83,10 +82,13 @@ class Served:
         own = {"SEGAPP_HOME": str(self.home), "SEGAPP_RATE_LIMITS": "off", "OMP_WAIT_POLICY": "passive"}
         return {**inherited, **own, **self.environment}
 
-    def _died(self) -> None:
+    def _address(self, offset: int) -> str:
+        """The address that was printed behind `offset`, or ""."""
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"serve ended with {self.process.returncode}:\n{self.output()}")
+        found = re.search(r"Segapp is at (\S+)", self.output()[offset:])
+        return found.group(1) if found else ""
 
     # --- looking ----------------------------------------------------------------------------------------
 
@@ -199,8 +201,9 @@ class Browser:
 def multipart(fields: dict[str, str], files: Iterable[Upload]) -> tuple[bytes, str]:
     """Body and content type of a form post."""
     edge = uuid.uuid4().hex
-    parts = [f'--{edge}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode() for k, v in fields.items()]
+    form = f"--{edge}\r\nContent-Disposition: form-data; name="
+    parts = [f'{form}"{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields.items()]
     for field, name, content in files:
-        head = f'--{edge}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n'
+        head = f'{form}"{field}"; filename="{name}"\r\n'
         parts.append(f"{head}Content-Type: application/octet-stream\r\n\r\n".encode() + content + b"\r\n")
     return b"".join([*parts, f"--{edge}--\r\n".encode()]), f"multipart/form-data; boundary={edge}"

@@ -9,7 +9,7 @@ from registry import bases
 
 
 def found() -> dict[str, str]:
-    return {message.id: f"{message.msg} {message.hint}" for message in run_checks(tags=["segapp"])}
+    return {str(message.id): f"{message.msg} {message.hint}" for message in run_checks(tags=["segapp"])}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from django.test import RequestFactory
 from segapp import failures
 
 
-def ask(path: str, error: Exception | None = None, **headers: str) -> HttpResponse:
+def ask(path, error, **headers):
     """What the middleware makes of `error` in a view."""
     request = RequestFactory().post(path, headers=headers)
     request.visitor, request.visitor_known, request.htmx = "alice", True, "hx-request" in headers

@@ -30,15 +30,16 @@ def group(tmp_path):
     """start(parts as Python text) -> the running supervisor; `.log()` is what it printed."""
     started = []
 
-    def start(parts: str) -> subprocess.Popen:
+    def start(parts):
         log = tmp_path / f"{len(started)}.log"
-        process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, parts],
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
-            stdout=open(log, "wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with open(log, "wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-c", SCRIPT, parts],
+                env={**os.environ, "PYTHONPATH": str(PROJECT)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         process.log = log.read_text
         started.append(process)
         return process
@@ -82,7 +83,7 @@ def test_a_command_that_does_not_exist_is_said_and_tried_again(group):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_end_it_ends_everything_phase_by_phase(group, number):
-    says = "trap \"echo bye; exit 0\" TERM; echo up; while :; do sleep 0.1; done"
+    says = 'trap "echo bye; exit 0" TERM; echo up; while :; do sleep 0.1; done'
     supervisor = group(f"[shell('last', {says!r}, 1), shell('first', {says!r}, 0)]")
     until(lambda: supervisor.log().count("| up") == 2)
     family = children(supervisor)
