@@ -203,3 +203,11 @@ def _file_answers(model: UserModel) -> bool:
         mark_lost(model, FileState.MISSING)
         return False
     return True
+
+
+def delete_with_file(model: UserModel) -> None:
+    """For good: the row first, so that a crash in between leaves an orphan file, never a row without one."""
+    paths = (model.path, model.preview_path)
+    model.delete()
+    for path in paths:
+        path.unlink(missing_ok=True)

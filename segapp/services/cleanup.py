@@ -1,0 +1,112 @@
+"""What nobody needs any more: emptied trash, orphan files, expired results, abandoned uploads. Says what it does."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from registry.models import FileState, UserModel
+from registry.services import delete_with_file, mark_lost
+from segapp.models import UNFINISHED, Analysis, Example, TrainingRun, VideoJob
+
+GRACE = 3600  # seconds; a younger file may belong to a publication that is just happening
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One thing to do, in words, and the doing of it."""
+
+    words: str
+    act: Callable[[], object]
+
+
+def plan(older_than: int | None = None, unused_for: int | None = None) -> Iterator[Removal]:
+    """Everything that is due. `older_than` and `unused_for` (days) add custom models that are not active."""
+    yield from _models(older_than, unused_for)
+    yield from _orphan_files()
+    yield from _rows_without_files()
+    yield from _results()
+    yield from _drafts()
+    yield from _temporary_files()
+
+
+def _models(older_than: int | None, unused_for: int | None) -> Iterator[Removal]:
+    trash = UserModel.objects.filter(trashed_at__lt=_ago(settings.SEGAPP_TRASH_DAYS))
+    for model in trash:
+        yield Removal(f"trash: {model.file_name} ({model.name})", lambda model=model: _if_there(model))
+    if older_than is not None:
+        for model in UserModel.objects.filter(active=False, created__lt=_ago(older_than)).exclude(pk__in=trash):
+            yield Removal(f"old: {model.file_name} ({model.name})", lambda model=model: _if_there(model))
+    if unused_for is not None:
+        idle = Q(last_used__lt=_ago(unused_for)) | Q(last_used=None, created__lt=_ago(unused_for))
+        for model in UserModel.objects.filter(idle, active=False).exclude(pk__in=trash):
+            yield Removal(f"unused: {model.file_name} ({model.name})", lambda model=model: _if_there(model))
+
+
+def _if_there(model: UserModel) -> None:
+    if UserModel.objects.filter(pk=model.pk).exists():
+        delete_with_file(model)
+
+
+def _orphan_files() -> Iterator[Removal]:
+    """Weights and previews whose row was never written or is gone; bases' kept versions that no model needs."""
+    known = {model.path.stem for model in UserModel.objects.only("public_id")}
+    for path in _old_files(settings.MEDIA_ROOT / "models", "user_*"):
+        if path.stem not in known:
+            yield Removal(f"file without a row: models/{path.name}", path.unlink)
+    needed = set(UserModel.objects.values_list("base_key", "base_sha256"))
+    names = {f"base_{key}.{sha256[:12]}" for key, sha256 in needed}
+    for path in _old_files(settings.MEDIA_ROOT / "bases", "base_*.*.*"):
+        if path.stem not in names:
+            yield Removal(f"base version that no model needs: bases/{path.name}", path.unlink)
+    for folder, model in (("examples", Example), ("runs", TrainingRun), ("analyses", Analysis), ("videos", VideoJob)):
+        there = set(model._default_manager.values_list("public_id", flat=True))
+        for path in _old_files(settings.MEDIA_ROOT / folder, "*"):
+            if path.is_dir() and path.name not in there:
+                yield Removal(f"folder without a row: {folder}/{path.name}", lambda path=path: shutil.rmtree(path))
+
+
+def _rows_without_files() -> Iterator[Removal]:
+    for model in UserModel.objects.filter(file_state=FileState.OK, trashed_at=None):
+        if not model.path.exists():
+            yield Removal(f"row without a file, marked: {model.file_name}", lambda m=model: mark_lost(m, FileState.MISSING))
+
+
+def _results() -> Iterator[Removal]:
+    limit = _ago(settings.SEGAPP_RESULT_DAYS)
+    for analysis in Analysis.objects.filter(created__lt=limit):
+        yield Removal(f"expired result: analyses/{analysis.public_id}", lambda row=analysis: _remove(row, row.folder))
+    for job in VideoJob.objects.filter(created__lt=limit).exclude(state__in=UNFINISHED):
+        yield Removal(f"expired video: videos/{job.public_id}", lambda row=job: _remove(row, row.folder))
+
+
+def _drafts() -> Iterator[Removal]:
+    """Uploads that were never trained on."""
+    for example in Example.objects.filter(draft=True, runs=None, created__lt=_ago(settings.SEGAPP_RESULT_DAYS)):
+        yield Removal(f"upload never used: examples/{example.public_id}", lambda row=example: _remove(row, row.folder))
+
+
+def _temporary_files() -> Iterator[Removal]:
+    for path in settings.MEDIA_ROOT.rglob(".*.tmp"):
+        if time.time() - path.stat().st_mtime > GRACE:
+            yield Removal(f"left from a crash: {path.relative_to(settings.MEDIA_ROOT)}", path.unlink)
+
+
+def _remove(row: Analysis | VideoJob | Example, folder: Path) -> None:
+    row.delete()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _old_files(folder: Path, pattern: str) -> list[Path]:
+    now = time.time()
+    return [path for path in sorted(folder.glob(pattern)) if now - path.stat().st_mtime > GRACE]
+
+
+def _ago(days: int) -> datetime:
+    return timezone.now() - timedelta(days=days)
