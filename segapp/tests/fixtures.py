@@ -56,9 +56,10 @@ def data() -> Path:
 def served(tmp_path_factory):
     """`manage.py serve` on a free port with a home of its own, for tests that leave it as they found it."""
     server = Served(tmp_path_factory.mktemp("served"))
-    server.start()
-    yield server
-    server.stop()
+    try:
+        yield server.start()
+    finally:
+        server.stop()
 
 
 @pytest.fixture
