@@ -14,6 +14,7 @@ import av.error
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from segapp.imaging import container as containers
@@ -21,7 +22,7 @@ from segapp.imaging import container as containers
 DECODE_THREADS = 2
 
 
-class VideoRefused(Exception):
+class ClipRefused(Exception):
     """The file is not taken; the text says why and what to do, in plain words."""
 
 
@@ -43,11 +44,11 @@ class Tally:
 
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
-    """The file's demuxer; raises VideoRefused for what is no accepted container."""
+    """The file's demuxer; raises ClipRefused for what is no accepted container."""
     with open(path, "rb") as file:
         family = containers.family(file.read(containers.HEAD))
     if family is None:
-        raise VideoRefused("This is not an MP4, MOV, WebM or MKV file. Convert it to MP4 and upload it again.")
+        raise ClipRefused("This is not an MP4, MOV, WebM or MKV file. Convert it to MP4 and upload it again.")
     try:
         # "file:" in front keeps a name like "http:x" or "concat:x" from being read as a protocol.
         found = av.open(
@@ -59,7 +60,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, ValueError) as error:
-        raise VideoRefused(
+        raise ClipRefused(
             "The file is broken or incomplete: its index cannot be read. Save or upload it again."
         ) from error
     try:
@@ -72,13 +73,13 @@ def picture_stream(container: InputContainer, limits: Limits) -> VideoStream:
     """The stream to segment, its decoder held to the limit of pixels."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
-        raise VideoRefused("There is no picture in this file, only sound. Upload a video.")
+        raise ClipRefused("There is no picture in this file, only sound. Upload a video.")
     stream = streams[0]
     coder = stream.codec_context
     if coder is None:
-        raise VideoRefused("The video's codec is not known here. Convert it to H.264 in MP4 and upload it again.")
+        raise ClipRefused("The video's codec is not known here. Convert it to H.264 in MP4 and upload it again.")
     if coder.width * coder.height > limits.pixels:
-        raise VideoRefused(
+        raise ClipRefused(
             f"The video is {coder.width} x {coder.height}; the limit is {limits.pixels / 1e6:.1f} megapixels a frame. "
             "Scale it down and upload it again."
         )
@@ -110,3 +111,12 @@ def decoded(container: InputContainer, stream: VideoStream, tally: Tally, packet
         seen += 1
         if packets and seen >= packets:
             return
+
+
+def as_yuv420p(raw: VideoFrame, width: int = 0, height: int = 0) -> VideoFrame:
+    """The frame as 8-bit yuv420p, at another size where one is given; its range and matrix stay as they are."""
+    size = (width or raw.width, height or raw.height)
+    if raw.format.name in ("yuv420p", "yuvj420p") and (raw.width, raw.height) == size:
+        return raw
+    made = {} if not raw.format.is_rgb else {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}
+    return raw.reformat(width=size[0], height=size[1], format="yuv420p", threads=1, **made)

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av.error
 import numpy as np
@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from segapp.pipeline.clip_open import Limits, Tally, VideoRefused, decoded, opened, picture_stream
+from segapp.pipeline.clip_open import ClipRefused, Limits, Tally, as_yuv420p, decoded, opened, picture_stream
 
 FINEST_CLOCK = 1_000_000  # ticks a second; finer clocks and odd ones are replaced by COMMON_CLOCK
 COMMON_CLOCK = Fraction(1, 90_000)
@@ -25,7 +25,8 @@ class Source:
 
     width and height are those of the upright picture in pixels; turn is how many quarter turns counter-clockwise
     make the coded picture upright, after mirroring it left to right where `mirror`. Times are in ticks of `clock`
-    seconds: `first` is the first frame's, `origin` the earliest of sound and picture, `end` where the last frame ends.
+    seconds: `first` and `last` are those of the first and last frame, `origin` the earliest of sound and picture,
+    `end` where the last frame ends. colors are the codec's numbers for matrix, range, primaries and transfer.
     """
 
     width: int
@@ -34,6 +35,7 @@ class Source:
     mirror: bool
     clock: Fraction
     first: int
+    last: int
     end: int
     origin: int
     frames: int
@@ -42,10 +44,16 @@ class Source:
     codec: str
     audio: str
     cut_short: bool
+    colors: tuple[int, int, int, int]
 
     @property
     def seconds(self) -> float:
         return float((self.end - self.first) * self.clock)
+
+    @property
+    def coded_size(self) -> tuple[int, int]:
+        """Width and height as the file holds them, before turning."""
+        return (self.height, self.width) if self.turn % 2 else (self.width, self.height)
 
     @property
     def step(self) -> int:
@@ -68,18 +76,19 @@ class Source:
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> "Source":
         values = {key: value for key, value in saved.items() if key != "seconds"}
-        return cls(**{**values, **{key: Fraction(values[key]) for key in ("clock", "rate", "aspect")}})
+        fractions = {key: Fraction(values[key]) for key in ("clock", "rate", "aspect")}
+        return cls(**{**values, **fractions, "colors": tuple(values["colors"])})
 
 
 def probe(path: Path, limits: Limits) -> Source:
-    """Read every packet's time and decode the first frame; raises VideoRefused.
+    """Read every packet's time and decode the first frame; raises ClipRefused.
 
     Headers may claim anything, so length and number of frames are counted instead of believed.
     """
     if path.stat().st_size == 0:
-        raise VideoRefused("The file is empty. Upload it again.")
+        raise ClipRefused("The file is empty. Upload it again.")
     if path.stat().st_size > limits.bytes:
-        raise VideoRefused(
+        raise ClipRefused(
             f"The file has {path.stat().st_size / 1e6:.0f} MB; the limit is {limits.bytes / 1e6:.0f} MB. "
             "Shorten it or lower its quality."
         )
@@ -93,6 +102,7 @@ def probe(path: Path, limits: Limits) -> Source:
     with opened(path) as container:
         stream = picture_stream(container, limits)
         shown = first_frame(container, stream)
+        tags = as_yuv420p(shown)
         turn, mirror = orientation(shown)
         own = Fraction(stream.time_base or COMMON_CLOCK)
         clock = own if own.numerator == 1 and own.denominator <= FINEST_CLOCK else COMMON_CLOCK
@@ -113,6 +123,7 @@ def probe(path: Path, limits: Limits) -> Source:
         mirror=mirror,
         clock=clock,
         first=first,
+        last=last,
         end=end,
         origin=first if start is None or not sound else min(first, round(Fraction(start, 1_000_000) / clock)),
         frames=len(seen),
@@ -120,6 +131,7 @@ def probe(path: Path, limits: Limits) -> Source:
         aspect=1 / aspect if across else aspect,
         codec=name,
         audio=sound,
+        colors=(int(tags.colorspace), int(tags.color_range), int(tags.color_primaries), int(tags.color_trc)),
         cut_short=claimed - float((end - first) * clock) > 1.0,
     )
     too_long(source.seconds, limits)
@@ -128,7 +140,7 @@ def probe(path: Path, limits: Limits) -> Source:
 
 def too_long(seconds: float, limits: Limits) -> None:
     if seconds > limits.seconds + 1:
-        raise VideoRefused(
+        raise ClipRefused(
             f"The video is {seconds / 60:.1f} minutes long; the limit is {limits.seconds / 60:.0f} minutes. "
             "Cut it and upload the part you need."
         )
@@ -148,19 +160,19 @@ def scan(container: InputContainer, stream: VideoStream, limits: Limits) -> dict
             times[time] = packet.duration or 0
             too_long((time - earliest) * tick, limits)
             if len(times) > MOST_RATE * limits.seconds:
-                raise VideoRefused("The video has more frames than can be handled. Lower its frame rate.")
+                raise ClipRefused("The video has more frames than can be handled. Lower its frame rate.")
     except av.error.FFmpegError:
         pass  # what was read up to the damage counts
     if not times:
-        raise VideoRefused("There is not a single frame in this file. Save or upload it again.")
+        raise ClipRefused("There is not a single frame in this file. Save or upload it again.")
     return times
 
 
 def first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
-    """The first frame that decodes; raises VideoRefused when none of the first packets gives one."""
+    """The first frame that decodes; raises ClipRefused when none of the first packets gives one."""
     for frame in decoded(container, stream, Tally(), TRIES):
         return frame
-    raise VideoRefused(
+    raise ClipRefused(
         "No frame of this video can be decoded: it is damaged, protected or in an unusual format. "
         "Convert it to H.264 in MP4 and upload it again."
     )
@@ -171,7 +183,7 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
 
     Cameras write a display matrix: x' = a x + c y, y' = b x + d y. Angles between quarter turns do not occur.
     """
-    for data in frame.side_data:
+    for data in cast(Any, frame.side_data):  # typed as a mapping, iterates over its values
         if data.type.name == "DISPLAYMATRIX":
             (a, b, _), (c, d, _) = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2] / 65536
             mirror = bool(a * d - b * c < 0)

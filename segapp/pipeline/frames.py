@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av.error
 import numpy as np
@@ -11,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
-from segapp.pipeline.clip_open import Limits, Tally, decoded, opened, picture_stream
+from segapp.pipeline.clip_open import Limits, Tally, as_yuv420p, decoded, opened, picture_stream
 from segapp.pipeline.clip_probe import COMMON_CLOCK, Source
 
 
@@ -24,6 +25,10 @@ class Frame:
     def planes(self) -> list[np.ndarray]:
         """Y at H,W and U, V at half of it, rounded up: uint8 views of the decoder's own buffers."""
         return [self._upright(plane) for plane in planes_of(self.raw)]
+
+    def luma(self) -> np.ndarray:
+        """The Y plane as it is coded, not turned: enough to compare frames with each other."""
+        return planes_of(self.raw)[0]
 
     def rgb(self, height: int, width: int) -> np.ndarray:
         """The picture at another size, uint8 height,width,3; shrunk by area, so that nothing flickers."""
@@ -47,7 +52,7 @@ class Frame:
 def planes_of(raw: VideoFrame) -> list[np.ndarray]:
     """The three planes of a yuv420p frame without the padding at the end of their lines; views."""
     return [
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         for plane in raw.planes
     ]
 
@@ -119,13 +124,4 @@ def timed(raws: Iterator[VideoFrame], stream: VideoStream, source: Source, start
         if pts < start:
             tally.skipped = before
         else:
-            yield Frame(plain(raw, source), pts, source)
-
-
-def plain(raw: VideoFrame, source: Source) -> VideoFrame:
-    """A frame as 8-bit yuv420p at the size of the first one, whatever the stream turned to meanwhile."""
-    across = source.turn % 2 == 1
-    width, height = (source.height, source.width) if across else (source.width, source.height)
-    if raw.format.name in ("yuv420p", "yuvj420p") and (raw.width, raw.height) == (width, height):
-        return raw
-    return raw.reformat(width=width, height=height, format="yuv420p", threads=1)
+            yield Frame(as_yuv420p(raw, *source.coded_size), pts, source)

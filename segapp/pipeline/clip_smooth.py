@@ -1,0 +1,79 @@
+"""Less flicker: a running mean of logits, held where the picture stands still and let go where it moves.
+
+A network decides every frame anew, so noise alone makes pixels near an edge change sides. Averaging their logits over
+time calms that; averaging across a movement or a cut would smear the mask, so there the mean starts anew.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+STRENGTH = 0.7  # share of the past in the mean where nothing moves; 0 switches it off
+BLOCK = 8  # pixels a side over which movement is measured
+MOST_NOISE = 8.0  # grey levels that count as noise at most
+MOVED = 12.0  # grey levels above the noise at which the past counts for nothing
+CUT = 32.0  # mean change in grey levels between two frames that may be a scene cut
+CUT_RATIO = 4.0  # ... when it is also this many times the usual change
+
+
+class Damper:
+    """Running mean of logits over the frames of one scene."""
+
+    def __init__(self, strength: float = STRENGTH) -> None:
+        self.strength = strength
+        self._mean: Tensor | None = None
+        self._grey: Tensor | None = None
+
+    def __call__(self, logits: Tensor, picture: np.ndarray, cut: bool = False) -> Tensor:
+        """Logits K,h,w to damped ones; picture is what the network saw, uint8 h,w,3; cut starts anew."""
+        if self.strength <= 0:
+            return logits
+        grey = torch.from_numpy(np.ascontiguousarray(picture[:, :, 1])).to(logits.device).float()
+        if cut or self._mean is None or self._grey is None or self._mean.shape != logits.shape:
+            self._mean = logits.clone()
+        else:
+            keep = self.strength * stillness(grey, self._grey)
+            self._mean = torch.lerp(logits, self._mean, keep.to(logits.dtype)[None])
+        self._grey = grey
+        return self._mean
+
+
+def stillness(grey: Tensor, before: Tensor) -> Tensor:
+    """1 where two pictures (h,w, 0 to 255) differ by noise only, 0 where something moved."""
+    change = F.avg_pool2d((grey - before).abs()[None, None], BLOCK, ceil_mode=True, count_include_pad=False)
+    noise = change.median().clamp(max=MOST_NOISE)
+    still = (1 - (change - noise) / MOVED).clamp(0, 1)
+    return F.interpolate(still, size=grey.shape, mode="bilinear", align_corners=False)[0, 0]
+
+
+class Cuts:
+    """Tells scene cuts from movement on small grey thumbnails, one frame after the other."""
+
+    def __init__(self) -> None:
+        self._before: np.ndarray | None = None
+        self._usual = 0.0
+
+    def __call__(self, luma: np.ndarray) -> bool:
+        """luma: the Y plane H,W. True when this frame begins another scene."""
+        rows, cols = max(1, luma.shape[0] // 36), max(1, luma.shape[1] // 64)
+        thumbnail = luma[::rows, ::cols].astype(np.int16)
+        if self._before is None:
+            self._before = thumbnail
+            return False
+        change = float(np.abs(thumbnail - self._before).mean())
+        cut = change > CUT and change > CUT_RATIO * self._usual
+        self._before = thumbnail
+        if not cut:
+            self._usual += 0.2 * (change - self._usual)
+        return cut
+
+
+def flicker(masks: Sequence[np.ndarray]) -> float:
+    """Share of pixels whose class changes from one mask to the next, 0 to 1; on a static scene all of it is noise."""
+    if len(masks) < 2:
+        return 0.0
+    return float(np.mean([np.mean(a != b) for a, b in itertools.pairwise(masks)]))

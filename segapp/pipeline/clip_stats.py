@@ -1,0 +1,76 @@
+"""Numbers over the frames of a clip: class shares per frame, over time, and altogether. Bounded in memory."""
+
+import csv
+import threading
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from registry.network import ClassInfo
+
+MOST_POINTS = 600  # of a timeline
+
+
+class Stats:
+    """Sums up the class counts of every frame; `seconds` is the clip's length, `pixels` one frame's size."""
+
+    def __init__(self, classes: Sequence[ClassInfo], seconds: float, rate: Fraction, pixels: int) -> None:
+        self.classes, self.pixels, self.frames = list(classes), pixels, 0
+        self._bin = max(seconds / MOST_POINTS, 1 / float(rate))
+        self._total = np.zeros(len(self.classes))
+        self._bins: dict[int, tuple[int, np.ndarray]] = {}
+        self._lock = threading.Lock()  # written behind the forward pass, read beside it
+
+    def add(self, at: float, shares: Sequence[float]) -> None:
+        """One frame `at` seconds, with the share of each class, 0 to 1."""
+        values = np.asarray(shares)
+        key = min(int(at / self._bin + 1e-6), MOST_POINTS)
+        with self._lock:
+            self.frames += 1
+            self._total += values
+            count, total = self._bins.get(key, (0, np.zeros(len(self.classes))))
+            self._bins[key] = (count + 1, total + values)
+
+    def timeline(self) -> list[list[Any]]:
+        """[[seconds, {class id: percent}], …], at most about MOST_POINTS; classes that do not occur are left out."""
+        with self._lock:
+            bins = sorted(self._bins.items())
+        return [
+            [
+                round(key * self._bin, 3),
+                {
+                    str(c.id): round(100 * float(share) / count, 2)
+                    for c, share in zip(self.classes, total, strict=True)
+                    if share > 0
+                },
+            ]
+            for key, (count, total) in bins
+        ]
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Every class with its pixels (of an average frame) and percent."""
+        return [
+            {
+                "id": c.id,
+                "name": c.name,
+                "color": c.color,
+                "pixels": round(float(total) / max(1, self.frames) * self.pixels),
+                "percent": round(100 * float(total) / max(1, self.frames), 2),
+            }
+            for c, total in zip(self.classes, self._total, strict=True)
+        ]
+
+
+Row = tuple[int, float, bool, Sequence[float]]  # frame, seconds, predicted, share of each class
+
+
+def write_csv(path: Path, classes: Sequence[ClassInfo], rows: Iterable[Row]) -> None:
+    """One line a frame: its number, seconds, whether its mask was predicted or carried over, percent per class."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["frame", "seconds", "predicted", *(f"{c.id} {c.name} %" for c in classes)])
+        for number, at, predicted, shares in rows:
+            table.writerow([number, f"{at:.4f}", int(predicted), *(f"{100 * share:.3f}" for share in shares)])

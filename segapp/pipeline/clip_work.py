@@ -1,0 +1,148 @@
+"""The forward pass in the middle, the writer behind it: frames with pictures in, complete segments out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segapp.pipeline.clip_draw import Paint
+from segapp.pipeline.clip_net import Segmenter
+from segapp.pipeline.clip_open import Limits, Tally
+from segapp.pipeline.clip_probe import Source
+from segapp.pipeline.clip_stats import Stats
+from segapp.pipeline.clip_threads import Behind
+from segapp.pipeline.clip_write import Drawn, Parts, Segment, SegmentWriter
+from segapp.pipeline.frames import Frame, frames
+
+BEHIND = 6  # drawn frames waiting at most
+SEGMENT_SECONDS = 10.0
+SEGMENT_FRAMES = 300
+
+
+@dataclass
+class Item:
+    """A frame; picture is the small one for the network (uint8 h,w,3), None where the last mask is carried on."""
+
+    frame: Frame
+    picture: np.ndarray | None
+    cut: bool
+
+
+class Run:
+    """What one process does of a clip. count, predicted, skipped and stats include what earlier ones did."""
+
+    def __init__(self, segmenter: Segmenter, source: Source, parts: Parts, alpha: float) -> None:
+        self.segmenter, self.source, self.parts = segmenter, source, parts
+        self.paint = Paint(segmenter.classes, source.colors, source.height, alpha)
+        self.stats = Stats(segmenter.classes, source.seconds, source.rate, source.width * source.height)
+        self.count = self.predicted = self.skipped = 0
+        self.last_pts = source.first
+        self.picture: np.ndarray | None = None
+        self.ids: np.ndarray | None = None
+        self.segments = parts.complete()
+        for number in range(self.segments):
+            self._remember(parts.read(number))
+        self._waiting: list[Item] = []
+        self._writer: SegmentWriter | None = None
+        self._segment_start: int | None = None  # None: the next frame begins a segment
+        self._segment_frames = 0
+        self._ended = False
+        self._behind: Behind[Drawn | None] | None = None
+
+    def _remember(self, segment: Segment) -> None:
+        for pts, predicted, shares in segment.rows:
+            self.stats.add(self.source.at(pts), shares)
+            self.predicted += predicted
+        self.count += len(segment.rows)
+        self.skipped = segment.skipped
+        self.last_pts = segment.last_pts
+
+    def fraction(self) -> float:
+        if not self.count:
+            return 0.0
+        return min(1.0, (self.last_pts - self.source.first + self.source.step) / (self.source.end - self.source.first))
+
+    def frames(self, original: Path, limits: Limits, tally: Tally) -> Iterator[Frame]:
+        """The frames that are still to be worked off."""
+        start = self.last_pts + 1 if self.count else None
+        return frames(original, self.source, limits, start, tally)
+
+    def segment_ended(self) -> bool:
+        """Whether a segment has ended since this was asked last."""
+        ended, self._ended = self._ended, False
+        return ended
+
+    def take(self, item: Item) -> None:
+        """Predict (in batches where that pays), and hand on to the writer. Raises what the writer ran into."""
+        self._waiting.append(item)
+        pictures = [waiting.picture for waiting in self._waiting if waiting.picture is not None]
+        if len(pictures) < self.segmenter.batch and len(self._waiting) < 4 * self.segmenter.batch and pictures:
+            return
+        self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        due = [item for item in waiting if item.picture is not None]
+        pictures = [item.picture for item in due if item.picture is not None]
+        masks = iter(self.segmenter(pictures, [item.cut for item in due]) if due else [])
+        for item in waiting:
+            if item.picture is not None:
+                self.ids, self.picture = next(masks), item.picture
+            assert self.ids is not None, "the first frame is always predicted"
+            self._hand_on(Drawn(item.frame, self.ids, item.picture is not None))
+
+    def _hand_on(self, drawn: Drawn) -> None:
+        if self._behind is None:
+            self._behind = Behind(self._write, BEHIND)
+        pts = drawn.frame.pts
+        if self._segment_start is None:
+            self._segment_start, self._segment_frames = pts, 0
+        self._behind.put(drawn)
+        self.count += 1
+        self.predicted += drawn.predicted
+        self.last_pts = pts
+        self._segment_frames += 1
+        length = float((pts - self._segment_start + self.source.step) * self.source.clock)
+        if length >= SEGMENT_SECONDS or self._segment_frames >= SEGMENT_FRAMES:
+            self._behind.put(None)
+            self._segment_start, self._ended = None, True
+
+    def _write(self, drawn: Drawn | None) -> None:
+        """In the writer's thread: the next frame of the segment, or its end."""
+        if drawn is None:
+            self._end_segment()
+            return
+        if self._writer is None:
+            segment = Segment(self.segments, self.stats.frames, self.skipped)
+            ids = [c.id for c in self.segmenter.classes]
+            self._writer = SegmentWriter(self.parts, segment, self.source, self.paint, ids)
+        self._writer.add(drawn, self.segmenter.step)
+        pts, _, shares = self._writer.segment.rows[-1]
+        self.stats.add(self.source.at(pts), shares)
+
+    def _end_segment(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.segment.skipped = self.skipped
+            writer.finish()
+            self.segments += 1
+
+    def close(self) -> None:
+        """Work off what waits and complete the segment, however short it is."""
+        if self._waiting:
+            self._flush()
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            behind.close()
+        self._end_segment()
+        self._segment_start = None
+
+    def abandon(self) -> None:
+        """After an error: leave the incomplete segment, close its files. Without effect after `close`."""
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            behind.stop()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.abandon()
