@@ -222,9 +222,9 @@ def _grey(source: MaskSource) -> MaskSource:
 def _as_colours(summary: Summary) -> Summary:
     if summary.kind == "colour":
         return summary
-    counts: dict[int, tuple[int, int]] = {}
-    for key, (count, flat) in summary.counts.items():
+    counts: dict[int, tuple[int, int, int]] = {}
+    for key, (count, flat, between) in summary.counts.items():
         grey = min(key, 255) * 0x010101
-        before = counts.get(grey, (0, 0))
-        counts[grey] = (before[0] + count, before[1] + flat)
+        before = counts.get(grey, (0, 0, 0))
+        counts[grey] = (before[0] + count, before[1] + flat, before[2] + between)
     return Summary("colour", summary.lossy, summary.pixels, summary.distinct, counts)

@@ -23,13 +23,14 @@ TRANSPARENT = -1
 
 @dataclass(frozen=True)
 class Summary:
-    """What a mask holds: per value (a number, a colour as 0xrrggbb, or TRANSPARENT) its pixels and its flat pixels."""
+    """What a mask holds: per value (a number, a colour as 0xrrggbb, or TRANSPARENT) how many pixels have it, how many
+    of them are flat (like their neighbours), and how many lie between theirs (one is darker, one is lighter)."""
 
     kind: str
     lossy: bool
     pixels: int
     distinct: int
-    counts: dict[int, tuple[int, int]]
+    counts: dict[int, tuple[int, int, int]]
 
     def to_dict(self) -> dict[str, Any]:
         rows = [[key, *pair] for key, pair in self.counts.items()]
@@ -37,7 +38,7 @@ class Summary:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Summary":
-        counts = {int(key): (int(all_), int(flat)) for key, all_, flat in data["rows"]}
+        counts = {int(key): (int(all_), int(flat), int(between)) for key, all_, flat, between in data["rows"]}
         return cls(data["kind"], data["lossy"], data["pixels"], data["distinct"], counts)
 
 
@@ -51,11 +52,13 @@ def keys_of(source: MaskSource) -> np.ndarray:
 
 def summarise(source: MaskSource) -> Summary:
     keys = keys_of(source)
-    flat = _flat(source, keys)
-    found, counts = np.unique(keys, return_counts=True)
-    places = dict(zip(*(part.tolist() for part in np.unique(keys[flat], return_counts=True)), strict=True))
+    flat, between = _neighbourhood(source)
+    found, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    place = place.ravel()
+    flats = np.bincount(place, weights=flat.ravel(), minlength=len(found))
+    betweens = np.bincount(place, weights=between.ravel(), minlength=len(found))
     order = np.argsort(-counts, kind="stable")[:KEPT]
-    rows = {int(found[k]): (int(counts[k]), places.get(int(found[k]), 0)) for k in order}
+    rows = {int(found[k]): (int(counts[k]), int(flats[k]), int(betweens[k])) for k in order}
     return Summary(source.kind, source.lossy, keys.size, len(found), rows)
 
 
@@ -63,15 +66,14 @@ def main_values(summaries: list[Summary]) -> list[int] | None:
     """The values that are meant, sorted; None when all are: a clean mask, or no mask at all but a photo."""
     totals: dict[int, list[int]] = {}
     for summary in summaries:
-        for key, (count, flat) in summary.counts.items():
-            total = totals.setdefault(key, [0, 0])
-            total[0], total[1] = total[0] + count, total[1] + flat
+        for key, figures in summary.counts.items():
+            totals[key] = [sum(pair) for pair in zip(totals.get(key, (0, 0, 0)), figures, strict=True)]
     colour = any(summary.kind == "colour" for summary in summaries)
     everything = sum(summary.pixels for summary in summaries)
     if any(summary.lossy for summary in summaries) or len(totals) > MOST_CLASSES:
         mains = _peaks(totals, colour, everything)
         keys = np.array(list(totals))
-        sizes = np.array([count for count, _ in totals.values()])
+        sizes = np.array([count for count, _, _ in totals.values()])
         near = sizes[_distance(keys, np.array(mains), colour).min(axis=1) <= (NEAR_COLOUR if colour else NEAR)].sum() if mains else 0
         # A drawn mask is nearly all plain areas. A photo is not: left as it is, it has too many values and is refused.
         return mains if near >= 0.8 * everything else None
@@ -84,19 +86,27 @@ def nearest(keys: np.ndarray, mains: np.ndarray, colour: bool) -> np.ndarray:
     return np.where(keys == TRANSPARENT, TRANSPARENT, best)
 
 
-def _flat(source: MaskSource, keys: np.ndarray) -> np.ndarray:
-    """bool (H, W): pixels like all four neighbours, within JPEG's noise where there is any; borders are not flat."""
-    flat = np.zeros(keys.shape, dtype=bool)
-    if min(keys.shape) < 3:
-        return np.ones(keys.shape, dtype=bool)
-    values = source.values.astype(np.int32)
+def _neighbourhood(source: MaskSource) -> tuple[np.ndarray, np.ndarray]:
+    """Two bool (H, W): pixels like all four neighbours (within JPEG's noise where there is any), and pixels with a
+    darker and a lighter one among the eight around, in some channel. The border is neither."""
+    values = source.values if source.kind == "index" else source.values[..., :3]
+    values = values.astype(np.int32).reshape(*source.values.shape[:2], -1)
+    flat, between = np.zeros((2, *values.shape[:2]), dtype=bool)
+    if min(flat.shape) < 3:
+        return ~flat, between
     middle = values[1:-1, 1:-1]
-    inner = np.ones(middle.shape[:2], dtype=bool)
-    for other in (values[:-2, 1:-1], values[2:, 1:-1], values[1:-1, :-2], values[1:-1, 2:]):
-        apart = np.abs(middle - other)
-        inner &= (apart.max(axis=-1) if apart.ndim == 3 else apart) <= (NOISE if source.lossy else 0)
-    flat[1:-1, 1:-1] = inner
-    return flat
+    height, width = middle.shape[:2]
+    around = {
+        (y, x): values[y : y + height, x : x + width] for y in range(3) for x in range(3) if (y, x) != (1, 1)
+    }
+    low, high = np.full_like(middle, 2**30), np.full_like(middle, -1)
+    for other in around.values():
+        np.minimum(low, other, out=low)
+        np.maximum(high, other, out=high)
+    crosses = [np.abs(middle - around[place]).max(axis=2) for place in ((0, 1), (2, 1), (1, 0), (1, 2))]
+    flat[1:-1, 1:-1] = np.max(crosses, axis=0) <= (NOISE if source.lossy else 0)
+    between[1:-1, 1:-1] = ((low < middle) & (middle < high)).any(axis=2)
+    return flat, between
 
 
 def _peaks(totals: dict[int, list[int]], colour: bool, everything: int) -> list[int]:
@@ -116,17 +126,19 @@ def _without_blends(totals: dict[int, list[int]], colour: bool, everything: int)
     """The main values of an anti-aliased mask; None when nothing in it looks like blending.
 
     Thin true classes must survive, so all of it must fit: at least three values, none of them filling a place, all
-    between two main values far apart, and together a small part of the mask.
+    between two main values far apart, most of their pixels between a darker and a lighter one, and together a small
+    part of the mask.
     """
-    mains = np.array([key for key, (_, flat) in totals.items() if flat and key != TRANSPARENT])
-    thin = np.array([key for key, (_, flat) in totals.items() if not flat and key != TRANSPARENT])
-    share = sum(totals[int(key)][0] for key in thin) / max(1, everything)
+    mains = np.array([key for key, (_, flat, _) in totals.items() if flat and key != TRANSPARENT])
+    thin = [key for key, (_, flat, _) in totals.items() if not flat and key != TRANSPARENT]
+    share = sum(totals[key][0] for key in thin) / max(1, everything)
     if len(thin) < 3 or len(mains) < 2 or share > 0.2:
         return None
-    blends = [key for key in thin if _between(int(key), mains, colour)]
+    lie_between = sum(totals[key][2] for key in thin) >= 0.6 * sum(totals[key][0] for key in thin)
+    blends = {key for key in thin if lie_between and _between(key, mains, colour)}
     if len(blends) < 3 or len(blends) < 0.9 * len(thin):
         return None
-    return sorted(int(key) for key in {*totals} - {int(b) for b in blends} if key != TRANSPARENT)
+    return sorted(key for key in totals.keys() - blends if key != TRANSPARENT)
 
 
 def _between(key: int, mains: np.ndarray, colour: bool) -> bool:
