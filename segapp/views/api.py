@@ -15,7 +15,6 @@ from segapp.api_forms import FinetuneForm, RestoreForm, SegmentForm, StopForm
 from segapp.imaging import Refused
 from segapp.models import State, Worker
 from segapp.services import analyses, intake, limits, restore, runs, studio
-from segapp.views import video
 from segapp.visitors import VisitorRequest
 
 WAIT_SECONDS = 60
@@ -194,15 +193,14 @@ def _model(model: UserModel) -> dict[str, Any]:
 
 
 api_urlpatterns = [
-    path("health", health, name="api-health"),
-    path("finetune", finetune, name="api-finetune"),
-    path("finetune/<str:run_id>", run_status, name="api-run"),
-    path("finetune/<str:run_id>/stop", run_stop, name="api-run-stop"),
-    path("load-user-model", load_user_model, name="api-load-user-model"),
-    path("reset-to-base-model", reset_to_base_model, name="api-reset"),
-    path("segment", segment, name="api-segment"),
-    path("models", models, name="api-models"),
-    path("models/<str:model_id>", model, name="api-model"),
-    path("models/<str:model_id>/activate", model_activate, name="api-model-activate"),
-    *video.api_urlpatterns,
+    path("api/health", health, name="api-health"),
+    path("api/finetune", finetune, name="api-finetune"),
+    path("api/finetune/<str:run_id>", run_status, name="api-run"),
+    path("api/finetune/<str:run_id>/stop", run_stop, name="api-run-stop"),
+    path("api/load-user-model", load_user_model, name="api-load-user-model"),
+    path("api/reset-to-base-model", reset_to_base_model, name="api-reset"),
+    path("api/segment", segment, name="api-segment"),
+    path("api/models", models, name="api-models"),
+    path("api/models/<str:model_id>", model, name="api-model"),
+    path("api/models/<str:model_id>/activate", model_activate, name="api-model-activate"),
 ]
