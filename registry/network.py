@@ -16,6 +16,10 @@ import segmentation_models_pytorch as smp
 from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 
+# A segmentation network: smp.FPN, with .encoder, .decoder and .segmentation_head. smp's own
+# class is not typed well enough to say so.
+Network = Any
+
 DEFAULT_DECODER: dict[str, Any] = {
     "decoder_pyramid_channels": 64,
     "decoder_segmentation_channels": 32,
@@ -88,7 +92,7 @@ class Spec:
         }
 
 
-def build(spec: Spec, encoder: nn.Module | None = None) -> smp.FPN:
+def build(spec: Spec, encoder: Network | None = None) -> Network:
     """The network of `spec`.
 
     Without an encoder: a whole smp.FPN, freshly initialised. With one: an smp.FPN
@@ -145,7 +149,7 @@ def assign_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             parent._buffers[leaf] = tensor
 
 
-def share(module: nn.Module) -> nn.Module:
+def share(module: nn.Module) -> Network:
     """A copy of a module's structure that refers to the very same tensors.
 
     Replacing a tensor in the copy leaves the original as it was.

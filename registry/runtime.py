@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from registry import bases, checkpoint, files, weights
 from registry.bases import ReadyBase
 from registry.cache import Loaded, NetworkCache
-from registry.network import Spec, assign_tensors, build, own_bytes, share
+from registry.network import Network, Spec, assign_tensors, build, own_bytes, share
 
 
 class BaseMissing(Exception):
@@ -47,7 +46,7 @@ class LoadedNetwork:
     sha256: str
     base_key: str
     spec: Spec
-    module: nn.Module
+    module: Network
     device: torch.device
     base_sha256: str = ""
     encoder_key: str = field(default="")
@@ -186,13 +185,13 @@ class Runtime:
         size = own_bytes(saved.tensors.values())
         return Loaded(network, size, close=lambda: self._cache.release(entry))
 
-    def _settle(self, module: nn.Module) -> nn.Module:
+    def _settle(self, module: Network) -> Network:
         module.to(self.device, memory_format=torch.channels_last)
         module.requires_grad_(False)
         return module.eval()
 
 
-def with_base(base: LoadedNetwork, spec: Spec, tensors: dict[str, torch.Tensor]) -> nn.Module:
+def with_base(base: LoadedNetwork, spec: Spec, tensors: dict[str, torch.Tensor]) -> Network:
     """The network of `spec` from the base's encoder and the tensors that differ from it."""
     encoder = base.module.encoder
     if any(name.startswith("encoder.") for name in tensors):

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from registry.bases import CATALOGUE, write_card
 from registry.checkpoint import halve, save
-from registry.network import Spec, assign_tensors
+from registry.network import Network, Spec, assign_tensors
 from registry.runtime import LoadedNetwork
 from registry.weights import digest
 from segapp.pipeline.base_data import load_pairs
@@ -27,16 +27,19 @@ HELD_OUT_MOST = 60  # pictures per set that the card's figures are taken on
 def write_base(
     out: Path,
     spec: Spec,
-    network: nn.Module,
+    network: Network,
     pristine: Mapping[str, Tensor],
     recipe: Mapping[str, Any],
     labels: Labels | None = None,
+    figures: Mapping[str, Any] | None = None,
+    **words: str,
 ) -> dict[str, Any]:
     """Write base_<key>.pth, in half precision, and its card; returns the card.
 
     `pristine` is the encoder's state dict before training: what equals it is not
     written. With `labels` the card gets figures taken on the pairs held out, by the
-    network as the file holds it.
+    network as the file holds it; otherwise `figures` stand there. `words` (licence,
+    limits) go into the card as they are.
     """
     network = copy.deepcopy(network).eval()
     tensors = {
@@ -46,7 +49,8 @@ def write_base(
     }
     small = halve(tensors)
     assign_tensors(network, {k: v.float() if v.is_floating_point() else v for k, v in small.items()})
-    figures = held_out_figures(spec, network, labels) if labels is not None else {}
+    if labels is not None:
+        figures = held_out_figures(spec, network, labels)
     extra = {"encoder_digest": digest(pristine), "recipe": json.loads(json.dumps(dict(recipe)))}
     path = out / f"base_{spec.base_key}.pth"
     sha256, size = save(path, spec, small, "", extra)
@@ -59,15 +63,16 @@ def write_base(
         "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "input_size": spec.input_size,
         "classes": spec.to_dict()["classes"],
-        "metrics": figures,
+        "metrics": dict(figures or {}),
         "recipe": {**recipe, "torch": torch.__version__, "python": platform.python_version()},
         **_provenance(labels),
+        **words,
     }
     write_card(path.with_suffix(".json"), card)
     return card
 
 
-def held_out_figures(spec: Spec, network: nn.Module, labels: Labels) -> dict[str, Any]:
+def held_out_figures(spec: Spec, network: Network, labels: Labels) -> dict[str, Any]:
     """Per set, IoU of each class that its masks speak of, on pairs not trained on.
 
     A pixel counts against class X only where the mask excludes X.

@@ -84,7 +84,7 @@ class Views:
 
 def prepare(image: np.ndarray, channels: np.ndarray, input_size: int) -> Prepared:
     """An example with its long side at `input_size`; channels is the mask as channel numbers."""
-    size = fitted(*image.shape[:2], input_size)
+    size = fitted(image.shape[0], image.shape[1], input_size)
     mask = Image.fromarray(channels).resize((size[1], size[0]), Image.Resampling.NEAREST)
     return Prepared(resized(image, size), np.asarray(mask))
 

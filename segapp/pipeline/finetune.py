@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from registry.network import ClassInfo, Spec
+from registry.network import ClassInfo, Network, Spec
 from registry.runtime import LoadedNetwork
 from segapp.pipeline import holdout
 from segapp.pipeline.features import IGNORE, Prepared, Views, prepare
@@ -110,7 +110,7 @@ def finetune(
     raise AssertionError("unreachable")
 
 
-def default_seconds(effort: str, examples: int, network: nn.Module) -> float:
+def default_seconds(effort: str, examples: int, network: Network) -> float:
     """The time a run may take: more pictures and larger networks get more."""
     size = sum(p.numel() for p in network.parameters())
     heavy = HEAVY if size >= HEAVY_FROM else 1.0
@@ -205,7 +205,7 @@ class _Run:
         half = [holdout.only_half(p, fold.learn_half) for p in self.prepared]
         return Views(self.root, half, self.seed, self.pace.tick)
 
-    def _judge_one(self, network: nn.Module, fold: holdout.Fold, index: int) -> None:
+    def _judge_one(self, network: Network, fold: holdout.Fold, index: int) -> None:
         example = self.examples[index]
         shape = (example.mask.shape[0], example.mask.shape[1])
         found = holdout.mask_of(network, self.views.get(index, 0), shape, self.spec.classes)
@@ -306,7 +306,7 @@ class _Run:
         }
 
 
-def changed_tensors(base: LoadedNetwork, network: nn.Module) -> dict[str, Tensor]:
+def changed_tensors(base: LoadedNetwork, network: Network) -> dict[str, Tensor]:
     """Decoder and head, and those tensors of the encoder that differ from the base's."""
     theirs = base.module.encoder.state_dict()
     tensors = {}

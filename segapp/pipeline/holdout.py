@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from registry.network import ClassInfo
+from registry.network import ClassInfo, Network
 from segapp.pipeline.features import IGNORE, Prepared, View
 from segapp.pipeline.metrics import channels, confusion, dices, ious, mean
 from segapp.pipeline.predict import decide
@@ -70,7 +69,7 @@ def judged_part(truth: np.ndarray, fold: Fold) -> np.ndarray:
     return part
 
 
-def mask_of(network: nn.Module, view: View, shape: tuple[int, int], classes: Sequence[ClassInfo]) -> np.ndarray:
+def mask_of(network: Network, view: View, shape: tuple[int, int], classes: Sequence[ClassInfo]) -> np.ndarray:
     """The network's mask (uint8 H,W of ids) for a plain view's picture at its own size."""
     height, width = view.size
     with torch.inference_mode():

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from registry.network import Network
 from segapp.pipeline.base_data import Pair, batch_of, random_crop
 from segapp.pipeline.features import VIEWS, Prepared, Views, crops
 from segapp.pipeline.losses import cross_entropy_dice
@@ -52,7 +53,7 @@ class Student:
     Only decoder and head are its own; the encoder is shared until `adopt_encoder`.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Network) -> None:
         self.network = network
         self.average = copy.copy(network)
         self.average._modules = dict(network._modules)
@@ -60,7 +61,7 @@ class Student:
             setattr(self.average, name, copy.deepcopy(getattr(network, name)).eval())
         self.steps = 0
 
-    def own_encoder(self, encoder: nn.Module) -> None:
+    def own_encoder(self, encoder: Network) -> None:
         """Give the network an encoder of its own to train."""
         self.network.encoder = encoder
         self.average.encoder = copy.deepcopy(encoder).eval()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from registry.network import ClassInfo, Spec, build
+from registry.network import ClassInfo, Network, Spec, build
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.features import IGNORE, View
 
@@ -15,7 +15,7 @@ RIDGE = 1e-2
 SHARPNESS = 4.0  # logits between a class and the others at the start
 
 
-def new_network(root: LoadedNetwork, spec: Spec, views: Sequence[View], seed: int) -> nn.Module:
+def new_network(root: LoadedNetwork, spec: Spec, views: Sequence[View], seed: int) -> Network:
     """A network of `spec` around the root's encoder, ready to be trained.
 
     The decoder starts as the root's. A class that the root knows by id and name keeps
@@ -34,7 +34,7 @@ def new_network(root: LoadedNetwork, spec: Spec, views: Sequence[View], seed: in
     return network
 
 
-def fit_head(decoder: nn.Module, views: Sequence[View], classes: int, seed: int) -> tuple[Tensor, Tensor]:
+def fit_head(decoder: Network, views: Sequence[View], classes: int, seed: int) -> tuple[Tensor, Tensor]:
     """Weight (classes, channels) and bias (classes) by ridge regression on decoder features.
 
     Every class counts the same, however few its pixels. A class without pixels gets
@@ -53,7 +53,7 @@ def fit_head(decoder: nn.Module, views: Sequence[View], classes: int, seed: int)
                     where = where[torch.randperm(len(where), generator=generator)[:SAMPLES]]
                 inputs.append(pixels[where.to(pixels.device)])
                 targets.append(torch.full((len(where),), channel))
-    channels = decoder.out_channels
+    channels: int = decoder.out_channels
     device = next(decoder.parameters()).device
     if not inputs:
         return torch.zeros(classes, channels, device=device), torch.zeros(classes, device=device)

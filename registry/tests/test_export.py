@@ -1,0 +1,61 @@
+"""Exported models need nothing of this project."""
+
+import json
+
+import onnxruntime
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from registry import export as module
+from registry.export import ExportFailed, export
+from registry.runtime import Runtime
+from registry.tests.conftest import write_small_base
+
+
+@pytest.fixture
+def net(media, weights):
+    write_small_base("efficientnet_lite0", media, weights)
+    runtime = Runtime(media, weights, "cpu", 1 << 30)
+    with runtime.use_base(runtime.base("efficientnet_lite0")) as loaded:
+        yield loaded
+
+
+def test_pth_and_safetensors_load_into_plain_smp_with_strict_keys(net, tmp_path):
+    picture = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        wanted = net.module(picture)
+    for name, read in (("pth", lambda p: torch.load(p, weights_only=True)), ("safetensors", load_file)):
+        report = export(net, name, tmp_path / f"model.{name}")
+        plain = smp.FPN(**report["fpn"]).eval()
+        plain.load_state_dict(read(tmp_path / f"model.{name}"), strict=True)
+        with torch.inference_mode():
+            assert torch.allclose(plain(picture), wanted, atol=1e-3)
+        assert report["bytes"] > 1_000_000
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["segapp"])["classes"][1]["name"] == "b"
+
+
+def test_onnx_gives_the_same_logits_at_other_sizes_too(net, tmp_path):
+    report = export(net, "onnx", tmp_path / "model.onnx")
+    assert report["largest_difference"] <= 1e-3
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    picture = torch.rand(2, 3, 96, 128)
+    (found,) = session.run(None, {"image": picture.numpy()})
+    with torch.inference_mode():
+        assert abs(found - net.module(picture).numpy()).max() < 1e-3
+    assert [p.name for p in tmp_path.glob("*.onnx")] == ["model.onnx"]
+
+
+def test_a_wrong_graph_is_not_kept(net, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "TOLERANCE", -1.0)
+    with pytest.raises(ExportFailed, match="differ"):
+        export(net, "onnx", tmp_path / "model.onnx")
+    assert list(tmp_path.glob("*.onnx")) == []
+
+
+def test_an_unknown_format_is_named(net, tmp_path):
+    with pytest.raises(ValueError, match="safetensors"):
+        export(net, "zip", tmp_path / "model.zip")

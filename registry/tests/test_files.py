@@ -1,0 +1,64 @@
+"""Model files: written whole or not at all, refused when they changed."""
+
+import os
+
+import pytest
+
+from registry import files
+from registry.files import ModelFileDamaged, ModelFileMissing, verify, write_atomically
+
+
+def test_what_is_written_verifies(tmp_path):
+    path = tmp_path / "deep" / "model.pth"
+    sha256, size = write_atomically(path, lambda out: out.write(b"weights"))
+    verify(path, sha256)
+    assert size == 7
+    assert [p.name for p in path.parent.iterdir()] == ["model.pth"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "model.pth"
+    sha256, _ = write_atomically(path, lambda out: out.write(b"old"))
+
+    def fail(out):
+        out.write(b"half")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, fail)
+    verify(path, sha256)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pth"]
+
+
+def test_missing_truncated_and_flipped_files_are_refused(tmp_path):
+    path = tmp_path / "model.pth"
+    sha256, _ = write_atomically(path, lambda out: out.write(b"x" * 1000))
+    verify(path, sha256)  # now remembered: a change must be seen all the same
+    path.write_bytes(b"x" * 999)
+    with pytest.raises(ModelFileDamaged, match=r"model\.pth"):
+        verify(path, sha256)
+    flipped = bytearray(b"x" * 1000)
+    flipped[500] ^= 1
+    path.write_bytes(bytes(flipped))
+    with pytest.raises(ModelFileDamaged):
+        verify(path, sha256)
+    path.unlink()
+    with pytest.raises(ModelFileMissing):
+        verify(path, sha256)
+    with pytest.raises(ModelFileMissing):
+        verify(tmp_path, sha256)
+
+
+def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
+    path = tmp_path / "model.pth"
+    sha256, _ = write_atomically(path, lambda out: out.write(b"y"))
+    verify(path, sha256)
+
+    def no_hash():
+        raise AssertionError("hashed again")
+
+    monkeypatch.setattr(files.hashlib, "sha256", no_hash)
+    verify(path, sha256)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(AssertionError, match="hashed again"):
+        verify(path, sha256)

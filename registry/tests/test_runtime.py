@@ -1,0 +1,176 @@
+"""From file to network: identical to the full checkpoint, shared, refused when damaged."""
+
+import pickle
+
+import pytest
+import torch
+
+from registry import bases, checkpoint
+from registry.files import ModelFileDamaged, ModelFileMissing
+from registry.network import Spec, build
+from registry.runtime import BaseMissing, ModelRef, Runtime
+from registry.tests.conftest import spec_of, write_small_base
+
+LITE = "efficientnet_lite0"
+
+
+@pytest.fixture
+def lite(media, weights):
+    return write_small_base(LITE, media, weights)
+
+
+@pytest.fixture
+def runtime(media, weights):
+    return Runtime(media, weights, "cpu", 1 << 30)
+
+
+def custom(media, weights, full, encoder_scale=None, seed=3, names="xyz"):
+    """A custom model's file and the full network it stands for."""
+    entry = next(b for b in bases.CATALOGUE.values() if full.name == f"fpn-{b.encoder}")
+    ready = bases.find(entry.key, media, weights)
+    torch.manual_seed(seed)
+    spec = spec_of(ready.key, names)
+    whole = build(spec)
+    whole.encoder.load_state_dict(full.encoder.state_dict())
+    tensors = {k: v for k, v in whole.state_dict().items() if not k.startswith("encoder.")}
+    if encoder_scale is not None:
+        name, parameter = next(iter(whole.encoder.named_parameters()))
+        with torch.no_grad():
+            parameter.mul_(encoder_scale)
+        tensors[f"encoder.{name}"] = parameter.detach()
+    path = media / "models" / f"user_{seed}.pth"
+    sha256, _ = checkpoint.save(path, spec, tensors, ready.sha256, {"note": 1})
+    return ModelRef(f"user_{seed}", path, sha256, ready.key, ready.sha256), whole.eval()
+
+
+@pytest.mark.parametrize("encoder_scale", [None, 1.5])
+def test_output_is_that_of_the_full_checkpoint_bit_by_bit(media, weights, lite, runtime, encoder_scale):
+    ref, whole = custom(media, weights, lite, encoder_scale)
+    whole = whole.to(memory_format=torch.channels_last)
+    picture = torch.rand(1, 3, 64, 96).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), runtime.use(ref) as net:
+        assert torch.equal(net.module(picture), whole(picture))
+
+
+def test_what_did_not_change_is_shared(media, weights, lite, runtime):
+    one, _ = custom(media, weights, lite)
+    two, _ = custom(media, weights, lite, 2.0, seed=4)
+    with runtime.use_base(runtime.base(LITE)) as base, runtime.use(one) as a, runtime.use(two) as b:
+        assert a.module.encoder is base.module.encoder
+        assert a.encoder_key == base.encoder_key != b.encoder_key
+        ours = dict(b.module.encoder.named_parameters())
+        theirs = dict(base.module.encoder.named_parameters())
+        different = [k for k in ours if ours[k].data_ptr() != theirs[k].data_ptr()]
+        assert len(different) == 1
+    assert runtime.stats()["loads"] == 3
+
+
+def test_the_mit_way_is_the_same(media, weights, mit_b0, runtime):
+    ready = runtime.base()
+    assert (ready.key, ready.name, ready.weights_source) == ("mit_b0", "MiT-B0", "local file")
+    ref, whole = custom(media, weights, mit_b0)
+    assert ref.base_key == "mit_b0"
+    picture = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode(), runtime.use(ref) as net:
+        assert torch.allclose(net.module(picture), whole(picture), atol=1e-3)
+
+
+def test_a_cached_network_is_not_used_when_its_file_is_gone_or_changed(media, weights, lite, runtime):
+    ref, _ = custom(media, weights, lite)
+    with runtime.use(ref):
+        pass
+    content = ref.path.read_bytes()
+    ref.path.write_bytes(content[:-1])
+    with pytest.raises(ModelFileDamaged), runtime.use(ref):
+        pass
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 4
+    ref.path.write_bytes(bytes(flipped))
+    with pytest.raises(ModelFileDamaged), runtime.use(ref):
+        pass
+    ref.path.unlink()
+    with pytest.raises(ModelFileMissing), runtime.use(ref):
+        pass
+    ref.path.write_bytes(content)
+    with runtime.use(ref):
+        pass
+
+
+def test_another_models_file_is_refused(media, weights, lite, runtime):
+    one, _ = custom(media, weights, lite)
+    two, _ = custom(media, weights, lite, seed=4)
+    one.path.write_bytes(two.path.read_bytes())
+    with pytest.raises(ModelFileDamaged), runtime.use(one):
+        pass
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
+    ran = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (ran.touch, ())
+
+    path = tmp_path / "user_x.pth"
+    path.write_bytes(pickle.dumps(Evil()))
+    from registry.files import digest
+
+    with pytest.raises(ModelFileDamaged):
+        checkpoint.load(path, digest(path))
+    assert not ran.exists()
+
+
+def test_a_custom_model_outlives_a_change_of_its_base(media, weights, lite, runtime):
+    ref, whole = custom(media, weights, lite)
+    old = runtime.base(LITE)
+    bases.keep_version(old, media)
+    write_small_base(LITE, media, weights, seed=8)
+    assert runtime.base(LITE).sha256 != old.sha256
+    picture = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode(), runtime.use(ref) as net:
+        assert torch.allclose(net.module(picture), whole(picture), atol=1e-3)
+    (media / "bases" / bases.version_name(LITE, old.sha256)).unlink()
+    with pytest.raises(BaseMissing, match="train the model again"), runtime.use(ref):
+        pass
+
+
+def test_a_base_on_other_encoder_weights_is_refused(media, weights, mit_b0, runtime):
+    state = torch.load(weights / "mit_b0.pth", weights_only=True)
+    state["patch_embed1.proj.weight"] += 1
+    torch.save(state, weights / "mit_b0.pth")
+    with pytest.raises(BaseMissing, match="weights"), runtime.use_base(runtime.base("mit_b0")):
+        pass
+
+
+def test_no_ready_base_says_what_to_run(media, weights, runtime):
+    with pytest.raises(BaseMissing, match="build_base mit_b3"):
+        runtime.base("mit_b3")
+
+
+def test_memory_stays_bounded_and_the_base_goes_last(media, weights, lite):
+    runtime = Runtime(media, weights, "cpu", cache_bytes=1)
+    refs = [custom(media, weights, lite, seed=s)[0] for s in range(3)]
+    for ref in refs:
+        with runtime.use(ref):
+            assert runtime.stats()["entries"] == 2
+    assert runtime.stats()["entries"] == 0
+
+
+def test_half_precision_on_disk_changes_no_decision(media, weights, lite, runtime):
+    ref, whole = custom(media, weights, lite)
+    saved = checkpoint.load(ref.path, ref.sha256)
+    small = checkpoint.halve(saved.tensors)
+    path = media / "models" / "half.pth"
+    sha256, size = checkpoint.save(path, saved.spec, small, ref.base_sha256)
+    assert size < 0.6 * ref.path.stat().st_size
+    half = ModelRef("user_half", path, sha256, LITE, ref.base_sha256)
+    picture = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode(), runtime.use(half) as net:
+        one, two = net.module(picture), whole(picture)
+    assert (one - two).abs().max() < 1e-3 * max(1.0, two.abs().max().item())
+    assert (one.argmax(1) == two.argmax(1)).float().mean() > 0.998  # an untrained network is full of ties
+
+
+def test_a_spec_survives_its_file():
+    spec = spec_of(LITE)
+    assert Spec.from_dict(spec.to_dict()) == spec

@@ -1,0 +1,215 @@
+"""Fine-tuning on tiny pictures: it learns, it is honest, it can be repeated and stopped."""
+
+import numpy as np
+import pytest
+import torch
+
+from registry.network import ClassInfo
+from segapp.pipeline import finetune as engine
+from segapp.pipeline import stages
+from segapp.pipeline.finetune import Cancelled, Example, TrainingFailed, finetune
+from segapp.pipeline.pace import Progress
+from segapp.pipeline.predict import predict
+from segapp.tests.pipeline.conftest import CLASSES, FakeClock, disc, loaded
+
+
+def test_loss_goes_down_and_new_pictures_are_understood(base, trained):
+    assert np.mean(trained.losses[-8:]) < 0.7 * np.mean(trained.losses[:8])
+    new = disc(99)
+    found = predict(loaded(base, trained), new.image).ids
+    inside = new.mask == 3
+    assert ((found == 3) & inside).sum() / ((found == 3) | inside).sum() > 0.5
+
+
+def test_quick_leaves_every_tensor_of_the_encoder_alone(trained):
+    assert trained.tensors
+    assert not any(name.startswith("encoder.") for name in trained.tensors)
+
+
+def test_metrics_are_complete_and_plain(trained):
+    metrics = trained.metrics
+    assert metrics["better"] is True
+    assert metrics["comparison"]["kind"] == "base"  # both know a disc
+    assert [c["id"] for c in metrics["per_class"]] == [0, 3]
+    assert metrics["per_class"][1]["images"] == 4
+    assert 0.4 < metrics["miou"] <= 1.0
+    assert "held-out" in metrics["sentence"]
+    assert sorted(index for index, _, _ in trained.held_out) == [0, 1, 2, 3]
+
+
+def test_same_seed_and_steps_give_the_same_weights(base, discs):
+    first = finetune(base, discs, CLASSES, steps=6, seed=5)
+    second = finetune(base, discs, CLASSES, steps=6, seed=5)
+    other = finetune(base, discs, CLASSES, steps=6, seed=6)
+    assert all(torch.equal(first.tensors[k], second.tensors[k]) for k in first.tensors)
+    assert any(not torch.equal(first.tensors[k], other.tensors[k]) for k in first.tensors)
+
+
+def test_a_timed_run_can_be_repeated_by_its_number_of_steps(base, discs):
+    timed = finetune(base, discs, CLASSES, budget_seconds=20, clock=FakeClock(0.05))
+    again = finetune(base, discs, CLASSES, steps=timed.steps)
+    assert timed.steps == timed.recipe["steps"] > 4
+    assert all(torch.equal(timed.tensors[k], again.tensors[k]) for k in timed.tensors)
+
+
+def test_budget_decides_the_steps_on_a_slow_clock(base, discs):
+    fast = finetune(base, discs, CLASSES, budget_seconds=20, clock=FakeClock(0.05))
+    clock = FakeClock(0.4)
+    slow = finetune(base, discs, CLASSES, budget_seconds=20, clock=clock)
+    assert slow.steps < fast.steps / 2
+    assert clock.now < 30
+
+
+def test_held_out_score_uses_only_pictures_not_trained_on(base, discs, monkeypatch):
+    seen: list[set[int]] = []
+    real = stages.train_decoder
+
+    def spy(student, views, members, *args, **kwargs):
+        seen.append(set(members))
+        before = set(judged)
+        real(student, views, members, *args, **kwargs)
+        learnt_before_judging.append((set(members), before))
+
+    judged: list[int] = []
+    learnt_before_judging: list[tuple[set[int], set[int]]] = []
+    judge = engine._Run._judge_one
+
+    def note(self, network, fold, index):
+        assert index not in seen[-1]
+        judged.append(index)
+        judge(self, network, fold, index)
+
+    monkeypatch.setattr(engine, "train_decoder", spy)
+    monkeypatch.setattr(engine._Run, "_judge_one", note)
+    finetune(base, discs, CLASSES, steps=4)
+    assert sorted(judged) == [0, 1, 2, 3]
+    assert seen[-1] == {0, 1, 2, 3}  # what is kept learns from all
+
+
+def test_wrong_masks_cannot_be_scored_well_by_memory(base):
+    """Random masks can be learnt by heart but not held out: the score must stay low."""
+    noise = np.random.default_rng(0)
+    examples = [
+        Example(f"n{i}", noise.integers(0, 255, (64, 64, 3), dtype=np.uint8),
+                np.where(noise.random((64, 64)) < 0.5, 0, 3).astype(np.uint8))
+        for i in range(2)
+    ]  # fmt: skip
+    result = finetune(base, examples, CLASSES, steps=30)
+    assert result.metrics["miou"] < 0.45
+
+
+def test_one_picture_is_scored_by_halves(base):
+    result = finetune(base, [disc(1)], CLASSES, steps=6)
+    assert "half" in result.metrics["held_out"].lower()
+    assert result.metrics["miou"] is not None
+
+
+def test_not_better_is_said_in_plain_words(base, discs):
+    plain = [Example(e.stem, e.image, np.zeros_like(e.mask)) for e in discs]
+    classes = [ClassInfo(0, "background", "#000000"), ClassInfo(3, "thing", "#ff0000")]
+    result = finetune(base, plain, classes, steps=4)
+    assert result.metrics["comparison"] == {"kind": "trivial", "miou": 1.0}
+    assert result.metrics["better"] is False
+    assert "not better" in result.metrics["sentence"]
+    assert all(bool(torch.isfinite(t).all()) for t in result.tensors.values())
+    assert np.isfinite(result.losses).all()
+
+
+def test_only_ignore_is_refused(base):
+    blank = Example("x", disc(0).image, np.full((64, 64), 255, np.uint8))
+    with pytest.raises(TrainingFailed, match="ignore"):
+        finetune(base, [blank], CLASSES, steps=2)
+
+
+def test_pictures_of_one_pixel_and_of_extreme_shape(base):
+    noise = np.random.default_rng(0)
+    examples = [
+        Example("dot", noise.integers(0, 255, (1, 1, 3), dtype=np.uint8), np.zeros((1, 1), np.uint8)),
+        Example("strip", noise.integers(0, 255, (31, 400, 3), dtype=np.uint8),
+                np.full((31, 400), 3, np.uint8)),
+        disc(0),
+    ]  # fmt: skip
+    result = finetune(base, examples, CLASSES, steps=4)
+    assert all(bool(torch.isfinite(t).all()) for t in result.tensors.values())
+
+
+def test_nan_aborts(base, discs, monkeypatch):
+    monkeypatch.setattr(stages, "cross_entropy_dice", lambda logits, *_: logits.sum() * float("nan"))
+    with pytest.raises(TrainingFailed, match="diverged"):
+        finetune(base, discs, CLASSES, steps=4)
+
+
+def test_out_of_memory_retries_smaller_then_says_so(base, discs, monkeypatch):
+    sizes = []
+
+    def full(logits, target, *_):
+        sizes.append(len(logits))
+        if len(logits) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return logits.sum() * 0.0 + 1.0
+
+    monkeypatch.setattr(stages, "cross_entropy_dice", full)
+    assert finetune(base, discs, CLASSES, steps=2).recipe["batch"] == 2
+    assert sizes[0] == 4 and sizes[-1] == 2
+
+    def always(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(stages, "cross_entropy_dice", always)
+    with pytest.raises(TrainingFailed, match="memory"):
+        finetune(base, discs, CLASSES, steps=2)
+
+
+def test_watch_hears_at_once_and_can_stop_or_cancel(base, discs):
+    heard: list[Progress] = []
+
+    def stop(progress: Progress) -> bool:
+        heard.append(progress)
+        return progress.step < 3
+
+    kept = finetune(base, discs, CLASSES, steps=400, watch=stop, clock=FakeClock(0.31))
+    assert heard[0].fraction == 0.0
+    assert kept.steps < 400
+    assert kept.tensors
+
+    def cancel(progress: Progress) -> bool:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        finetune(base, discs, CLASSES, steps=4, watch=cancel)
+
+
+def test_progress_never_goes_back_and_ends_at_one(base, discs):
+    heard: list[Progress] = []
+    finetune(base, discs, CLASSES, steps=8, clock=FakeClock(0.31),
+             watch=lambda p: heard.append(p) is None)  # fmt: skip
+    fractions = [p.fraction for p in heard]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert any(p.preview is not None for p in heard)
+    assert heard[-1].miou is not None
+
+
+def test_thorough_changes_the_encoder_but_not_its_statistics(base, discs, monkeypatch):
+    monkeypatch.setattr(engine, "THOROUGH_DECODER_STEPS", 4)
+    before = {k: v.clone() for k, v in base.module.encoder.state_dict().items()}
+    result = finetune(base, discs, CLASSES, effort="thorough", steps=3)
+    changed = [name for name in result.tensors if name.startswith("encoder.")]
+    assert changed
+    assert not any("running_" in name for name in changed)
+    after = base.module.encoder.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)  # the base is as it was
+
+
+def test_going_on_from_an_own_model_starts_better(base, discs, trained):
+    start = loaded(base, trained)
+    again = finetune(base, discs, CLASSES, steps=4, start=start)
+    fresh = finetune(base, discs, CLASSES, steps=4)
+    assert again.losses[-1] < fresh.losses[-1]
+
+
+def test_classes_of_another_model_are_no_obstacle(base, discs, trained):
+    start = loaded(base, trained)
+    classes = [*CLASSES, ClassInfo(9, "never seen", "#0000ff")]
+    result = finetune(base, discs, classes, steps=4, start=start)
+    assert result.metrics["per_class"][2]["iou"] is None

@@ -1,0 +1,89 @@
+"""Sizes, crops, schedules and scores."""
+
+import random
+
+import numpy as np
+import pytest
+
+from segapp.pipeline.features import Views, crops, prepare
+from segapp.pipeline.holdout import Fold, folds, judged_part, only_half
+from segapp.pipeline.metrics import confusion, dices, ious
+from segapp.pipeline.pace import Schedule
+from segapp.pipeline.sizing import choose_input_size
+from segapp.tests.pipeline.conftest import FakeClock, disc
+
+
+def test_thin_objects_get_a_larger_input():
+    thin = np.zeros((480, 480), np.uint8)
+    thin[200:203] = 1
+    thick = np.zeros((480, 480), np.uint8)
+    thick[100:300, 100:300] = 1
+    assert choose_input_size([thick], 512) == 512
+    assert choose_input_size([thin], 512) == 1024
+    assert choose_input_size([np.zeros((9, 9), np.uint8)], 512) == 512
+
+
+def test_crops_fit_their_targets_and_are_of_one_shape(base):
+    examples = [disc(0, 64), disc(1, 96)]
+    prepared = [prepare(e.image, (e.mask == 3).astype(np.uint8), 96) for e in examples]
+    views = Views(base, prepared, seed=0)
+    batch = crops([views.get(0, 0), views.get(1, 1)], 2, random.Random(0))
+    assert batch.target.shape == (2, 16, 16)
+    assert [f.shape[-1] for f in batch.features] == [16, 8, 4, 2]
+
+
+def test_views_are_fixed_by_seed_and_number(base):
+    prepared = [prepare(disc(0).image, np.zeros((64, 64), np.uint8), 64)]
+    one, two = Views(base, prepared, seed=1), Views(base, prepared, seed=1)
+    two.get(0, 3)  # another order of asking
+    assert np.array_equal(one.get(0, 2).features[0], two.get(0, 2).features[0])
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 7, 30, 100])
+def test_a_schedule_takes_its_steps_and_ends_low(total):
+    schedule = Schedule(lambda: 0.0, steps=total)
+    rates = []
+    while schedule.running:
+        rates.append(schedule.rate())
+        schedule.step += 1
+    assert len(rates) == total
+    assert all(0 < rate <= 1 for rate in rates)
+
+
+def test_a_timed_schedule_has_the_course_of_its_steps():
+    timed = Schedule(FakeClock(0.01), seconds=3.0)
+    rates = []
+    while timed.running:
+        rates.append(timed.rate())
+        timed.step += 1
+    fixed = Schedule(lambda: 0.0, steps=len(rates))
+    again = []
+    while fixed.running:
+        again.append(fixed.rate())
+        fixed.step += 1
+    assert again == rates
+
+
+def test_folds_judge_every_example_once_and_never_what_they_learn():
+    for count in (2, 3, 5, 9):
+        parts = folds(count)
+        assert sorted(i for f in parts for i in f.judge) == list(range(count))
+        assert all(not set(f.learn) & set(f.judge) for f in parts)
+
+
+def test_halves_do_not_overlap():
+    mask = np.ones((4, 7), np.uint8)
+    prepared = prepare(np.zeros((4, 7, 3), np.uint8), mask, 7)
+    for half in (0, 1):
+        learnt = only_half(prepared, half).mask != 255
+        judged = judged_part(mask, Fold((0,), (0,), half)) != 255
+        assert not (learnt & judged).any()
+        assert (learnt | judged).all()
+
+
+def test_scores_by_hand():
+    truth = np.array([0, 0, 1, 1, 255], np.uint8)
+    found = np.array([0, 1, 1, 1, 0], np.uint8)
+    counts = confusion(truth, found, 3)
+    assert ious(counts) == [0.5, pytest.approx(2 / 3), None]
+    assert dices(counts) == [pytest.approx(2 / 3), 0.8, None]
