@@ -32,9 +32,9 @@ def speaks_json(view: Any) -> Any:
     """Turns what the services raise into the API's errors, in one place."""
 
     @wraps(view)
-    def answer(request: HttpRequest, *args: str) -> HttpResponse:
+    def answer(request: HttpRequest, **named: str) -> HttpResponse:
         try:
-            return view(request, *args)
+            return view(request, **named)
         except intake.Refusal as refusal:
             return error(422, "refused", str(refusal), refusal.problems)
         except Refused as refused:
