@@ -72,6 +72,12 @@ def store_samples(visitor: str) -> list[Example]:
     return store(visitor, images, [SimpleUploadedFile(f"{name}.png", mask) for name, _, mask in new])
 
 
+def sample_picture() -> SimpleUploadedFile:
+    """A sample picture that no sample training saw, as if it had been uploaded."""
+    name = sample.NAMES[-1]
+    return SimpleUploadedFile(f"{name}.png", _png(sample.draw(len(sample.NAMES) - 1)[0]))
+
+
 def drafts(visitor: str) -> QuerySet[Example]:
     """What was uploaded and not trained on yet."""
     return Example.objects.filter(visitor=visitor, draft=True)

@@ -52,11 +52,52 @@
 
   // --- a sample set or a training must not start twice from two clicks ---
   document.addEventListener("submit", (event) => {
+    const question = event.target.dataset.confirm;
+    if (question && !window.confirm(question)) {
+      event.preventDefault();
+      return;
+    }
     const button = event.submitter;
     if (!button || event.target.hasAttribute("hx-post") || event.target.method !== "post") return;
     window.setTimeout(() => { button.disabled = true; });
     window.addEventListener("pageshow", () => { button.disabled = false; }, { once: true });
   });
+
+  // --- a picture with its mask, large: the picture underneath, a slider between them ---
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-large]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const dialog = document.createElement("dialog");
+    dialog.className = "large";
+    const name = link.querySelector("img").alt;
+    dialog.setAttribute("aria-label", name);
+    const stack = document.createElement("div");
+    stack.className = "stacked";
+    for (const [source, words] of [[link.dataset.under, ""], [link.href, name]]) {
+      stack.append(Object.assign(document.createElement("img"), { src: source, alt: words }));
+    }
+    const row = document.createElement("form");
+    row.method = "dialog";
+    row.className = "row";
+    const label = Object.assign(document.createElement("label"), { textContent: "Mask", htmlFor: "large-over" });
+    const slider = Object.assign(document.createElement("input"), { type: "range", id: "large-over", min: 0, max: 100, value: 60 });
+    slider.addEventListener("input", () => stack.style.setProperty("--over", slider.value / 100));
+    const close = Object.assign(document.createElement("button"), { className: "button", textContent: "Close" });
+    row.append(label, slider, close);
+    dialog.append(stack, row);
+    dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+    dialog.addEventListener("click", (inner) => { if (inner.target === dialog) dialog.close(); });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+
+  // --- pictures that may be missing make room instead of showing a broken one ---
+  for (const image of document.querySelectorAll("img[data-optional]")) {
+    const hide = () => { image.hidden = true; };
+    if (image.complete && !image.naturalWidth && image.loading !== "lazy") hide();
+    image.addEventListener("error", hide);
+  }
 
   // --- sliders that uncover one picture over another, and widths that come from data ---
   document.addEventListener("input", (event) => {

@@ -1,0 +1,102 @@
+"""What every page shows of the visitor's model and of the workers: the pill, its card, the browser's memory.
+
+Evaluated when a template first reads it, so that API calls and error pages pay nothing and need no database.
+"""
+
+import hashlib
+from functools import cached_property
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from registry import services as registry
+from registry.models import UserModel
+from segapp.models import TrainingRun, Worker
+from segapp.services import restore, runs
+
+
+class Status:
+    """One visitor's status, each part read once."""
+
+    def __init__(self, visitor: str, known: bool) -> None:
+        self.visitor, self.visitor_known = visitor, known
+
+    @cached_property
+    def answer(self) -> registry.Answer:
+        return registry.resolve(self.visitor)
+
+    @cached_property
+    def _alive(self) -> list[Worker]:
+        return list(Worker.objects.alive())
+
+    @property
+    def device(self) -> str:
+        """The predict worker's device as it reports itself, "" until one did."""
+        predict = [worker for worker in self._alive if "predict" in worker.queues and worker.device]
+        return next((worker.device for worker in predict or self._alive if worker.device), "")
+
+    @property
+    def workers(self) -> int:
+        return len(self._alive)
+
+    @property
+    def warming(self) -> bool:
+        """No worker can answer a picture yet."""
+        return not any(worker.ready for worker in self._alive if "predict" in worker.queues)
+
+    @property
+    def custom(self) -> bool:
+        return self.answer.is_custom
+
+    @property
+    def notice(self) -> str:
+        return self.answer.notice
+
+    @property
+    def earlier(self) -> UserModel | None:
+        return self.answer.earlier
+
+    @property
+    def model_id(self) -> str:
+        return self.answer.model.public_id if self.answer.model else ""
+
+    @cached_property
+    def last_used(self) -> UserModel | None:
+        return None if self.custom else registry.last_used_model(self.visitor)
+
+    @cached_property
+    def run(self) -> TrainingRun | None:
+        return runs.in_progress(self.visitor)
+
+    @cached_property
+    def restore_token(self) -> str:
+        """Only for visitors who own a model: others have nothing to be given back."""
+        return restore.token(self.visitor) if registry.versions(self.visitor).exists() else ""
+
+    @property
+    def stamp(self) -> str:
+        """Changes when the pill or its card would look different; a refresh without a change swaps nothing."""
+        model, earlier, last = self.answer.model, self.earlier, self.last_used
+        seen = [
+            self.answer.key,
+            model.name if model else "",
+            self.notice,
+            self.device,
+            self.workers,
+            self.warming,
+            self.visitor_known,
+            earlier.public_id if earlier else "",
+            last.public_id if last else "",
+            bool(self.restore_token),
+        ]
+        return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
+
+
+def of(request: HttpRequest) -> Status:
+    return Status(getattr(request, "visitor", ""), getattr(request, "visitor_known", False))
+
+
+def status(request: HttpRequest) -> dict[str, Any]:
+    """The context processor."""
+    return {"status": SimpleLazyObject(lambda: of(request))}

@@ -1,0 +1,118 @@
+"""What a person sends, made into what services take. All coercion lives here; messages name the next step."""
+
+import re
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+
+from segapp.models import Effort
+
+MOST_AT_ONCE = 20  # pictures in one Analyze post
+COLOR = re.compile(r"#[0-9a-f]{6}")
+
+
+class Spoken(forms.Form):
+    """A form whose errors are sentences to show."""
+
+    def words(self) -> list[str]:
+        return [str(text) for texts in self.errors.values() for text in texts]
+
+
+class ManyFilesInput(forms.ClearableFileInput):
+    allow_multiple_selected = True
+
+
+class ManyFilesField(forms.FileField):
+    """Several files under one name, in the order they were sent; an empty list when none was chosen."""
+
+    widget = ManyFilesInput
+
+    def clean(self, data: Any, initial: Any = None) -> list[UploadedFile]:
+        files = data if isinstance(data, (list, tuple)) else [data]
+        return [file for file in files if file]
+
+
+class UploadForm(Spoken):
+    """Pictures, masks and zips for a training. What is in them is the intake's business."""
+
+    images = ManyFilesField(required=False)
+    masks = ManyFilesField(required=False)
+    archives = ManyFilesField(required=False)
+
+    def clean(self) -> dict[str, Any]:
+        sent = super().clean() or self.cleaned_data
+        files = [*sent.get("images", []), *sent.get("masks", []), *sent.get("archives", [])]
+        if not files:
+            raise forms.ValidationError("No files were chosen. Choose pictures and their masks, or one zip with both.")
+        check_limits(files)
+        return sent
+
+
+def check_limits(files: list[UploadedFile]) -> None:
+    """The limits of one post, as the page states them beforehand."""
+    most, megabytes = settings.UPLOAD_LIMIT_FILES, settings.UPLOAD_LIMIT_BYTES // 10**6
+    if len(files) > most:
+        raise forms.ValidationError(f"{len(files)} files are too many at once. Send at most {most}, then the rest.")
+    if sum(file.size or 0 for file in files) > settings.UPLOAD_LIMIT_BYTES:
+        raise forms.ValidationError(f"These files are over {megabytes} MB together. Send them in smaller parts.")
+
+
+class ClassesForm(Spoken):
+    """The class table: a name, a colour and an ignore box for each class that was found."""
+
+    def __init__(self, data: Any, classes: list[dict[str, Any]]) -> None:
+        super().__init__(data)
+        self.ids = [found["id"] for found in classes]
+        for number in self.ids:
+            self.fields[f"name-{number}"] = forms.CharField(max_length=60, required=False, strip=True)
+            self.fields[f"color-{number}"] = forms.CharField(max_length=7, required=False)
+            self.fields[f"ignore-{number}"] = forms.BooleanField(required=False)
+
+    def edits(self) -> list[dict[str, Any]]:
+        """[{id, name?, color?, ignore}] for the classes that the post mentions; what is not valid is left as it was."""
+        self.is_valid()
+        edits = []
+        for number in self.ids:
+            if f"name-{number}" not in self.data:
+                continue
+            edit: dict[str, Any] = {"id": number, "ignore": bool(self.cleaned_data.get(f"ignore-{number}"))}
+            if name := self.cleaned_data.get(f"name-{number}"):
+                edit["name"] = name
+            if COLOR.fullmatch(color := str(self.cleaned_data.get(f"color-{number}", "")).lower()):
+                edit["color"] = color
+            edits.append(edit)
+        return edits
+
+
+class TrainForm(Spoken):
+    name = forms.CharField(max_length=80, required=False, strip=True)
+    effort = forms.ChoiceField(choices=Effort.choices, required=False)
+
+    def clean_effort(self) -> str:
+        return self.cleaned_data["effort"] or Effort.QUICK
+
+
+class AnalyzeForm(Spoken):
+    file = ManyFilesField(required=False)
+
+    def clean_file(self) -> list[UploadedFile]:
+        files: list[UploadedFile] = self.cleaned_data["file"]
+        if not files:
+            raise forms.ValidationError("No picture was chosen. Choose a PNG, JPEG or WebP file.")
+        if len(files) > MOST_AT_ONCE:
+            raise forms.ValidationError(f"{len(files)} pictures are too many at once. Send at most {MOST_AT_ONCE}.")
+        check_limits(files)
+        return files
+
+
+class RenameForm(Spoken):
+    name = forms.CharField(
+        max_length=80,
+        strip=True,
+        error_messages={
+            "required": "A model needs a name. Type one of up to 80 letters.",
+            "max_length": "That name is too long. Type one of up to 80 letters.",
+        },
+    )

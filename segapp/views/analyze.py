@@ -1,0 +1,213 @@
+"""Pictures in, masks out: send them, look at one, compare it with another model's answer."""
+
+import csv
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.files.uploadedfile import UploadedFile
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django_htmx.http import push_url
+
+from registry import services as registry
+from registry.models import FileState, UserModel
+from segapp.forms import MOST_AT_ONCE, AnalyzeForm
+from segapp.imaging import Refused
+from segapp.models import Analysis, State
+from segapp.services import analyses, intake, limits
+from segapp.views.common import PageRequest, say
+
+POLL_SECONDS = 2.0  # a partial waits this long for its result, so that it comes the moment it is there
+LAYERS = (("picture", "Picture"), ("overlay", "Overlay"), ("mask", "Mask"), ("confidence", "Confidence"))
+PATIENT_SECONDS = 20.0  # a plain post without script waits this long before it shows the waiting page
+
+
+def _owned(request: PageRequest, public_id: str) -> Analysis:
+    try:
+        return analyses.owned(request.visitor, public_id)
+    except analyses.AnalysisNotFound as error:
+        raise Http404(str(error)) from error
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def analyze(request: PageRequest) -> HttpResponse:
+    if request.method != "POST":
+        return _show(request)
+    form = AnalyzeForm(request.POST, request.FILES)
+    if not form.is_valid():
+        return _refuse(request, [{"file": "", "message": text} for text in form.words()])
+    return _answer(request, form.cleaned_data["file"])
+
+
+@require_POST
+def sample(request: PageRequest) -> HttpResponse:
+    """One of the sample pictures that came without a mask, for those who have trained on the others."""
+    return _answer(request, [intake.sample_picture()])
+
+
+def _answer(request: PageRequest, files: list[UploadedFile]) -> HttpResponse:
+    """Queue the pictures and show the first one's place."""
+    sent, problems = _submit(request, files)
+    if not sent:
+        return _refuse(request, problems)
+    for problem in problems:
+        say(request, f"{problem['file']}: {problem['message']}", level=messages.WARNING)
+    first = sent[0]
+    if not request.htmx:
+        analyses.wait(first, PATIENT_SECONDS)
+        return redirect("analyze-result", first.public_id)
+    return push_url(_show(request, first), reverse("analyze-result", args=[first.public_id]))
+
+
+def _submit(request: PageRequest, files: list[UploadedFile]) -> tuple[list[Analysis], list[dict[str, str]]]:
+    """What was queued, and what was refused and why."""
+    sent, problems = [], []
+    for file in files:
+        name = file.name or "picture"
+        try:
+            limits.check(request, limits.ANALYSES)
+            sent.append(analyses.submit(request.visitor, file, name))
+        except Refused as error:
+            problems.append({"file": error.file, "message": f"{error.problem} {error.advice}"})
+        except (analyses.Overloaded, limits.TooOften, registry.NoBaseReady) as error:
+            problems.append({"file": name, "message": str(error)})
+            break
+    return sent, problems
+
+
+def _refuse(request: PageRequest, problems: list[dict[str, str]]) -> HttpResponse:
+    if request.htmx:
+        response = render(request, "problems.html", {"problems": problems}, status=422)
+        response["HX-Retarget"], response["HX-Reswap"] = "#analyze-problems", "innerHTML"
+        return response
+    return _show(request, problems=problems, status=422)
+
+
+def _show(
+    request: PageRequest,
+    analysis: Analysis | None = None,
+    problems: list[dict[str, str]] | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    """The page, or its changing part; without a result chosen it opens with the form."""
+    context = {
+        "analysis": analysis,
+        "problems": problems or [],
+        "usual": usual(request.visitor),
+        "layers": LAYERS,
+        "rivals": rivals(request.visitor, analysis) if analysis else [],
+        "classes": sorted(analysis.classes, key=lambda found: -found["pixels"]) if analysis else [],
+        "result_days": settings.SEGAPP_RESULT_DAYS,
+        "oob": bool(request.htmx),
+        **_strip(request),
+    }
+    template = "analyze.html#bench" if request.htmx else "analyze.html"
+    return render(request, template, context, status=status)
+
+
+@require_safe
+def result(request: PageRequest, public_id: str) -> HttpResponse:
+    analysis = _owned(request, public_id)
+    if request.htmx and analysis.unfinished:
+        analyses.wait(analysis, POLL_SECONDS)
+        if analysis.unfinished:
+            return HttpResponse(status=204)  # the page asks again
+    return _show(request, analysis)
+
+
+@require_safe
+def strip(request: PageRequest) -> HttpResponse:
+    """The latest results, asked for while some of them are still at work; `at` is the one on show."""
+    shown = {"public_id": request.GET.get("at", "")}
+    return render(request, "analyze/strip.html", {"analysis": shown, **_strip(request)})
+
+
+def _strip(request: PageRequest) -> dict[str, Any]:
+    latest = list(Analysis.objects.filter(visitor=request.visitor)[:MOST_AT_ONCE])
+    return {"recent": latest, "strip_busy": any(row.unfinished for row in latest)}
+
+
+def usual(visitor: str) -> float | None:
+    """Milliseconds that the visitor's last result took; None before the first."""
+    last = analyses.recent(visitor, 1).first()
+    return last.timings.get("inference_ms") if last else None
+
+
+def rivals(visitor: str, analysis: Analysis) -> list[tuple[str, str]]:
+    """(key, name) of the models to compare this result with; the base's key is empty."""
+    base = registry.current_base()
+    found = [("", f"{base.name} (base model)")] if base and base.key != analysis.model_key else []
+    own = registry.versions(visitor).filter(file_state=FileState.OK)
+    return found + [(model.public_id, model.name) for model in own if model.key != analysis.model_key]
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def compare(request: PageRequest, public_id: str) -> HttpResponse:
+    """The same picture through another model. POST runs it; GET shows a comparison that was run."""
+    analysis = _owned(request, public_id)
+    if request.method == "POST":
+        other = analyses.again(analysis, _chosen(request))
+        analyses.wait(other, PATIENT_SECONDS)
+        return redirect(f"{reverse('analyze-compare', args=[public_id])}?with={other.public_id}")
+    other = _owned(request, request.GET.get("with", ""))
+    if (other.width, other.height) != (analysis.width, analysis.height):
+        raise Http404("These two results are of different pictures. Compare from the result's own page.")
+    left, right = side("left", other), side("right", analysis)
+    context = {
+        "left": other,
+        "right": analysis,
+        "left_name": left["name"],
+        "right_name": right["name"],
+        "sides": [left, right],
+    }
+    return render(request, "compare.html", context)
+
+
+def side(key: str, analysis: Analysis) -> dict[str, Any]:
+    """One half of a comparison; a version goes by the name its owner gave it."""
+    return {
+        "key": key,
+        "name": analysis.model.name if analysis.model else analysis.model_name,
+        "classes": sorted(analysis.classes, key=lambda found: -found["pixels"]),
+        "public_id": analysis.public_id,
+        "inference_ms": analysis.timings.get("inference_ms"),
+    }
+
+
+def _chosen(request: PageRequest) -> UserModel | None:
+    """The version to compare with; None is the base."""
+    wanted = request.POST.get("model", "")
+    if not wanted:
+        return None
+    try:
+        return registry.owned(request.visitor, wanted)
+    except registry.ModelNotFound as error:
+        raise Http404(str(error)) from error
+
+
+@require_safe
+def table(request: PageRequest, public_id: str) -> HttpResponse:
+    """Classes and their shares as CSV."""
+    analysis = _owned(request, public_id)
+    if analysis.state != State.DONE:
+        raise Http404("This result has no figures yet. Wait until it is done.")
+    response = HttpResponse(content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="classes_{analysis.public_id[:8]}.csv"'
+    rows = csv.writer(response)
+    rows.writerow(["id", "name", "color", "pixels", "percent"])
+    for found in analysis.classes:
+        # A name that starts like a formula must stay text in a spreadsheet.
+        name = "'" + found["name"] if found["name"][:1] in "=+-@\t\r" else found["name"]
+        rows.writerow([found["id"], name, found["color"], found["pixels"], found["percent"]])
+    return response
+
+
+@require_POST
+def delete(request: PageRequest, public_id: str) -> HttpResponse:
+    analysis = _owned(request, public_id)
+    analyses.delete(analysis)
+    say(request, f"The result of “{analysis.title}” is deleted, the picture with it.")
+    return redirect("analyze")

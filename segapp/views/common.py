@@ -1,0 +1,49 @@
+"""What several pages share: notes with an undo, the way back, and telling the page that the model changed."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render, resolve_url
+from django.utils.http import url_has_allowed_host_and_scheme
+from django_htmx.http import trigger_client_event
+
+from segapp import context
+
+MODEL_CHANGED = "model-changed"
+
+
+class PageRequest(HttpRequest):
+    """A request as the middleware hands it to the pages."""
+
+    visitor: str
+    visitor_known: bool
+    htmx: Any
+
+
+def say(request: HttpRequest, text: str, undo: str = "", level: int = messages.SUCCESS) -> None:
+    """Leave a note for the next page or partial; `undo` is the address whose POST takes it back."""
+    messages.add_message(request, level, text, extra_tags=undo)
+
+
+def back(request: HttpRequest, fallback: str) -> HttpResponse:
+    """To the page that the form came from, when it is one of ours."""
+    wanted = request.POST.get("next", "")
+    if not url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    ):
+        wanted = resolve_url(fallback)
+    return redirect(wanted)
+
+
+def changed(response: HttpResponse) -> HttpResponse:
+    """Tells the page that another model answers from now on: pill, hero and memory refresh themselves."""
+    return trigger_client_event(response, MODEL_CHANGED, after="settle")
+
+
+def after_change(request: PageRequest, fallback: str) -> HttpResponse:
+    """The answer to whatever changed the active model: the fresh pill with a note, or the way back."""
+    if request.htmx and request.htmx.target == "status":
+        fresh = {"status": context.of(request), "oob": True}
+        return changed(render(request, "status_changed.html", fresh))
+    return back(request, fallback)

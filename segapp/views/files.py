@@ -1,0 +1,147 @@
+"""Files to their owner. Nothing below media is served by its path, and another visitor's file is a plain 404."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase
+from django.utils.http import content_disposition_header
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_safe
+from PIL import Image
+
+from registry import services as registry
+from segapp.imaging import Refused, decode, render
+from segapp.models import Example
+from segapp.services import analyses, intake, runs
+from segapp.views import studio
+from segapp.views.common import PageRequest
+
+RUN_FILE = re.compile(r"(preview|heldout_\d{1,3}_(image|truth|base|custom))\.webp")
+SMALL, LARGE = 264, 1600  # pixels
+KINDS = ("image", "mask", "overlay", "confidence")
+TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
+
+# Names are made by the server and their content never changes, except for what the address tells apart with ?v=.
+_private = cache_control(private=True, max_age=3600)
+
+
+def _send(path: Path, download: str = "") -> HttpResponseBase:
+    if not path.is_file():
+        raise Http404("This file is gone. It may have been deleted after some days; make it again.")
+    return _as(FileResponse(path.open("rb"), content_type=TYPES[path.suffix]), download)
+
+
+def _png(image: Image.Image) -> HttpResponse:
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=1)
+    return HttpResponse(out.getvalue(), content_type="image/png")
+
+
+def _webp(image: Image.Image) -> HttpResponse:
+    out = io.BytesIO()
+    image.save(out, "WEBP", quality=80, method=1)
+    return HttpResponse(out.getvalue(), content_type="image/webp")
+
+
+def _as(response: FileResponse, download: str) -> HttpResponseBase:
+    if download and (header := content_disposition_header(True, download)):
+        response["Content-Disposition"] = header
+    return response
+
+
+@require_safe
+@_private
+def example(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase:
+    found = Example.objects.filter(visitor=request.visitor, public_id=public_id).first()
+    if found is None:
+        raise Http404("There is no such picture among yours.")
+    paths = {"image": found.image_path, "mask": found.mask_path, "thumbnail": found.thumbnail_path}
+    if kind not in paths:
+        raise Http404("A picture has no such file.")
+    return _send(paths[kind])
+
+
+@require_safe
+@_private
+def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
+    """The picture with its mask laid over, as the masks are read now; small, or with ?large to look at."""
+    found = Example.objects.filter(visitor=request.visitor, public_id=public_id).first()
+    if found is None:
+        raise Http404("There is no such picture among yours.")
+    large = "large" in request.GET
+    drafts = list(intake.drafts(request.visitor)) if found.draft else []
+    try:
+        reading = studio.reading_of(request, found.runs.first(), drafts)
+        ids = intake.ids_of(found, reading) if reading else None
+    except (Refused, OSError):
+        ids = None
+    with Image.open(found.image_path if large else found.thumbnail_path) as stored:
+        small = render.thumbnail(stored, LARGE)
+    if reading is not None and ids is not None:
+        shown = np.asarray(Image.fromarray(ids).resize(small.size, Image.Resampling.NEAREST))
+        small = render.overlay(small, shown, reading.trained, 1.0 if large else 0.55)
+    return _webp(small)
+
+
+@require_safe
+@_private
+def run(request: PageRequest, public_id: str, name: str) -> HttpResponseBase:
+    if not RUN_FILE.fullmatch(name):
+        raise Http404("A training has no such file.")
+    try:
+        found = runs.owned(request.visitor, public_id)
+    except runs.RunNotFound as error:
+        raise Http404(str(error)) from error
+    return _send(found.folder / name)
+
+
+@require_safe
+@_private
+def analysis(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase:
+    """image, mask (palette PNG of class ids at the image's own size), overlay, confidence; with ?download as a file."""
+    try:
+        found = analyses.owned(request.visitor, public_id)
+        path = analyses.file_of(found, kind if kind in KINDS else "")
+    except analyses.AnalysisNotFound as error:
+        raise Http404(str(error)) from error
+    stem = Path(found.title).stem or "picture"
+    return _send(path, f"{stem}_{kind}{path.suffix}" if "download" in request.GET else "")
+
+
+@require_safe
+@_private
+def analysis_view(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase:
+    """What pages look at: class ids (`ids`) or confidence as a grey PNG of the shown picture's size, or `small`.
+
+    Grey, because a browser hands out the colours of a palette PNG and never its indices.
+    """
+    try:
+        found = analyses.owned(request.visitor, public_id)
+        path = analyses.file_of(found, {"ids": "mask", "small": "mask", "confidence": "confidence"}.get(kind, ""))
+        picture = analyses.file_of(found, "image")
+    except analyses.AnalysisNotFound as error:
+        raise Http404(str(error)) from error
+    with Image.open(path) as stored:
+        values = Image.fromarray(np.asarray(decode.pixels(stored)))
+    if kind == "small":
+        with Image.open(picture) as stored:
+            small = render.thumbnail(stored, SMALL)
+        ids = np.asarray(values.resize(small.size, Image.Resampling.NEAREST))
+        return _webp(render.overlay(small, ids, found.classes, 0.5))
+    scale = analyses.SHOWN_SIDE / max(values.size)
+    if scale < 1:
+        size = (max(1, round(values.width * scale)), max(1, round(values.height * scale)))
+        values = values.resize(size, Image.Resampling.NEAREST)
+    return _png(values)
+
+
+@require_safe
+@_private
+def model_preview(request: PageRequest, public_id: str) -> HttpResponseBase:
+    try:
+        found = registry.owned(request.visitor, public_id)
+    except registry.ModelNotFound as error:
+        raise Http404(str(error)) from error
+    return _send(found.preview_path)

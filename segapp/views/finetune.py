@@ -1,0 +1,159 @@
+"""From pictures and masks to a model: upload, look, edit classes, train, watch, judge."""
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from segapp.forms import ClassesForm, TrainForm, UploadForm
+from segapp.imaging import Refused
+from segapp.imaging.masks import Reading
+from segapp.models import TrainingRun
+from segapp.services import intake, limits, runs
+from segapp.views import studio
+from segapp.views.common import PageRequest, changed, say
+
+NOTHING_YET = "There is nothing to train on yet. Upload pictures with their masks first."
+
+
+def _owned(request: PageRequest, public_id: str) -> TrainingRun:
+    try:
+        return runs.owned(request.visitor, public_id)
+    except runs.RunNotFound as error:
+        raise Http404(str(error)) from error
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def finetune(request: PageRequest) -> HttpResponse:
+    if request.method != "POST":
+        return _show(request)
+    form = UploadForm(request.POST, request.FILES)
+    if not form.is_valid():
+        return _refuse(request, [{"file": "", "message": text} for text in form.words()])
+    sent = form.cleaned_data
+    try:
+        limits.check(request, limits.UPLOADS)
+        intake.store(request.visitor, sent["images"], sent["masks"], sent["archives"])
+    except intake.Refusal as refusal:
+        return _refuse(request, refusal.problems)
+    except limits.TooOften as late:
+        return _refuse(request, [{"file": "", "message": str(late)}])
+    return _done(request)
+
+
+@require_POST
+def samples(request: PageRequest) -> HttpResponse:
+    """The sample set as drafts: a tour for those who have no masks at hand."""
+    try:
+        intake.store_samples(request.visitor)
+    except intake.Refusal as refusal:
+        return _refuse(request, refusal.problems)
+    return _done(request)
+
+
+@require_POST
+def remove(request: PageRequest, public_id: str) -> HttpResponse:
+    intake.remove(request.visitor, public_id)
+    return _done(request)
+
+
+@require_POST
+def clear(request: PageRequest) -> HttpResponse:
+    intake.clear_drafts(request.visitor)
+    request.session.pop(studio.EDITS, None)
+    return _done(request)
+
+
+@require_POST
+def classes(request: PageRequest) -> HttpResponse:
+    """Keep what was changed in the class table, so that the pictures follow and a reload loses nothing."""
+    try:
+        _keep_edits(request)
+    except Refused as error:
+        return _refuse(request, [_problem(error)])
+    return _done(request)
+
+
+@require_POST
+def train(request: PageRequest) -> HttpResponse:
+    form = TrainForm(request.POST)
+    if not form.is_valid():
+        return _refuse(request, [{"file": "", "message": text} for text in form.words()])
+    drafts = list(intake.drafts(request.visitor))
+    if not drafts:
+        return _refuse(request, [{"file": "", "message": NOTHING_YET}])
+    try:
+        limits.check(request, limits.TRAININGS)
+        runs.start(request.visitor, drafts, _keep_edits(request), **form.cleaned_data)
+        request.session.pop(studio.EDITS, None)
+    except Refused as error:
+        return _refuse(request, [_problem(error)])
+    except limits.TooOften as late:
+        return _refuse(request, [{"file": "", "message": str(late)}])
+    except runs.AlreadyTraining as busy:
+        say(request, str(busy), level=messages.WARNING)
+    return _done(request)
+
+
+@require_safe
+def run(request: PageRequest, public_id: str) -> HttpResponse:
+    """The live part, asked once a second. When the run has ended it is the whole studio, which asks no more."""
+    found = _owned(request, public_id)
+    if not request.htmx:
+        return redirect("finetune")
+    if found.unfinished:
+        return render(request, "finetune/live.html", {"run": found, **studio.live_parts(found)})
+    response = _show(request)
+    response["HX-Retarget"], response["HX-Reswap"] = "#studio", "outerHTML"
+    return changed(response)
+
+
+@require_POST
+def stop(request: PageRequest, public_id: str) -> HttpResponse:
+    runs.stop(_owned(request, public_id), keep=request.POST.get("keep") == "true")
+    return _done(request)
+
+
+@require_POST
+def again(request: PageRequest, public_id: str) -> HttpResponse:
+    """The pictures of an earlier run as drafts again: more can be added, classes changed, and trained anew."""
+    intake.draft_again(request.visitor, _owned(request, public_id).examples.all())
+    return redirect("finetune")
+
+
+def _keep_edits(request: PageRequest) -> Reading:
+    """The drafts' reading with what the class table says now, kept in the session. Raises Refused, keeping nothing."""
+    drafts = list(intake.drafts(request.visitor))
+    kept = dict(request.session.get(studio.EDITS, {}))
+    reading = intake.review(drafts, kept)
+    source_of = {row["id"]: row["source"] for row in reading.classes}
+    for edit in ClassesForm(request.POST, reading.classes).edits():
+        kept[source_of[edit.pop("id")]] = edit
+    reading = intake.review(drafts, kept)
+    request.session[studio.EDITS] = kept
+    return reading
+
+
+def _problem(error: Refused) -> dict[str, str]:
+    return {"file": error.file, "message": f"{error.problem} {error.advice}"}
+
+
+def _done(request: PageRequest) -> HttpResponse:
+    return _show(request) if request.htmx else redirect("finetune")
+
+
+def _show(request: PageRequest, problems: list[dict[str, str]] | None = None, status: int = 200) -> HttpResponse:
+    """The page, or the studio alone when htmx asks."""
+    context = studio.context(request)
+    context["problems"] = problems or context["problems"]
+    context["oob"] = bool(request.htmx)
+    return render(request, "finetune.html#studio" if request.htmx else "finetune.html", context, status=status)
+
+
+def _refuse(request: PageRequest, problems: list[dict[str, str]]) -> HttpResponse:
+    """Said above the steps; what the visitor has chosen in a form stays chosen."""
+    if not request.htmx:
+        return _show(request, problems, status=422)
+    response = render(request, "problems.html", {"problems": problems}, status=422)
+    response["HX-Retarget"], response["HX-Reswap"] = "#studio-problems", "innerHTML"
+    return response

@@ -1,0 +1,193 @@
+// The fine-tune page: choosing and dropping files, what belongs together before anything is sent, and the live run.
+(() => {
+  "use strict";
+  const MOST_FILES = 100;
+  const MOST_BYTES = 200e6;
+  let urls = []; // of the little pictures on show, to be given back
+
+  const inputs = (form) => ({ images: form.elements.images, masks: form.elements.masks, archives: form.elements.archives });
+
+  function put(input, files) {
+    const transfer = new DataTransfer();
+    for (const file of files) transfer.items.add(file);
+    input.files = transfer.files;
+  }
+
+  function peek(file) {
+    const image = document.createElement("img");
+    const url = URL.createObjectURL(file);
+    urls.push(url);
+    Object.assign(image, { src: url, alt: "", loading: "lazy", decoding: "async" });
+    image.addEventListener("error", () => image.remove());
+    return image;
+  }
+
+  function line(text, className = "") {
+    const span = document.createElement("span");
+    span.textContent = text;
+    span.className = className;
+    span.title = text;
+    return span;
+  }
+
+  function card(row, form) {
+    const item = document.createElement("li");
+    item.className = row.image && row.mask ? "pair" : "pair odd";
+    const box = document.createElement("div");
+    box.className = "peek";
+    for (const file of [row.image, row.mask]) if (file) box.append(peek(file));
+    const names = document.createElement("div");
+    names.className = "names";
+    names.append(line(row.image ? row.image.name : "picture missing", row.image ? "" : "missing"));
+    names.append(line(row.mask ? row.mask.name : "mask missing", row.mask ? "soft" : "missing"));
+    const swap = document.createElement("button");
+    swap.type = "button";
+    swap.className = "button small quiet";
+    swap.textContent = row.image && row.mask ? "Swap" : row.image ? "Is a mask" : "Is a picture";
+    swap.setAttribute("aria-label", `${swap.textContent}: ${(row.image || row.mask).name}`);
+    swap.addEventListener("click", () => exchange(form, row));
+    item.append(box, names, swap);
+    return item;
+  }
+
+  function exchange(form, row) {
+    const { images, masks } = inputs(form);
+    const gone = new Set([row.image, row.mask]);
+    put(images, [...[...images.files].filter((file) => !gone.has(file)), row.mask].filter(Boolean));
+    put(masks, [...[...masks.files].filter((file) => !gone.has(file)), row.image].filter(Boolean));
+    show(form);
+  }
+
+  // Says what was chosen: pairs, what is missing, what is too much.
+  function show(form) {
+    const { images, masks, archives } = inputs(form);
+    const box = form.querySelector("[data-pairs]");
+    const rows = sorting.pair([...images.files], [...masks.files]);
+    const files = [...images.files, ...masks.files, ...archives.files];
+    for (const url of urls) URL.revokeObjectURL(url);
+    urls = [];
+    box.replaceChildren();
+    box.hidden = !files.length;
+    form.querySelector("[data-clear-choice]").hidden = !files.length;
+    const send = form.querySelector("[data-send]");
+    send.textContent = "Upload";
+    if (!files.length) return;
+    const whole = rows.filter((row) => row.image && row.mask).length;
+    const bytes = files.reduce((sum, file) => sum + file.size, 0);
+    const says = [];
+    if (rows.length) says.push(`${whole} of ${rows.length} complete`);
+    if (archives.files.length) says.push(`${archives.files[0].name}, opened after the upload`);
+    if (files.length > MOST_FILES) says.push(`${files.length} files are too many at once: send at most ${MOST_FILES}`);
+    if (bytes > MOST_BYTES) says.push(`${Math.round(bytes / 1e6)} MB are too much at once: send at most 200 MB`);
+    const words = document.createElement("p");
+    words.className = "pairs-says";
+    words.setAttribute("role", "status");
+    words.textContent = says.join(". ") + ".";
+    const list = document.createElement("ul");
+    list.append(...rows.map((row) => card(row, form)));
+    box.append(words, list);
+    if (whole && whole === rows.length) send.textContent = `Upload ${whole} pair${whole === 1 ? "" : "s"}`;
+  }
+
+  async function take(form, found) {
+    const chosen = inputs(form);
+    const sorted = await sorting.sort(found);
+    put(chosen.images, [...chosen.images.files, ...sorted.images]);
+    put(chosen.masks, [...chosen.masks.files, ...sorted.masks]);
+    if (sorted.archives.length) put(chosen.archives, [sorted.archives[0]]);
+    if (sorted.other.length) segapp.toast(`${sorted.other[0].name} is no picture and no zip, so it was left out.`, "warn");
+    show(form);
+  }
+
+  const zone = (event) => event.target.closest && event.target.closest("[data-drop]");
+  document.addEventListener("dragover", (event) => {
+    const form = zone(event);
+    if (!form) return;
+    event.preventDefault();
+    form.classList.add("over");
+  });
+  document.addEventListener("dragleave", (event) => {
+    const form = zone(event);
+    if (form && !form.contains(event.relatedTarget)) form.classList.remove("over");
+  });
+  document.addEventListener("drop", async (event) => {
+    const form = zone(event);
+    if (!form) return;
+    event.preventDefault();
+    form.classList.remove("over");
+    const found = sorting.dropped(event.dataTransfer); // reads the list before the event is over
+    await take(form, await found);
+  });
+  document.addEventListener("change", (event) => {
+    const form = zone(event);
+    if (form && event.target.type === "file") show(form);
+  });
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-clear-choice]")) return;
+    const form = zone(event);
+    for (const input of Object.values(inputs(form))) input.value = "";
+    show(form);
+  });
+
+  // --- the upload itself ---
+  const sending = (form, on) => {
+    form.querySelector("[data-sent]").hidden = !on;
+    form.querySelector("[data-send]").disabled = on;
+    if (!on) form.querySelector("[data-sent-words]").textContent = "";
+  };
+  document.addEventListener("htmx:beforeRequest", (event) => { if (event.target.matches("[data-drop]")) sending(event.target, true); });
+  document.addEventListener("htmx:afterRequest", (event) => { if (event.target.matches("[data-drop]")) sending(event.target, false); });
+  document.addEventListener("htmx:xhr:progress", (event) => {
+    const form = zone(event);
+    if (!form || !event.detail.lengthComputable) return;
+    const part = event.detail.loaded / event.detail.total;
+    form.querySelector("[data-sent]").value = part;
+    form.querySelector("[data-sent-words]").textContent = part < 1 ? `${Math.round(part * 100)} % sent` : "Sent. Looking at the pictures…";
+  });
+
+  // --- after a change the page lands on the step that is next; polls leave it where it is ---
+  let landed = "";
+  function land() {
+    const studio = document.getElementById("studio");
+    if (!studio) return;
+    for (const element of studio.querySelectorAll("[data-with-script], [data-left-side]")) element.hidden = false;
+    for (const element of studio.querySelectorAll("[data-without-script]")) element.hidden = true;
+    const before = landed;
+    landed = studio.dataset.land;
+    if (!before || before === landed) return;
+    const summary = document.querySelector(`#step-${landed} > summary`);
+    if (summary) summary.focus({ preventScroll: true });
+    if (summary) summary.scrollIntoView({ block: "start" });
+    const words = { train: "Training has started.", classes: "Pictures are uploaded. Look at the classes.", result: "Training is done." }[landed];
+    if (words) announce(words);
+  }
+  function announce(words) {
+    document.getElementById("announcer").textContent = words;
+  }
+  document.addEventListener("htmx:afterSettle", () => {
+    land();
+    const live = document.getElementById("run-live");
+    const tenth = live && live.dataset.state === "running" ? Math.floor(10 * live.dataset.progress) : 0;
+    if (tenth && tenth !== announced) announce(`Training, ${tenth}0 percent.`);
+    announced = tenth;
+  });
+  let announced = 0;
+  document.addEventListener("htmx:afterSwap", () => {
+    const problems = document.querySelector("#studio-problems .note");
+    if (problems && !problems.dataset.seen) {
+      problems.dataset.seen = "1";
+      problems.scrollIntoView({ block: "center" });
+    }
+  });
+  land();
+
+  // --- what the result is compared with ---
+  document.addEventListener("change", (event) => {
+    if (event.target.name !== "left-side") return;
+    const names = { base: "Base model", image: "Picture", truth: "Your mask" };
+    for (const figure of document.querySelectorAll(".before-after[data-image]")) {
+      figure.querySelector("[data-left]").src = figure.dataset[event.target.value];
+      figure.querySelector("[data-left-name]").textContent = names[event.target.value];
+    }
+  });
+})();
