@@ -1,5 +1,6 @@
 """What a video file holds, counted instead of believed: size, orientation, times, sound."""
 
+import itertools
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -70,6 +71,7 @@ class Source:
             "clock": str(self.clock),
             "rate": str(self.rate),
             "aspect": str(self.aspect),
+            "colors": list(self.colors),
             "seconds": round(self.seconds, 3),
         }
 
@@ -95,7 +97,7 @@ def probe(path: Path, limits: Limits) -> Source:
     with opened(path) as container:
         stream = picture_stream(container, limits)
         times = scan(container, stream, limits)
-        claimed = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        claimed = stream.duration * stream.time_base if stream.duration and stream.time_base else Fraction(0)
         audio = container.streams.audio[0] if container.streams.audio else None
         sound = audio.codec_context.name if audio and audio.codec_context else ""
         start = container.start_time
@@ -114,7 +116,11 @@ def probe(path: Path, limits: Limits) -> Source:
     last = round(seen[-1] * own / clock)
     rate = sensible(rate, len(seen), float((last - first) * clock))
     gap = max(1, round(1 / (rate * clock)))
-    end = last + max(1, round((times[seen[-1]] * own) / clock) or gap)
+    longest = max([gap, *(round((b - a) * own / clock) for a, b in itertools.pairwise(seen))])
+    end = last + (round(times[seen[-1]] * own / clock) or gap)
+    stated = first + round(claimed / clock)
+    if last < stated <= last + longest:
+        end = stated  # packets are stored in another order than they are shown: only the header knows the end
     across = turn % 2 == 1
     source = Source(
         width=shown.height if across else shown.width,
@@ -132,7 +138,7 @@ def probe(path: Path, limits: Limits) -> Source:
         codec=name,
         audio=sound,
         colors=(int(tags.colorspace), int(tags.color_range), int(tags.color_primaries), int(tags.color_trc)),
-        cut_short=claimed - float((end - first) * clock) > 1.0,
+        cut_short=claimed - (end - first) * clock > 1,
     )
     too_long(source.seconds, limits)
     return source

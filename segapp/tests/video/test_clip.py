@@ -1,0 +1,353 @@
+"""Whole clips through the pipeline: what comes out has the source's size, length, times, orientation and sound."""
+
+import csv
+import io
+import zipfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from segapp.pipeline import clip, clip_work
+from segapp.pipeline.clip import Cancelled, Paused, Verdict, process
+from segapp.pipeline.clip_open import ClipRefused, Limits
+from segapp.pipeline.clip_plan import EVERY, Options
+from segapp.pipeline.predict import predict
+from segapp.tests.video.clips import bright_network, click_seconds, corner, decoded_frames, moving, write_clip
+from segapp.tests.video.test_frames import bright_corner
+
+EACH = Options(per_second=EVERY, damping=0)
+
+
+@pytest.fixture
+def short_segments(monkeypatch):
+    monkeypatch.setattr(clip_work, "SEGMENT_FRAMES", 10)
+
+
+def index_masks(folder: Path) -> dict[str, np.ndarray]:
+    found = {}
+    for part in sorted((folder / "parts").glob("*.zip")):
+        with zipfile.ZipFile(part) as archive:
+            for name in archive.namelist():
+                image = Image.open(io.BytesIO(archive.read(name)))
+                assert image.mode == "P"
+                found[name] = np.asarray(image)
+    return found
+
+
+def test_the_film_has_the_sources_size_length_and_times(tmp_path):
+    original = write_clip(tmp_path / "a.mp4", 64, 48, frames=25, rate=10)
+    done = process(bright_network(), original, tmp_path / "job", EACH, Limits())
+    assert (done.frames, done.predicted, done.skipped, done.notes) == (25, 25, 0, [])
+    for name in ("overlay.mp4", "mask.mp4"):
+        path = tmp_path / "job" / name
+        times, pictures = decoded_frames(path)
+        assert times == decoded_frames(original)[0]
+        assert pictures[0].shape == (48, 64, 3)
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            assert stream.codec_context.name == "h264"
+            assert stream.codec_context.pix_fmt == "yuv420p"
+            assert float(stream.duration * stream.time_base) == pytest.approx(2.5)
+            assert stream.average_rate == 10
+        content = path.read_bytes()
+        assert content.index(b"moov") < content.index(b"mdat"), "the index must be in front"
+
+
+def test_masks_follow_the_picture(tmp_path):
+    original = write_clip(tmp_path / "a.mp4", 64, 48, frames=12, draw=moving(64, 48))
+    process(bright_network(), original, tmp_path / "job", EACH, Limits())
+    masks = index_masks(tmp_path / "job")
+    assert list(masks) == [f"frame_{k:06d}.png" for k in range(12)]
+    for k, mask in enumerate(masks.values()):
+        truth = np.where(moving(64, 48)(k)[..., 0] > 127, 3, 0)
+        assert (mask != truth).mean() < 0.05, k
+    film = decoded_frames(tmp_path / "job" / "mask.mp4")[1]
+    inside = film[0][20:28, 4:12].reshape(-1, 3).mean(axis=0)
+    assert np.abs(inside - (0xE6, 0x46, 0x50)).max() < 12, "the class's own colour"
+
+
+def test_the_overlay_keeps_the_picture_below(tmp_path):
+    original = write_clip(tmp_path / "a.mp4", 64, 48, frames=3, draw=corner(64, 48))
+    process(bright_network(), original, tmp_path / "job", Options(EVERY, 0, alpha=0), Limits())
+    for before, after in zip(decoded_frames(original)[1], decoded_frames(tmp_path / "job" / "overlay.mp4")[1], strict=True):
+        assert np.abs(before.astype(int) - after).mean() < 3
+
+
+def test_a_frame_gets_the_mask_that_a_picture_gets(tmp_path):
+    rng = np.random.default_rng(0)
+    scene = np.kron(rng.integers(0, 255, (9, 12)), np.ones((16, 16))).astype(np.uint8)[..., None].repeat(3, axis=2)
+    original = write_clip(tmp_path / "a.mp4", 192, 144, frames=2, draw=lambda k: scene, options={"crf": "5"})
+    net = bright_network(input_size=96)
+    process(net, original, tmp_path / "job", EACH, Limits())
+    alone = predict(net, decoded_frames(original)[1][0]).ids
+    assert (index_masks(tmp_path / "job")["frame_000000.png"] == alone).mean() > 0.97
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_turned_clip_comes_out_upright(tmp_path, turn):
+    original = write_clip(tmp_path / "a.mp4", 64, 48, frames=3, draw=corner(64, 48), turn=turn, audio="aac", seconds=0.3)
+    process(bright_network(), original, tmp_path / "job", EACH, Limits())
+    where = {90: ("bottom", "left"), 180: ("bottom", "right"), 270: ("top", "right")}[turn]
+    with av.open(str(tmp_path / "job" / "overlay.mp4")) as container:
+        frame = next(container.decode(video=0))
+    assert frame.rotation == 0, "upright in its pixels, so that no player need turn it"
+    picture = frame.to_ndarray(format="rgb24")
+    assert picture.shape[:2] == ((48, 64) if turn == 180 else (64, 48))
+    assert bright_corner(picture) == where
+    assert bright_corner(index_masks(tmp_path / "job")["frame_000000.png"]) == where
+
+
+def test_a_variable_frame_rate_stays_variable(tmp_path):
+    times = [0, 40, 60, 400, 900, 905, 1500, 1700, 2600]
+    original = write_clip(tmp_path / "a.mp4", frames=8, times=times, clock=Fraction(1, 1000))
+    process(bright_network(), original, tmp_path / "job", EACH, Limits())
+    seen, _ = decoded_frames(tmp_path / "job" / "overlay.mp4")
+    assert [round(1000 * t) for t in seen] == times[:-1]
+    with av.open(str(tmp_path / "job" / "overlay.mp4")) as container:
+        stream = container.streams.video[0]
+        assert float(stream.duration * stream.time_base) == pytest.approx(2.6)
+
+
+@pytest.mark.parametrize("size", [(63, 47), (1, 1), (2, 64), (31, 400)])
+def test_odd_and_tiny_sizes(tmp_path, size):
+    width, height = size
+    original = write_clip(tmp_path / "a.mp4", width, height, frames=3, pix_fmt="yuv444p", draw=corner(width, height))
+    process(bright_network(), original, tmp_path / "job", EACH, Limits())
+    picture = decoded_frames(tmp_path / "job" / "overlay.mp4")[1][0]
+    assert picture.shape[:2] == (height + height % 2, width + width % 2)
+    assert next(iter(index_masks(tmp_path / "job").values())).shape == (height, width)
+
+
+def test_one_frame(tmp_path):
+    original = write_clip(tmp_path / "a.mp4", frames=1, rate=25)
+    done = process(bright_network(), original, tmp_path / "job", EACH, Limits())
+    assert done.frames == 1
+    with av.open(str(tmp_path / "job" / "overlay.mp4")) as container:
+        assert container.duration / 1e6 == pytest.approx(0.04, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "audio"),
+    [("a.mp4", "libx264", "aac"), ("a.mp4", "libx264", "libmp3lame"), ("a.webm", "libvpx", "libopus"),
+     ("a.mov", "libx264", "pcm_s16le"), ("a.mkv", "libx264", "flac")],
+)  # fmt: skip
+def test_sound_is_kept_in_time(tmp_path, short_segments, name, codec, audio):
+    original = write_clip(tmp_path / name, frames=24, codec=codec, audio=audio)
+    done = process(bright_network(), original, tmp_path / "job", EACH, Limits())
+    assert done.notes == []
+    for film in ("overlay.mp4", "mask.mp4"):
+        path = tmp_path / "job" / film
+        with av.open(str(path)) as container:
+            assert container.streams.audio[0].codec_context.name in ("aac", "mp3", "mp3float")
+            assert container.duration / 1e6 == pytest.approx(2.4, abs=0.1)
+        assert click_seconds(path) == pytest.approx(click_seconds(original), abs=0.02)
+
+
+def test_sampling_predicts_some_frames_and_draws_all(tmp_path):
+    original = write_clip(tmp_path / "a.mp4", frames=30, rate=10)
+    net = bright_network()
+    done = process(net, original, tmp_path / "job", Options(per_second=2, damping=0), Limits())
+    assert (done.frames, done.predicted) == (30, 6)
+    assert net.module.calls == 6 + 2, "and two to measure the pace"
+    assert len(decoded_frames(tmp_path / "job" / "overlay.mp4")[0]) == 30
+    assert list(index_masks(tmp_path / "job")) == [f"frame_{k:06d}.png" for k in range(0, 30, 5)]
+
+
+def test_a_scene_cut_is_predicted_whatever_the_sampling(tmp_path):
+    def two_scenes(number: int) -> np.ndarray:
+        return np.full((48, 64, 3), 20 if number < 7 else 230, np.uint8)
+
+    original = write_clip(tmp_path / "a.mp4", frames=20, draw=two_scenes)
+    done = process(bright_network(), original, tmp_path / "job", Options(per_second=1, damping=0.7), Limits())
+    assert done.predicted == 3
+    assert index_masks(tmp_path / "job")["frame_000007.png"].min() == 3
+
+
+def test_the_table_and_the_timeline_hold_every_frames_shares(tmp_path):
+    def filling(number: int) -> np.ndarray:
+        picture = np.full((48, 64, 3), 20, np.uint8)
+        picture[:, : 2 * number] = 230
+        return picture
+
+    original = write_clip(tmp_path / "a.mp4", frames=30, draw=filling)
+    done = process(bright_network(), original, tmp_path / "job", EACH, Limits())
+    with open(tmp_path / "job" / "frames.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == len(done.timeline) == 30
+    for k in (5, 15, 29):
+        assert float(table[k]["3 bright %"]) == pytest.approx(100 * 2 * k / 64, abs=3)
+        assert done.timeline[k][1]["3"] == pytest.approx(100 * 2 * k / 64, abs=3)
+        assert float(table[k]["seconds"]) == done.timeline[k][0] == pytest.approx(k / 10)
+    bright = next(c for c in done.classes if c["id"] == 3)
+    assert bright["percent"] == pytest.approx(np.mean([100 * 2 * k / 64 for k in range(30)]), abs=2)
+
+
+def test_damaged_frames_are_left_out_and_mentioned(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (30, 48, 64, 3), dtype=np.uint8)
+    path = write_clip(tmp_path / "a.mp4", frames=30, draw=lambda k: noise[k], codec="mpeg4", options={"g": "1"})
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        start, size = [(p.pos, p.size) for p in container.demux(video=0) if p.size][12]
+    content[start : start + size] = bytes(size)
+    path.write_bytes(content)
+    done = process(bright_network(), path, tmp_path / "job", EACH, Limits())
+    assert (done.frames, done.skipped) == (29, 1)
+    assert done.notes == ["1 frame was damaged and left out."]
+    times, _ = decoded_frames(tmp_path / "job" / "overlay.mp4")
+    assert Fraction(12, 10) not in times
+    assert times[-1] == Fraction(29, 10)
+
+
+# --- segments: stopping, resuming -----------------------------------------------------------------------
+
+
+def outputs(folder: Path) -> tuple[list[Fraction], list[np.ndarray], dict[str, np.ndarray], str]:
+    times, pictures = decoded_frames(folder / "overlay.mp4")
+    return times, pictures, index_masks(folder), (folder / "frames.csv").read_text()
+
+
+def test_a_job_that_died_goes_on_behind_its_last_complete_segment(tmp_path, short_segments):
+    original = write_clip(tmp_path / "a.mp4", frames=45, audio="aac")
+    process(bright_network(), original, tmp_path / "whole", EACH, Limits())
+
+    class PowerCut(BaseException):
+        pass
+
+    net = bright_network()
+
+    def dies(report) -> Verdict:
+        if report.frames >= 27:
+            raise PowerCut
+        return Verdict.GO
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clip, "LOOK_SECONDS", 0)
+        with pytest.raises(PowerCut):
+            process(net, original, tmp_path / "job", EACH, Limits(), watch=dies)
+    complete = len(list((tmp_path / "job" / "parts").glob("*.json")))
+    assert 1 <= complete <= 2
+    again = bright_network()
+    done = process(again, original, tmp_path / "job", EACH, Limits())
+    assert again.module.calls == 45 - 10 * complete, "only what was missing, and no pace measured again"
+    assert (done.frames, done.predicted) == (45, 45)
+    for one, other in zip(outputs(tmp_path / "whole"), outputs(tmp_path / "job"), strict=True):
+        if isinstance(one, dict):
+            assert list(one) == list(other)
+            assert all(np.array_equal(one[name], other[name]) for name in one)
+        elif isinstance(one, list) and isinstance(one[0], np.ndarray):
+            assert len(one) == len(other)
+            assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+        else:
+            assert one == other
+
+
+def test_leftovers_of_an_incomplete_segment_are_removed(tmp_path, short_segments):
+    original = write_clip(tmp_path / "a.mp4", frames=25)
+    process(bright_network(), original, tmp_path / "job", EACH, Limits())
+    (tmp_path / "job" / "parts" / "00001.json").unlink()
+    done = process(bright_network(), original, tmp_path / "job", EACH, Limits())
+    assert (done.frames, done.segments) == (25, 3)
+
+
+def test_another_model_never_goes_on_with_the_segments_of_the_first(tmp_path, short_segments):
+    original = write_clip(tmp_path / "a.mp4", frames=25)
+    with pytest.raises(Paused):
+        process(bright_network(), original, tmp_path / "job", EACH, Limits(), pause=lambda: True)
+    other = bright_network(key="user_" + "b" * 32)
+    done = process(other, original, tmp_path / "job", EACH, Limits())
+    assert other.module.calls == 25 + 2
+    assert done.frames == 25
+
+
+def test_pausing_gives_up_the_machine_after_a_segment(tmp_path, short_segments):
+    original = write_clip(tmp_path / "a.mp4", frames=35)
+    calls = []
+    for _ in range(4):
+        net = bright_network()
+        try:
+            done = process(net, original, tmp_path / "job", EACH, Limits(), pause=lambda: True)
+        except Paused:
+            calls.append(net.module.calls)
+    assert calls == [12, 10, 10]
+    assert done.frames == 35
+    assert len(decoded_frames(tmp_path / "job" / "overlay.mp4")[0]) == 35
+
+
+def test_stop_and_keep_finishes_the_film_with_what_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(clip, "LOOK_SECONDS", 0)
+    original = write_clip(tmp_path / "a.mp4", frames=40, audio="aac")
+    keep = lambda report: Verdict.KEEP if report.frames >= 15 else Verdict.GO  # noqa: E731
+    done = process(bright_network(), original, tmp_path / "job", EACH, Limits(), watch=keep)
+    assert 15 <= done.frames < 40
+    assert "Stopped on request" in done.notes[0]
+    with av.open(str(tmp_path / "job" / "overlay.mp4")) as container:
+        assert container.duration / 1e6 == pytest.approx(done.frames / 10, abs=0.1), "the sound ends with the picture"
+
+
+def test_cancelling_raises_and_leaves_no_thread_behind(tmp_path, monkeypatch):
+    import threading
+
+    monkeypatch.setattr(clip, "LOOK_SECONDS", 0)
+    original = write_clip(tmp_path / "a.mp4", frames=40)
+    with pytest.raises(Cancelled):
+        process(bright_network(), original, tmp_path / "job", EACH, Limits(), watch=lambda report: Verdict.DISCARD)
+    assert not [thread for thread in threading.enumerate() if thread.name in ("decode", "encode")]
+
+
+def test_an_error_in_the_writer_comes_out(tmp_path, monkeypatch):
+    def full(*_) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("segapp.pipeline.clip_write.mask_png", full)
+    original = write_clip(tmp_path / "a.mp4", frames=40)
+    with pytest.raises(OSError, match="No space left"):
+        process(bright_network(), original, tmp_path / "job", EACH, Limits())
+
+
+def test_reports_rise_and_carry_a_preview(tmp_path, monkeypatch):
+    monkeypatch.setattr(clip, "LOOK_SECONDS", 0)
+    original = write_clip(tmp_path / "a.mp4", frames=30)
+    reports = []
+    process(bright_network(), original, tmp_path / "job", EACH, Limits(), watch=lambda r: reports.append(r) or Verdict.GO)
+    fractions = [r.fraction for r in reports]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] > 0.9
+    assert reports[5].picture.shape == (48, 64, 3)
+    assert reports[5].ids.shape == (48, 64)
+    assert all(r.eta_seconds >= 0 for r in reports)
+
+
+# --- the command's verb ---------------------------------------------------------------------------------
+
+
+def test_segment_file_writes_three_files_and_nothing_else(tmp_path):
+    original = write_clip(tmp_path / "ride.mp4", frames=12)
+    out = tmp_path / "out"
+    out.mkdir()
+    result = clip.segment_file(bright_network(), original, out)
+    assert sorted(path.name for path in out.iterdir()) == ["ride.csv", "ride.mp4", "ride_mask.mp4"]
+    assert result["file"] == str(original)
+    assert result["mask"] == str(out / "ride_mask.mp4")
+    assert result["frames"] == 12
+    assert {c["id"] for c in result["classes"]} == {0, 3}
+
+
+def test_segment_file_leaves_nothing_when_the_clip_is_refused(tmp_path):
+    (tmp_path / "a.mp4").write_text("#EXTM3U\n")
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(ClipRefused):
+        clip.segment_file(bright_network(), tmp_path / "a.mp4", out)
+    assert list(out.iterdir()) == []
+
+
+def test_segment_file_never_overwrites_its_own_clip(tmp_path):
+    original = write_clip(tmp_path / "ride.mp4", frames=3)
+    content = original.read_bytes()
+    with pytest.raises(ValueError, match="overwritten"):
+        clip.segment_file(bright_network(), original, tmp_path)
+    assert original.read_bytes() == content
