@@ -69,6 +69,14 @@ def judged_part(truth: np.ndarray, fold: Fold) -> np.ndarray:
     return part
 
 
+def learnt_part(truth: np.ndarray, fold: Fold) -> np.ndarray:
+    """The truth with all that the fold does not learn from set to IGNORE."""
+    if fold.learn_half is None:
+        return truth
+    other = replace(fold, learn_half=1 - fold.learn_half)
+    return judged_part(truth, other)
+
+
 def mask_of(network: Network, view: View, shape: tuple[int, int], classes: Sequence[ClassInfo]) -> np.ndarray:
     """The network's mask (uint8 H,W of ids) for a plain view's picture at its own size."""
     height, width = view.size

@@ -52,6 +52,7 @@ class Pace:
         self._told = float("-inf")
         self._fraction = 0.0
         self._step = 0
+        self._stopped = False
 
     @property
     def elapsed(self) -> float:
@@ -70,7 +71,7 @@ class Pace:
         if step is not None:
             self._step = step
         now = self.clock()
-        if preview is None and now - self._told < TICK:
+        if self._stopped or (preview is None and now - self._told < TICK):
             return
         self._told = now
         goes_on = self._watch(
@@ -84,6 +85,7 @@ class Pace:
             )
         )
         if goes_on is False:
+            self._stopped = True
             raise Stopped
 
     def _eta(self) -> float:

@@ -6,7 +6,7 @@ import torch
 
 from registry.network import ClassInfo
 from segapp.pipeline import finetune as engine
-from segapp.pipeline import stages
+from segapp.pipeline import job, judging, stages
 from segapp.pipeline.finetune import Cancelled, Example, TrainingFailed, finetune
 from segapp.pipeline.pace import Progress
 from segapp.pipeline.predict import predict
@@ -61,29 +61,24 @@ def test_budget_decides_the_steps_on_a_slow_clock(base, discs):
 
 
 def test_held_out_score_uses_only_pictures_not_trained_on(base, discs, monkeypatch):
-    seen: list[set[int]] = []
-    real = stages.train_decoder
-
-    def spy(student, views, members, *args, **kwargs):
-        seen.append(set(members))
-        before = set(judged)
-        real(student, views, members, *args, **kwargs)
-        learnt_before_judging.append((set(members), before))
-
+    learnt: list[set[int]] = []
     judged: list[int] = []
-    learnt_before_judging: list[tuple[set[int], set[int]]] = []
-    judge = engine._Run._judge_one
+    train, judge_one = job.train_decoder, judging.judge_one
 
-    def note(self, network, fold, index):
-        assert index not in seen[-1]
+    def note_training(student, views, members, *rest):
+        learnt.append(set(members))
+        train(student, views, members, *rest)
+
+    def note_judging(job_, network, fold, index):
+        assert index not in learnt[-1]
         judged.append(index)
-        judge(self, network, fold, index)
+        judge_one(job_, network, fold, index)
 
-    monkeypatch.setattr(engine, "train_decoder", spy)
-    monkeypatch.setattr(engine._Run, "_judge_one", note)
+    monkeypatch.setattr(job, "train_decoder", note_training)
+    monkeypatch.setattr(judging, "judge_one", note_judging)
     finetune(base, discs, CLASSES, steps=4)
     assert sorted(judged) == [0, 1, 2, 3]
-    assert seen[-1] == {0, 1, 2, 3}  # what is kept learns from all
+    assert learnt[-1] == {0, 1, 2, 3}  # what is kept learns from all
 
 
 def test_wrong_masks_cannot_be_scored_well_by_memory(base):
