@@ -5,6 +5,7 @@ cannot run code; the sha256 is checked before a byte is parsed.
 """
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,8 @@ def save(
         "base_sha256": base_sha256,
         "spec": spec.to_dict(),
         "tensors": {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
-        "extra": dict(extra or {}),
+        # Plain JSON values only: anything else, be it a subclass of str, weights_only would refuse to read.
+        "extra": json.loads(json.dumps(dict(extra or {}))),
     }
     return write_atomically(path, lambda file: torch.save(content, file))
 
