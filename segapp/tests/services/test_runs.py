@@ -1,0 +1,139 @@
+"""Runs and the reaper: one at a time, stopped at once while queued, taken back from workers that died."""
+
+import socket
+
+import pytest
+
+from segapp import dispatch
+from segapp.models import MOST_ATTEMPTS, State, Stop, TrainingRun
+from segapp.services import runs
+
+ALICE = "a" * 32
+
+
+@pytest.fixture
+def rung(monkeypatch):
+    """Which rows were rung for; nothing is sent."""
+    heard: list[int] = []
+    monkeypatch.setattr(dispatch, "training", lambda run: heard.append(run.pk))
+    monkeypatch.setattr(runs, "_seen", {})
+    monkeypatch.setattr(runs, "_rung", {})
+    return heard
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A monotonic clock that tests turn."""
+    now = [1000.0]
+    monkeypatch.setattr(runs.time, "monotonic", lambda: now[0])
+    return now
+
+
+def queued(**values) -> TrainingRun:
+    return TrainingRun.objects.create(visitor=values.pop("visitor", ALICE), name="Run", **values)
+
+
+def claimed(owner: str = "elsewhere:1") -> TrainingRun:
+    run = queued()
+    assert TrainingRun.objects.claim(run.pk, owner, "token")
+    run.refresh_from_db()
+    return run
+
+
+def test_of_two_messages_one_gets_the_run(db):
+    run = queued()
+    assert TrainingRun.objects.claim(run.pk, "one:1", "first")
+    assert not TrainingRun.objects.claim(run.pk, "two:2", "second")
+
+
+def test_a_lease_that_was_lost_ends_nothing(db):
+    run = claimed()
+    assert not TrainingRun.objects.end(run.pk, "another token", State.DONE)
+    assert TrainingRun.objects.end(run.pk, "token", State.DONE)
+
+
+def test_a_cancelled_queued_run_never_starts(db):
+    run = queued()
+    runs.stop(run, keep=False)
+    assert run.state == State.CANCELLED
+    assert not TrainingRun.objects.claim(run.pk, "one:1", "token")
+
+
+@pytest.mark.parametrize(("keep", "asked"), [(True, Stop.KEEP), (False, Stop.DISCARD)])
+def test_a_running_run_is_asked_to_stop(db, keep, asked):
+    run = claimed()
+    runs.stop(run, keep=keep)
+    assert (run.state, run.stop) == (State.RUNNING, asked)
+
+
+def test_discard_is_not_taken_back_by_keep(db):
+    run = claimed()
+    runs.stop(run, keep=False)
+    runs.stop(run, keep=True)
+    assert run.stop == Stop.DISCARD
+
+
+def test_a_run_whose_worker_lives_is_left_alone(db, rung, clock):
+    run = claimed()
+    for beats in range(5):
+        TrainingRun.objects.update(lease_beats=beats + 10)
+        runs.reap()
+        clock[0] += runs.LEASE_SECONDS - 1
+    run.refresh_from_db()
+    assert run.state == State.RUNNING
+
+
+def test_a_run_whose_worker_fell_silent_is_queued_again_at_most_twice(db, rung, clock):
+    run = claimed()
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        runs.reap()
+        clock[0] += runs.LEASE_SECONDS + 1
+        runs.reap()
+        run.refresh_from_db()
+        assert run.attempts == attempt
+        if attempt < MOST_ATTEMPTS:
+            assert run.state == State.QUEUED and run.pk in rung
+            assert TrainingRun.objects.claim(run.pk, "elsewhere:2", f"token {attempt}")
+    assert run.state == State.FAILED and "twice" in run.message
+
+
+def test_a_dead_process_of_this_host_loses_its_run_at_once(db, rung, clock):
+    run = claimed(owner=f"{socket.gethostname()}:{2**22 + 1}")
+    runs.reap()
+    run.refresh_from_db()
+    assert run.state == State.QUEUED
+
+
+def test_a_wall_clock_that_jumps_takes_no_run_away(db, rung, clock):
+    """Nothing here looks at the wall clock: only the counter and the monotonic clock count."""
+    run = claimed()
+    TrainingRun.objects.update(started="2001-01-01T00:00:00Z", created="2001-01-01T00:00:00Z")
+    runs.reap()
+    run.refresh_from_db()
+    assert run.state == State.RUNNING
+
+
+def test_a_cancelled_run_of_a_dead_worker_is_not_started_again(db, rung, clock):
+    run = claimed(owner=f"{socket.gethostname()}:{2**22 + 1}")
+    runs.stop(run, keep=False)
+    runs.reap()
+    run.refresh_from_db()
+    assert run.state == State.CANCELLED
+
+
+def test_a_lost_message_is_rung_again_but_not_all_the_time(db, rung, clock):
+    run = queued()
+    for _ in range(3):
+        runs.reap()
+    assert rung == [], "the first ring was sent with the commit"
+    clock[0] += runs.RING_SECONDS + 1
+    for _ in range(3):
+        runs.reap()
+    assert rung == [run.pk]
+
+
+def test_a_queue_position_counts_those_before(db):
+    first, second = queued(), queued(visitor="b" * 32)
+    assert (first.queue_position(), second.queue_position()) == (0, 1)
+    TrainingRun.objects.claim(first.pk, "one:1", "token")
+    assert second.queue_position() == 1
