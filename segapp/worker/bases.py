@@ -9,8 +9,8 @@ from django.conf import settings
 from PIL import Image
 
 from segapp.imaging import sample
+from segapp.pipeline.base_frozen import distil_base
 from segapp.pipeline.base_training import train_base
-from segapp.pipeline.distil import distil_base
 from segapp.worker import networks
 
 Report = Callable[[dict[str, Any]], None]
@@ -23,7 +23,7 @@ def train(
     """Train on folders of pairs; `stems` is a file with one stem a line. Returns the model card."""
     chosen = set(stems.read_text().split("\n")) - {""} if stems else None
     return train_base(
-        key, folders, out=out, weights=settings.SEGAPP_WEIGHTS, stems=chosen, report=report, **limits
+        key, folders, out=out, weights=settings.SEGAPP_WEIGHTS, stems=chosen, report=report, device=settings.SEGAPP_DEVICE, **limits
     )
 
 
@@ -39,5 +39,5 @@ def distil(
         folder = images or Path(drawn)
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
         return distil_base(
-            key, network, files, out=out, weights=settings.SEGAPP_WEIGHTS, report=report, **limits
+            key, network, files, out=out, weights=settings.SEGAPP_WEIGHTS, report=report, device=settings.SEGAPP_DEVICE, **limits
         )
