@@ -25,6 +25,9 @@ class Command(ProjectCommand):
         from segapp.worker import local
 
         self.expected = (*self.expected, BaseMissing, ModelFileMissing, ModelFileDamaged, ClipRefused)
+        for file in options["files"]:
+            if not file.is_file():
+                raise FileNotFoundError(f"There is no file {file}. Nothing was segmented.")
         options["out"].mkdir(parents=True, exist_ok=True)
         results = []
         with local.named_network(options["model"]) as network:
