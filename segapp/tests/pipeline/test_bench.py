@@ -1,0 +1,57 @@
+"""The bench: one protocol for drawing, all recipes on the same data."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from segapp.pipeline import bench_finetune as bench
+from segapp.pipeline import finetune as engine
+from segapp.pipeline.bench_sets import draw, pools
+from segapp.tests.pipeline.conftest import disc
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / "discs" / kind).mkdir(parents=True)
+    for number in range(8):
+        example = disc(number)
+        Image.fromarray(example.image).save(tmp_path / "discs" / "images" / f"{number}.png")
+        Image.fromarray(example.mask).save(tmp_path / "discs" / "masks" / f"{number}.png")
+    return tmp_path / "discs"
+
+
+def test_a_draw_is_fixed_by_its_seed_and_never_tests_on_what_it_trains(folder):
+    one, again, other = draw(folder, 0, 2), draw(folder, 0, 2), draw(folder, 1, 2)
+    stems = [e.stem for e in one.train]
+    assert len(stems) == 5 and len(one.test) == 2
+    assert not set(stems) & {e.stem for e in one.test}
+    assert stems == [e.stem for e in again.train] != [e.stem for e in other.train]
+    assert [c.id for c in one.classes] == one.test_ids == [0, 3]
+
+
+def test_pools_keep_away_from_what_bases_learn():
+    train, test = pools("camvid", ["train_1", "val_1", "test_1"])
+    assert (train, test) == (["val_1"], ["test_1"])
+    half, _ = pools("human", [f"{i:03d}" for i in range(100)])
+    assert 30 < len(half) < 70
+
+
+def test_every_recipe_gives_a_row_and_a_ratio(base, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "USUAL_STEPS", 2)
+    monkeypatch.setattr(bench, "USUAL_CROP", 64)
+    monkeypatch.setattr(bench, "USUAL_BATCH", 2)
+    monkeypatch.setattr(bench, "NAIVE_EPOCHS", 1)
+    monkeypatch.setattr(engine, "SECONDS", {"quick": 1.0, "thorough": 1.0})
+    monkeypatch.setattr(engine, "THOROUGH_DECODER_STEPS", 2)
+    heard = []
+    result = bench.bench_finetune(
+        base, [folder], weights=tmp_path, seeds=[0], tests=2, report=heard.append
+    )
+    assert [row["recipe"] for row in heard] == ["naive", "usual", "quick", "thorough"]
+    assert all(0 <= row["miou"] <= 1 and row["seconds"] > 0 for row in heard)
+    assert set(result["summary"]["quick"]) == {
+        "miou", "per_set", "seconds", "time_ratio", "miou_gain",
+    }  # fmt: skip
+    json.dumps(result)
