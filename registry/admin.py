@@ -25,12 +25,12 @@ class UserModelAdmin(admin.ModelAdmin):
     search_fields = ["public_id", "visitor", "name", "sha256"]
     actions = ["verify_files", "deactivate", "delete_with_files"]
     list_select_related = ["parent"]
-    fields = [
+    fields = (
         "preview", "name", "key", "visitor", "active", "notice", "file_state", "sha256", "size", "base_key",
         "base_sha256", "class_names", "metrics", "recipe", "seconds", "image_count", "run_id", "parent", "created",
         "last_used", "trashed_at",
-    ]  # fmt: skip
-    readonly_fields = [field for field in fields if field != "name"]
+    )  # fmt: skip
+    readonly_fields = tuple(field for field in fields if field != "name")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -156,7 +156,9 @@ def trash(visitor: str, public_id: str) -> UserModel:
 
 def untrash(visitor: str, public_id: str) -> UserModel:
     """Undo of `trash`. The model is back in the list, not active."""
-    gone = UserModel.objects.filter(visitor=visitor, public_id=public_id.removeprefix("user_"), trashed_at__isnull=False)
+    gone = UserModel.objects.filter(
+        visitor=visitor, public_id=public_id.removeprefix("user_"), trashed_at__isnull=False
+    )
     if not gone.update(trashed_at=None):
         raise ModelNotFound("There is no such model in your trash. It may have been emptied after seven days.")
     return owned(visitor, public_id)

@@ -18,7 +18,18 @@ class LookOnly(admin.ModelAdmin):
 
 @admin.register(TrainingRun)
 class TrainingRunAdmin(LookOnly):
-    list_display = ["public_id", "visitor", "name", "effort", "state", "progress", "attempts", "message", "created", "ended"]
+    list_display = [
+        "public_id",
+        "visitor",
+        "name",
+        "effort",
+        "state",
+        "progress",
+        "attempts",
+        "message",
+        "created",
+        "ended",
+    ]
     list_filter = ["state", "effort", "created"]
     search_fields = ["public_id", "visitor", "name", "error"]
 

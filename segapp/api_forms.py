@@ -24,7 +24,7 @@ class ManyFiles(forms.FileField):
 class PlainForm(forms.Form):
     def words(self) -> str:
         """All errors as one line."""
-        return " ".join(f"{field}: {' '.join(errors)}" for field, errors in self.errors.items())
+        return " ".join(f"{field}: {' '.join(map(str, errors))}" for field, errors in self.errors.items())
 
 
 class FinetuneForm(PlainForm):
@@ -45,9 +45,9 @@ class FinetuneForm(PlainForm):
         try:
             edits = json.loads(self.cleaned_data["classes"])
         except ValueError:
-            raise forms.ValidationError("This is no JSON. Send a list like [{\"id\": 1, \"name\": \"cat\"}].") from None
+            raise forms.ValidationError('This is no JSON. Send a list like [{"id": 1, "name": "cat"}].') from None
         if not isinstance(edits, list) or not all(isinstance(edit, dict) and "id" in edit for edit in edits):
-            raise forms.ValidationError("Send a list of objects with an id each, like [{\"id\": 1, \"name\": \"cat\"}].")
+            raise forms.ValidationError('Send a list of objects with an id each, like [{"id": 1, "name": "cat"}].')
         return edits
 
 

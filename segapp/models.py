@@ -41,6 +41,9 @@ class VisitorAlias(models.Model):
     new = models.CharField(max_length=64, db_index=True)
     created = models.DateTimeField(auto_now_add=True)
 
+    def __str__(self) -> str:
+        return f"{self.old} is now {self.new}"
+
 
 class Example(models.Model):
     """A picture with its mask, re-encoded and stored under a server-made name."""

@@ -32,7 +32,9 @@ def read_zip(file: IO[bytes], name: str) -> list[tuple[str, str, bytes]]:
             left -= len(content)
             found.append((_kind(info.filename), PurePosixPath(info.filename).name, content))
     if not any(kind == "mask" for kind, _, _ in found):
-        raise Refused(name, "It holds no folder of masks.", "Put pictures into images/ and masks of the same names into masks/.")
+        raise Refused(
+            name, "It holds no folder of masks.", "Put pictures into images/ and masks of the same names into masks/."
+        )
     return found
 
 
@@ -45,10 +47,14 @@ def _hold_to_limits(archive: zipfile.ZipFile, name: str) -> None:
         if info.file_size > 10**6 and info.file_size > MOST_RATIO * max(1, info.compress_size):
             raise Refused(name, "It unpacks to far more than it weighs.", "Pack the pictures themselves.")
     if len(archive.infolist()) > MOST_FILES:
-        raise Refused(name, f"It holds {len(archive.infolist())} files.", f"At most {MOST_FILES} are taken from one zip.")
+        raise Refused(
+            name, f"It holds {len(archive.infolist())} files.", f"At most {MOST_FILES} are taken from one zip."
+        )
     total = sum(info.file_size for info in archive.infolist())
     if total > MOST_BYTES:
-        raise Refused(name, f"It unpacks to {total // 10**6} MB.", f"The limit is {MOST_BYTES // 10**6} MB; send it in parts.")
+        raise Refused(
+            name, f"It unpacks to {total // 10**6} MB.", f"The limit is {MOST_BYTES // 10**6} MB; send it in parts."
+        )
 
 
 def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, left: int, name: str) -> bytes:
@@ -58,7 +64,9 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, left: int, name: s
         with archive.open(info) as member:
             content = io.BytesIO(member.read(most + 1)).getvalue()
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError):
-        raise Refused(name, f"“{info.filename}” in it cannot be unpacked.", "Pack it again, without a password.") from None
+        raise Refused(
+            name, f"“{info.filename}” in it cannot be unpacked.", "Pack it again, without a password."
+        ) from None
     if len(content) > most:
         raise Refused(name, "It unpacks to more than it says.", "Pack it again with another program.")
     return content

@@ -97,9 +97,11 @@ def edit(reading: Reading, edits: list[dict[str, Any]]) -> Reading:
     by_id = {row["id"]: row for row in rows}
     ids = dict(reading.ids)
     for change in edits:
-        row = by_id.get(change.get("id"))  # type: ignore[arg-type]
+        row = by_id.get(change.get("id"))
         if row is None:
-            raise Refused("classes", f"There is no class {change.get('id')} in these masks.", f"There are: {sorted(by_id)}.")
+            raise Refused(
+                "classes", f"There is no class {change.get('id')} in these masks.", f"There are: {sorted(by_id)}."
+            )
         row["name"] = str(change.get("name") or row["name"])[:60]
         color = str(change.get("color") or row["color"]).lower()
         if len(color) != 7 or color[0] != "#" or set(color[1:]) - set("0123456789abcdef"):
@@ -173,7 +175,9 @@ def _rows(
             {
                 "id": number,
                 "name": "background" if background else "object" if binary else _name(number, source, kind),
-                "color": source if kind == "colour" and not background else palette.color(number if number < 255 else k),
+                "color": source
+                if kind == "colour" and not background
+                else palette.color(number if number < 255 else k),
                 "ignore": kind == "index" and number == IGNORE,
                 "source": source,
                 "share": round(100 * pixels[number] / everything, 3),
@@ -196,7 +200,9 @@ def _warnings(rows: list[dict[str, Any]], summaries: list[Summary], ids: dict[in
         if row["images"] == 1 and len(summaries) > 1:
             found.append(f"“{row['name']}” is in one picture only. A second one lets it be tested fairly.")
         if 0 < row["share"] < FEW:
-            found.append(f"“{row['name']}” fills {row['share']:.2f} % of the pixels. Add pictures that show more of it.")
+            found.append(
+                f"“{row['name']}” fills {row['share']:.2f} % of the pixels. Add pictures that show more of it."
+            )
     empty = sum(not any(ids.get(key, 0) not in (0, IGNORE) for key in summary.counts) for summary in summaries)
     if empty == len(summaries) or len(kept) == 1:
         found.append("All masks hold one class only, so there is nothing to tell apart. Add masks that mark something.")

@@ -18,5 +18,5 @@ def color(k: int) -> str:
 
 
 def rgb(color: str) -> tuple[int, int, int]:
-    """"#rrggbb" as three numbers from 0 to 255."""
+    """ "#rrggbb" as three numbers from 0 to 255."""
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

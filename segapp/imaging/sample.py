@@ -27,7 +27,7 @@ def draw(k: int) -> tuple[np.ndarray, np.ndarray]:
 def _soil(random: np.random.Generator) -> np.ndarray:
     """Brown ground with grain and pebbles, float (H, W, 3)."""
     base = np.array(random.uniform([95, 68, 45], [130, 96, 70]))
-    grain = sum(_noise(random, cell) * weight for cell, weight in ((4, 14), (16, 18), (64, 20)))
+    grain = _noise(random, 4) * 14 + _noise(random, 16) * 18 + _noise(random, 64) * 20
     ground = Image.fromarray((base + grain[..., None]).clip(0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(ground)
     for _ in range(60):
@@ -47,7 +47,9 @@ def _leaf(random: np.random.Generator, picture: np.ndarray, ids: np.ndarray) -> 
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     place = lambda points: [tuple(point) for point in points @ turn.T + (x, y)]  # noqa: E731
     shape = _filled(place(outline))
-    shadow = np.asarray(Image.fromarray(np.roll(shape, (6, 5), (0, 1)) * np.uint8(90)).filter(ImageFilter.GaussianBlur(5)))
+    shadow = np.asarray(
+        Image.fromarray(np.roll(shape, (6, 5), (0, 1)) * np.uint8(90)).filter(ImageFilter.GaussianBlur(5))
+    )
     picture = picture * (1 - shadow[..., None] / 255)
     green = np.array(random.uniform([50, 105, 35], [105, 165, 70]))
     blade = green + (_noise(random, 24) * 16 + _noise(random, 5) * 5)[..., None]

@@ -1,4 +1,4 @@
-"""How the project's commands speak: figures as one JSON object on stdout, errors as one line on stderr with status 1."""
+"""How the project's commands speak: figures as JSON on stdout, errors as one line on stderr with status 1."""
 
 import json
 import sys

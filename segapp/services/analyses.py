@@ -55,7 +55,9 @@ def again(analysis: Analysis, model: UserModel | None) -> Analysis:
     return _queue(analysis.visitor, picture, analysis.title, model, registry.resolve(analysis.visitor))
 
 
-def _queue(visitor: str, picture: Image.Image, title: str, model: UserModel | None, answer: registry.Answer) -> Analysis:
+def _queue(
+    visitor: str, picture: Image.Image, title: str, model: UserModel | None, answer: registry.Answer
+) -> Analysis:
     if model is None and answer.base is None:
         raise registry.NoBaseReady("No base model is ready on this server. Its operator can run manage.py build_base.")
     row = Analysis(
@@ -174,7 +176,9 @@ def reap() -> None:
     """Ring again for what waits, take back what a dead worker held, and give up what nobody took in time."""
     now = timezone.now()
     late = Analysis.objects.filter(state__in=UNFINISHED, created__lt=now - PATIENCE)
-    words = f"No worker answered within {int(PATIENCE.total_seconds() // 60)} minutes. Try again; your picture was fine."
+    words = (
+        f"No worker answered within {int(PATIENCE.total_seconds() // 60)} minutes. Try again; your picture was fine."
+    )
     late.update(state=State.FAILED, ended=now, message=words)
     alive = Worker.objects.alive().values_list("name", flat=True)
     lost = Analysis.objects.filter(state=State.RUNNING, attempts__lt=2).exclude(worker__in=list(alive))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -38,20 +39,16 @@ def plan(older_than: int | None = None, unused_for: int | None = None) -> Iterat
 
 def _models(older_than: int | None, unused_for: int | None) -> Iterator[Removal]:
     trash = UserModel.objects.filter(trashed_at__lt=_ago(settings.SEGAPP_TRASH_DAYS))
-    for model in trash:
-        yield Removal(f"trash: {model.file_name} ({model.name})", lambda model=model: _if_there(model))
+    groups = {"trash": trash}
+    idle = UserModel.objects.filter(active=False).exclude(pk__in=trash)
     if older_than is not None:
-        for model in UserModel.objects.filter(active=False, created__lt=_ago(older_than)).exclude(pk__in=trash):
-            yield Removal(f"old: {model.file_name} ({model.name})", lambda model=model: _if_there(model))
+        groups["old"] = idle.filter(created__lt=_ago(older_than))
     if unused_for is not None:
-        idle = Q(last_used__lt=_ago(unused_for)) | Q(last_used=None, created__lt=_ago(unused_for))
-        for model in UserModel.objects.filter(idle, active=False).exclude(pk__in=trash):
-            yield Removal(f"unused: {model.file_name} ({model.name})", lambda model=model: _if_there(model))
-
-
-def _if_there(model: UserModel) -> None:
-    if UserModel.objects.filter(pk=model.pk).exists():
-        delete_with_file(model)
+        unused = Q(last_used__lt=_ago(unused_for)) | Q(last_used=None, created__lt=_ago(unused_for))
+        groups["unused"] = idle.filter(unused)
+    for why, models in groups.items():
+        for model in models:  # read when its turn comes: what an earlier group removed is no longer there
+            yield Removal(f"{why}: {model.file_name} ({model.name})", partial(delete_with_file, model))
 
 
 def _orphan_files() -> Iterator[Removal]:
@@ -65,31 +62,32 @@ def _orphan_files() -> Iterator[Removal]:
     for path in _old_files(settings.MEDIA_ROOT / "bases", "base_*.*.*"):
         if path.stem not in names:
             yield Removal(f"base version that no model needs: bases/{path.name}", path.unlink)
-    for folder, model in (("examples", Example), ("runs", TrainingRun), ("analyses", Analysis), ("videos", VideoJob)):
-        there = set(model._default_manager.values_list("public_id", flat=True))
+    for folder, rows in (("examples", Example), ("runs", TrainingRun), ("analyses", Analysis), ("videos", VideoJob)):
+        there = set(rows._default_manager.values_list("public_id", flat=True))
         for path in _old_files(settings.MEDIA_ROOT / folder, "*"):
             if path.is_dir() and path.name not in there:
-                yield Removal(f"folder without a row: {folder}/{path.name}", lambda path=path: shutil.rmtree(path))
+                yield Removal(f"folder without a row: {folder}/{path.name}", partial(shutil.rmtree, path))
 
 
 def _rows_without_files() -> Iterator[Removal]:
     for model in UserModel.objects.filter(file_state=FileState.OK, trashed_at=None):
         if not model.path.exists():
-            yield Removal(f"row without a file, marked: {model.file_name}", lambda m=model: mark_lost(m, FileState.MISSING))
+            mark = partial(mark_lost, model, FileState.MISSING)
+            yield Removal(f"row without a file, marked: {model.file_name}", mark)
 
 
 def _results() -> Iterator[Removal]:
     limit = _ago(settings.SEGAPP_RESULT_DAYS)
     for analysis in Analysis.objects.filter(created__lt=limit):
-        yield Removal(f"expired result: analyses/{analysis.public_id}", lambda row=analysis: _remove(row, row.folder))
+        yield Removal(f"expired result: analyses/{analysis.public_id}", partial(_remove, analysis))
     for job in VideoJob.objects.filter(created__lt=limit).exclude(state__in=UNFINISHED):
-        yield Removal(f"expired video: videos/{job.public_id}", lambda row=job: _remove(row, row.folder))
+        yield Removal(f"expired video: videos/{job.public_id}", partial(_remove, job))
 
 
 def _drafts() -> Iterator[Removal]:
     """Uploads that were never trained on."""
     for example in Example.objects.filter(draft=True, runs=None, created__lt=_ago(settings.SEGAPP_RESULT_DAYS)):
-        yield Removal(f"upload never used: examples/{example.public_id}", lambda row=example: _remove(row, row.folder))
+        yield Removal(f"upload never used: examples/{example.public_id}", partial(_remove, example))
 
 
 def _temporary_files() -> Iterator[Removal]:
@@ -98,7 +96,8 @@ def _temporary_files() -> Iterator[Removal]:
             yield Removal(f"left from a crash: {path.relative_to(settings.MEDIA_ROOT)}", path.unlink)
 
 
-def _remove(row: Analysis | VideoJob | Example, folder: Path) -> None:
+def _remove(row: Analysis | VideoJob | Example) -> None:
+    folder = row.folder
     row.delete()
     shutil.rmtree(folder, ignore_errors=True)
 

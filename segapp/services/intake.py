@@ -63,13 +63,14 @@ def store(visitor: str, images: Iterable[Any], masks: Iterable[Any], archives: I
 
 def store_samples(visitor: str) -> list[Example]:
     """The sample pairs as drafts, unless they are there already."""
-    pairs = [(name, *(_png(array) for array in sample.draw(k))) for k, name in enumerate(sample.NAMES[: sample.TRAIN])]
     there = set(drafts(visitor).values_list("stem", flat=True))
-    new = [(name, image, mask) for name, image, mask in pairs if name not in there]
-    if not new:
-        return []
-    images = [SimpleUploadedFile(f"{name}.png", image) for name, image, _ in new]
-    return store(visitor, images, [SimpleUploadedFile(f"{name}.png", mask) for name, _, mask in new])
+    images, masks = [], []
+    for k, name in enumerate(sample.NAMES[: sample.TRAIN]):
+        if name not in there:
+            picture, ids = sample.draw(k)
+            images.append(SimpleUploadedFile(f"{name}.png", _png(picture)))
+            masks.append(SimpleUploadedFile(f"{name}.png", _png(ids)))
+    return store(visitor, images, masks) if images else []
 
 
 def sample_picture() -> SimpleUploadedFile:

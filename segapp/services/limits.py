@@ -1,4 +1,4 @@
-"""How often one visitor or one address may ask for expensive work. Counts in Redis; without a broker nobody is held up."""
+"""How often one address may ask for expensive work. Counted in Redis; without a broker nobody is held up."""
 
 import time
 from dataclasses import dataclass
@@ -42,7 +42,9 @@ def check(request: HttpRequest, limit: Limit) -> None:
     key = f"segapp:limit:{limit.name}:{address(request)}:{now // limit.seconds}"
     try:
         with dispatch.connection().pipeline() as pipe:
-            count, _ = pipe.incr(key).expire(key, limit.seconds).execute()
+            pipe.incr(key)
+            pipe.expire(key, limit.seconds)
+            count, _ = pipe.execute()
     except (redis.RedisError, OSError):
         return
     if count > limit.count:

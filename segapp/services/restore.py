@@ -26,7 +26,9 @@ def restore(visitor: str, sent: str) -> str:
     try:
         old = signing.loads(sent, salt=TOKEN_SALT)
     except signing.BadSignature:
-        raise InvalidToken("This browser's key to your models is not valid here. Train a model to get a new one.") from None
+        raise InvalidToken(
+            "This browser's key to your models is not valid here. Train a model to get a new one."
+        ) from None
     old = current_id(str(old))
     if old != visitor:
         join(visitor, old)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from registry.models import UserModel
 from segapp import dispatch
 from segapp.imaging.masks import Reading
-from segapp.models import MOST_ATTEMPTS, UNFINISHED, Example, State, Stop, TrainingRun, VideoJob, Work
+from segapp.models import MOST_ATTEMPTS, UNFINISHED, Example, State, Stop, TrainingRun, VideoJob, Work, WorkQuerySet
 from segapp.services import restore
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def owned(visitor: str, public_id: str) -> TrainingRun:
 
 def stop(run: Work, keep: bool) -> None:
     """Stop a run or a video, keeping the best so far or not; what is still queued never starts. Idempotent."""
-    rows = type(run)._default_manager
+    rows = _rows_of(run)
     if not rows.cancel_queued(run.pk):
         rows.ask_to_stop(run.pk, Stop.KEEP if keep else Stop.DISCARD)
     run.refresh_from_db()
@@ -131,11 +131,22 @@ _rung: dict[tuple[str, int], float] = {}
 
 def reap() -> None:
     """Take rows back from owners that died, and ring again for rows whose message was lost."""
-    for rows, ring in ((TrainingRun.objects.all(), dispatch.training), (VideoJob.objects.all(), dispatch.video)):
-        take_back(rows)
-        for row in rows.filter(state=State.QUEUED).order_by("pk")[:20]:
+    for kind in (TrainingRun, VideoJob):
+        take_back(kind.objects.all())
+        for row in kind.objects.filter(state=State.QUEUED).order_by("pk")[:20]:
             if _due(row):
-                ring(row)
+                _ring(row)
+
+
+def _ring(row: Work) -> None:
+    if isinstance(row, TrainingRun):
+        dispatch.training(row)
+    elif isinstance(row, VideoJob):
+        dispatch.video(row)
+
+
+def _rows_of(row: Work) -> WorkQuerySet:
+    return TrainingRun.objects.all() if isinstance(row, TrainingRun) else VideoJob.objects.all()
 
 
 def take_back(rows: QuerySet[Any]) -> None:

@@ -33,7 +33,9 @@ def demo(place) -> Path:
 
 @pytest.fixture(scope="module")
 def model(place, demo) -> dict:
-    done = manage(place, "finetune", demo / "images", demo / "masks", "--steps", 6, "--seed", 3, "--name", "Leaves", "--json")
+    done = manage(
+        place, "finetune", demo / "images", demo / "masks", "--steps", 6, "--seed", 3, "--name", "Leaves", "--json"
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)  # one object and nothing else
 
@@ -64,7 +66,9 @@ def test_segment_uses_the_active_model_and_writes_masks_of_the_pictures_size(pla
 
 
 def test_segment_takes_a_base_by_its_key(place, demo, model):
-    done = manage(place, "segment", "--model", model["base"], "--out", place / "base", "--json", next((demo / "more").iterdir()))
+    done = manage(
+        place, "segment", "--model", model["base"], "--out", place / "base", "--json", next((demo / "more").iterdir())
+    )
     assert json.loads(done.stdout)[0]["model_key"] == model["base"]
 
 

@@ -73,7 +73,9 @@ def test_the_file_opens_with_weights_only_and_holds_what_differs(trained, served
     assert not any(name.startswith("encoder.") for name in content["tensors"]), "a quick training leaves the encoder"
     assert path.stat().st_size < 8_000_000
     with sqlite3.connect(served.home / "var" / "segapp.sqlite3") as database:
-        (recorded,) = database.execute("select sha256 from registry_usermodel where public_id = ?", [run["user_id"]]).fetchone()
+        (recorded,) = database.execute(
+            "select sha256 from registry_usermodel where public_id = ?", [run["user_id"]]
+        ).fetchone()
     assert recorded == hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -23,14 +23,19 @@ def train(
     """Train on folders of pairs; `stems` is a file with one stem a line. Returns the model card."""
     chosen = set(stems.read_text().split("\n")) - {""} if stems else None
     return train_base(
-        key, folders, out=out, weights=settings.SEGAPP_WEIGHTS, stems=chosen, report=report, device=settings.SEGAPP_DEVICE, **limits
+        key,
+        folders,
+        out=out,
+        weights=settings.SEGAPP_WEIGHTS,
+        stems=chosen,
+        report=report,
+        device=settings.SEGAPP_DEVICE,
+        **limits,
     )
 
 
-def distil(
-    key: str, teacher: str, images: Path | None, out: Path, report: Report, **limits: Any
-) -> dict[str, Any]:
-    """Teach the base `key` what the ready base `teacher` says about pictures; without any, about the sample pictures."""
+def distil(key: str, teacher: str, images: Path | None, out: Path, report: Report, **limits: Any) -> dict[str, Any]:
+    """Teach the base `key` what the ready base `teacher` says about pictures, by default the sample pictures."""
     runtime = networks.runtime()
     with tempfile.TemporaryDirectory() as drawn, runtime.use_base(runtime.base(teacher)) as network:
         if images is None:
@@ -39,5 +44,12 @@ def distil(
         folder = images or Path(drawn)
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
         return distil_base(
-            key, network, files, out=out, weights=settings.SEGAPP_WEIGHTS, report=report, device=settings.SEGAPP_DEVICE, **limits
+            key,
+            network,
+            files,
+            out=out,
+            weights=settings.SEGAPP_WEIGHTS,
+            report=report,
+            device=settings.SEGAPP_DEVICE,
+            **limits,
         )

@@ -90,7 +90,7 @@ def _files(folder: Path) -> list[Path]:
 
 @contextmanager
 def named_network(key: str, visitor: str = "local") -> Iterator[LoadedNetwork]:
-    """The network of a model id, a base's key, or (key "") the visitor's active model. Raises ValueError, BaseMissing."""
+    """The network of a model id or a base's key; "" is the visitor's active one. Raises ValueError, BaseMissing."""
     runtime = networks.runtime()
     if not key:
         model = UserModel.objects.usable().filter(visitor=visitor, active=True).first()

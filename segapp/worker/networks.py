@@ -26,9 +26,7 @@ logger = logging.getLogger(__name__)
 
 @cache
 def runtime() -> Runtime:
-    return Runtime(
-        settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE, settings.SEGAPP_CACHE_BYTES
-    )
+    return Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE, settings.SEGAPP_CACHE_BYTES)
 
 
 def warm_up() -> None:
@@ -71,7 +69,5 @@ def _own(model: UserModel | None, stack: ExitStack) -> LoadedNetwork | None:
 
 def _base(work: Pinned) -> ReadyBase:
     """The base as pinned, else the server's present one: an answer beats an error."""
-    from_pin = bases.find_version(
-        work.base_key, work.base_sha256, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS
-    )
+    from_pin = bases.find_version(work.base_key, work.base_sha256, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS)
     return from_pin or runtime().base(settings.SEGAPP_BASE)

@@ -1,4 +1,4 @@
-"""What a training tells its row while it runs, and what the row tells it: stop, cancel, or that it is no longer ours."""
+"""What a training tells its row while it runs, and what the row tells it: stop, cancel, or not ours any more."""
 
 import time
 from typing import Any

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from contextlib import ExitStack
 
 import numpy as np
 from django.conf import settings
@@ -92,16 +93,15 @@ def _finetune(
     row: TrainingRun, base: LoadedNetwork, examples: list[Example], classes: list[ClassInfo], watcher: Watcher
 ) -> Trained:
     """Train from the base, or on from the visitor's own model where its file can still be used."""
-    options = {"effort": row.effort, "seed": row.seed, "watch": watcher}
-    if row.continued_from is None:
-        return finetune(base, examples, classes, **options)
-    try:
-        with networks.runtime().use(networks.reference(row.continued_from)) as own:
-            return finetune(base, examples, classes, start=own, **options)
-    except (ModelFileMissing, ModelFileDamaged) as error:
-        logger.warning("%s", error)
-        registry.mark_lost(row.continued_from, FileState.MISSING)
-        return finetune(base, examples, classes, **options)
+    with ExitStack() as stack:
+        start = None
+        if row.continued_from is not None:
+            try:
+                start = stack.enter_context(networks.runtime().use(networks.reference(row.continued_from)))
+            except (ModelFileMissing, ModelFileDamaged) as error:
+                logger.warning("%s", error)
+                registry.mark_lost(row.continued_from, FileState.MISSING)
+        return finetune(base, examples, classes, effort=row.effort, seed=row.seed, start=start, watch=watcher)
 
 
 def read_examples(row: TrainingRun) -> list[Example]:

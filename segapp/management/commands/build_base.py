@@ -18,7 +18,9 @@ class Command(ProjectCommand):
         parser.add_argument("--data", nargs="+", type=Path, metavar="DIR", help="folders with images/ and masks/")
         parser.add_argument("--stems", type=Path, metavar="FILE", help="train on these stems only, one a line")
         parser.add_argument("--teacher", default="auto", metavar="KEY", help="ready base to learn from (default: auto)")
-        parser.add_argument("--images", type=Path, metavar="DIR", help="pictures without masks (default: the sample pictures)")
+        parser.add_argument(
+            "--images", type=Path, metavar="DIR", help="pictures without masks (default: the sample pictures)"
+        )
         parser.add_argument("--seconds", type=float, help="training time (default: the recipe's)")
         parser.add_argument("--steps", type=int, help="train exactly so many steps instead")
         parser.add_argument("--seed", type=int, default=0)

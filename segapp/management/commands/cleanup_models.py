@@ -11,8 +11,12 @@ class Command(ProjectCommand):
     help = "Empties the trash, removes orphan files and expired uploads and results, and marks rows whose file is gone."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--older-than", type=int, metavar="DAYS", help="also models made so long ago and not active")
-        parser.add_argument("--unused-for", type=int, metavar="DAYS", help="also models not used for so long and not active")
+        parser.add_argument(
+            "--older-than", type=int, metavar="DAYS", help="also models made so long ago and not active"
+        )
+        parser.add_argument(
+            "--unused-for", type=int, metavar="DAYS", help="also models not used for so long and not active"
+        )
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
 
     def handle(self, **options: Any) -> None:

@@ -24,7 +24,9 @@ class Command(ProjectCommand):
             _write(picture, out / ("images" if trains else "more") / f"{name}.png")
             if trains:
                 _write(ids, out / "masks" / f"{name}.png")
-        self.stdout.write(f"{sample.TRAIN} pictures with masks are in {out}/images and {out}/masks, {out}/more has others.")
+        self.stdout.write(
+            f"{sample.TRAIN} pictures with masks are in {out}/images and {out}/masks, {out}/more has others."
+        )
         self.stdout.write("Mask values: " + ", ".join(f"{k} {name}" for k, name in enumerate(sample.CLASSES)) + ".")
         self.stdout.write(f"Try: manage.py finetune {out}/images {out}/masks")
 

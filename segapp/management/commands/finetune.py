@@ -14,13 +14,15 @@ from segapp.services.intake import Refusal
 
 class Command(ProjectCommand):
     help = "Trains a model from a folder of images and a folder of masks, and publishes it."
-    expected = (OSError, ValueError, Refused, Refusal)
+    expected: tuple[type[Exception], ...] = (OSError, ValueError, Refused, Refusal)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("images", type=Path, metavar="IMAGES_DIR")
         parser.add_argument("masks", type=Path, metavar="MASKS_DIR", help="masks with the same stems as the images")
         parser.add_argument("--effort", choices=Effort.values, default=Effort.QUICK)
-        parser.add_argument("--base", default=settings.SEGAPP_BASE, metavar="KEY", help="base model (default: %(default)s)")
+        parser.add_argument(
+            "--base", default=settings.SEGAPP_BASE, metavar="KEY", help="base model (default: %(default)s)"
+        )
         parser.add_argument("--name", default="", help="how the model is called in lists")
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--steps", type=int, help="train exactly so many steps instead of a time budget")

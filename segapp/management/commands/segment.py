@@ -10,11 +10,13 @@ from segapp.management.output import ProjectCommand
 
 class Command(ProjectCommand):
     help = "Writes <stem>.png index masks at each picture's own size; for videos <stem>.mp4 and <stem>_mask.mp4."
-    expected = (OSError, ValueError, Refused)
+    expected: tuple[type[Exception], ...] = (OSError, ValueError, Refused)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-        parser.add_argument("--model", default="", help="a model's id or a base's key (default: the active model, else the base)")
+        parser.add_argument(
+            "--model", default="", help="a model's id or a base's key (default: the active model, else the base)"
+        )
         parser.add_argument("--out", type=Path, default=Path("masks"), metavar="DIR", help="default: %(default)s")
         parser.add_argument("--json", action="store_true", help="print one JSON list on stdout, nothing else there")
 

@@ -14,13 +14,18 @@ from segapp.tests.imaging.drawing import photo, saved, shapes
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
 def test_a_truncated_picture_is_refused(format):
     whole = saved(photo(), format).getvalue()
-    with pytest.raises(Refused, match="cut off|no PNG"):
+    with pytest.raises(Refused, match=r"cut off|no PNG"):
         decode.picture(io.BytesIO(whole[: len(whole) // 2]), "half.png")
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"<html></html>", b"<svg xmlns='http://www.w3.org/2000/svg'/>", saved(photo(), "TIFF").getvalue(), b"\x80\x04pickle"],
+    [
+        b"<html></html>",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        saved(photo(), "TIFF").getvalue(),
+        b"\x80\x04pickle",
+    ],
     ids=["html", "svg", "tiff", "pickle"],
 )
 def test_other_formats_are_refused_whatever_their_name(content):
@@ -42,7 +47,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(side):
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
 def test_animations_are_refused(format):
     frames = [photo(64), photo(64).rotate(90)]
-    with pytest.raises(Refused, match="animated|no PNG"):
+    with pytest.raises(Refused, match=r"animated|no PNG"):
         decode.picture(saved(frames[0], format, save_all=True, append_images=frames[1:]), "moving.webp")
 
 

@@ -63,8 +63,9 @@ UNDERSTOOD = [
 ]
 
 
-
-@pytest.mark.parametrize(("file", "trained", "ids", "snapped"), [r[1:] for r in UNDERSTOOD], ids=[r[0] for r in UNDERSTOOD])
+@pytest.mark.parametrize(
+    ("file", "trained", "ids", "snapped"), [r[1:] for r in UNDERSTOOD], ids=[r[0] for r in UNDERSTOOD]
+)
 def test_a_mask_is_understood(file, trained, ids, snapped):
     file.seek(0)
     source = decode.mask(file, "mask")
@@ -83,7 +84,10 @@ REFUSED = [
     ("a photo as JPEG", saved(photo(), "JPEG")),
     ("a grey photo", saved(photo(mode="L"))),
     ("a grey photo as JPEG", saved(photo(mode="L"), "JPEG")),
-    ("more than 64 values", saved(Image.fromarray(np.repeat(np.arange(80, dtype=np.uint8), 4).reshape(1, -1).repeat(320, 0)))),
+    (
+        "more than 64 values",
+        saved(Image.fromarray(np.repeat(np.arange(80, dtype=np.uint8), 4).reshape(1, -1).repeat(320, 0))),
+    ),
     ("noise", saved(Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 96), dtype=np.uint8)))),
 ]
 

@@ -57,7 +57,9 @@ def test_the_same_stem_twice_is_a_collision(first, second):
     assert problems(lambda: intake.store(ALICE, images(first), masks(first, second)))
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd.png", "..\\win.png", "x" * 300 + ".png", "\U0001f63a.png", "<b>.png"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd.png", "..\\win.png", "x" * 300 + ".png", "\U0001f63a.png", "<b>.png"]
+)
 def test_names_are_never_paths(name, tmp_path):
     (stored,) = intake.store(ALICE, images(name), masks(name))
     assert "/" not in stored.stem and len(stored.stem) <= 200
@@ -80,7 +82,7 @@ def test_a_full_storage_is_said_before_anything_is_written(settings):
 
 def test_a_disk_that_fills_up_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(intake, "_store_pair", _full_after_one(intake._store_pair))
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="No space left"):
         intake.store(ALICE, images("a.png", "b.png"), masks("a.png", "b.png"))
     assert not Example.objects.exists()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -16,7 +16,9 @@ def test_a_token_gives_the_old_visitor_back(db):
     assert current_id(NEW) == NEW, "a visitor that owns nothing leaves no trace"
 
 
-@pytest.mark.parametrize("token", ["", "nonsense", signing.dumps(ALICE, salt="another"), restore.token(ALICE)[:-2] + "xx"])
+@pytest.mark.parametrize(
+    "token", ["", "nonsense", signing.dumps(ALICE, salt="another"), restore.token(ALICE)[:-2] + "xx"]
+)
 def test_a_token_that_does_not_verify_gives_nothing(db, token):
     with pytest.raises(restore.InvalidToken):
         restore.restore(NEW, token)

@@ -59,7 +59,9 @@ def test_a_post_without_a_csrf_token_is_forbidden(db, address):
 
 
 def test_a_training_is_accepted_and_can_be_followed_by_its_owner_only(alice, charlie):
-    response = alice.post("/api/finetune", {**pair("one"), "name": "Cells", "classes": json.dumps([{"id": 1, "name": "cell"}])})
+    response = alice.post(
+        "/api/finetune", {**pair("one"), "name": "Cells", "classes": json.dumps([{"id": 1, "name": "cell"}])}
+    )
     assert response.status_code == 202
     address = response.json()["status_url"]
     found = alice.get(address).json()
@@ -82,7 +84,10 @@ def test_a_second_training_is_refused_while_one_is_under_way(alice):
 
 def test_every_faulty_file_is_named_and_nothing_is_stored(alice, tmp_path):
     files = {
-        "images": [upload("cut.png", io.BytesIO(saved(photo(96)).getvalue()[:900])), upload("alone.png", saved(photo(96)))],
+        "images": [
+            upload("cut.png", io.BytesIO(saved(photo(96)).getvalue()[:900])),
+            upload("alone.png", saved(photo(96))),
+        ],
         "masks": [upload("cut.png", saved(shapes([0, 1]))), upload("other.png", saved(shapes([0, 1])))],
     }
     response = alice.post("/api/finetune", files)
