@@ -1,0 +1,180 @@
+"""What machines do to a training, on the real thing: the run survives, and nothing is published twice or by half."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+
+import pytest
+
+from segapp.tests.processes import training
+from segapp.tests.serving import Served, lives, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """One server for all of this file: each test leaves it with both workers running."""
+    server = Served(tmp_path_factory.mktemp("faults"))
+    try:
+        server.start().wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def visitor(server):
+    return server.visitor()
+
+
+def test_an_undisturbed_training_is_done_and_active(server, visitor, record_property):
+    began = time.monotonic()
+    run = training.follow(visitor, training.start(visitor))
+    record_property("seconds", round(time.monotonic() - began, 1))
+    assert run["state"] == "done", run
+    assert training.active(visitor) == f"user_{run['user_id']}"
+    assert (server.home / "media" / run["model_path"]).is_file()
+
+
+def test_a_killed_training_worker_is_followed_by_another_and_the_old_model_answers_meanwhile(server, visitor):
+    old = training.follow(visitor, training.start(visitor))
+    status_url = training.start(visitor)
+    training.under_way(visitor, status_url)
+    killed = server.pid("train")
+    os.kill(killed, signal.SIGKILL)
+    died = time.monotonic()
+    assert training.active(visitor) == f"user_{old['user_id']}"
+    until(lambda: training.row(server, status_url)["attempts"] == 2, 60)
+    assert time.monotonic() - died < 60  # the lease
+    assert training.active(visitor) == f"user_{old['user_id']}"
+    run = training.follow(visitor, status_url)
+    assert run["state"] == "done", run
+    assert len(training.models(visitor)) == 2
+    assert training.active(visitor) == f"user_{run['user_id']}"
+
+
+def test_a_run_whose_worker_dies_twice_is_given_up_with_a_reason(server, visitor):
+    status_url = training.start(visitor)
+    for attempt in (1, 2):
+        until(lambda n=attempt: training.row(server, status_url)["attempts"] == n, 90)
+        training.under_way(visitor, status_url)
+        os.kill(server.pid("train"), signal.SIGKILL)
+    run = training.follow(visitor, status_url)
+    assert run["state"] == "failed"
+    assert run["message"]
+    assert training.models(visitor) == []
+    server.wait_ready()
+
+
+def test_a_training_worker_asked_to_end_hands_its_run_back_unspent(server, visitor):
+    status_url = training.start(visitor)
+    training.under_way(visitor, status_url)
+    os.kill(server.pid("train"), signal.SIGTERM)
+    until(lambda: training.row(server, status_url)["lease"] == "", 8)
+    assert training.row(server, status_url)["attempts"] == 0
+    assert training.follow(visitor, status_url)["state"] == "done"
+    assert len(training.models(visitor)) == 1
+
+
+def test_a_restarted_web_server_does_not_disturb_a_training(server, visitor):
+    status_url = training.start(visitor)
+    training.under_way(visitor, status_url)
+    os.kill(server.pid("web"), signal.SIGKILL)
+    assert training.follow(visitor, status_url)["state"] == "done"
+    assert training.row(server, status_url)["attempts"] == 1
+
+
+def test_a_database_locked_for_ten_seconds_loses_no_run(server, visitor):
+    status_url = training.start(visitor)
+    training.under_way(visitor, status_url)
+    locked = threading.Event()
+
+    def lock() -> None:
+        database = sqlite3.connect(server.home / "var" / "segapp.sqlite3", isolation_level=None, timeout=20)
+        database.execute("BEGIN IMMEDIATE")
+        locked.set()
+        time.sleep(10)
+        database.execute("ROLLBACK")
+        database.close()
+
+    thread = threading.Thread(target=lock)
+    thread.start()
+    locked.wait(30)
+    answer = server.visitor().post("/api/reset-to-base-model")
+    assert answer.status in (200, 503)
+    assert answer.status == 200 or answer.json()["error"]["code"] == "busy"
+    assert visitor.get(status_url).status == 200  # reading never waits
+    thread.join()
+    assert training.follow(visitor, status_url)["state"] == "done"
+    assert training.row(server, status_url)["attempts"] == 1
+
+
+def test_the_whole_server_ended_during_a_training_takes_it_up_again_when_it_starts(own_server):
+    own_server.start().wait_ready()
+    visitor = own_server.visitor()
+    status_url = training.start(visitor)
+    training.under_way(visitor, status_url)
+    family = own_server.family()
+    assert own_server.stop() < 10
+    assert not [process for process in family if lives(process)]
+    row = training.row(own_server, status_url)
+    assert (row["state"], row["attempts"], row["lease"]) == ("queued", 0, "")
+    visitor.host = own_server.start().url.partition("//")[2]
+    assert training.follow(visitor, status_url)["state"] == "done"
+    assert len(training.models(visitor)) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A home on a file system of 24 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if os.getuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(folder)]).returncode:
+        pytest.skip("only root can mount a small file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder, leave: int) -> None:
+    """Take all room but `leave` bytes."""
+    with open(folder / "filler", "wb", buffering=0) as file:
+        while (left := os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize - leave) > 0:
+            file.write(b"\0" * min(left, 2**16))
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_behind(small_disk):
+    server = Served(small_disk / "home")
+    try:
+        server.start().wait_ready()
+        visitor = server.visitor()
+        old = training.follow(visitor, training.start(visitor))
+        assert old["state"] == "done", old
+        before = {path.name for path in (server.home / "media").rglob("*") if path.is_file()}
+
+        status_url = training.start(visitor)
+        training.under_way(visitor, status_url)
+        fill(small_disk, leave=200_000)  # room for rows, none for a model
+        run = training.follow(visitor, status_url)
+        assert run["state"] == "failed", run
+        assert "disk is full" in run["message"]
+        assert training.active(visitor) == f"user_{old['user_id']}"
+
+        fill(small_disk, leave=20_000)
+        answer = visitor.post("/api/finetune", {}, training.pairs(side=400))
+        assert answer.status == 507, answer.body
+        assert answer.json()["error"]["code"] == "disk_full"
+
+        (small_disk / "filler").unlink()
+        left = {path.name for path in (server.home / "media").rglob("*") if path.is_file()}
+        assert not [name for name in left if "tmp" in name or name.startswith(".")]
+        assert not [name for name in left - before if name.startswith("user_")]
+        assert visitor.get("/").status == 200
+        assert training.follow(visitor, training.start(visitor))["state"] == "done"
+    finally:
+        server.stop()

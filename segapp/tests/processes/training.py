@@ -1,0 +1,79 @@
+"""Small trainings for process tests: pictures, starting one through the API, following it, looking into its row."""
+
+import io
+import sqlite3
+import time
+
+from PIL import Image, ImageDraw
+
+from segapp.tests.serving import Browser, Served, Upload, until
+
+ENDED = ("done", "failed", "cancelled")
+
+
+def pairs(count: int = 5, side: int = 128) -> list[Upload]:
+    """A red disc on green somewhere else in each picture; mask 1 where the disc is."""
+    uploads: list[Upload] = []
+    for number in range(count):
+        image, mask = Image.new("RGB", (side, side), "#2f7d4f"), Image.new("L", (side, side), 0)
+        x, y, r = side // 6 + number * side // 8, side // 3 + number % 3 * side // 8, side // 6
+        ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill="#c03030")
+        ImageDraw.Draw(mask).ellipse((x - r, y - r, x + r, y + r), fill=1)
+        for field, picture in (("images", image), ("masks", mask)):
+            out = io.BytesIO()
+            picture.save(out, "PNG")
+            uploads.append((field, f"disc{number}.png", out.getvalue()))
+    return uploads
+
+
+def start(browser: Browser, effort: str = "quick") -> str:
+    """The status URL of a new training."""
+    answer = browser.post("/api/finetune", {"effort": effort}, pairs())
+    assert answer.status == 202, answer.body
+    return answer.json()["status_url"]
+
+
+def follow(browser: Browser, status_url: str, patience: float = 180) -> dict:
+    """The run when it has ended. Nobody asked is an error: the web may be restarting."""
+
+    def ended() -> dict | None:
+        try:
+            run = browser.get(status_url, timeout=15)
+        except OSError:
+            return None
+        return run.json() if run.status == 200 and run.json()["state"] in ENDED else None
+
+    return until(ended, patience, pause=0.3)
+
+
+def under_way(browser: Browser, status_url: str, patience: float = 90) -> dict:
+    """The run once it computes: some progress, and not ended yet."""
+    run = until(lambda: (run := browser.get(status_url).json()) and run["progress"] > 0.05 and run, patience)
+    assert run["state"] == "running", run
+    return run
+
+
+def row(server: Served, status_url: str) -> dict:
+    """The run as the database has it."""
+    with sqlite3.connect(server.home / "var" / "segapp.sqlite3", timeout=20) as database:
+        database.row_factory = sqlite3.Row
+        found = database.execute(
+            "SELECT * FROM segapp_trainingrun WHERE public_id = ?", [status_url.rpartition("/")[2]]
+        ).fetchone()
+    return dict(found)
+
+
+def models(browser: Browser) -> list[dict]:
+    return browser.get("/api/models").json()["models"]
+
+
+def active(browser: Browser) -> str:
+    return browser.get("/api/health").json()["active_model"]
+
+
+def stays(condition, seconds: float) -> None:
+    """Asserts that `condition` holds all the time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert condition()
+        time.sleep(0.2)
