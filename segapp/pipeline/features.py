@@ -19,7 +19,8 @@ from segapp.pipeline.predict import STRIDE, fitted, normalised, resized
 
 IGNORE = 255
 TARGET_STRIDE = 4
-VIEWS = 8  # per example, the plain one included
+VIEWS = 8  # per example at most, the plain one included
+CACHE_BYTES = 1 << 30  # what all views of a run may take
 SCALES = (0.65, 1.3)
 
 
@@ -80,6 +81,13 @@ class Views:
                 prepared = varied(prepared, number, draw)
             self._known[key] = encode(self._net, prepared)
         return self._known[key]
+
+    @property
+    def per_example(self) -> int:
+        """How many views an example may have, from sizes alone: memory stays bounded."""
+        plain = self.get(0, 0)
+        size = sum(f.numel() * f.element_size() for f in plain.features)
+        return max(1, min(VIEWS, CACHE_BYTES // (size * len(self._prepared))))
 
 
 def prepare(image: np.ndarray, channels: np.ndarray, input_size: int) -> Prepared:

@@ -1,7 +1,10 @@
 """From a picture to a mask, at the picture's own size."""
 
+import hashlib
 import math
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +22,10 @@ STRIDE = 32
 PASS = 1024  # pixels a side that one pass takes at most
 OVERLAP = 0.25  # of a tile
 BAND_VALUES = 8_000_000  # logits in memory at once while deciding
+KEPT = 4  # pictures whose features stay in memory, at most 12 MB each with Lite0
+
+_kept: OrderedDict[tuple[object, ...], tuple[Tensor, ...]] = OrderedDict()
+_kept_lock = threading.Lock()
 
 
 @dataclass
@@ -58,9 +65,7 @@ def predict(
     return Prediction(ids, confidence, timings)
 
 
-def logits_of(
-    net: LoadedNetwork, image: np.ndarray, progress: Callable[[float], None] | None = None
-) -> Tensor:
+def logits_of(net: LoadedNetwork, image: np.ndarray, progress: Callable[[float], None] | None = None) -> Tensor:
     """Logits K,H,W of a picture at the size it is given in, float32 on the CPU.
 
     Above PASS pixels a side: tiles that overlap, blended by weights that fade
@@ -86,9 +91,7 @@ def logits_of(
     return total.div_(weight)
 
 
-def decide(
-    logits: Tensor, height: int, width: int, classes: Sequence[ClassInfo]
-) -> tuple[np.ndarray, np.ndarray]:
+def decide(logits: Tensor, height: int, width: int, classes: Sequence[ClassInfo]) -> tuple[np.ndarray, np.ndarray]:
     """From logits K,h,w to ids and confidence (uint8 H,W) at the picture's own size.
 
     Works through bands of rows, so that a large picture with many classes never
@@ -133,9 +136,7 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if image.shape[:2] == size:
         return image
     picture = Image.fromarray(image)
-    return np.asarray(
-        picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    )
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
 def normalised(image: np.ndarray, net: LoadedNetwork) -> Tensor:
@@ -152,8 +153,28 @@ def _run(net: LoadedNetwork, image: np.ndarray) -> Tensor:
     """Logits K,H,W of one pass."""
     height, width = image.shape[:2]
     with torch.inference_mode():
-        logits = net.module(normalised(image, net))
+        features = _features(net, image)
+        logits = net.module.segmentation_head(net.module.decoder(features))
     return logits[0, :, :height, :width].float().cpu()
+
+
+def _features(net: LoadedNetwork, image: np.ndarray) -> list[Tensor]:
+    """The encoder's features of a picture, kept for a while for other models of the same encoder."""
+    if not net.encoder_key:
+        return list(net.module.encoder(normalised(image, net))[-4:])
+    content = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
+    key = (net.encoder_key, str(net.device), image.shape, content)
+    with _kept_lock:
+        features = _kept.get(key)
+        if features is not None:
+            _kept.move_to_end(key)
+            return list(features)
+    features = tuple(net.module.encoder(normalised(image, net))[-4:])
+    with _kept_lock:
+        _kept[key] = features
+        while len(_kept) > KEPT:
+            _kept.popitem(last=False)
+    return list(features)
 
 
 def _starts(length: int) -> list[int]:
@@ -182,6 +203,4 @@ def _rows(logits: Tensor, top: int, bottom: int, height: int, width: int) -> Ten
     rows = logits[:, above] * (1 - share) + logits[:, below] * share
     if rows.shape[2] == width:
         return rows
-    return F.interpolate(
-        rows[None], size=(bottom - top, width), mode="bilinear", align_corners=False
-    )[0]
+    return F.interpolate(rows[None], size=(bottom - top, width), mode="bilinear", align_corners=False)[0]

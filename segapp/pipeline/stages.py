@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from registry.network import Network
 from segapp.pipeline.base_data import Pair, batch_of, random_crop
-from segapp.pipeline.features import VIEWS, Prepared, Views, crops
+from segapp.pipeline.features import Prepared, Views, crops
 from segapp.pipeline.losses import cross_entropy_dice
 from segapp.pipeline.pace import Pace, Schedule
 
@@ -101,9 +101,10 @@ def train_decoder(
     optimizer = _adamw([(part, settings.decoder_rate) for part in parts])
     for part in parts:
         part.train()
+    most = len(members) * views.per_example
     while schedule.running:
         known = len(members) + schedule.step // STEPS_PER_VIEW
-        numbers = [draw.randrange(min(known, len(members) * VIEWS)) for _ in range(settings.batch)]
+        numbers = [draw.randrange(min(known, most)) for _ in range(settings.batch)]
         chosen = [views.get(members[n % len(members)], n // len(members)) for n in numbers]
         batch = crops(chosen, settings.cells, draw)
         logits = student.network.segmentation_head[0](student.network.decoder(batch.features))

@@ -46,9 +46,7 @@ def test_every_recipe_gives_a_row_and_a_ratio(base, folder, tmp_path, monkeypatc
     monkeypatch.setattr(engine, "SECONDS", {"quick": 1.0, "thorough": 1.0})
     monkeypatch.setattr(engine, "THOROUGH_DECODER_STEPS", 2)
     heard = []
-    result = bench.bench_finetune(
-        base, [folder], weights=tmp_path, seeds=[0], tests=2, report=heard.append
-    )
+    result = bench.bench_finetune(base, [folder], weights=tmp_path, seeds=[0], tests=2, report=heard.append)
     assert [row["recipe"] for row in heard] == ["naive", "usual", "quick", "thorough"]
     assert all(0 <= row["miou"] <= 1 and row["seconds"] > 0 for row in heard)
     assert set(result["summary"]["quick"]) == {

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from segapp.pipeline import features
 from segapp.pipeline.features import Views, crops, prepare
 from segapp.pipeline.holdout import Fold, folds, judged_part, only_half
 from segapp.pipeline.metrics import confusion, dices, ious
@@ -87,3 +88,14 @@ def test_scores_by_hand():
     counts = confusion(truth, found, 3)
     assert ious(counts) == [0.5, pytest.approx(2 / 3), None]
     assert dices(counts) == [pytest.approx(2 / 3), 0.8, None]
+
+
+def test_many_large_pictures_get_fewer_views(base, monkeypatch):
+    prepared = [prepare(disc(0).image, np.zeros((64, 64), np.uint8), 64)] * 4
+    views = Views(base, prepared, seed=0)
+    assert views.per_example == 8
+    size = sum(f.numel() * f.element_size() for f in views.get(0, 0).features)
+    monkeypatch.setattr(features, "CACHE_BYTES", 4 * size * 3)
+    assert views.per_example == 3
+    monkeypatch.setattr(features, "CACHE_BYTES", 0)
+    assert views.per_example == 1

@@ -59,3 +59,25 @@ def test_shares_add_up():
         (2, 3, 75.0),
         (7, 1, 25.0),
     ]
+
+
+def test_features_of_a_picture_serve_all_models_of_one_encoder(base, trained, monkeypatch):
+    one = dataclasses.replace(base, encoder_key="e")
+    two = dataclasses.replace(loaded(base, trained), encoder_key="e")
+    other = dataclasses.replace(loaded(base, trained), encoder_key="f")
+    image = disc(5).image
+    calls = []
+    encoder = base.module.encoder
+    hook = encoder.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        predict(one, image)
+        shared = predict(two, image)
+        assert len(calls) == 1
+        alone = predict(other, image)
+        assert len(calls) == 2
+    finally:
+        hook.remove()
+    assert np.array_equal(shared.ids, alone.ids)
+    for number in range(10):
+        predict(one, disc(number).image)
+    assert len(module._kept) <= module.KEPT
