@@ -81,7 +81,8 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
         small = render.thumbnail(stored, LARGE)
     if reading is not None and ids is not None:
         shown = np.asarray(Image.fromarray(ids).resize(small.size, Image.Resampling.NEAREST))
-        small = render.overlay(small, shown, reading.trained, 1.0 if large else 0.55)
+        classes = [row for row in reading.trained if row["name"] != "background"]
+        small = render.overlay(small, shown, classes, 1.0 if large else 0.55)
     return _webp(small)
 
 

@@ -6,7 +6,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from segapp.forms import ClassesForm, TrainForm, UploadForm
-from segapp.imaging import Refused
+from segapp.imaging import Refused, sample
 from segapp.imaging.masks import Reading
 from segapp.models import TrainingRun
 from segapp.services import intake, limits, runs
@@ -48,6 +48,8 @@ def samples(request: PageRequest) -> HttpResponse:
         intake.store_samples(request.visitor)
     except intake.Refusal as refusal:
         return _refuse(request, refusal.problems)
+    names = {str(value): {"name": name} for value, name in enumerate(sample.CLASSES)}
+    request.session[studio.EDITS] = {**names, **request.session.get(studio.EDITS, {})}
     return _done(request)
 
 

@@ -100,19 +100,19 @@
   }
 
   const zone = (event) => event.target.closest && event.target.closest("[data-drop]");
+
+  // The whole page is a target: the zone itself may be folded away.
+  const target = () => document.querySelector("[data-drop]");
   document.addEventListener("dragover", (event) => {
-    const form = zone(event);
-    if (!form) return;
+    if (!target() || ![...event.dataTransfer.types].includes("Files")) return;
     event.preventDefault();
-    form.classList.add("over");
+    for (let box = target().closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
+    target().classList.add("over");
   });
-  document.addEventListener("dragleave", (event) => {
-    const form = zone(event);
-    if (form && !form.contains(event.relatedTarget)) form.classList.remove("over");
-  });
+  document.addEventListener("dragleave", (event) => { if (target() && !event.relatedTarget) target().classList.remove("over"); });
   document.addEventListener("drop", async (event) => {
-    const form = zone(event);
-    if (!form) return;
+    const form = target();
+    if (!form || !event.dataTransfer.items.length) return;
     event.preventDefault();
     form.classList.remove("over");
     const found = sorting.dropped(event.dataTransfer); // reads the list before the event is over

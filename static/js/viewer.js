@@ -85,6 +85,7 @@
       element.style.setProperty("width", `${width}px`);
       element.style.setProperty("height", `${height}px`);
     }
+    viewer.style.setProperty("--aspect", `${width} / ${height}`);
     const opacity = scope.querySelector("[data-opacity]");
     const which = () => scope.querySelector("input[name=layer]:checked").value;
 
@@ -112,6 +113,7 @@
       });
       stage.style.setProperty("transform", `translate(${at[0]}px, ${at[1]}px) scale(${scale})`);
       viewer.classList.toggle("close", scale >= 3);
+      viewer.classList.toggle("zoomed", scale > least);
       viewer.dataset.scale = (scale / least).toFixed(2);
     }
     function fit() {
