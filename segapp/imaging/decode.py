@@ -1,4 +1,4 @@
-"""From a file to pixels, trusting neither its name nor its header. What cannot be read well is refused in plain words."""
+"""From a file to pixels, trusting neither its name nor its header; what cannot be read is refused in plain words."""
 
 from dataclasses import dataclass
 from typing import IO
@@ -87,7 +87,7 @@ def to_rgb(opened: Image.Image) -> Image.Image:
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Grey values of 8, 10, 12, 14 or 16 bits as uint8: cameras store 12 bits in 16, and those are not to look black."""
+    """Grey values of 8, 10, 12, 14 or 16 bits as uint8: cameras store 12 in 16, and those are not to look black."""
     top = float(values.max()) if values.size else 0.0
     depth = next((most for most in (255, 1023, 4095, 16383) if top <= most), 65535)
     return (np.clip(values, 0, None).astype(np.float32) * (255.0 / max(depth, top))).round().astype(np.uint8)
@@ -102,9 +102,8 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
     try:
         opened = Image.open(file, formats=FORMATS)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        raise Refused(
-            name, "This is no PNG, JPEG or WebP picture, whatever it is called.", "Save it as one of these and add it again."
-        ) from None
+        problem = "This is no PNG, JPEG or WebP picture, whatever it is called."
+        raise Refused(name, problem, "Save it as one of these and add it again.") from None
     if opened.width * opened.height > MOST_PIXELS:
         size = f"{opened.width} × {opened.height} pixels are {opened.width * opened.height / 1e6:.0f} megapixels."
         raise Refused(name, size, f"The limit is {MOST_PIXELS // 10**6}. Make it smaller or cut it into parts.")

@@ -74,7 +74,11 @@ def main_values(summaries: list[Summary]) -> list[int] | None:
         mains = _peaks(totals, colour, everything)
         keys = np.array(list(totals))
         sizes = np.array([count for count, _, _ in totals.values()])
-        near = sizes[_distance(keys, np.array(mains), colour).min(axis=1) <= (NEAR_COLOUR if colour else NEAR)].sum() if mains else 0
+        near = (
+            sizes[_distance(keys, np.array(mains), colour).min(axis=1) <= (NEAR_COLOUR if colour else NEAR)].sum()
+            if mains
+            else 0
+        )
         # A drawn mask is nearly all plain areas. A photo is not: left as it is, it has too many values and is refused.
         return mains if near >= 0.8 * everything else None
     return _without_blends(totals, colour, everything)
@@ -96,9 +100,7 @@ def _neighbourhood(source: MaskSource) -> tuple[np.ndarray, np.ndarray]:
         return ~flat, between
     middle = values[1:-1, 1:-1]
     height, width = middle.shape[:2]
-    around = {
-        (y, x): values[y : y + height, x : x + width] for y in range(3) for x in range(3) if (y, x) != (1, 1)
-    }
+    around = {(y, x): values[y : y + height, x : x + width] for y in range(3) for x in range(3) if (y, x) != (1, 1)}
     low, high = np.full_like(middle, 2**30), np.full_like(middle, -1)
     for other in around.values():
         np.minimum(low, other, out=low)

@@ -1,0 +1,181 @@
+"""The whole tour in a real browser: upload, train, watch the pill turn green, analyze, leave, come back, reset."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from segapp.tests.fixtures import unavailable
+from segapp.tests.serving import Served
+from segapp.tests.test_lifecycle import few_shot, file_of
+
+pytestmark = pytest.mark.browser
+GREEN = "rgb(74, 222, 128)"  # #4ade80
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        unavailable("there is no Chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+class Tour:
+    """One visitor's way through the pages, and everything the browser complained about on it."""
+
+    def __init__(self, chromium, served: Served) -> None:
+        self.chromium, self.served = chromium, served
+        self.complaints: list[str] = []
+        self.expected: list[str] = []  # parts of complaints that a test provokes
+        self.context: BrowserContext = chromium.new_context(base_url=served.url)
+        self.page: Page = self.open()
+
+    def open(self) -> Page:
+        page = self.context.new_page()
+        page.on("console", self._listen)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.set_default_timeout(20_000)
+        return page
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not any(part in message.text for part in self.expected):
+            self.complaints.append(message.text)
+
+    def reopen(self, keep_cookies: bool) -> None:
+        """Close the browser and open it again, with its localStorage and, if wanted, its cookies."""
+        state = self.context.storage_state()
+        self.context.close()
+        if not keep_cookies:
+            state["cookies"] = []
+        self.context = self.chromium.new_context(base_url=self.served.url, storage_state=state)
+        self.page = self.open()
+
+    def memory(self, key: str) -> str | None:
+        return self.page.evaluate("key => localStorage.getItem(key)", key)
+
+    def expect_custom(self) -> None:
+        pill = self.page.locator("#status-pill")
+        expect(pill).to_contain_text("Custom Model", timeout=20_000)
+        expect(pill).to_have_attribute("title", "Using your fine-tuned model")
+        dot = pill.locator(".dot")
+        assert dot.evaluate("dot => getComputedStyle(dot).backgroundColor") == GREEN
+
+    def expect_base(self) -> None:
+        expect(self.page.locator("#status-pill")).not_to_contain_text("Custom Model")
+
+    def analyze(self, picture: Path) -> None:
+        self.page.goto("/analyze/")
+        self.page.set_input_files("#picture", picture)
+        self.page.click("[data-picture-drop] [data-send]")
+        expect(self.page.locator(".result .answered")).to_be_visible(timeout=60_000)
+
+
+@pytest.fixture(scope="module")
+def tour(chromium, served, data):
+    served.wait_ready()
+    tour = Tour(chromium, served)
+    yield tour
+    tour.context.close()
+    assert tour.complaints == []
+
+
+@pytest.fixture(scope="module")
+def cats(data) -> Path:
+    return data / "cats_feral"
+
+
+# The tests below are one tour and run in this order.
+
+
+def test_upload_shows_each_pair_with_its_mask_before_training(tour, cats):
+    page, stems = tour.page, few_shot(cats, 5)
+    page.goto("/")
+    expect(page.locator("main")).to_contain_text("Active Model:")
+    tour.expect_base()
+    page.goto("/finetune/")
+    page.set_input_files("input[name=images]", [file_of(cats, "images", stem) for stem in stems])
+    page.set_input_files("input[name=masks]", [file_of(cats, "masks", stem) for stem in stems])
+    page.click("form[data-drop] [data-send]")
+    expect(page.locator(".thumbs .thumb")).to_have_count(5)
+    for image in page.locator(".thumbs img").all():
+        expect(image).to_have_js_property("complete", True)
+        assert image.evaluate("image => image.naturalWidth") > 0
+
+
+def test_training_ends_on_a_green_pill_without_a_reload(tour):
+    page = tour.page
+    page.evaluate("window.neverReloaded = true")
+    page.click("#train-form button")
+    expect(page.locator("#run-progress")).to_be_visible()
+    expect(page.locator("#status-pill")).to_contain_text("Custom Model", timeout=240_000)
+    assert page.evaluate("window.neverReloaded") is True
+    tour.expect_custom()
+    expect(page.locator("#studio")).to_contain_text("held-out")
+
+
+def test_the_browser_remembers_the_model(tour):
+    assert tour.memory("finetuned_model_id") and tour.memory("finetuned_model_token")
+    tour.page.reload()
+    tour.expect_custom()
+    tour.page.goto("/")
+    expect(tour.page.locator("main")).to_contain_text("Custom Model")
+
+
+def test_analyze_answers_with_the_custom_model(tour, cats):
+    tour.analyze(file_of(cats, "images", few_shot(cats, 6)[5]))
+    expect(tour.page.locator(".result .answered")).to_contain_text("Custom Model")
+    expect(tour.page.locator(".result table.found tbody tr")).to_have_count(2)
+    with tour.page.expect_download() as mask:
+        tour.page.click("a[href*='/mask?download']")
+    assert Path(mask.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("keep_cookies", [True, False], ids=["cookie kept", "cookie lost"])
+def test_a_reopened_browser_has_its_model_back(tour, keep_cookies):
+    tour.reopen(keep_cookies)
+    if not keep_cookies:
+        tour.page.goto("/")  # the page restores by the token in localStorage
+    tour.page.goto("/models/")
+    tour.expect_custom()
+
+
+def test_reset_and_undo(tour):
+    page = tour.page
+    page.goto("/reset/")
+    page.click("main form button.main")
+    tour.expect_base()
+    page.goto("/")
+    assert tour.memory("finetuned_model_id") is None and tour.memory("finetuned_model_token")
+    page.goto("/reset/")
+    page.click("main form button")
+    tour.expect_custom()
+
+
+def test_a_lost_file_is_a_quiet_notice_and_no_error(tour, served, cats):
+    page = tour.page
+    page.goto("/")
+    path = served.home / "media" / "models" / f"user_{tour.memory('finetuned_model_id')}.pth"
+    path.unlink()
+    page.goto("/models/")
+    tour.expect_base()
+    expect(page.locator("#status .note.warn")).to_have_count(1)
+    assert tour.memory("finetuned_model_id") is None
+    tour.analyze(file_of(cats, "images", few_shot(cats, 6)[5]))
+    expect(page.locator(".result .answered")).not_to_contain_text("Custom Model")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("address", ["/", "/finetune/", "/analyze/", "/video/", "/models/", "/reset/", "/nowhere/"])
+def test_no_page_scrolls_sideways_on_a_phone(chromium, served, address, theme):
+    context = chromium.new_context(base_url=served.url, viewport={"width": 360, "height": 740}, color_scheme=theme)
+    page = context.new_page()
+    page.goto(address)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    context.close()
+    assert width <= 360
