@@ -48,4 +48,5 @@ class Command(ProjectCommand):
             self.stdout.write(f"  {name}: {value}")
 
     def _report(self, figures: dict[str, Any]) -> None:
-        self.tell_progress(", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
+        shown = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in figures.items()}
+        self.tell_progress(", ".join(f"{name} {value}" for name, value in shown.items()))
