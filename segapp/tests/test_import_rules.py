@@ -6,7 +6,9 @@ from segapp.home import PROJECT
 
 WORKER_SIDE = {"segapp.tasks", "segapp.worker", "segapp.pipeline"}
 APART = {"segapp.management", "segapp.migrations", "segapp.tests"}  # commands bring both sides together
-NETWORKS = {f"registry.{name}" for name in ("cache", "checkpoint", "export", "network", "runtime", "vision_shim", "weights")}
+NETWORKS = {
+    f"registry.{name}" for name in ("cache", "checkpoint", "export", "network", "runtime", "vision_shim", "weights")
+}
 REGISTRY_APART = {"registry.management", "registry.migrations", "registry.tests"}
 
 
@@ -23,4 +25,4 @@ def test_every_module_is_on_one_side():
     (web,) = [contract for contract in contracts if contract["name"].startswith("Nothing on the web side")]
     listed = set(web["source_modules"])
     assert listed == (modules("segapp") - WORKER_SIDE - APART) | (modules("registry") - NETWORKS - REGISTRY_APART)
-    assert WORKER_SIDE | NETWORKS <= set(web["forbidden_modules"])
+    assert set(web["forbidden_modules"]) >= WORKER_SIDE | NETWORKS

@@ -23,7 +23,8 @@ class Broker:
     def __init__(self, folder) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self.url, self.folder, self.process = f"redis://127.0.0.1:{self.port}/0", folder, None
+        self.url, self.folder = f"redis://127.0.0.1:{self.port}/0", folder
+        self.start()
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--appendonly", "yes"]
@@ -44,7 +45,6 @@ class Broker:
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory):
     broker = Broker(tmp_path_factory.mktemp("redis"))
-    broker.start()
     yield broker
     broker.stop()
 
@@ -131,10 +131,13 @@ def test_the_same_message_many_times_is_one_run_and_one_model(server, visitor, b
         bell.send_task("segapp.train", args=[pk], queue="train")
     training.under_way(visitor, status_url)
     bell.send_task("segapp.train", args=[pk], queue="train")
-    assert training.follow(visitor, status_url)["state"] == "done"
+    run = training.follow(visitor, status_url)
+    assert run["state"] == "done"
+    ended = [training.row(server, status_url)[name] for name in ("model_id", "ended")]
     bell.send_task("segapp.train", args=[pk], queue="train")
     after = server.visitor()
     assert training.follow(after, training.start(after))["state"] == "done"  # behind the doubled messages
     assert training.row(server, status_url)["attempts"] == 1
     assert len(training.models(visitor)) == 1
-    assert len(list((server.home / "media" / "models").glob(f"user_{training.models(visitor)[0]['user_id']}.pth"))) == 1
+    assert ended == [training.row(server, status_url)[name] for name in ("model_id", "ended")]
+    assert (server.home / "media" / run["model_path"]).is_file()
