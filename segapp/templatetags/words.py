@@ -67,13 +67,22 @@ def curve(values: list[Any], until: float = 1.0, top: float | None = None) -> st
 
     `values` are numbers at even distances or pairs (fraction, value); `top` is the value at the upper edge.
     """
+    return " ".join(f"{x:.2f},{y:.2f}" for x, y in _points(values, until, top))
+
+
+@register.simple_tag
+def dots(values: list[Any], until: float = 1.0, top: float | None = None) -> str:
+    """The same as the `d` of a path that shows each value as a dot: few scores make no line."""
+    return "".join(f"M{x:.2f} {y:.2f}h0" for x, y in _points(values, until, top))
+
+
+def _points(values: list[Any], until: float, top: float | None) -> list[tuple[float, float]]:
     if not values:
-        return ""
+        return []
     if isinstance(values[0], (list, tuple)):
         pairs = [(float(x), float(y)) for x, y in values]
     else:
         step = until / max(1, len(values) - 1)
         pairs = [(number * step, float(value)) for number, value in enumerate(values)]
     highest = top or max(y for _, y in pairs) or 1.0
-    drawn = ((100 * min(1.0, x), 100 - 100 * min(1.0, max(0.0, y / highest))) for x, y in pairs)
-    return " ".join(f"{x:.2f},{y:.2f}" for x, y in drawn)
+    return [(100 * min(1.0, x), 100 - 100 * min(1.0, max(0.0, y / highest))) for x, y in pairs]

@@ -42,9 +42,10 @@
     names.append(line(row.mask ? row.mask.name : "mask missing", row.mask ? "soft" : "missing"));
     const swap = document.createElement("button");
     swap.type = "button";
-    swap.className = "button small quiet";
-    swap.textContent = row.image && row.mask ? "Swap" : row.image ? "Is a mask" : "Is a picture";
-    swap.setAttribute("aria-label", `${swap.textContent}: ${(row.image || row.mask).name}`);
+    swap.className = "button tiny quiet";
+    swap.textContent = "⇄";
+    swap.title = row.image && row.mask ? "Swap picture and mask" : row.image ? "This is a mask" : "This is a picture";
+    swap.setAttribute("aria-label", `${swap.title}: ${(row.image || row.mask).name}`);
     swap.addEventListener("click", () => exchange(form, row));
     item.append(box, names, swap);
     return item;
