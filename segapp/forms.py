@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 
 from segapp.models import Effort
+from segapp.services import videos
 
 MOST_AT_ONCE = 20  # pictures in one Analyze post
 COLOR = re.compile(r"#[0-9a-f]{6}")
@@ -116,3 +117,20 @@ class RenameForm(Spoken):
             "max_length": "That name is too long. Type one of up to 80 letters.",
         },
     )
+
+
+class VideoForm(Spoken):
+    """A video and how many of its frames to predict. What is in it is the service's and the worker's business."""
+
+    file = forms.FileField(
+        allow_empty_file=True,
+        error_messages={"required": "No video was chosen. Choose an MP4, MOV, WebM or MKV file."},
+    )
+    rate = forms.ChoiceField(
+        choices=[(rate, rate) for rate in videos.RATES],
+        required=False,
+        error_messages={"invalid_choice": f"There is no such rate. Send one of: {', '.join(videos.RATES)}."},
+    )
+
+    def clean_rate(self) -> str:
+        return self.cleaned_data["rate"] or videos.AUTO

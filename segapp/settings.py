@@ -42,7 +42,9 @@ SEGAPP_STORAGE_BYTES = env_int("SEGAPP_STORAGE_MB", 2048) * 2**20  # per visitor
 
 address = urlparse(SEGAPP_URL)
 if address.scheme not in ("http", "https") or not address.hostname:
-    raise ImproperlyConfigured(f"SEGAPP_URL is '{SEGAPP_URL}'. Set it to the public address, like https://seg.example.org.")
+    raise ImproperlyConfigured(
+        f"SEGAPP_URL is '{SEGAPP_URL}'. Set it to the public address, like https://seg.example.org."
+    )
 SECURE = address.scheme == "https"
 
 DEBUG = env_flag("SEGAPP_DEBUG", False)
@@ -133,8 +135,11 @@ if "test" in sys.argv or "pytest" in sys.modules or DEBUG:
 WHITENOISE_USE_FINDERS = DEBUG or "pytest" in sys.modules
 
 # --- uploads -------------------------------------------------------------------------------------------
-UPLOAD_LIMIT_BYTES = 200 * 10**6
+VIDEO_LIMIT_BYTES = env_int("SEGAPP_VIDEO_MB", 200) * 10**6
+UPLOAD_LIMIT_BYTES = max(200 * 10**6, VIDEO_LIMIT_BYTES)  # of one post
 UPLOAD_LIMIT_FILES = 100
+VIDEO_LIMIT_SECONDS = env_int("SEGAPP_VIDEO_SECONDS", 600)
+VIDEO_LIMIT_PIXELS = env_int("SEGAPP_VIDEO_PIXELS", 3840 * 2160)  # of one frame
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 2**20
 DATA_UPLOAD_MAX_NUMBER_FILES = UPLOAD_LIMIT_FILES + 1  # one more gets through, to be refused in plain words
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 2**20

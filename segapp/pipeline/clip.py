@@ -39,6 +39,7 @@ class Verdict(Enum):
     GO = "go"
     KEEP = "keep"  # stop here and finish the film with what is done
     DISCARD = "discard"
+    PAUSE = "pause"  # complete the segment, however short it is, and come back later
 
 
 class Cancelled(Exception):
@@ -96,12 +97,11 @@ def process(
     options: Options,
     limits: Limits,
     watch: Watch = go_on,
-    pause: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Segment a clip into `folder`, going on behind the segments that are complete there.
 
-    `watch` hears of progress about twice a second, `pause` is asked after every segment. Raises ClipRefused,
-    Cancelled, Paused and OSError (a full disk).
+    `watch` hears of progress about twice a second and says how to go on. Raises ClipRefused, Cancelled, Paused and
+    OSError (a full disk).
     """
     started = time.monotonic()
     source = probe(original, limits)
@@ -109,7 +109,7 @@ def process(
     parts = Parts(folder / "parts")
     plan = settle(segmenter, source, options, folder, parts)
     run = Run(segmenter, source, parts, options.alpha)
-    stopped = predict_all(run, original, plan, limits, watch, pause)
+    stopped = predict_all(run, original, plan, limits, watch)
     if not run.parts.complete():
         raise ClipRefused("No frame of this video could be decoded. Convert it to H.264 in MP4 and upload it again.")
     return finish(run, original, folder, plan, stopped, watch, started)
@@ -132,7 +132,7 @@ def settle(segmenter: Segmenter, source: Source, options: Options, folder: Path,
     return fresh
 
 
-def predict_all(run: Run, original: Path, plan: Plan, limits: Limits, watch: Watch, pause: Callable[[], bool]) -> bool:
+def predict_all(run: Run, original: Path, plan: Plan, limits: Limits, watch: Watch) -> bool:
     """Work off every frame that no complete segment holds. Returns whether it was stopped early on wish."""
     tally = Tally(run.skipped)
     ahead = Ahead(items(run, original, plan, limits, tally), AHEAD)
@@ -142,13 +142,15 @@ def predict_all(run: Run, original: Path, plan: Plan, limits: Limits, watch: Wat
         for item in ahead:
             run.take(item)
             run.skipped = tally.skipped
-            verdict = watch(clock.report()) if clock.is_time() else Verdict.GO
+            if not clock.is_time():
+                continue
+            verdict = watch(clock.report())
             if verdict is Verdict.DISCARD:
                 raise Cancelled
             if verdict is Verdict.KEEP:
                 stopped = True
                 break
-            if run.segment_ended() and pause():
+            if verdict is Verdict.PAUSE:
                 run.close()
                 raise Paused
         run.close()

@@ -23,15 +23,14 @@ class Paint:
         self, classes: Sequence[ClassInfo], colors: tuple[int, int, int, int], height: int, alpha: float
     ) -> None:
         rgb = np.zeros((256, 3), np.uint8)
-        cover = np.zeros(256, np.uint16)
         for one in classes:
             rgb[one.id] = list(bytes.fromhex(one.color.removeprefix("#")))
-            cover[one.id] = round(alpha * 256)
+        cover = round(alpha * 256)
         space = colors[0] if colors[0] in (1, 5, 6, 9) else (1 if height >= HD_LINES else 6)
         self.rgb = rgb
         self.yuv = yuv_of(rgb, MATRICES.get(space, PLAIN_MATRIX), colors[1] == FULL_RANGE)
-        self._under = (256 - cover).astype(np.uint16)
-        self._over = (self.yuv.astype(np.uint16) * cover[:, None]).T.copy()  # 3,256
+        self._under = np.uint16(256 - cover)
+        self._over = (self.yuv.astype(np.uint16) * np.uint16(cover)).T.copy()  # 3,256
         self.flat = self.yuv.T.copy()  # 3,256
 
     def draw(self, planes: Sequence[np.ndarray], ids: np.ndarray) -> tuple[VideoFrame, VideoFrame]:
@@ -47,7 +46,7 @@ class Paint:
         for k, (over, alone) in enumerate(zip(planes_of(overlay), planes_of(mask), strict=True)):
             where = ids if k == 0 else halves
             h, w = where.shape
-            mixed = planes[k] * self._under[where]
+            mixed = planes[k] * self._under  # at most 255 * 256 with what is added: fits 16 bits
             mixed += self._over[k][where]
             mixed >>= 8
             over[:h, :w] = mixed

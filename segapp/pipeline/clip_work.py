@@ -47,7 +47,6 @@ class Run:
         self._writer: SegmentWriter | None = None
         self._segment_start: int | None = None  # None: the next frame begins a segment
         self._segment_frames = 0
-        self._ended = False
         self._behind: Behind[Drawn | None] | None = None
 
     def _remember(self, segment: Segment) -> None:
@@ -67,11 +66,6 @@ class Run:
         """The frames that are still to be worked off."""
         start = self.last_pts + 1 if self.count else None
         return frames(original, self.source, limits, start, tally)
-
-    def segment_ended(self) -> bool:
-        """Whether a segment has ended since this was asked last."""
-        ended, self._ended = self._ended, False
-        return ended
 
     def take(self, item: Item) -> None:
         """Predict (in batches where that pays), and hand on to the writer. Raises what the writer ran into."""
@@ -106,7 +100,7 @@ class Run:
         length = float((pts - self._segment_start + self.source.step) * self.source.clock)
         if length >= SEGMENT_SECONDS or self._segment_frames >= SEGMENT_FRAMES:
             self._behind.put(None)
-            self._segment_start, self._ended = None, True
+            self._segment_start = None
 
     def _write(self, drawn: Drawn | None) -> None:
         """In the writer's thread: the next frame of the segment, or its end."""

@@ -23,7 +23,7 @@ from segapp.pipeline.frames import Frame
 FILMS = ("overlay", "mask")
 QUALITY = {"overlay": "23", "mask": "18"}
 # No B frames: packets then have the order of their frames, so segments follow each other without a gap in time.
-ENCODER = {"preset": "veryfast", "bf": "0"}
+ENCODER = {"preset": "superfast", "bf": "0"}
 
 
 @dataclass

@@ -15,8 +15,8 @@ from segapp.pipeline import clip, clip_work
 from segapp.pipeline.clip import Cancelled, Paused, Verdict, process
 from segapp.pipeline.clip_open import ClipRefused, Limits
 from segapp.pipeline.clip_plan import EVERY, Options
-from segapp.pipeline.predict import predict
-from segapp.tests.video.clips import bright_network, click_seconds, corner, decoded_frames, moving, write_clip
+from segapp.pipeline.predict import decide, fitted, normalised, resized
+from segapp.tests.video.clips import CLASSES, bright_network, click_seconds, corner, decoded_frames, moving, write_clip
 from segapp.tests.video.test_frames import bright_corner
 
 EACH = Options(per_second=EVERY, damping=0)
@@ -73,7 +73,9 @@ def test_masks_follow_the_picture(tmp_path):
 def test_the_overlay_keeps_the_picture_below(tmp_path):
     original = write_clip(tmp_path / "a.mp4", 64, 48, frames=3, draw=corner(64, 48))
     process(bright_network(), original, tmp_path / "job", Options(EVERY, 0, alpha=0), Limits())
-    for before, after in zip(decoded_frames(original)[1], decoded_frames(tmp_path / "job" / "overlay.mp4")[1], strict=True):
+    for before, after in zip(
+        decoded_frames(original)[1], decoded_frames(tmp_path / "job" / "overlay.mp4")[1], strict=True
+    ):
         assert np.abs(before.astype(int) - after).mean() < 3
 
 
@@ -83,13 +85,18 @@ def test_a_frame_gets_the_mask_that_a_picture_gets(tmp_path):
     original = write_clip(tmp_path / "a.mp4", 192, 144, frames=2, draw=lambda k: scene, options={"crf": "5"})
     net = bright_network(input_size=96)
     process(net, original, tmp_path / "job", EACH, Limits())
-    alone = predict(net, decoded_frames(original)[1][0]).ids
+    picture = decoded_frames(original)[1][0]
+    small = resized(picture, fitted(144, 192, 96))
+    logits = net.module(normalised(small, net))[0, :, : small.shape[0], : small.shape[1]]
+    alone, _ = decide(logits, 144, 192, CLASSES)
     assert (index_masks(tmp_path / "job")["frame_000000.png"] == alone).mean() > 0.97
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_a_turned_clip_comes_out_upright(tmp_path, turn):
-    original = write_clip(tmp_path / "a.mp4", 64, 48, frames=3, draw=corner(64, 48), turn=turn, audio="aac", seconds=0.3)
+    original = write_clip(
+        tmp_path / "a.mp4", 64, 48, frames=3, draw=corner(64, 48), turn=turn, audio="aac", seconds=0.3
+    )
     process(bright_network(), original, tmp_path / "job", EACH, Limits())
     where = {90: ("bottom", "left"), 180: ("bottom", "right"), 270: ("top", "right")}[turn]
     with av.open(str(tmp_path / "job" / "overlay.mp4")) as container:
@@ -253,28 +260,41 @@ def test_leftovers_of_an_incomplete_segment_are_removed(tmp_path, short_segments
     assert (done.frames, done.segments) == (25, 3)
 
 
-def test_another_model_never_goes_on_with_the_segments_of_the_first(tmp_path, short_segments):
+def pause_after(frames: int):
+    """A watcher that lets each call work off so many frames."""
+    start: list[int] = []
+
+    def watch(report) -> Verdict:
+        start.append(report.frames)
+        return Verdict.PAUSE if report.frames - start[0] >= frames else Verdict.GO
+
+    return watch
+
+
+def test_another_model_never_goes_on_with_the_segments_of_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(clip, "LOOK_SECONDS", 0)
     original = write_clip(tmp_path / "a.mp4", frames=25)
     with pytest.raises(Paused):
-        process(bright_network(), original, tmp_path / "job", EACH, Limits(), pause=lambda: True)
+        process(bright_network(), original, tmp_path / "job", EACH, Limits(), watch=pause_after(12))
     other = bright_network(key="user_" + "b" * 32)
     done = process(other, original, tmp_path / "job", EACH, Limits())
     assert other.module.calls == 25 + 2
     assert done.frames == 25
 
 
-def test_pausing_gives_up_the_machine_after_a_segment(tmp_path, short_segments):
-    original = write_clip(tmp_path / "a.mp4", frames=35)
-    calls = []
-    for _ in range(4):
+def test_pausing_completes_a_short_segment_and_gives_up_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(clip, "LOOK_SECONDS", 0)
+    original = write_clip(tmp_path / "a.mp4", frames=35, audio="aac")
+    calls, done = [], None
+    while done is None:
         net = bright_network()
         try:
-            done = process(net, original, tmp_path / "job", EACH, Limits(), pause=lambda: True)
+            done = process(net, original, tmp_path / "job", EACH, Limits(), watch=pause_after(9))
         except Paused:
             calls.append(net.module.calls)
-    assert calls == [12, 10, 10]
-    assert done.frames == 35
-    assert len(decoded_frames(tmp_path / "job" / "overlay.mp4")[0]) == 35
+    assert calls == [12, 10, 10], "ten frames each; the first call also measures the pace"
+    assert (done.frames, done.segments) == (35, 4)
+    assert decoded_frames(tmp_path / "job" / "overlay.mp4")[0] == decoded_frames(original)[0]
 
 
 def test_stop_and_keep_finishes_the_film_with_what_is_done(tmp_path, monkeypatch):
@@ -312,7 +332,9 @@ def test_reports_rise_and_carry_a_preview(tmp_path, monkeypatch):
     monkeypatch.setattr(clip, "LOOK_SECONDS", 0)
     original = write_clip(tmp_path / "a.mp4", frames=30)
     reports = []
-    process(bright_network(), original, tmp_path / "job", EACH, Limits(), watch=lambda r: reports.append(r) or Verdict.GO)
+    process(
+        bright_network(), original, tmp_path / "job", EACH, Limits(), watch=lambda r: reports.append(r) or Verdict.GO
+    )
     fractions = [r.fraction for r in reports]
     assert fractions == sorted(fractions)
     assert fractions[-1] > 0.9

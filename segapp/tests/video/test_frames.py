@@ -105,7 +105,8 @@ def test_frames_that_change_size_meanwhile_come_out_at_the_first_size(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("codec", "pix_fmt"), [("libx264", "yuv444p"), ("libx264", "yuv420p10le"), ("libx264", "yuvj420p"), ("libx264rgb", "rgb24")]
+    ("codec", "pix_fmt"),
+    [("libx264", "yuv444p"), ("libx264", "yuv420p10le"), ("libx264", "yuvj420p"), ("libx264rgb", "rgb24")],
 )
 def test_colours_survive_every_pixel_format(tmp_path, codec, pix_fmt):
     red = np.zeros((48, 64, 3), np.uint8)

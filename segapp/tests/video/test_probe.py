@@ -139,9 +139,18 @@ def test_refuses_bytes_that_only_look_like_a_container(tmp_path):
 
 @pytest.mark.parametrize(
     ("head", "family"),
-    [(b"\x00\x00\x00\x20ftypisom", "mov"), (b"\x00\x00\x00\x14ftypqt  ", "mov"), (b"\x00\x00\x00\x08wide\x00\x00\x01\x00mdat", "mov"),
-     (b"\x1a\x45\xdf\xa3\x01\x00", "matroska"), (b"\x00\x00\x00\x1cftypheic", None), (b"\x00\x00\x00\x1cftypavif", None),
-     (b"RIFF\x00\x00\x00\x00AVI ", None), (b"", None), (b"ftyp", None), (b"#EXTM3U\n", None)],
-)  # fmt: skip
+    [
+        (b"\x00\x00\x00\x20ftypisom", "mov"),
+        (b"\x00\x00\x00\x14ftypqt  ", "mov"),
+        (b"\x00\x00\x00\x08wide\x00\x00\x01\x00mdat", "mov"),
+        (b"\x1a\x45\xdf\xa3\x01\x00", "matroska"),
+        (b"\x00\x00\x00\x1cftypheic", None),
+        (b"\x00\x00\x00\x1cftypavif", None),
+        (b"RIFF\x00\x00\x00\x00AVI ", None),
+        (b"#EXTM3U\n", None),
+        (b"ftyp", None),
+        (b"", None),
+    ],
+)
 def test_family_by_the_first_bytes(head, family):
     assert container.family(head) == family

@@ -1,0 +1,198 @@
+"""Videos as the web sees them: submit, look, stop, hand out, forget. Free of torch and of everything that decodes."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.urls import reverse
+
+from registry import services as registry
+from registry.files import write_atomically
+from segapp import dispatch
+from segapp.imaging import Refused, container
+from segapp.models import UNFINISHED, State, Stop, VideoJob
+from segapp.services import intake, runs
+
+MOST_UNFINISHED = 5  # of one visitor
+AUTO, EVERY = "auto", "every"
+RATES = (AUTO, EVERY, "10", "5", "2", "1")  # frames to predict in a second
+GUESSED_PACE = {"CPU": 0.3, "CUDA": 0.01}  # seconds a frame, until a first job has measured it
+FILMS = ("overlay.mp4", "mask.mp4")
+
+
+class VideoNotFound(Exception):
+    """No such video, another visitor's, or its file is gone."""
+
+
+class TooMany(Exception):
+    """The visitor has enough unfinished videos."""
+
+
+def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO) -> VideoJob:
+    """Store a video and queue it for the model that answers the visitor now; later changes do not reach it.
+
+    Only the first bytes are looked at here; the worker's probe has the last word. Raises imaging.Refused, TooMany and
+    registry.services.NoBaseReady; nothing is stored then.
+    """
+    head = file.read(container.HEAD)
+    file.seek(0)
+    check(visitor, file, head, name)
+    answer = registry.resolve(visitor)
+    model = answer.model
+    if model is None and answer.base is None:
+        raise registry.NoBaseReady("No base model is ready on this server. Its operator can run manage.py build_base.")
+    job = VideoJob(
+        visitor=visitor,
+        title=name[:200],
+        options={"rate": rate, "suffix": container.suffix(head)},
+        source={"bytes": file.size or 0},
+        model=model,
+        base_key=model.base_key if model else answer.base.key if answer.base else "",
+        base_sha256=model.base_sha256 if model else answer.base.sha256 if answer.base else "",
+        model_key=answer.key,
+        model_name=model.name if model else answer.name,
+        model_sha256=answer.sha256,
+        message=answer.notice[:500],
+    )
+    try:
+        write_atomically(original(job), lambda out: shutil.copyfileobj(file, out, 2**20))
+        with transaction.atomic():
+            job.save()
+            dispatch.video(job)
+    except BaseException:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        raise
+    return job
+
+
+def check(visitor: str, file: UploadedFile, head: bytes, name: str) -> None:
+    """Refuse what is no video by its first bytes, what is too large, and what the visitor's storage does not hold."""
+    size = file.size or 0
+    if not size:
+        raise Refused(name, "The file is empty.", "Save or upload it again.")
+    if container.family(head) is None:
+        raise Refused(name, "This is not an MP4, MOV, WebM or MKV file.", "Convert it to MP4 and upload it again.")
+    if size > settings.VIDEO_LIMIT_BYTES:
+        most = settings.VIDEO_LIMIT_BYTES // 10**6
+        raise Refused(name, f"The file is over {most} MB.", "Shorten it or lower its quality.")
+    if VideoJob.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MOST_UNFINISHED:
+        raise TooMany(f"{MOST_UNFINISHED} videos of yours are not finished yet. Wait for one, or stop one first.")
+    if storage_used(visitor) + intake.storage_in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
+        limit = settings.SEGAPP_STORAGE_BYTES // 2**20
+        raise Refused(name, f"Your storage of {limit} MB is full.", "Delete videos, models or pictures first.")
+
+
+def original(job: VideoJob) -> Path:
+    """The video as it was sent, under a name of the server's."""
+    return job.folder / f"original{job.options.get('suffix', '.mp4')}"
+
+
+def owned(visitor: str, public_id: str) -> VideoJob:
+    """The visitor's video; raises VideoNotFound, the same for what is another's and what does not exist."""
+    job = VideoJob.objects.filter(visitor=visitor, public_id=public_id).select_related("model").first()
+    if job is None:
+        raise VideoNotFound("There is no such video among yours. Results are kept for some days; upload it again.")
+    return job
+
+
+def recent(visitor: str, count: int = 12) -> QuerySet[VideoJob]:
+    return VideoJob.objects.filter(visitor=visitor)[:count]
+
+
+def status(job: VideoJob) -> dict[str, Any]:
+    """The job as the JSON API shows it."""
+    done = job.state == State.DONE
+    return {
+        "job_id": job.public_id,
+        "state": job.state,
+        "progress": round(job.progress, 4),
+        "eta_seconds": job.eta_seconds,
+        "queue_position": job.queue_position(),
+        "model_key": job.model_key,
+        "model_name": job.model_name,
+        "model_sha256": job.model_sha256,
+        "base": job.base_key,
+        "overlay_url": reverse("video-file", args=[job.public_id, "overlay.mp4"]) if done else None,
+        "mask_url": reverse("video-file", args=[job.public_id, "mask.mp4"]) if done else None,
+        "table_url": reverse("video-file", args=[job.public_id, "frames.csv"]) if done else None,
+        "masks_url": reverse("video-masks", args=[job.public_id]) if done else None,
+        "frames": job.frames,
+        "frames_skipped": job.frames_skipped,
+        "frames_per_second_predicted": job.source.get("per_second"),
+        "segments_done": job.segments_done,
+        "source": {key: job.source.get(key) for key in ("width", "height", "seconds", "frames", "rate", "audio")},
+        "classes": job.classes,
+        "timeline": job.timeline,
+        "message": job.message,
+    }
+
+
+def stop(job: VideoJob, keep: bool) -> None:
+    """Stop a video, keeping what is done or nothing; what has not started never does. Idempotent."""
+    if keep and job.segments_done:
+        # Handed back between two segments: a worker must come once more to join what is there.
+        waiting = VideoJob.objects.filter(pk=job.pk, state=State.QUEUED, segments_done__gt=0)
+        if waiting.exclude(stop=Stop.DISCARD).update(stop=Stop.KEEP):
+            job.refresh_from_db()
+            return
+    runs.stop(job, keep)
+    if job.state == State.CANCELLED:
+        shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def delete(job: VideoJob) -> None:
+    """Forget a video and its files; one that is running is told to stop and swept up afterwards."""
+    stop(job, keep=False)
+    if job.unfinished:
+        VideoJob.objects.filter(pk=job.pk).update(visitor="")
+        return
+    job.delete()
+    shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove what a worker that died had no chance to: files of videos that failed, were cancelled or deleted."""
+    failed = Q(state__in=(State.FAILED, State.CANCELLED)) | Q(visitor="", state=State.DONE)
+    for job in VideoJob.objects.filter(failed).only("public_id", "visitor"):
+        if job.folder.exists():
+            shutil.rmtree(job.folder, ignore_errors=True)
+        if not job.visitor:
+            job.delete()
+
+
+def file_of(job: VideoJob, name: str) -> Path:
+    """A film, the table, the preview or the original, by name; raises VideoNotFound when there is no such file."""
+    names = {**{film: job.folder / film for film in FILMS}, "frames.csv": job.folder / "frames.csv"}
+    path = names.get(name) if job.state == State.DONE else None
+    if name == "preview.webp":
+        path = job.folder / name
+    elif name == "original":
+        path = original(job)
+    if path is None or not path.is_file():
+        raise VideoNotFound("This video has no such file, or not any more. Upload it again.")
+    return path
+
+
+def mask_archives(job: VideoJob) -> Iterator[Path]:
+    """The segments' archives of index masks, in order; raises VideoNotFound when there are none."""
+    found = sorted((job.folder / "parts").glob("*.zip")) if job.state == State.DONE else []
+    if not found:
+        raise VideoNotFound("This video has no index masks, or not any more. Upload it again.")
+    return iter(found)
+
+
+def storage_used(visitor: str) -> int:
+    """Bytes of the visitor's videos and their results."""
+    folders = [job.folder for job in VideoJob.objects.filter(visitor=visitor).only("public_id")]
+    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+
+
+def pace(device: str) -> float:
+    """Seconds that a frame takes here, as the latest finished video measured it: for an estimate before uploading."""
+    latest = VideoJob.objects.filter(state=State.DONE).order_by("-ended").values_list("source", flat=True).first()
+    return float((latest or {}).get("pace") or GUESSED_PACE.get(device, GUESSED_PACE["CPU"]))

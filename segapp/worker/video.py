@@ -1,0 +1,201 @@
+"""One video from claim to end. Knows nothing of requests or tasks.
+
+A segment that is complete stays: a worker that dies, is asked to end, or makes room for a training leaves a job that
+another one goes on with.
+"""
+
+import errno
+import logging
+import secrets
+import shutil
+import time
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from django.db import DatabaseError
+from PIL import Image
+
+from registry import services as registry
+from registry.bases import CATALOGUE
+from registry.files import write_atomically
+from registry.runtime import BaseMissing, LoadedNetwork
+from segapp import dispatch, heartbeat
+from segapp.imaging import render
+from segapp.models import MOST_ATTEMPTS, State, Stop, TrainingRun, VideoJob
+from segapp.pipeline.clip import Cancelled, Outcome, Paused, Report, Verdict, process
+from segapp.pipeline.clip_open import ClipRefused, Limits
+from segapp.pipeline.clip_plan import AUTO, EVERY, Options
+from segapp.services import videos
+from segapp.worker import networks
+from segapp.worker.progress import HandBack
+from segapp.worker.publishing import LeaseLost
+
+logger = logging.getLogger(__name__)
+
+LABEL = "segapp.VideoJob"
+PREVIEW_SECONDS = 2.0
+ALPHA = 0.5
+DISK_FULL = "The disk is full, so the video could not be finished. Free some space and upload it again."
+UNKNOWN = "The video failed on the server. Upload it again; if it fails again, try it as H.264 in MP4."
+
+
+def run(pk: int) -> None:
+    """Work on a queued video: the oldest one, whichever the message named, so that one handed back keeps its place."""
+    videos.sweep()
+    token = secrets.token_hex(16)
+    claimed = next((k for k in candidates(pk) if VideoJob.objects.claim(k, heartbeat.NAME, token)), None)
+    if claimed is None:
+        return
+    job = VideoJob.objects.select_related("model").get(pk=claimed)
+    heartbeat.hold(LABEL, job.pk, token)
+    try:
+        _segment(job)
+    except (Paused, HandBack):
+        VideoJob.objects.hand_back(job.pk, token)
+        dispatch.video(job)
+    except LeaseLost:
+        logger.warning("video %s went to another worker; nothing finished here", job.public_id)
+    except Cancelled:
+        _end(job, State.CANCELLED, "Cancelled. Nothing was kept of this video.")
+    except (ClipRefused, BaseMissing) as error:
+        _end(job, State.FAILED, str(error))
+    except Exception as error:
+        logger.exception("video %s failed", job.public_id)
+        full = getattr(error, "errno", None) == errno.ENOSPC  # PyAV's own errors carry the number, too
+        _end(job, State.FAILED, DISK_FULL if full else UNKNOWN, error)
+    finally:
+        heartbeat.release(LABEL, job.pk)
+
+
+def candidates(pk: int) -> list[int]:
+    queued = VideoJob.objects.filter(state=State.QUEUED, attempts__lt=MOST_ATTEMPTS).order_by("pk")
+    return [*queued.values_list("pk", flat=True)[:3], pk]
+
+
+def _end(job: VideoJob, state: State, message: str, error: Exception | None = None) -> None:
+    shutil.rmtree(job.folder, ignore_errors=True)
+    try:
+        VideoJob.objects.end(job.pk, job.lease, state, message=message[:500], error=repr(error) if error else "")
+    except DatabaseError:  # the reaper takes the row back
+        logger.exception("video %s: its end could not be written", job.public_id)
+
+
+def _segment(job: VideoJob) -> None:
+    original = videos.original(job)
+    if not original.is_file():
+        raise ClipRefused("The uploaded video is gone. Upload it again.")
+    limits = Limits(settings.VIDEO_LIMIT_BYTES, settings.VIDEO_LIMIT_SECONDS, settings.VIDEO_LIMIT_PIXELS)
+    options = Options(per_second=per_second(job), alpha=ALPHA)
+    with networks.pinned(job) as network:
+        note = name_what_answers(job, network)
+        outcome = process(network, original, job.folder, options, limits, Watcher(job))
+    publish(job, outcome, note)
+
+
+def per_second(job: VideoJob) -> float:
+    rate = job.options.get("rate", videos.AUTO)
+    if rate == videos.AUTO:
+        return AUTO
+    return EVERY if rate == videos.EVERY else float(rate)
+
+
+def name_what_answers(job: VideoJob, network: LoadedNetwork) -> str:
+    """Write into the row what really answers; words for the visitor when it is not what was pinned."""
+    pinned_key, note = job.model_key, ""
+    model = job.model if job.model is not None and job.model.key == network.key else None
+    if model is not None:
+        registry.mark_used(model)
+    elif pinned_key.startswith("user_"):
+        note = f"“{job.model_name}” could not be used any more, so {CATALOGUE[network.base_key].name} answered."
+    job.model_key, job.model_sha256 = network.key, network.sha256
+    job.model_name = model.name if model else CATALOGUE[network.base_key].name
+    job.base_key, job.base_sha256 = network.base_key, network.base_sha256
+    return note
+
+
+def publish(job: VideoJob, outcome: Outcome, note: str) -> None:
+    """Running -> done, if the lease still holds; then the segments' films, which are joined now, may go."""
+    notes = [note, *outcome.notes]
+    values = described(job, outcome.source.to_dict(), outcome.plan.per_second, outcome.plan.pace)
+    ended = VideoJob.objects.end(
+        job.pk,
+        job.lease,
+        State.DONE,
+        progress=1.0,
+        frames=outcome.frames,
+        frames_skipped=outcome.skipped,
+        segments_done=outcome.segments,
+        classes=outcome.classes,
+        timeline=outcome.timeline,
+        message=" ".join(words for words in notes if words)[:500],
+        **{**values, "source": {**values["source"], "predicted": outcome.predicted}},
+    )
+    if not ended:
+        raise LeaseLost
+    for path in [*(job.folder / "parts").glob("*.mp4"), *(job.folder / "parts").glob("*.json")]:
+        path.unlink(missing_ok=True)
+
+
+def described(job: VideoJob, source: dict[str, Any], rate: float, pace: float) -> dict[str, Any]:
+    """The row's words on the clip and on what answers."""
+    return {
+        "source": {**job.source, **source, "per_second": rate, "pace": round(pace, 4)},
+        "model_key": job.model_key,
+        "model_name": job.model_name,
+        "model_sha256": job.model_sha256,
+        "base_key": job.base_key,
+        "base_sha256": job.base_sha256,
+    }
+
+
+class Watcher:
+    """The pipeline's `watch`: writes progress into the row, and answers how to go on."""
+
+    def __init__(self, job: VideoJob) -> None:
+        self.job = job
+        self.drawn = float("-inf")
+        self.begun = False
+
+    def __call__(self, report: Report) -> Verdict:
+        """Raises LeaseLost, or HandBack when the worker was asked to end."""
+        held = VideoJob.objects.held(self.job.pk, self.job.lease)
+        if not held.update(**self._values(report)):
+            raise LeaseLost
+        stop = held.values_list("stop", flat=True).first()
+        if stop == Stop.DISCARD:
+            return Verdict.DISCARD
+        if heartbeat.stopping.is_set():
+            raise HandBack
+        if stop == Stop.KEEP:
+            return Verdict.KEEP
+        # A training is what somebody waits for in front of the page: it goes first.
+        wanted = self.begun and TrainingRun.objects.filter(state=State.QUEUED).exists()
+        self.begun = True
+        return Verdict.PAUSE if wanted and report.phase == "predicting" else Verdict.GO
+
+    def _values(self, report: Report) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            "progress": min(report.fraction, 0.99),
+            "eta_seconds": report.eta_seconds,
+            "frames": report.frames,
+            "frames_skipped": report.skipped,
+            "segments_done": report.segments,
+        }
+        if time.monotonic() - self.drawn >= PREVIEW_SECONDS:
+            self.drawn = time.monotonic()
+            draw_preview(self.job, report)
+            values |= described(self.job, report.source.to_dict(), report.plan.per_second, report.plan.pace)
+            values |= {"classes": report.stats.summary(), "timeline": report.stats.timeline()}
+        return values
+
+
+def draw_preview(job: VideoJob, report: Report) -> None:
+    """`preview.webp`: the latest frame with its mask, as small as the network sees it."""
+    if report.picture is None or report.ids is None:
+        return
+    picture = Image.fromarray(report.picture)
+    ids = np.asarray(Image.fromarray(report.ids).resize(picture.size, Image.Resampling.NEAREST))
+    classes = [{"id": c.id, "color": c.color} for c in report.stats.classes]
+    drawn = render.overlay(picture, ids, classes, ALPHA)
+    write_atomically(job.folder / "preview.webp", lambda out: drawn.save(out, "WEBP", quality=80, method=1))
