@@ -92,8 +92,7 @@ def read_labels(folders: Sequence[Path], stems: set[str] | None = None) -> Label
     names = _class_names(rules, everyday["classes"])
     colors = {c["name"]: c["color"] for c in everyday["classes"]}
     classes = tuple(
-        ClassInfo(id=i, name=name, color=colors.get(name, PALETTE[i % len(PALETTE)]))
-        for i, name in enumerate(names)
+        ClassInfo(id=i, name=name, color=colors.get(name, PALETTE[i % len(PALETTE)])) for i, name in enumerate(names)
     )
     rows = [np.eye(len(names), dtype=bool)[i] for i in range(len(names))]
     sets = []
@@ -170,9 +169,7 @@ def _code(rows: list[np.ndarray], row: np.ndarray) -> int:
     return len(rows) - 1
 
 
-def _split(
-    folder: Path, rule: Mapping[str, Any], stems: set[str] | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _split(folder: Path, rule: Mapping[str, Any], stems: set[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     pairs = stems_of(folder)
     if stems is not None:
         train = [s for s in pairs if s in stems or f"{folder.name}/{s}" in stems]
