@@ -1,0 +1,153 @@
+"""The analyze page: sending pictures, looking at results, comparing, taking figures away."""
+
+import csv
+import io
+
+import pytest
+
+from registry.tests.test_services import make
+from segapp.models import Analysis, State
+from segapp.services import analyses
+from segapp.tests.imaging.drawing import photo, saved
+from segapp.tests.views.rows import HTMX, analyzed, upload
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """No worker runs here, so nothing is waited for."""
+    monkeypatch.setattr("segapp.views.analyze.POLL_SECONDS", 0)
+    monkeypatch.setattr("segapp.views.analyze.PATIENT_SECONDS", 0)
+
+
+def text(response) -> str:
+    return response.content.decode()
+
+
+def picture(name: str = "cat.jpg"):
+    return upload(name, saved(photo(96), "JPEG"))
+
+
+def test_a_picture_waits_at_an_address_of_its_own(alice, charlie):
+    response = alice.post("/analyze/", {"file": picture()}, headers=HTMX)
+    row = Analysis.objects.get()
+    address = f"/analyze/{row.public_id}/"
+    assert response["HX-Push-Url"] == address and "Analyzing cat.jpg" in text(response)
+    assert alice.get(address, headers=HTMX).status_code == 204, "nothing to show yet: the page asks again"
+    assert "Analyzing cat.jpg" in text(alice.get(address))
+    assert charlie.get(address).status_code == 404
+    assert alice.post("/analyze/", {"file": picture()})["Location"].startswith("/analyze/")
+
+
+def test_several_pictures_are_all_queued(alice):
+    alice.post("/analyze/", {"file": [picture("a.jpg"), picture("b.jpg"), picture("c.jpg")]}, headers=HTMX)
+    assert sorted(Analysis.objects.values_list("title", flat=True)) == ["a.jpg", "b.jpg", "c.jpg"]
+    assert 'hx-trigger="every 2s"' in text(alice.get("/analyze/strip/")), "the strip asks while some are at work"
+
+
+def test_of_several_pictures_the_faulty_one_is_named_and_the_others_go_on(alice):
+    files = [picture("good.jpg"), upload("bad.png", io.BytesIO(b"<html>"))]
+    page = text(alice.post("/analyze/", {"file": files}, headers=HTMX))
+    assert Analysis.objects.get().title == "good.jpg"
+    assert "bad.png" in page
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX], ids=["plain", "htmx"])
+def test_what_is_no_picture_is_refused_in_words(alice, headers):
+    response = alice.post("/analyze/", {"file": upload("page.png", io.BytesIO(b"<html>"))}, headers=headers)
+    assert response.status_code == 422 and "page.png" in text(response) and "Save it as" in text(response)
+    assert not Analysis.objects.exists()
+    response = alice.post("/analyze/", {}, headers=headers)
+    assert response.status_code == 422 and "Choose a PNG, JPEG or WebP file" in text(response)
+
+
+def test_a_full_queue_is_said_and_nothing_is_stored(alice, monkeypatch):
+    monkeypatch.setattr(analyses, "MOST_WAITING", 0)
+    response = alice.post("/analyze/", {"file": picture()}, headers=HTMX)
+    assert response.status_code == 422 and "Try again in a few seconds" in text(response)
+
+
+def test_a_result_says_which_model_answered_and_how_long_it_took(alice, charlie):
+    row = analyzed(alice.visitor)
+    page = text(alice.get(f"/analyze/{row.public_id}/"))
+    assert "EfficientNet-Lite0" in page and "0.74 s" in page and "96 × 96" in page
+    for part in ("Mask", "Overlay", "CSV", "Confidence", "background", "50.0 %"):
+        assert part in page
+    assert charlie.get(f"/analyze/{row.public_id}/").status_code == 404
+
+
+def test_a_custom_models_result_names_its_version(alice):
+    model = make(alice.visitor, active=True)
+    row = analyzed(alice.visitor, model=model, model_key=model.key, model_name="Custom Model")
+    page = text(alice.get(f"/analyze/{row.public_id}/"))
+    assert "Custom Model" in page and "“Cells”" in page
+
+
+def test_a_fallback_is_said_beside_the_result(alice):
+    words = "Your model “Cells” could not be used: its file is missing. The base model answers instead."
+    assert words in text(alice.get(f"/analyze/{analyzed(alice.visitor, message=words).public_id}/"))
+
+
+def test_a_failed_result_says_what_to_do(alice):
+    row = Analysis.objects.create(
+        visitor=alice.visitor, title="cat.jpg", width=9, height=9, state=State.FAILED, message="No worker answered."
+    )
+    page = text(alice.get(f"/analyze/{row.public_id}/"))
+    assert "could not be analyzed" in page and "No worker answered." in page and "Send the picture again" in page
+
+
+def test_the_figures_come_as_csv_without_formulas(alice, charlie):
+    row = analyzed(alice.visitor)
+    response = alice.get(f"/analyze/{row.public_id}/classes.csv")
+    rows = list(csv.DictReader(io.StringIO(text(response))))
+    assert [found["id"] for found in rows] == ["0", "1"]
+    assert rows[1]["name"] == "'=disc", "a name that starts like a formula stays text"
+    assert sum(int(found["pixels"]) for found in rows) == 96 * 96
+    assert charlie.get(f"/analyze/{row.public_id}/classes.csv").status_code == 404
+
+
+def test_a_comparison_runs_the_same_picture_through_another_model(alice, charlie):
+    model = make(alice.visitor, active=True)
+    row = analyzed(alice.visitor, model=model, model_key=model.key)
+    page = text(alice.get(f"/analyze/{row.public_id}/"))
+    assert "EfficientNet-Lite0 (base model)" in page, "the rival"
+    response = alice.post(f"/analyze/{row.public_id}/compare/", {"model": ""})
+    other = Analysis.objects.exclude(pk=row.pk).get()
+    assert other.model is None and response["Location"].endswith(f"?with={other.public_id}")
+    assert "The other model is at work" in text(alice.get(response["Location"]))
+    assert charlie.get(response["Location"]).status_code == 404
+    assert charlie.post(f"/analyze/{row.public_id}/compare/", {"model": ""}).status_code == 404
+
+
+def test_nobody_compares_with_anothers_model_or_picture(alice, charlie):
+    row, foreign = analyzed(alice.visitor), make(charlie.visitor)
+    response = alice.post(f"/analyze/{row.public_id}/compare/", {"model": foreign.public_id})
+    assert response.status_code == 404
+    theirs = analyzed(charlie.visitor)
+    assert alice.get(f"/analyze/{row.public_id}/compare/?with={theirs.public_id}").status_code == 404
+    smaller = analyzed(alice.visitor, width=50)
+    assert alice.get(f"/analyze/{row.public_id}/compare/?with={smaller.public_id}").status_code == 404
+
+
+def test_two_finished_results_are_shown_side_by_side(alice):
+    left, right = analyzed(alice.visitor), analyzed(alice.visitor, model_name="MiT-B3")
+    page = text(alice.get(f"/analyze/{right.public_id}/compare/?with={left.public_id}"))
+    assert "EfficientNet-Lite0" in page and "MiT-B3" in page and "data-compare" in page
+
+
+def test_a_result_is_deleted_with_its_files_by_its_owner_only(alice, charlie):
+    row = analyzed(alice.visitor)
+    assert charlie.post(f"/analyze/{row.public_id}/delete/").status_code == 404
+    assert row.folder.exists()
+    alice.post(f"/analyze/{row.public_id}/delete/")
+    assert not row.folder.exists() and not Analysis.objects.exists()
+
+
+def test_the_strip_shows_ones_own_results_only(alice, charlie):
+    row = analyzed(alice.visitor)
+    assert row.public_id in text(alice.get("/analyze/"))
+    assert row.public_id not in text(charlie.get("/analyze/"))
+
+
+def test_a_sample_picture_is_one_click_away(alice):
+    assert alice.post("/analyze/sample/", headers=HTMX).status_code == 200
+    assert Analysis.objects.get().title == "leaf_8.png"
