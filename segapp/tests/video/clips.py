@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -61,13 +62,13 @@ def write_clip(
         options = {"bf": "0", **(options or {})}  # with B frames the muxer loses how long the last one lasts
     draw = draw or moving(width, height)
     with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as out:
-        stream = out.add_stream(codec, rate=rate, options=options or {})
+        stream: Any = out.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         if clock is not None:
             stream.codec_context.time_base = clock
         if turn is not None:
             stream.set_display_rotation(turn, hflip=mirror)
-        sound = out.add_stream(audio, rate=48000, layout="mono") if audio else None
+        sound: Any = out.add_stream(audio, rate=48000, layout="mono") if audio else None
         for number in range(frames):
             frame = VideoFrame.from_ndarray(draw(number), "rgb24").reformat(format=pix_fmt)
             frame.pts = number if times is None else times[number]
@@ -83,8 +84,9 @@ def write_clip(
 
 def lasting(packets: list, times: Sequence[int] | None) -> list:
     """Encoders give every packet the nominal duration; here each lasts until the next one."""
-    for packet in packets if times is not None else ():
-        packet.duration = times[times.index(packet.pts) + 1] - packet.pts
+    if times is not None:
+        for packet in packets:
+            packet.duration = times[times.index(packet.pts) + 1] - packet.pts
     return packets
 
 
@@ -137,7 +139,9 @@ def decoded_frames(path: Path) -> tuple[list[Fraction], list[np.ndarray]]:
 def click_seconds(path: Path) -> float:
     """When the click of `write_tone` is heard, on the clock of the first frame."""
     with av.open(str(path)) as container:
-        start = min(float(s.start_time * s.time_base) for s in container.streams if s.start_time is not None)
+        streams: list[Any] = list(container.streams)
+        start = min(float(s.start_time * s.time_base) for s in streams if s.start_time is not None)
+        frame: Any
         for frame in container.decode(audio=0):
             loud = np.flatnonzero(np.abs(frame.to_ndarray().astype(np.float32)).max(axis=0) > 0.3)
             if len(loud):
