@@ -14,7 +14,7 @@ from segapp.home import PROJECT
 from segapp.tests.processes.training import follow, pairs
 from segapp.tests.serving import Served
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
