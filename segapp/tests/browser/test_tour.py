@@ -1,79 +1,14 @@
 """The whole tour in a real browser: upload, train, watch the pill turn green, analyze, leave, come back, reset."""
 
-import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
-from segapp.tests.fixtures import unavailable
-from segapp.tests.serving import Served
+from segapp.tests.browser.visits import Tour
 from segapp.tests.test_lifecycle import few_shot, file_of
 
 pytestmark = pytest.mark.browser
-GREEN = "rgb(74, 222, 128)"  # #4ade80
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        unavailable("there is no Chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
-        yield browser
-        browser.close()
-
-
-class Tour:
-    """One visitor's way through the pages, and everything the browser complained about on it."""
-
-    def __init__(self, chromium, served: Served) -> None:
-        self.chromium, self.served = chromium, served
-        self.complaints: list[str] = []
-        self.expected: list[str] = []  # parts of complaints that a test provokes
-        self.context: BrowserContext = chromium.new_context(base_url=served.url)
-        self.page: Page = self.open()
-
-    def open(self) -> Page:
-        page = self.context.new_page()
-        page.on("console", self._listen)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.set_default_timeout(20_000)
-        return page
-
-    def _listen(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and not any(part in message.text for part in self.expected):
-            self.complaints.append(message.text)
-
-    def reopen(self, keep_cookies: bool) -> None:
-        """Close the browser and open it again, with its localStorage and, if wanted, its cookies."""
-        state = self.context.storage_state()
-        self.context.close()
-        if not keep_cookies:
-            state["cookies"] = []
-        self.context = self.chromium.new_context(base_url=self.served.url, storage_state=state)
-        self.page = self.open()
-
-    def memory(self, key: str) -> str | None:
-        return self.page.evaluate("key => localStorage.getItem(key)", key)
-
-    def expect_custom(self) -> None:
-        pill = self.page.locator("#status-pill")
-        expect(pill).to_contain_text("Custom Model", timeout=20_000)
-        expect(pill).to_have_attribute("title", "Using your fine-tuned model")
-        dot = pill.locator(".dot")
-        assert dot.evaluate("dot => getComputedStyle(dot).backgroundColor") == GREEN
-
-    def expect_base(self) -> None:
-        expect(self.page.locator("#status-pill")).not_to_contain_text("Custom Model")
-
-    def analyze(self, picture: Path) -> None:
-        self.page.goto("/analyze/")
-        self.page.set_input_files("#picture", picture)
-        self.page.click("[data-picture-drop] [data-send]")
-        expect(self.page.locator(".result .answered")).to_be_visible(timeout=60_000)
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,8 @@ def test_a_deleted_model_can_be_brought_back(alice):
     model = make(alice.visitor, active=True)
     alice.post(f"/models/{model.public_id}/delete/")
     page = text(alice.get("/models/"))
-    assert "is in the trash" in page and f'action="/models/{model.public_id}/undelete/"' in page and "Bring back" in page
+    assert "is in the trash" in page and "Bring back" in page
+    assert f'action="/models/{model.public_id}/undelete/"' in page
     assert not registry.resolve(alice.visitor).is_custom
     alice.post(f"/models/{model.public_id}/undelete/")
     assert list(registry.versions(alice.visitor)) == [model]

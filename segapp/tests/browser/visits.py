@@ -1,0 +1,70 @@
+"""A visitor with a real browser, and what the browser complains about on the way. Not itself a test."""
+
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
+
+from segapp.tests.serving import Served
+
+GREEN = "rgb(74, 222, 128)"  # #4ade80
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core finds wrong on the page as it is now: rule, impact and the first element of each."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text())
+    found = page.evaluate("async () => (await axe.run(document)).violations")
+    return [f"{rule['impact']} {rule['id']}: {rule['nodes'][0]['html'][:160]}" for rule in found]
+
+
+class Tour:
+    """One visitor's way through the pages, and everything the browser complained about on it."""
+
+    def __init__(self, chromium, served: Served, **options: Any) -> None:
+        self.chromium, self.served, self.options = chromium, served, options
+        self.complaints: list[str] = []
+        self.expected: list[str] = []  # parts of complaints that a test provokes
+        self.context: BrowserContext = chromium.new_context(base_url=served.url, **options)
+        self.page: Page = self.open()
+
+    def open(self) -> Page:
+        page = self.context.new_page()
+        page.on("console", self._listen)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.set_default_timeout(20_000)
+        return page
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not any(part in message.text for part in self.expected):
+            self.complaints.append(message.text)
+
+    def reopen(self, keep_cookies: bool) -> None:
+        """Close the browser and open it again, with its localStorage and, if wanted, its cookies."""
+        state = self.context.storage_state()
+        self.context.close()
+        if not keep_cookies:
+            state["cookies"] = []
+        self.context = self.chromium.new_context(base_url=self.served.url, storage_state=state, **self.options)
+        self.page = self.open()
+
+    def memory(self, key: str) -> str | None:
+        return self.page.evaluate("key => localStorage.getItem(key)", key)
+
+    def expect_custom(self) -> None:
+        pill = self.page.locator("#status-pill")
+        expect(pill).to_contain_text("Custom Model", timeout=20_000)
+        expect(pill).to_have_attribute("title", "Using your fine-tuned model")
+        dot = pill.locator(".dot")
+        assert dot.evaluate("dot => getComputedStyle(dot).backgroundColor") == GREEN
+
+    def expect_base(self) -> None:
+        expect(self.page.locator("#status-pill")).not_to_contain_text("Custom Model")
+
+    def analyze(self, picture: Path) -> None:
+        self.page.goto("/analyze/")
+        self.page.set_input_files("#picture", picture)
+        self.page.click("[data-picture-drop] [data-send]")
+        expect(self.page.locator(".result .answered")).to_be_visible(timeout=60_000)
