@@ -2,7 +2,7 @@
 
 Examples are split in two folds; with a single one, its left and right halves are.
 Each half is judged by a short training on the other. The model that is kept learns
-from all of them, so the score is, if anything, a little low.
+from all of them. Pictures of one source look alike, so the score can be too high for others.
 """
 
 from collections.abc import Sequence
