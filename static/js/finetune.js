@@ -72,6 +72,7 @@
     form.querySelector("[data-clear-choice]").hidden = !files.length;
     const send = form.querySelector("[data-send]");
     send.textContent = "Upload";
+    send.disabled = false;
     if (!files.length) return;
     const whole = rows.filter((row) => row.image && row.mask).length;
     const bytes = files.reduce((sum, file) => sum + file.size, 0);
@@ -80,6 +81,7 @@
     if (archives.files.length) says.push(`${archives.files[0].name}, opened after the upload`);
     if (files.length > MOST_FILES) says.push(`${files.length} files are too many at once: send at most ${MOST_FILES}`);
     if (bytes > MOST_BYTES) says.push(`${Math.round(bytes / 1e6)} MB are too much at once: send at most 200 MB`);
+    send.disabled = files.length > MOST_FILES || bytes > MOST_BYTES;
     const words = document.createElement("p");
     words.className = "pairs-says";
     words.setAttribute("role", "status");

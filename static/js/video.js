@@ -5,6 +5,7 @@
   const clip = form.elements.file;
   const find = (name) => form.querySelector(`[data-${name}]`);
   const FRAMES_A_SECOND = 25; // a guess: browsers do not tell; the worker counts
+  const PATIENCE = 120; // seconds, or twice the clip: what "Choose for me" keeps to
   let sending = null;
 
   function words(seconds) {
@@ -41,7 +42,9 @@
       say(`${file.name}: ${words(length)}, ${probe.videoWidth} × ${probe.videoHeight}`);
       for (const place of form.querySelectorAll("[data-takes]")) {
         const rate = place.dataset.takes === "every" ? FRAMES_A_SECOND : Number(place.dataset.takes);
-        if (rate) place.textContent = `About ${words(length * rate * form.dataset.pace + 3)}.`;
+        const all = length * FRAMES_A_SECOND * form.dataset.pace;
+        const takes = rate ? length * rate * form.dataset.pace : Math.min(all, Math.max(PATIENCE, 2 * length));
+        place.textContent = `About ${words(takes + 3)}.`;
       }
     });
     probe.addEventListener("error", () => {
