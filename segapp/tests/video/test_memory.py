@@ -1,0 +1,27 @@
+"""A long clip takes no more memory than a short one."""
+
+import psutil
+
+from segapp.pipeline import clip
+from segapp.pipeline.clip import Verdict, process
+from segapp.pipeline.clip_open import Limits
+from segapp.pipeline.clip_plan import Options
+from segapp.tests.video.clips import bright_network, write_clip
+
+GROWTH = 24 * 2**20
+
+
+def test_memory_stays_flat_over_a_long_clip(tmp_path, monkeypatch):
+    monkeypatch.setattr(clip, "LOOK_SECONDS", 0.05)
+    original = write_clip(tmp_path / "a.mp4", 320, 240, frames=2500, rate=25, options={"preset": "ultrafast"})
+    seen: list[tuple[float, int]] = []
+
+    def watch(report) -> Verdict:
+        seen.append((report.fraction, psutil.Process().memory_info().rss))
+        return Verdict.GO
+
+    done = process(bright_network(), original, tmp_path / "job", Options(per_second=5), Limits(), watch)
+    assert done.frames == 2500
+    early = max(bytes for fraction, bytes in seen if fraction < 0.3)
+    late = max(bytes for fraction, bytes in seen if fraction > 0.7)
+    assert late - early < GROWTH, f"{(late - early) / 2**20:.0f} MB more at the end"
