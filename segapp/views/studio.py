@@ -82,6 +82,8 @@ def result_parts(run: TrainingRun) -> dict[str, Any]:
     against_base = run.metrics.get("comparison", {}).get("kind") == "base"
     pictures = []
     for found in run.metrics.get("held_out_pictures", [])[:6]:
+        if not (run.folder / f"heldout_{found['index']}_custom.webp").exists():
+            continue
         left = "base" if against_base and found["base"] else "image"
         addresses = {
             kind: reverse("run-file", args=[run.public_id, f"heldout_{found['index']}_{kind}.webp"])

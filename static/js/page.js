@@ -92,14 +92,7 @@
     dialog.showModal();
   });
 
-  // --- pictures that may be missing make room instead of showing a broken one ---
-  for (const image of document.querySelectorAll("img[data-optional]")) {
-    const hide = () => { image.hidden = true; };
-    if (image.complete && !image.naturalWidth && image.loading !== "lazy") hide();
-    image.addEventListener("error", hide);
-  }
-
-  // --- sliders that uncover one picture over another, and widths that come from data ---
+  // --- sliders that uncover one picture over another ---
   document.addEventListener("input", (event) => {
     const slider = event.target.closest("[data-uncover]");
     if (slider) slider.closest(".before-after").style.setProperty("--at", `${slider.value}%`);
