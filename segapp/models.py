@@ -71,7 +71,8 @@ class Example(models.Model):
 
     @property
     def image_path(self) -> Path:
-        return self.folder / "image.png"
+        jpeg = self.folder / "image.jpg"  # large photos that came as JPEG stay JPEG
+        return jpeg if jpeg.exists() else self.folder / "image.png"
 
     @property
     def mask_path(self) -> Path:

@@ -32,7 +32,7 @@ def palette_png(ids: np.ndarray, classes: list[dict[str, Any]]) -> bytes:
     image = Image.fromarray(ids)
     image.putpalette(color_table(classes).tobytes())
     out = io.BytesIO()
-    image.save(out, "PNG", compress_level=1)
+    image.save(out, "PNG", compress_level=1, bits=8)
     return out.getvalue()
 
 

@@ -1,171 +1,247 @@
 """Which values of a mask are meant, and which are only the blur between two of them.
 
-JPEG and anti-aliased brushes leave in-between values along edges; taken literally each would be a class. A value is
-meant when it fills places: pixels that look like all their neighbours. Works on small summaries, so that a whole set
-of masks is judged together without holding it in memory.
-"""
+JPEG, scaling and anti-aliased brushes leave in-between values along edges; taken literally each would be a class. A
+value is meant when it fills places: pixels that look like all their neighbours. A pixel of the blur goes to the
+nearest of the main values around it, so that an edge from 0 to 255 never makes a thin line of class 128.
 
-from dataclasses import dataclass
-from typing import Any
+Thin true classes (a crack, a pole) fill no place either: they stay, because they do not lie between their neighbours
+or because they are few and stand close to the other numbers.
+"""
 
 import numpy as np
 
+from segapp.imaging import blur, palette, peaks
 from segapp.imaging.decode import MaskSource
+from segapp.imaging.refused import Refused
+from segapp.imaging.values import TRANSPARENT, Mask, Summary, bands, channels, encode, histogram
 
 MOST_CLASSES = 64
-KEPT = 4096  # most frequent values that a summary keeps
-NOISE = 6  # how far JPEG moves a flat value
-NEAR, NEAR_COLOUR = 6, 12  # a pixel this near to a main value belongs to it without doubt
-APART = 24  # two main values of a JPEG stand at least this far apart
-GAP = 16  # anti-aliasing is looked for only between main values this far apart
-TRANSPARENT = -1
+MOST_COUNTED = 256  # an exact mask with more values than these is looked at as a noisy one
+MOST_NAMED = 4096  # beyond this a message says "more than"
+IGNORE = 255
+
+PLAIN_SHARE = 0.05  # a main value's pixels are flat at least to this share
+BLENDED = ((32, 0.25), (8, 0.5), (1, 0.9))  # (in-between values, share of their pixels that must blend neighbours)
+FEW_BLENDS, FEW_APART = 8, 16  # so few blends must stand this far from every main value
+STANDS_OUT = 64  # a thin line's value lies this far beyond what fills places
+NEAR, NEAR_COLOUR = 5, 10  # noise around a main value; a photo has less than half its pixels so near to its peaks
+NEAR_SHARE, SURE_SHARE = 0.65, 0.9  # of a mask that must be noisy, and of one that might be exact
+MOVED_SHARE = 0.3  # of the pixels that may be blends
+ASTRAY_SHARE = 0.03  # of the pixels that may be far from a main value and from an edge
+EDGE, EDGE_NOISE = 4, 8  # pixels on either side of an edge that blur reaches, and JPEG with its blocks of eight
+CROWDED = 40  # class numbers up to here stand too close together to survive JPEG
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a mask holds: per value (a number, a colour as 0xrrggbb, or TRANSPARENT) how many pixels have it, how many
-    of them are flat (like their neighbours), and how many lie between theirs (one is darker, one is lighter)."""
-
-    kind: str
-    lossy: bool
-    pixels: int
-    distinct: int
-    counts: dict[int, tuple[int, int, int]]
-
-    def to_dict(self) -> dict[str, Any]:
-        rows = [[key, *pair] for key, pair in self.counts.items()]
-        return {"kind": self.kind, "lossy": self.lossy, "pixels": self.pixels, "distinct": self.distinct, "rows": rows}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Summary":
-        counts = {int(key): (int(all_), int(flat), int(between)) for key, all_, flat, between in data["rows"]}
-        return cls(data["kind"], data["lossy"], data["pixels"], data["distinct"], counts)
-
-
-def keys_of(source: MaskSource) -> np.ndarray:
-    """int32 (H, W): the value, the colour as 0xrrggbb, or TRANSPARENT, of each pixel."""
-    if source.kind == "index":
-        return source.values.astype(np.int32)
-    red, green, blue, alpha = (source.values[..., channel].astype(np.int32) for channel in range(4))
-    return np.where(alpha < 128, TRANSPARENT, (red << 16) | (green << 8) | blue)
+def settle(source: MaskSource, name: str) -> Mask:
+    """The mask with its main values only. Raises Refused for what holds too many values to be a mask."""
+    found = histogram(source, MOST_COUNTED)
+    if source.palette is not None and found is not None:
+        return _exact(source, found) if _class_count(source, found) <= MOST_CLASSES else settle(_painted(source), name)
+    if found is not None and len(found) <= 2 and not (source.lossy and _is_crowded(found)):
+        return _exact(source, found)
+    if source.lossy or found is None:
+        return _denoised(source, name, NEAR_SHARE)
+    mask = _exact(source, found)
+    mains, blends = _mains_and_blends(mask)
+    if mains and (snapped := _snapped(mask, mains)):
+        return snapped
+    if _class_count(source, found) > MOST_CLASSES:
+        return _denoised(source, name, NEAR_SHARE)
+    if blends >= FEW_BLENDS:
+        try:
+            return _denoised(source, name, SURE_SHARE)
+        except Refused:
+            pass  # not noise: its values are meant as they are
+    return mask
 
 
-def summarise(source: MaskSource) -> Summary:
-    keys = keys_of(source)
-    flat, between = _neighbourhood(source)
-    found, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    place = place.ravel()
-    flats = np.bincount(place, weights=flat.ravel(), minlength=len(found))
-    betweens = np.bincount(place, weights=between.ravel(), minlength=len(found))
-    order = np.argsort(-counts, kind="stable")[:KEPT]
-    rows = {int(found[k]): (int(counts[k]), int(flats[k]), int(betweens[k])) for k in order}
-    return Summary(source.kind, source.lossy, keys.size, len(found), rows)
+def _class_count(source: MaskSource, found: dict[int, int]) -> int:
+    return len(found) - (TRANSPARENT in found) - (source.kind == "index" and IGNORE in found)
 
 
-def main_values(summaries: list[Summary]) -> list[int] | None:
-    """The values that are meant, sorted; None when all are: a clean mask, or no mask at all but a photo."""
-    totals: dict[int, list[int]] = {}
-    for summary in summaries:
-        for key, figures in summary.counts.items():
-            totals[key] = [sum(pair) for pair in zip(totals.get(key, (0, 0, 0)), figures, strict=True)]
-    colour = any(summary.kind == "colour" for summary in summaries)
-    everything = sum(summary.pixels for summary in summaries)
-    if any(summary.lossy for summary in summaries) or len(totals) > MOST_CLASSES:
-        mains = _peaks(totals, colour, everything)
-        keys = np.array(list(totals))
-        sizes = np.array([count for count, _, _ in totals.values()])
-        near = (
-            sizes[_distance(keys, np.array(mains), colour).min(axis=1) <= (NEAR_COLOUR if colour else NEAR)].sum()
-            if mains
-            else 0
-        )
-        # A drawn mask is nearly all plain areas. A photo is not: left as it is, it has too many values and is refused.
-        return mains if near >= 0.8 * everything else None
-    return _without_blends(totals, colour, everything)
+def _painted(source: MaskSource) -> MaskSource:
+    """A palette mask by its colours: one with so many indices was blended before it got its palette."""
+    table = np.zeros((256, 4), dtype=np.uint8)
+    own = [palette.rgb(color) for color in source.palette or ()]
+    table[: len(own), :3] = own
+    table[:, 3] = 255
+    return MaskSource("colour", table[source.values], source.lossy)
 
 
-def nearest(keys: np.ndarray, mains: np.ndarray, colour: bool) -> np.ndarray:
-    """For each key the nearest main value; TRANSPARENT stays what it is."""
-    best = mains[_distance(keys, mains, colour).argmin(axis=1)]
-    return np.where(keys == TRANSPARENT, TRANSPARENT, best)
+def _exact(source: MaskSource, found: dict[int, int]) -> Mask:
+    keys = list(found)
+    own = source.palette or ()
+    colours = {key: own[key] for key in keys if 0 <= key < len(own)}
+    return Mask(encode(source, keys), Summary(source.kind, tuple(keys), tuple(found.values()), palette=colours))
 
 
-def _neighbourhood(source: MaskSource) -> tuple[np.ndarray, np.ndarray]:
-    """Two bool (H, W): pixels like all four neighbours (within JPEG's noise where there is any), and pixels with a
-    darker and a lighter one among the eight around, in some channel. The border is neither."""
-    values = source.values if source.kind == "index" else source.values[..., :3]
-    values = values.astype(np.int32).reshape(*source.values.shape[:2], -1)
-    flat, between = np.zeros((2, *values.shape[:2]), dtype=bool)
-    if min(flat.shape) < 3:
-        return ~flat, between
-    middle = values[1:-1, 1:-1]
-    height, width = middle.shape[:2]
-    around = {(y, x): values[y : y + height, x : x + width] for y in range(3) for x in range(3) if (y, x) != (1, 1)}
-    low, high = np.full_like(middle, 2**30), np.full_like(middle, -1)
-    for other in around.values():
-        np.minimum(low, other, out=low)
-        np.maximum(high, other, out=high)
-    crosses = [np.abs(middle - around[place]).max(axis=2) for place in ((0, 1), (2, 1), (1, 0), (1, 2))]
-    flat[1:-1, 1:-1] = np.max(crosses, axis=0) <= (NOISE if source.lossy else 0)
-    between[1:-1, 1:-1] = ((low < middle) & (middle < high)).any(axis=2)
-    return flat, between
+def _mains_and_blends(mask: Mask) -> tuple[list[int], int]:
+    """The codes that are main values, none when the rest does not look like blends; and how many the rest are."""
+    summary = mask.summary
+    keys, counts = np.array(summary.keys), np.array(summary.counts)
+    opaque = keys != TRANSPARENT
+    fills = (_flat_counts(mask) >= np.maximum(1, PLAIN_SHARE * counts)) & opaque
+    rest = ~fills & opaque
+    mains, blends = np.flatnonzero(fills), np.flatnonzero(rest)
+    number = len(blends)
+    if not number or not len(mains):
+        return [], number
+    if summary.kind == "index" and number >= FEW_BLENDS:
+        mains = _with_thin_lines(keys, mains, blends)
+    if len(mains) < 2:
+        return [], number
+    if number < FEW_BLENDS and _distance(keys[blends], keys[mains], summary.kind) < FEW_APART:
+        return [], number
+    needed = next(share for least, share in BLENDED if number >= least)
+    if _blending_pixels(mask, rest) < needed * counts[blends].sum():
+        return [], number
+    return [int(code) for code in mains], number
 
 
-def _peaks(totals: dict[int, list[int]], colour: bool, everything: int) -> list[int]:
-    """Main values, the one with most flat pixels first; what stands near one that was taken is its noise."""
-    left = sorted((key for key in totals if key != TRANSPARENT), key=lambda key: -totals[key][1])
-    least = max(4, everything * 2e-5)
-    mains: list[int] = []
-    for key in left:
-        if totals[key][1] < least or len(mains) > MOST_CLASSES:
-            break
-        if not mains or _distance(np.array([key]), np.array(mains), colour).min() > APART:
-            mains.append(key)
-    return sorted(mains)
+def _with_thin_lines(keys: np.ndarray, mains: np.ndarray, blends: np.ndarray) -> np.ndarray:
+    """The main codes, and the extreme of the others where it stands out: the true value of lines one pixel wide."""
+    lowest, highest = blends[keys[blends].argmin()], blends[keys[blends].argmax()]
+    if keys[highest] - keys[mains].max() >= STANDS_OUT:
+        mains = np.append(mains, highest)
+    if keys[mains].min() - keys[lowest] >= STANDS_OUT:
+        mains = np.append(mains, lowest)
+    return np.sort(mains)
 
 
-def _without_blends(totals: dict[int, list[int]], colour: bool, everything: int) -> list[int] | None:
-    """The main values of an anti-aliased mask; None when nothing in it looks like blending.
+def _distance(some: np.ndarray, others: np.ndarray, kind: str) -> int:
+    """The least distance between one of `some` and one of the `others`, by the channel that differs most."""
+    apart = np.abs(channels(some, kind)[:, None] - channels(others, kind)[None]).max(axis=2)
+    return int(apart.min())
 
-    Thin true classes must survive, so all of it must fit: at least three values, none of them filling a place, all
-    between two main values far apart, most of their pixels between a darker and a lighter one, and together a small
-    part of the mask.
-    """
-    mains = np.array([key for key, (_, flat, _) in totals.items() if flat and key != TRANSPARENT])
-    thin = [key for key, (_, flat, _) in totals.items() if not flat and key != TRANSPARENT]
-    share = sum(totals[key][0] for key in thin) / max(1, everything)
-    if len(thin) < 3 or len(mains) < 2 or share > 0.2:
+
+def _flat_counts(mask: Mask) -> np.ndarray:
+    counts = np.zeros(256, dtype=np.int64)
+    for rows, proper in bands(mask.codes.shape, halo=1):
+        codes = mask.codes[rows]
+        plain = blur.flat(codes[..., None].astype(np.int16), 0)
+        counts += np.bincount(codes[proper][plain[proper]], minlength=256)
+    return counts[: len(mask.summary.keys)]
+
+
+def _blending_pixels(mask: Mask, wanted: np.ndarray) -> int:
+    """How many pixels of the wanted codes lie between their neighbours."""
+    table = np.zeros(256, dtype=bool)
+    table[: len(wanted)] = wanted
+    look, found = _values_of_codes(mask), 0
+    for rows, proper in bands(mask.codes.shape, halo=1):
+        here = np.zeros(mask.codes[rows].shape, dtype=bool)
+        here[proper] = table[mask.codes[rows][proper]]
+        down, right = np.nonzero(here)
+        found += int(blur.blending(look(rows), down, right, 0).sum())
+    return found
+
+
+def _values_of_codes(mask: Mask) -> blur.Values:
+    keys = np.array(mask.summary.keys)
+    table = channels(keys, mask.summary.kind)
+    table[keys == TRANSPARENT] = -1
+    return lambda rows: table[mask.codes[rows]]
+
+
+def _snapped(mask: Mask, mains: list[int]) -> Mask | None:
+    """The exact mask with its blends given to the main values; None when that explains too little of it."""
+    keys = np.array(mask.summary.keys)
+    kept = keys[mains]
+    values = channels(kept, mask.summary.kind)
+    size = mask.codes.size
+    result = blur.assign(
+        *(_values_of_codes(mask), mask.codes.shape, values), near=0, noise=0, edge=EDGE, most=MOVED_SHARE * size
+    )
+    if result is None or len(mains) > MOST_CLASSES or result[3] > ASTRAY_SHARE * size:
         return None
-    lie_between = sum(totals[key][2] for key in thin) >= 0.6 * sum(totals[key][0] for key in thin)
-    blends = {key for key in thin if lie_between and _between(key, mains, colour)}
-    if len(blends) < 3 or len(blends) < 0.9 * len(thin):
-        return None
-    return sorted(key for key in totals.keys() - blends if key != TRANSPARENT)
+    index, _, moved, _ = result
+    return _collected(index, kept, mask.summary.kind, moved, mask.summary.palette)
 
 
-def _between(key: int, mains: np.ndarray, colour: bool) -> bool:
-    """Whether the value lies on the way from one main value to another that is at least GAP away."""
-    if not colour:
-        below, above = mains[mains < key], mains[mains > key]
-        return bool(len(below) and len(above) and above.min() - below.max() >= GAP)
-    points, point = _split(mains).astype(float), _split(np.array([key]))[0].astype(float)
-    for k, start in enumerate(points):
-        ways = points[k + 1 :] - start
-        lengths = (ways**2).sum(axis=1)
-        along = ((point - start) @ ways.T) / np.maximum(lengths, 1)
-        off = np.abs(start + along[:, None] * ways - point).max(axis=1)
-        if bool(((lengths >= GAP**2) & (along > 0.02) & (along < 0.98) & (off <= 4)).any()):
-            return True
-    return False
+def _denoised(source: MaskSource, name: str, share: float) -> Mask:
+    """The mask without the noise of compression. Raises Refused when it has no main values to speak of."""
+    shape = (source.values.shape[0], source.values.shape[1])
+    deep = source.kind == "index" and int(source.values.max()) > 255  # 16 bits: looked at through the upper eight
+    look = _values_of_pixels(source, deep)
+    count = 1 if source.kind == "index" else 3
+    mains = peaks.find(look, shape, count)
+    if count == 1 and len(mains):
+        mains = peaks.with_thin_lines(mains, int(source.values.max()) >> (8 if deep else 0))
+    if not len(mains) or len(mains) > MOST_CLASSES:
+        raise _too_many(source, name)
+    _hold_crowded(source, name)
+    near = NEAR if source.kind == "index" else NEAR_COLOUR
+    size = shape[0] * shape[1]
+    result = blur.assign(look, shape, mains, near=near, noise=peaks.NOISE, edge=EDGE_NOISE, most=MOVED_SHARE * size)
+    if result is None:
+        raise _too_many(source, name)
+    index, close, moved, astray = result
+    seen = max(1, int((index != blur.NONE).sum()))
+    if close < share * seen or astray > ASTRAY_SHARE * seen:
+        raise _too_many(source, name)
+    if count == 1:
+        keys = mains[:, 0] * (257 if deep else 1)
+    else:
+        keys = (mains[:, 0] << 16) | (mains[:, 1] << 8) | mains[:, 2]
+    return _collected(index, keys, source.kind, moved, {})
 
 
-def _distance(keys: np.ndarray, mains: np.ndarray, colour: bool) -> np.ndarray:
-    """(keys, mains): how far values stand apart; for colours in the channel where they differ most."""
-    if not colour:
-        return np.abs(keys[:, None].astype(np.int64) - mains[None])
-    return np.abs(_split(keys)[:, None] - _split(mains)[None]).max(axis=2)
+def _values_of_pixels(source: MaskSource, deep: bool) -> blur.Values:
+    def index(rows: slice) -> np.ndarray:
+        values = source.values[rows]
+        return (values >> 8 if deep else values).astype(np.int16)[..., None]
+
+    def colours(rows: slice) -> np.ndarray:
+        values = source.values[rows, :, :3].astype(np.int16)
+        values[source.values[rows, :, 3] < 128] = -1
+        return values
+
+    return index if source.kind == "index" else colours
 
 
-def _split(keys: np.ndarray) -> np.ndarray:
-    """(N, 3): red, green, blue of packed colours."""
-    return np.stack([(keys >> 16) & 255, (keys >> 8) & 255, keys & 255], axis=1).astype(np.int64)
+def _collected(index: np.ndarray, keys: np.ndarray, kind: str, moved: int, own: dict[int, str]) -> Mask:
+    """A mask from each pixel's main value, with the keys sorted, those that do not occur left out."""
+    counts = np.zeros(256, dtype=np.int64)
+    for rows, _ in bands(index.shape):
+        counts += np.bincount(index[rows].ravel(), minlength=256)
+    totals: dict[int, int] = {}
+    for number, key in enumerate(keys.tolist()):
+        if counts[number]:
+            totals[key] = totals.get(key, 0) + int(counts[number])
+    if counts[blur.NONE]:
+        totals[TRANSPARENT] = int(counts[blur.NONE])
+    ordered = sorted(totals)
+    table = np.zeros(256, dtype=np.uint8)
+    for number, key in enumerate(keys.tolist()):
+        if key in totals:
+            table[number] = ordered.index(key)
+    if TRANSPARENT in totals:
+        table[blur.NONE] = ordered.index(TRANSPARENT)
+    colours = {key: own[key] for key in ordered if key in own}
+    summary = Summary(kind, tuple(ordered), tuple(totals[key] for key in ordered), True, moved, colours)
+    return Mask(table[index], summary)
+
+
+def _is_crowded(found: dict[int, int]) -> bool:
+    return 0 < max(found) <= CROWDED
+
+
+def _hold_crowded(source: MaskSource, name: str) -> None:
+    """Refuse a JPEG of class numbers like 0, 1, 2: compression has mixed them up for good."""
+    if not (source.lossy and source.kind == "index" and 0 < int(source.values.max()) <= CROWDED):
+        return
+    raise Refused(
+        name,
+        "Its class numbers are small and it was saved with loss, which mixes up numbers that stand so close.",
+        "Save the mask as PNG from where it was drawn.",
+    )
+
+
+def _too_many(source: MaskSource, name: str) -> Refused:
+    found = histogram(source, MOST_NAMED)
+    values = f"{len(found)}" if found else f"more than {MOST_NAMED}"
+    return Refused(
+        name,
+        f"It holds {values} different values: this looks like a photo, not a mask.",
+        f"A mask has one plain value or colour for each class, at most {MOST_CLASSES}; objects of one kind share it.",
+    )

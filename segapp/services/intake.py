@@ -4,8 +4,8 @@ All or nothing: a post that is refused, or a disk that fills up half-way, leaves
 """
 
 import io
-import json
 import shutil
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -18,40 +18,49 @@ from django.db.models import QuerySet, Sum
 from PIL import Image
 
 from registry.services import storage_used
-from segapp.imaging import Refused, bundle, decode, render, sample, snapping
+from segapp.imaging import Refused, bundle, pairs, sample
 from segapp.imaging import masks as rules
-from segapp.imaging.decode import MaskSource
 from segapp.imaging.masks import Reading
 from segapp.models import Example
-from segapp.services.pairing import Refusal, pair
+from segapp.services import example_files
+from segapp.services.example_files import ids_of, picture_of
+from segapp.services.pairing import Refusal, fold, pair, shown
 
-__all__ = ["Refusal", "pair"]
+__all__ = ["Refusal", "ids_of", "pair", "picture_of"]
 
 MOST_PAIRS = 50
-THUMBNAIL = 320  # pixels
-SUMMARY = "summary.json"
+_desks = threading.BoundedSemaphore(2)  # pairs in memory at a time: one of 50 megapixels takes half a gigabyte
 
 
-def store(visitor: str, images: Iterable[Any], masks: Iterable[Any], archives: Iterable[Any] = ()) -> list[Example]:
-    """Take pairs in as drafts. Raises Refusal with one entry for each faulty file."""
-    images, masks = list(images), list(masks)
+def store(
+    visitor: str, images: Iterable[Any], masks: Iterable[Any], archives: Iterable[Any] = (), *, draft: bool = True
+) -> list[Example]:
+    """Take pairs in, as drafts or for a training at once. Raises Refusal with one entry for each faulty file."""
+    images, masks, problems = list(images), list(masks), []
+    _hold_to_post_limits([*images, *masks])
     for archive in archives:
-        for kind, name, content in _unpacked(archive):
-            (masks if kind == "mask" else images).append(SimpleUploadedFile(name, content))
-    pairs = pair(images, masks)
-    if not pairs:
+        try:
+            for kind, name, content in bundle.read_zip(_opened(archive), shown(archive.name)):
+                (masks if kind == "mask" else images).append(SimpleUploadedFile(name, content))
+        except Refused as refused:
+            problems.append(_entry(refused))
+    if problems:
+        raise Refusal(problems)
+    found = pair(images, masks)
+    if not found:
         raise Refusal([{"file": "", "message": "No pictures with masks were sent. Choose at least one of each."}])
-    _hold_to_limits(visitor, [stem for stem, _, _ in pairs], [*images, *masks])
+    _hold_to_set_limits(visitor, [stem for stem, _, _ in found], [*images, *masks], draft)
     made: list[Example] = []
-    problems: list[dict[str, str]] = []
     try:
-        for stem, image, mask in pairs:
+        for stem, image, mask in found:
             try:
                 made.append(_store_pair(visitor, stem, image, mask))
             except Refused as refused:
-                problems.append({"file": refused.file, "message": f"{refused.problem} {refused.advice}"})
+                problems.append(_entry(refused))
         if problems:
             raise Refusal(problems)
+        for example in made:
+            example.draft = draft
         with transaction.atomic():
             Example.objects.bulk_create(made)
     except BaseException:
@@ -98,34 +107,20 @@ def clear_drafts(visitor: str) -> None:
     _remove(drafts(visitor))
 
 
+def discard(examples: Iterable[Example]) -> None:
+    """Take back what was just stored and no training has used."""
+    _remove(Example.objects.filter(pk__in=[example.pk for example in examples]))
+
+
 def review(examples: Iterable[Example], edits: dict[str, dict[str, Any]] | None = None) -> Reading:
-    """What the masks of these examples mean together, with the visitor's edits by mask value. Raises Refused."""
+    """What the masks of these examples mean together, with the visitor's edits by mask value. Raises Refused.
+
+    Reads a small table for each example and no mask, so a page may ask for it every time.
+    """
     examples = list(examples)
-    reading = rules.read_summaries([_summary(example) for example in examples], [example.stem for example in examples])
+    summaries = [example_files.summary_of(example) for example in examples]
+    reading = rules.read_summaries(summaries, [example.stem for example in examples])
     return rules.edit_by_source(reading, edits) if edits else reading
-
-
-def picture_of(example: Example) -> np.ndarray:
-    """uint8 (H, W, 3)."""
-    with Image.open(example.image_path) as stored:
-        return np.asarray(stored.convert("RGB"))
-
-
-def ids_of(example: Example, reading: Reading) -> np.ndarray:
-    """uint8 (H, W) of class ids by the reading; 255 is ignored."""
-    with open(example.mask_path, "rb") as file:
-        source = decode.mask(file, example.stem)
-    if example.mask_kind == "colour" and source.kind == "index":
-        raise Refused(example.stem, "Its stored mask was changed.", "Remove it and upload it again.")
-    return rules.apply(source, reading)
-
-
-def check_sizes(image: str, image_shape: tuple[int, ...], mask: str, mask_shape: tuple[int, ...]) -> None:
-    """Raises Refused, naming both sizes, when a mask (H, W) is not of its picture's size."""
-    if image_shape[:2] != mask_shape[:2]:
-        sizes = [f"{shape[1]} × {shape[0]}" for shape in (mask_shape, image_shape)]
-        words = f"This mask is {sizes[0]} pixels, its picture {image} is {sizes[1]}."
-        raise Refused(mask, words, "Save the mask at the picture's size.")
 
 
 def storage_in_use(visitor: str) -> int:
@@ -134,16 +129,19 @@ def storage_in_use(visitor: str) -> int:
     return storage_used(visitor) + examples
 
 
-def _unpacked(archive: Any) -> list[tuple[str, str, bytes]]:
-    try:
-        return bundle.read_zip(archive, archive.name)
-    except Refused as refused:
-        raise Refusal([{"file": refused.file, "message": f"{refused.problem} {refused.advice}"}]) from None
+def _hold_to_post_limits(files: list[Any]) -> None:
+    most, megabytes = settings.UPLOAD_LIMIT_FILES, settings.UPLOAD_LIMIT_BYTES // 10**6
+    if len(files) > most:
+        words = f"{len(files)} files are too many at once. Send at most {most} ({most // 2} pairs), then the rest."
+        raise Refusal([{"file": "", "message": words}])
+    if sum(file.size or 0 for file in files) > settings.UPLOAD_LIMIT_BYTES:
+        words = f"These files are over {megabytes} MB together. Send them in smaller parts."
+        raise Refusal([{"file": "", "message": words}])
 
 
-def _hold_to_limits(visitor: str, stems: list[str], files: list[Any]) -> None:
-    there = {stem.casefold() for stem in drafts(visitor).values_list("stem", flat=True)}
-    twice = [stem for stem in stems if stem.casefold() in there]
+def _hold_to_set_limits(visitor: str, stems: list[str], files: list[Any], draft: bool) -> None:
+    there = {fold(stem) for stem in drafts(visitor).values_list("stem", flat=True)} if draft else set()
+    twice = [stem for stem in stems if fold(stem) in there]
     if twice:
         words = "A picture of this name is in your set already. Remove that one first, or rename this one."
         raise Refusal([{"file": stem, "message": words} for stem in twice])
@@ -157,30 +155,17 @@ def _hold_to_limits(visitor: str, stems: list[str], files: list[Any]) -> None:
 
 def _store_pair(visitor: str, stem: str, image: Any, mask: Any) -> Example:
     """One pair, decoded and written anew; its row is not saved here. Raises Refused; then nothing is left."""
-    picture, turn = decode.picture_and_turn(_opened(image), str(image.name))
-    source = decode.turned_like(decode.mask(_opened(mask), str(mask.name)), turn, picture.size)
-    check_sizes(str(image.name), (picture.height, picture.width), str(mask.name), source.values.shape)
-    example = Example(visitor=visitor, stem=stem, width=picture.width, height=picture.height, mask_kind=source.kind)
-    example.folder.mkdir(parents=True)
-    try:
-        picture.save(example.image_path, "PNG", compress_level=1)
-        _stored_mask(source).save(example.mask_path, "PNG", compress_level=3)
-        render.thumbnail(picture, THUMBNAIL).save(example.thumbnail_path, "WEBP", quality=80)
-        (example.folder / SUMMARY).write_text(json.dumps(snapping.summarise(source).to_dict()))
-        example.size_bytes = sum(path.stat().st_size for path in example.folder.iterdir())
-    except BaseException:
-        shutil.rmtree(example.folder, ignore_errors=True)
-        raise
+    with _desks:
+        read = pairs.read(_opened(image), shown(image.name), _opened(mask), shown(mask.name))
+        width, height = read.picture.size
+        kind = read.mask.summary.kind
+        example = Example(visitor=visitor, stem=stem, width=width, height=height, mask_kind=kind)
+        example_files.write(example, read)
     return example
 
 
-def _stored_mask(source: MaskSource) -> Image.Image:
-    """The mask's own values in a lossless picture: 8 or 16 bits grey, or RGBA."""
-    return Image.fromarray(source.values)
-
-
-def _summary(example: Example) -> snapping.Summary:
-    return snapping.Summary.from_dict(json.loads((example.folder / SUMMARY).read_text()))
+def _entry(refused: Refused) -> dict[str, str]:
+    return {"file": refused.file, "message": f"{refused.problem} {refused.advice}"}
 
 
 def _remove(examples: QuerySet[Example]) -> None:

@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any, Protocol, TypeVar
 
-SUFFIXES = ("_mask", "-mask", "_label", "-label", "_gt")  # accepted on a mask when the bare stem names a picture
+from segapp.imaging.bundle import MASK_ENDINGS, PICTURES
+
+# Accepted behind the picture's stem on a mask, when no mask has the bare stem.
+ADDITIONS = (*MASK_ENDINGS, *sorted(PICTURES))
+LONGEST_STEM, LONGEST_SHOWN = 200, 120
 
 
 class Named(Protocol):
@@ -25,50 +29,70 @@ class Refusal(Exception):
         self.problems = problems
 
 
-def stem_of(name: str) -> str:
-    """The file's stem for people and for pairing: no folders, no control characters, composed Unicode."""
+def shown(name: Any) -> str:
+    """A file's name for people: no folders, nothing invisible, not too long. Never a path."""
     bare = PurePosixPath(str(name).replace("\\", "/")).name
-    stem = bare.rpartition(".")[0] or bare
-    shown = "".join(letter for letter in stem if letter.isprintable())
-    return unicodedata.normalize("NFC", shown)[:200] or "unnamed"
+    visible = unicodedata.normalize("NFC", "".join(letter for letter in bare if letter.isprintable()))
+    if len(visible) > LONGEST_SHOWN:
+        visible = f"{visible[: LONGEST_SHOWN - 20]}…{visible[-19:]}"
+    return visible or "unnamed"
+
+
+def stem_of(name: Any) -> str:
+    """The file's stem as the row keeps it."""
+    return _stem(name)[:LONGEST_STEM]
+
+
+def fold(stem: str) -> str:
+    """What two stems share that differ by letter case or Unicode form only."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
 
 
 def pair(images: Iterable[File], masks: Iterable[File]) -> list[tuple[str, File, File]]:
     """(stem, image, mask) of each pair, by stem. Raises Refusal that lists every file without a partner or with two."""
     pictures, problems = _by_stem(images, "pictures")
     drawn, more = _by_stem(masks, "masks")
+    drawn = {partner or key: drawn[key] for key, partner in _partners(drawn, pictures).items()}
     problems += more
-    drawn = {_partner(key, pictures): file for key, file in drawn.items()}
     for key in sorted(pictures.keys() - drawn.keys()):
         words = "This picture has no mask. Add a mask with the same name, or remove the picture."
-        problems.append({"file": _shown(pictures[key]), "message": words})
+        problems.append({"file": shown(pictures[key].name), "message": words})
     for key in sorted(drawn.keys() - pictures.keys()):
         words = "This mask has no picture. Add the picture with the same name, or remove the mask."
-        problems.append({"file": _shown(drawn[key]), "message": words})
+        problems.append({"file": shown(drawn[key].name), "message": words})
     if problems:
         raise Refusal(problems)
     return [(stem_of(pictures[key].name), pictures[key], drawn[key]) for key in sorted(pictures)]
+
+
+def _stem(name: Any) -> str:
+    bare = PurePosixPath(str(name).replace("\\", "/")).name
+    stem, dot, ending = bare.rpartition(".")
+    # Only what looks like an ending is one: scan.0001 and scan.0002 are two stems.
+    stem = stem if dot and stem and ending.isalpha() else bare
+    visible = "".join(letter for letter in stem if letter.isprintable())
+    return unicodedata.normalize("NFC", visible) or "unnamed"
 
 
 def _by_stem(files: Iterable[File], what: str) -> tuple[dict[str, File], list[dict[str, str]]]:
     """Files by folded stem, and an entry for each that shares its stem with another."""
     groups: dict[str, list[File]] = defaultdict(list)
     for file in files:
-        groups[stem_of(file.name).casefold()].append(file)
+        groups[fold(_stem(file.name))].append(file)
     problems = []
     for same in groups.values():
         for file in same[1:]:
-            words = f"Two {what} have this name (letter case and accents aside). Rename one, in both folders."
-            problems.append({"file": _shown(file), "message": words})
+            words = f"Another of the {what} has the same name, up to capitals and the ending: {shown(same[0].name)}."
+            problems.append({"file": shown(file.name), "message": f"{words} Rename or remove one of them."})
     return {key: same[0] for key, same in groups.items()}, problems
 
 
-def _partner(key: str, pictures: dict[str, File]) -> str:
-    if key in pictures:
-        return key
-    bare = next((key.removesuffix(suffix) for suffix in SUFFIXES if key.endswith(suffix)), key)
-    return bare if bare in pictures else key
-
-
-def _shown(file: Named) -> str:
-    return PurePosixPath(str(file.name).replace("\\", "/")).name[:120]
+def _partners(drawn: dict[str, File], pictures: dict[str, File]) -> dict[str, str]:
+    """Mask key -> the key of the picture that its stem names with an addition; "" for none or more than one mask."""
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for key in drawn:
+        bare = next((key.removesuffix(end) for end in ADDITIONS if key.endswith(end)), key)
+        if key not in pictures and bare in pictures and bare not in drawn:
+            wanted[bare].append(key)
+    taken = {keys[0]: bare for bare, keys in wanted.items() if len(keys) == 1}
+    return {key: taken.get(key, "") for key in drawn}

@@ -18,15 +18,14 @@ def train_uploaded(
     Raises intake.Refusal with an entry per faulty file, imaging.Refused for class edits that do not fit, and
     runs.AlreadyTraining; then nothing is stored.
     """
-    examples = intake.store(visitor, images, masks)
+    examples = intake.store(visitor, images, masks, draft=False)
     try:
         reading = intake.review(examples)
         if classes:
             reading = reading_rules.edit(reading, classes)
         return runs.start(visitor, examples, reading, name=name, effort=effort)
     except Exception:
-        for example in examples:
-            intake.remove(visitor, example.public_id)
+        intake.discard(examples)
         raise
 
 

@@ -13,7 +13,8 @@ from registry.files import write_atomically
 from registry.models import UserModel
 from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
-from segapp.imaging import decode, masks, render
+from segapp.imaging import Refused, decode, masks, pairs, render
+from segapp.imaging.values import Mask
 from segapp.models import Effort
 from segapp.pipeline.finetune import Example, Progress, finetune
 from segapp.pipeline.predict import predict, shares
@@ -66,19 +67,20 @@ def train_folders(
 
 def read_folders(images: Path, mask_folder: Path) -> tuple[list[Example], list[ClassInfo]]:
     """Pairs of two folders as arrays, and the classes that the masks hold by the contract's rules."""
-    pairs = intake.pair(_files(images), _files(mask_folder))
-    sources = []
-    for _, _, mask in pairs:
-        with open(mask, "rb") as file:
-            sources.append(decode.mask(file, mask.name))
-    reading = masks.read(sources)
-    examples = []
-    for (stem, image, mask), source in zip(pairs, sources, strict=True):
-        with open(image, "rb") as file:
-            picture = np.asarray(decode.picture(file, image.name))
-        ids = masks.apply(source, reading)
-        intake.check_sizes(image.name, picture.shape[:2], mask.name, ids.shape)
-        examples.append(Example(stem, *shrink(picture, ids)))
+    read, problems = [], []
+    for stem, image, mask in intake.pair(_files(images), _files(mask_folder)):
+        try:
+            with open(image, "rb") as picture_file, open(mask, "rb") as mask_file:
+                pair = pairs.read(picture_file, image.name, mask_file, mask.name)
+        except Refused as refused:
+            problems.append({"file": refused.file, "message": f"{refused.problem} {refused.advice}"})
+            continue
+        picture, codes = shrink(np.asarray(pair.picture), pair.mask.codes)
+        read.append((stem, picture, Mask(codes, pair.mask.summary)))
+    if problems:
+        raise intake.Refusal(problems)
+    reading = masks.read_summaries([mask.summary for _, _, mask in read], [stem for stem, _, _ in read])
+    examples = [Example(stem, picture, masks.apply(mask, reading)) for stem, picture, mask in read]
     return examples, [ClassInfo(found["id"], found["name"], found["color"]) for found in reading.trained]
 
 

@@ -1,5 +1,6 @@
 """Files that are not what they say, and pictures of every kind."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -89,3 +90,64 @@ def test_a_turned_photo_stands_upright_and_its_mask_with_it(turn):
 @pytest.mark.parametrize("size", [(1, 1), (31, 4000)])
 def test_odd_sizes_are_welcome(size):
     assert decode.picture(saved(Image.new("RGB", size)), "odd.png").size == size
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (saved(photo(), "TIFF").getvalue(), "a TIFF"),
+        (saved(photo().convert("P"), "GIF").getvalue(), "a GIF"),
+        (b"\xef\xbb\xbf\n <!doctype html>", "a web page"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64), "a HEIC"),
+        (b"%PDF-1.7", "a PDF"),
+    ],
+    ids=["tiff", "gif", "html", "heic", "pdf"],
+)
+def test_what_it_is_instead_is_said(content, words):
+    with pytest.raises(Refused, match=words):
+        decode.picture(io.BytesIO(content), "picture.png")
+
+
+@pytest.mark.parametrize("broken", range(12))
+def test_random_damage_is_refused_or_decoded_but_never_an_error(broken):
+    """Every parser raises its own kinds; none may come through as a failure of the server."""
+    random = np.random.default_rng(broken)
+    for format in ("PNG", "JPEG", "WEBP"):
+        content = bytearray(saved(photo(96), format).getvalue())
+        for at in random.integers(0, len(content), 1 + 3 * broken):
+            content[at] = random.integers(0, 256)
+        for read in (decode.picture, decode.mask):
+            with contextlib.suppress(Refused):
+                read(io.BytesIO(bytes(content)), "damaged")
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_a_damaged_exif_block_does_not_matter():
+    content = saved(photo(64), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + bytes(30))
+    assert decode.picture(content, "p.jpg").size == (64, 64)
+
+
+def test_a_photo_with_a_second_picture_inside_is_the_first_one():
+    """Phones write JPEGs with a depth map or a small copy behind; that is no animation."""
+    two = saved(photo(96), "MPO", save_all=True, append_images=[photo(96).rotate(90)])
+    assert Image.open(two).n_frames == 2
+    assert decode.picture(two, "phone.jpg").size == (96, 96)
+
+
+def test_comments_and_profiles_are_not_kept():
+    secret = b"51 degrees north"
+    file = saved(photo(64), "JPEG", comment=secret, icc_profile=secret)
+    picture = decode.picture(file, "p.jpg")
+    for format in ("PNG", "JPEG", "WEBP"):
+        assert secret not in saved(picture, format).getvalue()
+
+
+def test_transparency_lies_on_white():
+    clear = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
+    assert np.asarray(decode.picture(saved(clear), "p.png")).min() == 255
+
+
+def test_inverted_cmyk_keeps_its_colours():
+    red = Image.new("RGB", (32, 32), (220, 30, 30)).convert("CMYK")
+    found = np.asarray(decode.picture(saved(red, "JPEG", quality=95), "p.jpg")).mean(axis=(0, 1))
+    assert found[0] > 180 and found[1:].max() < 90

@@ -1,10 +1,12 @@
 """A corpus of masks as people make them: each is understood as the contract says, or refused in words."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from segapp.imaging import Refused, decode, masks
 from segapp.imaging.decode import MaskSource
@@ -28,6 +30,48 @@ def clear(colors) -> io.BytesIO:
     rgb = np.asarray(shapes(colors, "RGB"))
     alpha = np.where(truth(len(colors)) == 0, 0, 255).astype(np.uint8)
     return saved(Image.fromarray(np.dstack([rgb, alpha])))
+
+
+def deep_soft() -> io.BytesIO:
+    """16 bits, anti-aliased between 0 and 65535."""
+    return saved(Image.fromarray(np.asarray(shapes([0, 255], soft=True)).astype(np.uint16) * 257))
+
+
+def soft_palette() -> io.BytesIO:
+    """Anti-aliased colours, saved with a palette of 200: indices that mean nothing."""
+    return saved(shapes([BLACK, RED, GREEN], "RGB", soft=True).quantize(200, dither=Image.Dither.NONE))
+
+
+def faded() -> io.BytesIO:
+    """RGBA whose edges fade out: the shape is in the alpha channel."""
+    alpha = shapes([0, 255], soft=True)
+    colour = Image.new("RGB", alpha.size, RED)
+    colour.paste(GREEN, (0, 0, SIZE, 40))
+    colour.putalpha(alpha)
+    return saved(colour)
+
+
+def bordered() -> io.BytesIO:
+    """As in PASCAL VOC: a palette, and a thin border of 255 around each object."""
+    ids = truth(3).copy()
+    edge = np.zeros_like(ids, dtype=bool)
+    edge[1:] |= ids[1:] != ids[:-1]
+    edge[:, 1:] |= ids[:, 1:] != ids[:, :-1]
+    ids[edge] = 255
+    image = Image.fromarray(ids)
+    image.putpalette([value for k in range(256) for value in (k * 37 % 256, k * 91 % 256, k * 13 % 256)])
+    return saved(image)
+
+
+def twice_saved() -> io.BytesIO:
+    """A JPEG mask that someone saved as PNG afterwards."""
+    return saved(Image.open(saved(shapes([0, 255]), "JPEG", quality=60)))
+
+
+def grown() -> io.BytesIO:
+    """Drawn small and scaled up smoothly: edges many pixels wide."""
+    small = shapes([0, 255]).resize((SIZE // 3, SIZE // 3), Image.Resampling.NEAREST)
+    return saved(small.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
 
 # name, file, ids that are trained, ids of (background, disc, box), whether soft edges were snapped
@@ -58,6 +102,19 @@ UNDERSTOOD = [
     ("anti-aliased 0 and 255", saved(shapes([0, 255], soft=True)), [0, 1], [0, 1], True),
     ("anti-aliased three greys", saved(shapes([0, 80, 200], soft=True)), [0, 80, 200], [0, 80, 200], True),
     ("anti-aliased colours", saved(shapes([BLACK, RED, GREEN], "RGB", soft=True)), [0, 1, 2], [0, 2, 1], True),
+    ("4 bits grey", saved(shapes([0, 17, 255]).quantize(3).convert("L"), bits=4), [0, 17], [0, 17, 255], False),
+    ("palette of greys", saved(shapes([0, 255]).convert("P")), [0, 1], [0, 1], False),
+    ("palette, only 0 and 255", saved(shapes([0, 255]).quantize(2).convert("L").convert("P")), [0, 1], [0, 1], False),
+    ("grey levels as colours", saved(shapes([0, 5, 9]).convert("RGB")), [0, 1, 2], [0, 1, 2], False),
+    ("RGBA with faded edges", faded(), [0, 1], None, False),
+    ("JPEG of poor quality", saved(shapes([0, 255]), "JPEG", quality=30), [0, 1], [0, 1], True),
+    ("JPEG of best quality", saved(shapes([0, 255]), "JPEG", quality=98), [0, 1], [0, 1], True),
+    ("JPEG in grey as RGB", saved(shapes([0, 255]).convert("RGB"), "JPEG"), [0, 1], [0, 1], True),
+    ("JPEG saved as PNG", twice_saved(), [0, 1], [0, 1], True),
+    ("lossy WebP", saved(shapes([BLACK, RED, GREEN], "RGB"), "WEBP", quality=70), [0, 1, 2], [0, 2, 1], True),
+    ("16 bits, anti-aliased", deep_soft(), [0, 1], [0, 1], True),
+    ("palette of blended colours", soft_palette(), [0, 1, 2], [0, 2, 1], True),
+    ("scaled up smoothly", grown(), [0, 1], [0, 1], True),
     ("lossless WebP", saved(shapes([BLACK, RED], "RGB"), "WEBP", lossless=True), [0, 1], [0, 1], False),
     ("all background", saved(Image.new("L", (SIZE, SIZE))), [0], [0], False),
 ]
@@ -73,6 +130,9 @@ def test_a_mask_is_understood(file, trained, ids, snapped):
     assert [row["id"] for row in reading.trained] == trained
     assert reading.snapped is snapped
     found = masks.apply(source, reading)
+    if ids is None:
+        assert set(np.unique(found)) == {*trained, 255}
+        return
     meant = np.array(ids, dtype=np.uint8)[truth(len(ids)) if len(ids) > 1 else np.zeros((SIZE, SIZE), int)]
     assert found.dtype == np.uint8
     assert set(np.unique(found)) == set(np.unique(meant)), "no phantom classes"
@@ -95,8 +155,123 @@ REFUSED = [
 @pytest.mark.parametrize("file", [row[1] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_a_photo_is_no_mask(file):
     file.seek(0)
-    with pytest.raises(Refused, match="photo"):
-        masks.read([decode.mask(file, "mask")])
+    with pytest.raises(Refused, match=r"sky\.png: It holds .* values: this looks like a photo"):
+        masks.read([decode.mask(file, "sky.png")], ["sky.png"])
+
+
+def test_sixty_four_classes_are_fine_and_sixty_five_are_not():
+    stripes = np.repeat(np.arange(65, dtype=np.uint8), 4).reshape(1, -1).repeat(20, 0)
+    assert len(masks.read([MaskSource("index", stripes[:, :256])]).trained) == 64
+    with pytest.raises(Refused, match="65 different values"):
+        masks.read([MaskSource("index", stripes)])
+    halves = [MaskSource("index", stripes[:, :130]), MaskSource("index", stripes[:, 130:])]
+    with pytest.raises(Refused, match="65 classes"):
+        masks.read(halves)
+
+
+def test_the_ignored_255_is_no_sixty_fifth_class():
+    stripes = np.repeat(np.array([*range(64), 255], dtype=np.uint8), 4).reshape(1, -1).repeat(20, 0)
+    assert len(masks.read([MaskSource("index", stripes)]).trained) == 64
+
+
+@pytest.mark.parametrize("quality", [50, 75, 95])
+def test_class_numbers_saved_as_jpeg_are_refused(quality):
+    source = decode.mask(saved(shapes([0, 1, 2]), "JPEG", quality=quality), "m.jpg")
+    with pytest.raises(Refused, match="saved with loss"):
+        masks.read([source])
+
+
+def test_a_colour_mask_of_16_bits_a_channel_is_refused():
+    """Pillow keeps the upper half of each channel, so (1, 0, 0) and (2, 0, 0) would become one class."""
+    with pytest.raises(Refused, match="16 bits a channel"):
+        decode.mask(io.BytesIO(rgb16(shapes([0, 1]))), "m.png")
+
+
+def rgb16(image: Image.Image) -> bytes:
+    """A PNG of 16 bits a channel, which Pillow cannot write."""
+    values = np.asarray(image).astype(">u2")[..., None].repeat(3, 2)
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = struct.pack(">2I5B", image.width, image.height, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    packed = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def test_an_edge_from_black_to_white_is_no_thin_line_of_grey():
+    """128 is a class of its own elsewhere in the mask; the blend of 0 and 255 passes it by."""
+    scale = 4
+    big = Image.new("L", (SIZE * scale, SIZE * scale))
+    pen = ImageDraw.Draw(big)
+    pen.ellipse([40, 120, 240, 340], fill=255)
+    pen.rectangle([260, 20, 370, 120], fill=128)
+    source = decode.mask(saved(big.resize((SIZE, SIZE), Image.Resampling.LANCZOS)), "m")
+    reading = masks.edit(masks.read([source]), [{"id": 255, "ignore": False}])
+    ids = masks.apply(source, reading)
+    assert (ids[7:29, 67:91] == 128).all()
+    ids[3:33, 63:95] = 0
+    assert (ids == 128).sum() == 0
+
+
+def test_what_compression_moved_apart_is_one_class():
+    """The same grey comes out of two JPEGs as 118 and as 121; a PNG among them says that it is 120."""
+    ids = [MaskSource("index", np.where(truth() == 1, value, 0).astype(np.uint8)) for value in (117, 122)]
+    soft = [decode.mask(saved(Image.fromarray(s.values), "JPEG", quality=60), "m") for s in ids]
+    exact = MaskSource("index", np.where(truth() == 1, 120, 0).astype(np.uint8))
+    reading = masks.read([soft[0], exact, soft[1]])
+    assert [row["id"] for row in reading.trained] == [0, 120]
+    assert [row["images"] for row in reading.classes] == [3, 3]
+    assert all(set(np.unique(masks.apply(s, reading))) == {0, 120} for s in (*soft, exact))
+
+
+def test_one_jpeg_does_not_blur_the_numbers_of_the_other_masks():
+    exact = MaskSource("index", truth(3))
+    noisy = decode.mask(saved(shapes([0, 90]), "JPEG", quality=60), "m")
+    assert [row["id"] for row in masks.read([exact, noisy]).trained][:3] == [0, 1, 2]
+
+
+def test_empty_grey_masks_go_with_coloured_ones():
+    coloured = decode.mask(saved(shapes([BLACK, RED], "RGB")), "red.png")
+    empty = decode.mask(saved(Image.new("L", (SIZE, SIZE))), "empty.png")
+    reading = masks.read([coloured, empty])
+    assert [row["source"] for row in reading.classes] == ["#000000", "#e61414"]
+    assert set(np.unique(masks.apply(empty, reading))) == {0}
+
+
+def test_class_numbers_among_colours_are_refused_by_name():
+    coloured = decode.mask(saved(shapes([BLACK, RED], "RGB")), "red.png")
+    with pytest.raises(Refused, match=r"numbers\.png: .*red\.png holds colours"):
+        masks.read([coloured, MaskSource("index", truth(3))], ["red.png", "numbers.png"])
+
+
+def test_palettes_that_disagree_are_warned_about():
+    first, second = Image.fromarray(truth()), Image.fromarray(truth())
+    first.putpalette([0, 0, 0, 250, 10, 10])
+    second.putpalette([0, 0, 0, 10, 10, 250])
+    reading = masks.read([decode.mask(saved(image), "m") for image in (first, second)], ["a.png", "b.png"])
+    assert any("#fa0a0a in a.png and #0a0afa in b.png" in warning for warning in reading.warnings)
+    assert [row["id"] for row in reading.trained] == [0, 1], "the indices are read all the same"
+
+
+def test_transparent_becomes_a_class_when_the_visitor_says_so():
+    source = decode.mask(clear([BLACK, RED, GREEN]), "m")
+    reading = masks.read([source])
+    assert [(row["id"], row["source"]) for row in reading.classes if row["ignore"]] == [(255, "transparent")]
+    changed = masks.edit_by_source(reading, {"transparent": {"ignore": False, "name": "outside"}})
+    assert [row["name"] for row in changed.trained] == ["class 0", "class 1", "outside"]
+    assert np.array_equal(masks.apply(source, changed), np.array([2, 1, 0], dtype=np.uint8)[truth(3)])
+
+
+def test_the_table_counts_pixels_and_pictures():
+    rows = masks.read([MaskSource("index", truth(3)), MaskSource("index", truth(2))]).classes
+    shares = [100 * ((truth(3) == k).sum() + (truth(2) == k).sum()) / (2 * SIZE * SIZE) for k in range(3)]
+    assert [row["share"] for row in rows] == pytest.approx(shares, abs=0.01)
+    assert [row["images"] for row in rows] == [2, 2, 1]
+    assert len({row["color"] for row in rows}) == 3
+
+
+def test_a_value_that_the_reading_does_not_know_is_ignored():
+    reading = masks.read([MaskSource("index", truth(2))])
+    assert set(np.unique(masks.apply(MaskSource("index", truth(3)), reading))) == {0, 1, 255}
 
 
 def test_zero_one_and_zero_255_give_the_same_classes():
@@ -115,10 +290,12 @@ def test_the_rule_is_decided_over_the_whole_set():
     assert any("255" in rule for rule in reading.rules)
 
 
-def test_large_16_bit_values_skip_the_ignore_id():
-    source = MaskSource("index", np.array([[0, 253, 254, 1000]], dtype=np.uint16))
-    reading = masks.read([source])
-    assert 255 not in {row["id"] for row in reading.trained}
+def test_a_class_number_that_no_png_can_hold_is_refused():
+    """1000 would be number 256: 255 is taken, and masks come out with 8 bits."""
+    with pytest.raises(Refused, match="256"):
+        masks.read([MaskSource("index", np.array([[0, 253, 254, 1000]], dtype=np.uint16))])
+    reading = masks.read([MaskSource("index", np.array([[0, 252, 255, 900, 1000]], dtype=np.uint16))])
+    assert [row["id"] for row in reading.trained] == [0, 252, 253, 254]
 
 
 def test_255_becomes_a_class_when_the_visitor_says_so():

@@ -6,7 +6,10 @@ import zipfile
 import numpy as np
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
+from PIL import Image, ImageFilter
 
+from segapp.imaging import Refused
 from segapp.models import Example
 from segapp.services import intake
 from segapp.services.intake import Refusal
@@ -78,6 +81,119 @@ def test_fifty_one_pairs_are_too_many():
 def test_a_full_storage_is_said_before_anything_is_written(settings):
     settings.SEGAPP_STORAGE_BYTES = 100
     assert "full" in problems(lambda: intake.store(ALICE, images("a.png"), masks("a.png")))[""]
+
+
+def test_every_faulty_file_is_named_and_nothing_is_stored(tmp_path):
+    sent = images("a.png", "b.png", "c.png", "d.png")
+    sent[1] = SimpleUploadedFile("b.png", b"<html>")
+    small = SimpleUploadedFile("a.png", saved(shapes([0, 255]).resize((40, 30))).getvalue())
+    no_mask = SimpleUploadedFile("c.png", saved(photo(96).rotate(90)).getvalue())
+    found = problems(lambda: intake.store(ALICE, sent, [small, *masks("b.png"), no_mask, *masks("d.png")]))
+    assert found.keys() == {"a.png", "b.png", "c.png"}
+    assert "40 × 30" in found["a.png"] and "96 × 96" in found["a.png"]
+    assert "no PNG" in found["b.png"] and "photo" in found["c.png"]
+    assert not Example.objects.exists()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_the_picture_sent_as_its_own_mask_is_refused():
+    """Bright spots on black pass for a soft mask; that they are the picture itself gives it away."""
+    spots = Image.fromarray(np.where(truth() == 1, 180, 5).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.7))
+    same = [SimpleUploadedFile("a.png", saved(spots).getvalue()) for _ in range(2)]
+    assert "itself" in problems(lambda: intake.store(ALICE, same[:1], same[1:]))["a.png"]
+
+
+def test_nothing_of_the_uploaded_file_but_its_pixels_is_kept():
+    tail = b"<script>alert(1)</script>"
+    exif = Image.Exif()
+    exif[0x8298] = "Copyright 51 degrees north"
+    sent = SimpleUploadedFile("a.png", saved(photo(96), exif=exif).getvalue() + tail)
+    drawn = SimpleUploadedFile("a.png", saved(shapes([0, 255])).getvalue() + tail)
+    (stored,) = intake.store(ALICE, [sent], [drawn])
+    for path in stored.folder.iterdir():
+        assert tail not in path.read_bytes() and b"51 degrees" not in path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
+def test_a_large_jpeg_is_kept_as_jpeg_and_looks_the_same(mode):
+    picture = photo(1500).convert(mode)
+    mask = shapes([0, 255]).resize((1500, 1500), Image.Resampling.NEAREST)
+    sent = SimpleUploadedFile("a.jpg", saved(picture, "JPEG", quality=95).getvalue())
+    (stored,) = intake.store(ALICE, [sent], [SimpleUploadedFile("a.png", saved(mask).getvalue())])
+    assert stored.image_path.name == "image.jpg"
+    shown = np.asarray(picture.convert("RGB")).astype(int)
+    assert np.abs(intake.picture_of(stored).astype(int) - shown).mean() < 2
+    small = intake.ids_of(stored, intake.review([stored]), small=True)
+    assert small.shape == (320, 320) and set(np.unique(small)) == {0, 1}
+
+
+def test_the_review_reads_no_mask(monkeypatch):
+    """It is asked on every page, for up to fifty pictures of any size."""
+    stored = intake.store(ALICE, images("a.png"), masks("a.png"))
+    monkeypatch.setattr(Image, "open", lambda *args, **kwargs: pytest.fail("a picture was opened"))
+    assert [row["name"] for row in intake.review(stored).trained] == ["background", "object"]
+
+
+def test_masks_keep_their_own_values_whatever_comes_later():
+    """The rule is decided over the set of the day: a 255 is a class today and "ignore" once a 1 joins."""
+    first = intake.store(ALICE, images("a.png"), masks("a.png"))
+    labelled = SimpleUploadedFile("b.png", saved(shapes([0, 1])).getvalue())
+    both = [*first, *intake.store(ALICE, images("b.png"), [labelled])]
+    assert set(np.unique(intake.ids_of(first[0], intake.review(first)))) == {0, 1}
+    assert set(np.unique(intake.ids_of(first[0], intake.review(both)))) == {0, 255}
+
+
+def test_files_that_are_gone_are_a_refusal_and_no_failure():
+    (stored,) = intake.store(ALICE, images("a.png"), masks("a.png"))
+    reading = intake.review([stored])
+    for path in stored.folder.iterdir():
+        path.unlink()
+    for ask in (
+        lambda: intake.review([stored]),
+        lambda: intake.ids_of(stored, reading),
+        lambda: intake.picture_of(stored),
+    ):
+        with pytest.raises(Refused, match="upload it again"):
+            ask()
+
+
+def test_a_training_at_once_does_not_meet_the_drafts():
+    intake.store(ALICE, images("a.png"), masks("a.png"))
+    (stored,) = intake.store(ALICE, images("a.png"), masks("a.png"), draft=False)
+    assert not stored.draft and intake.drafts(ALICE).count() == 1
+    intake.discard([stored])
+    assert not stored.folder.exists() and Example.objects.count() == 1
+
+
+def test_the_same_name_again_is_refused_while_it_is_a_draft():
+    intake.store(ALICE, images("Cat.png"), masks("Cat.png"))
+    assert "already" in problems(lambda: intake.store(ALICE, images("cat.png"), masks("cat.png")))["cat"]
+
+
+def test_the_limits_of_a_post_hold_here_too(settings):
+    settings.UPLOAD_LIMIT_BYTES = 1000
+    assert "MB" in problems(lambda: intake.store(ALICE, images("a.png"), masks("a.png")))[""]
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_file_leaves_nothing(monkeypatch, tmp_path):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("registry.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        intake.store(ALICE, images("a.png"), masks("a.png"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not Example.objects.exists()
+
+
+def test_a_row_that_cannot_be_written_takes_its_files_with_it(monkeypatch, tmp_path):
+    def locked(rows):
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(Example.objects, "bulk_create", locked)
+    with pytest.raises(OperationalError):
+        intake.store(ALICE, images("a.png"), masks("a.png"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_disk_that_fills_up_leaves_nothing(monkeypatch, tmp_path):

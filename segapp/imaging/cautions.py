@@ -1,0 +1,92 @@
+"""What a visitor should know before training on a set of masks: plain sentences, none of them a refusal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from segapp.imaging.values import TRANSPARENT, Summary
+
+FEW = 0.1  # percent of the pixels under which a class is warned about
+SOFT = 0.5  # percent of moved pixels from which it is said
+NAMED = 3  # file names given before "and 4 more"
+
+Rows = Sequence[dict[str, Any]]
+
+
+def of_classes(rows: Rows, masks: int) -> list[str]:
+    """About single classes: seen once only, or hardly ever."""
+    found = []
+    for row in rows:
+        if row["ignore"]:
+            continue
+        if row["images"] == 1 and masks > 1:
+            found.append(f"“{row['name']}” is in one picture only. With a second one its score can be trusted.")
+        if 0 < row["share"] < FEW:
+            share = f"{row['share']:.2g}"
+            found.append(f"“{row['name']}” fills {share} % of the pixels only. Add pictures that show more of it.")
+    return found
+
+
+def of_set(rows: Rows, held: Sequence[set[int]], names: Sequence[str]) -> list[str]:
+    """About the set: nothing to tell apart, masks without foreground. `held`: the class ids in each mask."""
+    kept = [row for row in rows if not row["ignore"]]
+    if len(kept) == 1:
+        only = kept[0]
+        rest = " The other pixels are ignored; fill the background with a value of its own." if len(rows) > 1 else ""
+        words = (
+            f"All masks hold only “{only['name']}” ({only['share']:.0f} % of the pixels), so there is nothing to tell"
+        )
+        return [f"{words} apart.{rest or ' Add masks that mark something.'}"]
+    ids = {row["id"] for row in kept}
+    empty = [name for name, here in zip(names, held, strict=True) if 0 in ids and here & ids <= {0}]
+    blank = [name for name, here in zip(names, held, strict=True) if not here & ids]
+    found = []
+    if empty:
+        background = next(row["name"] for row in kept if row["id"] == 0)
+        found.append(f"{_listed(empty)}: the mask is {background} only (100 %). Fine when nothing is there to mark.")
+    if blank:
+        found.append(f"{_listed(blank)}: the whole mask is ignored, so nothing is learnt from it.")
+    return found
+
+
+def of_files(summaries: Sequence[Summary], names: Sequence[str]) -> list[str]:
+    """About how the masks were saved: palettes that disagree, {0, 255} among {0, 1}."""
+    found = []
+    seen: dict[int, tuple[str, str]] = {}
+    for summary, name in zip(summaries, names, strict=True):
+        for key, color in summary.palette.items():
+            first, other = seen.setdefault(key, (color, name))
+            if first != color:
+                found.append(
+                    f"Index {key} is {first} in {other} and {color} in {name}. Masks with palettes are read by index: "
+                    "if the colours are what you mean, save them as RGB."
+                )
+                break
+        if found:
+            break
+    full = [name for summary, name in zip(summaries, names, strict=True) if set(summary.keys) == {0, 255}]
+    small = any(summary.kind == "index" and 1 in summary.keys for summary in summaries)
+    if full and small:
+        found.append(f"{_listed(full)}: only 0 and 255 occur, while other masks use 1. Here 255 is read as “ignore”.")
+    return found
+
+
+def softness(summaries: Sequence[Summary]) -> list[str]:
+    """The rule that was applied to blurred masks, in words; none when there was no blur."""
+    soft = [summary for summary in summaries if summary.soft]
+    if not soft:
+        return []
+    share = 100 * sum(summary.moved for summary in soft) / max(1, sum(summary.pixels for summary in soft))
+    much = f" ({share:.1f} % of the pixels)" if share >= SOFT else ""
+    masks = "masks have" if len(soft) > 1 else "mask has"
+    return [f"{len(soft)} {masks} soft or compressed edges: each such pixel{much} goes to the nearest class beside it."]
+
+
+def transparency(summaries: Sequence[Summary]) -> list[str]:
+    if any(TRANSPARENT in summary.keys for summary in summaries):
+        return ["Transparent pixels are read as “ignore”: they teach nothing. Change this below if they are a class."]
+    return []
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

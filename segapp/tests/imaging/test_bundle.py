@@ -1,0 +1,107 @@
+"""Zips: pairs come out; what lies about its size or reaches out of its folder is refused before it is unpacked."""
+
+import io
+import struct
+import zipfile
+
+import pytest
+
+from segapp.imaging import Refused, bundle
+
+
+def packed(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.BytesIO:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return out
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"images/a.jpg": b"i", "masks/a.png": b"m"},
+        {"set/JPEGImages/a.jpg": b"i", "set/SegmentationClass/a.png": b"m", "set/notes.txt": b"n"},
+        {"labels of mine/images/a.jpg": b"i", "labels of mine/masks/a.png": b"m", "__MACOSX/masks/._a.png": b"x"},
+        {"segmentation/images/a.png": b"i", "segmentation/masks/a.png": b"m"},
+        {"images\\a.jpg": b"i", "masks\\a.png": b"m"},
+        {"a.jpg": b"i", "a_mask.png": b"m"},
+        {"a.jpg": b"i", "a.png": b"m"},
+    ],
+    ids=["folders", "as VOC", "hidden copies", "telling outer folder", "backslashes", "endings", "photo and PNG"],
+)
+def test_pairs_are_found(files):
+    found = bundle.read_zip(packed(files), "set.zip")
+    assert sorted((kind, content) for kind, _, content in found) == [("image", b"i"), ("mask", b"m")]
+    assert all("/" not in name and "\\" not in name for _, name, _ in found)
+
+
+def test_a_bomb_is_refused_by_its_ratio():
+    with pytest.raises(Refused, match="far more than it weighs"):
+        bundle.read_zip(packed({"images/a.png": bytes(30 * 2**20), "masks/a.png": b"m"}), "bomb.zip")
+
+
+def test_too_much_is_refused_by_its_declared_size(monkeypatch):
+    monkeypatch.setattr(bundle, "MOST_BYTES", 1000)
+    with pytest.raises(Refused, match="It unpacks to"):
+        bundle.read_zip(packed({"images/a.png": b"i" * 600, "masks/a.png": b"m" * 600}), "large.zip")
+
+
+def test_a_false_size_is_refused_while_unpacking():
+    """The list says 10 bytes, the stream holds a megabyte: reading stops at what was declared."""
+    content = packed({"images/a.png": bytes(2**20), "masks/a.png": b"m"}).getvalue()
+    lying = content.replace(struct.pack("<L", 2**20), struct.pack("<L", 10))
+    assert lying != content
+    with pytest.raises(Refused, match=r"cannot be unpacked|more than it says"):
+        bundle.read_zip(io.BytesIO(lying), "liar.zip")
+
+
+@pytest.mark.parametrize("name", ["../a.png", "images/../../a.png", "/etc/a.png", "C:\\a.png", "..\\a.png"])
+def test_a_name_that_reaches_out_is_refused(name):
+    with pytest.raises(Refused, match="out of its folder"):
+        bundle.read_zip(packed({name: b"i", "masks/a.png": b"m"}), "slip.zip")
+
+
+def test_a_link_is_refused():
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        link = zipfile.ZipInfo("images/a.png")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(Refused, match="link"):
+        bundle.read_zip(out, "link.zip")
+
+
+def test_unusual_packing_and_passwords_are_refused():
+    with pytest.raises(Refused, match="locked or packed unusually"):
+        bundle.read_zip(packed({"images/a.png": b"i", "masks/a.png": b"m"}, zipfile.ZIP_LZMA), "lzma.zip")
+    content = bytearray(packed({"images/a.png": b"i", "masks/a.png": b"m"}).getvalue())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.find(signature)
+        while at >= 0:
+            content[at + offset] |= 1
+            at = content.find(signature, at + 1)
+    with pytest.raises(Refused, match="locked"):
+        bundle.read_zip(io.BytesIO(bytes(content)), "locked.zip")
+
+
+def test_a_long_list_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(bundle, "MOST_LISTED", 10_000)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *args: pytest.fail("it was opened"))
+    content = io.BytesIO()
+    content.write(bundle.LAST_RECORD.pack(b"PK\x05\x06", 0, 0, 9000, 9000, 500_000, 0, 0))
+    with pytest.raises(Refused, match="far too many"):
+        bundle.read_zip(content, "list.zip")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"PK\x05\x06", b"hello" * 100])
+def test_what_is_no_zip_is_refused(content):
+    with pytest.raises(Refused, match="no zip"):
+        bundle.read_zip(io.BytesIO(content), "set.zip")
+
+
+def test_a_zip_of_one_kind_only_is_refused():
+    with pytest.raises(Refused, match="no folder of masks"):
+        bundle.read_zip(packed({"images/a.png": b"i"}), "set.zip")
+    with pytest.raises(Refused, match="masks only"):
+        bundle.read_zip(packed({"masks/a.png": b"m"}), "set.zip")
