@@ -26,13 +26,13 @@ Upload = tuple[str, str, bytes]  # field, file name, content
 class Served:
     """One home and, between start() and stop(), the group of processes that serves it."""
 
-    def __init__(self, home: Path, **environment: str) -> None:
+    def __init__(self, home: Path, log: Path | None = None, **environment: str) -> None:
         self.home = home
         self.environment = environment
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.started_in = 0.0  # seconds from the command to the first page
-        self._log = home.parent / f"{home.name}.log"
+        self._log = log or home.parent / f"{home.name}.log"
 
     # --- life -------------------------------------------------------------------------------------------
 

@@ -149,7 +149,7 @@ def fill(folder, leave: int) -> None:
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_behind(small_disk):
-    server = Served(small_disk / "home")
+    server = Served(small_disk / "home", log=small_disk.with_suffix(".log"))
     try:
         server.start().wait_ready()
         visitor = server.visitor()
@@ -162,7 +162,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(small_disk):
         fill(small_disk, leave=200_000)  # room for rows, none for a model
         run = training.follow(visitor, status_url)
         assert run["state"] == "failed", run
-        assert "disk is full" in run["message"]
+        assert "disk is full" in run["message"], server.output()
         assert training.active(visitor) == f"user_{old['user_id']}"
 
         fill(small_disk, leave=20_000)
