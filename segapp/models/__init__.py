@@ -1,0 +1,29 @@
+"""The site's rows and the transitions between their states, a file for each kind.
+
+Knows nothing of requests, tasks or torch.
+"""
+
+from segapp.models.analysis import Analysis
+from segapp.models.training import Effort, Example, TrainingRun
+from segapp.models.video import VideoJob
+from segapp.models.visitor import VisitorAlias
+from segapp.models.work import MOST_ATTEMPTS, UNFINISHED, Pinned, State, Stop, Work, WorkQuerySet
+from segapp.models.worker import Worker, WorkerQuerySet
+
+__all__ = [
+    "MOST_ATTEMPTS",
+    "UNFINISHED",
+    "Analysis",
+    "Effort",
+    "Example",
+    "Pinned",
+    "State",
+    "Stop",
+    "TrainingRun",
+    "VideoJob",
+    "VisitorAlias",
+    "Work",
+    "WorkQuerySet",
+    "Worker",
+    "WorkerQuerySet",
+]

@@ -1,0 +1,40 @@
+"""One picture and what a model found in it."""
+
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+
+from registry.models import new_public_id
+from segapp.models.work import UNFINISHED, Pinned, State
+
+
+class Analysis(Pinned):
+    public_id = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
+    visitor = models.CharField(max_length=64, db_index=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    title = models.CharField(max_length=200)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    timings = models.JSONField(default=dict, help_text="Milliseconds per stage, as the worker measured them")
+    message = models.CharField(max_length=500, blank=True)
+    worker = models.CharField(max_length=120, blank=True, help_text="Who claimed it")
+    attempts = models.PositiveSmallIntegerField(default=0)
+    created = models.DateTimeField(auto_now_add=True, db_index=True)
+    ended = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created", "-pk"]
+        verbose_name_plural = "analyses"
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.state})"
+
+    @property
+    def unfinished(self) -> bool:
+        return self.state in UNFINISHED
+
+    @property
+    def folder(self) -> Path:
+        """Holds image.png, mask.png (palette, class ids), confidence.png; overlay.jpg once somebody asked for it."""
+        return Path(settings.MEDIA_ROOT) / "analyses" / self.public_id

@@ -1,0 +1,84 @@
+"""What a visitor trains on, and the trainings."""
+
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from registry.models import UserModel, new_public_id
+from segapp.models.work import UNFINISHED, Work, WorkQuerySet
+
+
+class Example(models.Model):
+    """A picture with its mask, re-encoded and stored under a server-made name."""
+
+    public_id = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
+    visitor = models.CharField(max_length=64, db_index=True)
+    stem = models.CharField(max_length=200)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    mask_kind = models.CharField(max_length=8, help_text="index or colour: how the mask's values are to be read")
+    size_bytes = models.PositiveBigIntegerField(default=0)
+    draft = models.BooleanField(default=True, help_text="Uploaded and not trained on yet")
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["stem", "pk"]
+        indexes = [models.Index(fields=["visitor", "draft"])]
+
+    def __str__(self) -> str:
+        return self.stem
+
+    @property
+    def folder(self) -> Path:
+        return Path(settings.MEDIA_ROOT) / "examples" / self.public_id
+
+    @property
+    def image_path(self) -> Path:
+        jpeg = self.folder / "image.jpg"  # large photos that came as JPEG stay JPEG
+        return jpeg if jpeg.exists() else self.folder / "image.png"
+
+    @property
+    def mask_path(self) -> Path:
+        return self.folder / "mask.png"
+
+    @property
+    def thumbnail_path(self) -> Path:
+        return self.folder / "thumbnail.webp"
+
+
+class Effort(models.TextChoices):
+    QUICK = "quick", "Quick"
+    THOROUGH = "thorough", "Thorough"
+
+
+class TrainingRun(Work):
+    name = models.CharField(max_length=80)
+    effort = models.CharField(max_length=10, choices=Effort.choices, default=Effort.QUICK)
+    seed = models.PositiveIntegerField(default=0)
+    base_key = models.CharField(max_length=64, blank=True, help_text="Wanted base; empty: the server's")
+    classes = models.JSONField(default=list, help_text="[{id, name, color}]")
+    reading = models.JSONField(default=dict, help_text="How mask values become class ids, as imaging.masks writes it")
+    examples = models.ManyToManyField(Example, related_name="runs")
+    continued_from = models.ForeignKey(UserModel, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    activate = models.BooleanField(default=True, help_text="Unset by a reset while it trains")
+    losses = models.JSONField(default=list)
+    scores = models.JSONField(default=list, help_text="[[fraction, held-out mIoU], …]")
+    metrics = models.JSONField(default=dict)
+    model = models.ForeignKey(UserModel, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    error = models.TextField(blank=True, help_text="What the log says; the visitor reads `message`")
+
+    objects = WorkQuerySet.as_manager()
+
+    class Meta(Work.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["visitor"], condition=Q(state__in=UNFINISHED), name="one_unfinished_run_per_visitor"
+            )
+        ]
+
+    @property
+    def folder(self) -> Path:
+        """Previews and before/after pictures of the run."""
+        return Path(settings.MEDIA_ROOT) / "runs" / self.public_id

@@ -1,0 +1,125 @@
+"""Work that is queued, claimed and ended: its states, its lease, and the transitions between them.
+
+A row is the queue's truth and the broker only a doorbell, so every claim and every end of a piece of work is one
+conditional UPDATE whose count decides.
+"""
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from registry.models import UserModel, new_public_id
+
+MOST_ATTEMPTS = 2
+
+
+class State(models.TextChoices):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+UNFINISHED = (State.QUEUED, State.RUNNING)
+
+
+class Stop(models.TextChoices):
+    NONE = ""
+    KEEP = "keep", "stop and keep the best so far"
+    DISCARD = "discard", "cancel and discard"
+
+
+class WorkQuerySet(models.QuerySet):
+    """Transitions that training runs and videos share."""
+
+    def claim(self, pk: int, owner: str, token: str) -> bool:
+        """Take a queued row. Of several messages and workers exactly one sees True."""
+        taken = self.filter(pk=pk, state=State.QUEUED, attempts__lt=MOST_ATTEMPTS).update(
+            state=State.RUNNING,
+            lease=token,
+            lease_owner=owner,
+            lease_beats=F("lease_beats") + 1,
+            attempts=F("attempts") + 1,
+            started=timezone.now(),
+            message="",
+        )
+        return taken == 1
+
+    def held(self, pk: int, token: str) -> models.QuerySet:
+        """The row, as long as the lease is still this token's: every write of a worker goes through here."""
+        return self.filter(pk=pk, state=State.RUNNING, lease=token)
+
+    def end(self, pk: int, token: str, state: State, **values: object) -> bool:
+        """Running -> an end state, only if the lease still holds."""
+        return self.held(pk, token).update(state=state, ended=timezone.now(), eta_seconds=0, **values) == 1
+
+    def hand_back(self, pk: int, token: str, free: bool = True) -> bool:
+        """Running -> queued again; a worker that was asked to stop does not use up an attempt (`free`)."""
+        values: dict[str, object] = {"attempts": F("attempts") - 1} if free else {}
+        return self.held(pk, token).update(state=State.QUEUED, lease="", lease_owner="", **values) == 1
+
+    def cancel_queued(self, pk: int) -> bool:
+        return (
+            self.filter(pk=pk, state=State.QUEUED).update(
+                state=State.CANCELLED, stop=Stop.DISCARD, ended=timezone.now(), message="Cancelled before it started."
+            )
+            == 1
+        )
+
+    def ask_to_stop(self, pk: int, how: Stop) -> bool:
+        return self.filter(pk=pk, state=State.RUNNING).exclude(stop=Stop.DISCARD).update(stop=how) == 1
+
+
+class Work(models.Model):
+    """What training runs and videos have in common: an owner, a state, a lease, progress."""
+
+    public_id = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
+    visitor = models.CharField(max_length=64, db_index=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED, db_index=True)
+    progress = models.FloatField(default=0)
+    eta_seconds = models.FloatField(null=True, blank=True)
+    message = models.CharField(max_length=500, blank=True)
+    stop = models.CharField(max_length=8, choices=Stop.choices, default=Stop.NONE, blank=True)
+    lease = models.CharField(max_length=32, blank=True)
+    lease_owner = models.CharField(max_length=120, blank=True)
+    # Counted up by the owner's heartbeat. Whoever watches it stand still on a clock of their own may take over:
+    # wall clocks jump, a counter does not.
+    lease_beats = models.PositiveBigIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    created = models.DateTimeField(auto_now_add=True)
+    started = models.DateTimeField(null=True, blank=True)
+    ended = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+        ordering = ["-created", "-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.public_id} ({self.state})"
+
+    @property
+    def unfinished(self) -> bool:
+        return self.state in UNFINISHED
+
+    def queue_position(self) -> int:
+        """How many of the same kind stand before this one, running ones included; 0 when it runs or has ended."""
+        if self.state != State.QUEUED:
+            return 0
+        rows = type(self)._default_manager
+        return rows.filter(Q(state=State.RUNNING) | Q(state=State.QUEUED, pk__lt=self.pk)).count()
+
+
+class Pinned(models.Model):
+    """Which model a piece of inference uses, decided at submission; what answered in the end, with its proof."""
+
+    model = models.ForeignKey(UserModel, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    base_key = models.CharField(max_length=64, blank=True)
+    base_sha256 = models.CharField(max_length=64, blank=True)
+    model_key = models.CharField(max_length=64, blank=True, help_text="What answered: user_<id> or a base's key")
+    model_name = models.CharField(max_length=80, blank=True)
+    model_sha256 = models.CharField(max_length=64, blank=True)
+    classes = models.JSONField(default=list, help_text="[{id, name, color, pixels, percent}]")
+
+    class Meta:
+        abstract = True
