@@ -45,7 +45,9 @@ class Spec:
 
     decoder holds plain smp.FPN arguments. Channel k of the logits belongs to
     classes[k], whose id is what masks hold; ids may have gaps. input_size is the
-    long side in pixels (a multiple of 32) at which the network runs.
+    long side in pixels (a multiple of 32) at which the network runs. example_side is
+    the usual long side in pixels of the pictures it learnt from, 0 when unknown, and
+    example_shares what part of them each class covered, in the order of the classes.
     """
 
     base_key: str
@@ -55,6 +57,8 @@ class Spec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[ClassInfo, ...]
+    example_side: int = 0
+    example_shares: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain lists, dicts, numbers and strings."""
@@ -66,6 +70,8 @@ class Spec:
             "mean": list(self.mean),
             "std": list(self.std),
             "classes": [{"id": c.id, "name": c.name, "color": c.color} for c in self.classes],
+            "example_side": self.example_side,
+            "example_shares": list(self.example_shares),
         }
 
     @classmethod
@@ -81,6 +87,8 @@ class Spec:
             classes=tuple(
                 ClassInfo(id=int(c["id"]), name=str(c["name"]), color=str(c["color"])) for c in data["classes"]
             ),
+            example_side=int(data.get("example_side", 0)),
+            example_shares=tuple(float(v) for v in data.get("example_shares", ())),
         )
 
     def fpn_arguments(self) -> dict[str, Any]:

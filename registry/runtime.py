@@ -19,6 +19,9 @@ from registry.cache import Loaded, NetworkCache
 from registry.network import Network, Spec, assign_tensors, build, own_bytes, share
 
 
+MODULE_BYTES = 3500  # that one nn.Module takes besides its tensors, as measured; small networks are a fifth structure
+
+
 class BaseMissing(Exception):
     """The base model that is wanted, or that a model was trained on, is not at hand."""
 
@@ -184,7 +187,8 @@ class Runtime:
         except BaseException:
             self._cache.release(entry)
             raise
-        size = own_bytes(saved.tensors.values())
+        parts = [module.decoder, module.segmentation_head, *([module.encoder] if changed else [])]
+        size = own_bytes(saved.tensors.values()) + MODULE_BYTES * sum(len(list(part.modules())) for part in parts)
         return Loaded(network, size, close=lambda: self._cache.release(entry))
 
 
