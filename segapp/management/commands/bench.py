@@ -15,6 +15,7 @@ RECIPES = ("naive", "usual", "quick", "thorough")
 # table(result) -> the lines for people. `options` are this command's; run raises ValueError or OSError when it cannot.
 BENCHES = {
     "finetune": "segapp.worker.bench_finetune",
+    "serve": "segapp.bench.run",
     "video": "segapp.worker.bench_video",
 }
 
@@ -38,6 +39,12 @@ class Command(ProjectCommand):
         tuning.add_argument(
             "--tests", type=int, default=30, metavar="N", help="pictures to score on (default: %(default)s)"
         )
+        load = parser.add_argument_group("serve")
+        load.add_argument("--visitors", type=int, default=0, metavar="N", help="default: as many as models")
+        load.add_argument("--models", type=int, default=100, metavar="N", help="registered (default: %(default)s)")
+        load.add_argument("--rotate", type=int, default=0, metavar="N", help="asked in turn (default: all)")
+        load.add_argument("--requests", type=int, default=200, metavar="N", help="each phase (default: %(default)s)")
+        load.add_argument("--rate", type=float, default=0.0, metavar="N", help="a second (default: what it can take)")
 
     def handle(self, *, what: str, **options: Any) -> None:
         from registry.runtime import BaseMissing  # here: it brings torch, and --help should not wait for it
