@@ -73,6 +73,13 @@ BUSY = Failure(
     "The database did not answer in time, so nothing was changed.",
     "Try again in a few seconds.",
 )
+OVERLOADED = Failure(
+    503,
+    "overloaded",
+    "Many pictures are waiting right now",
+    "The server has as much to do as it can promise, so nothing was stored.",
+    "Go back and try again in a few seconds.",
+)
 DISK_FULL = Failure(
     507,
     "disk_full",
@@ -112,8 +119,11 @@ def known(error: BaseException | None) -> Failure | None:
     return None
 
 
-def answer(request: HttpRequest, failure: Failure) -> HttpResponse:
-    """The failure in the form the client reads: JSON below /api/, a fragment for htmx, else a page."""
+def answer(request: HttpRequest, failure: Failure, retry_after: int = RETRY_SECONDS) -> HttpResponse:
+    """The failure in the form the client reads: JSON below /api/, a fragment for htmx, else a page.
+
+    `retry_after` is in seconds, for what may be tried again.
+    """
     response: HttpResponse
     if request.path.startswith("/api/"):
         words = f"{failure.message} {failure.advice}"
@@ -121,7 +131,7 @@ def answer(request: HttpRequest, failure: Failure) -> HttpResponse:
     else:
         response = HttpResponse(_page(request, failure), status=failure.status)
     if failure.status == 503:
-        response["Retry-After"] = str(RETRY_SECONDS)
+        response["Retry-After"] = str(retry_after)
     response["Cache-Control"] = "no-store"
     return response
 

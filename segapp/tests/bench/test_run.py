@@ -20,10 +20,11 @@ def test_options_that_do_not_fit_are_refused_in_words(options):
 def bench(home, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(PROJECT / "manage.py"), "bench", "serve", *arguments]
     environment = {**os.environ, "SEGAPP_HOME": str(home), "SEGAPP_CACHE_MB": "14"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800, check=False)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_visitor_gets_the_own_models_mask_from_a_cache_that_is_too_small(tmp_path):
     arguments = ["--models", "9", "--visitors", "8", "--rotate", "7", "--requests", "14", "--rate", "3", "--json"]
     done = bench(tmp_path / "home", *arguments)
@@ -40,6 +41,7 @@ def test_every_visitor_gets_the_own_models_mask_from_a_cache_that_is_too_small(t
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_bench_that_cannot_run_says_why_in_one_line(tmp_path):
     done = bench(tmp_path / "home", "--models", "3", "--rotate", "9")
     assert done.returncode == 1 and "cannot rotate over 9" in done.stderr
