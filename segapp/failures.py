@@ -17,6 +17,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostE
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
+from registry.store import StoreUnreachable
+
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5
@@ -80,6 +82,13 @@ OVERLOADED = Failure(
     "The server has as much to do as it can promise, so nothing was stored.",
     "Go back and try again in a few seconds.",
 )
+STORE_DOWN = Failure(
+    503,
+    "storage",
+    "The server's storage did not answer",
+    "Your models and results are kept there; nothing was changed.",
+    "Try again in a few seconds.",
+)
 DISK_FULL = Failure(
     507,
     "disk_full",
@@ -109,6 +118,8 @@ def known(error: BaseException | None) -> Failure | None:
         return TOO_MANY_FILES
     if isinstance(error, RequestDataTooBig | TooManyFieldsSent):
         return TOO_LARGE
+    if isinstance(error, StoreUnreachable):
+        return STORE_DOWN
     if isinstance(error, UnreadablePostError):
         return BAD_REQUEST
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

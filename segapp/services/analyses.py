@@ -12,6 +12,7 @@ from django.utils import timezone
 from PIL import Image
 
 from registry import services as registry
+from registry import store
 from registry.files import write_atomically
 from registry.models import UserModel
 from segapp import dispatch
@@ -48,7 +49,7 @@ def again(analysis: Analysis, model: UserModel | None) -> Analysis:
     Raises Overloaded and registry.services.NoBaseReady.
     """
     admit()
-    with Image.open(analysis.folder / "image.png") as stored:
+    with Image.open(store.fetch(analysis.folder / "image.png")) as stored:
         picture = stored.convert("RGB")
     return _queue(analysis.visitor, picture, analysis.title, model, registry.resolve(analysis.visitor))
 
@@ -144,20 +145,22 @@ def file_of(analysis: Analysis, kind: str) -> Path:
     """
     folder = analysis.folder
     if kind == "image":
-        path = folder / "shown.jpg" if (folder / "shown.jpg").exists() else folder / "image.png"
+        large = max(analysis.width, analysis.height) > SHOWN_SIDE
+        path = folder / "shown.jpg" if large and store.fetch(folder / "shown.jpg").exists() else folder / "image.png"
     elif kind == "overlay":
         path = folder / "overlay.jpg"
-        if analysis.state == State.DONE and not path.exists():
+        if analysis.state == State.DONE and not store.fetch(path).exists():
             _draw_overlay(analysis, path)
     else:
         path = folder / f"{kind}.png"
-    if not path.is_file():
+    if not store.fetch(path).is_file():
         raise AnalysisNotFound(f"This result has no {kind} file any more. Analyze the picture again.")
     return path
 
 
 def _draw_overlay(analysis: Analysis, path: Path) -> None:
-    with Image.open(analysis.folder / "image.png") as picture, Image.open(analysis.folder / "mask.png") as mask:
+    picture_path, mask_path = (store.fetch(analysis.folder / name) for name in ("image.png", "mask.png"))
+    with Image.open(picture_path) as picture, Image.open(mask_path) as mask:
         drawn = render.overlay(picture.convert("RGB"), decode.pixels(mask), analysis.classes, 0.5)
     write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88))
 
@@ -169,10 +172,7 @@ def delete(analysis: Analysis) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Remove a result's folder and the files in it; missing ones are fine."""
-    for path in folder.glob("*") if folder.is_dir() else ():
-        path.unlink(missing_ok=True)
-    if folder.is_dir():
-        folder.rmdir()
+    store.remove_folder(folder)
 
 
 def expired(days: int) -> QuerySet[Analysis]:
