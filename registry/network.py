@@ -46,8 +46,7 @@ class Spec:
     decoder holds plain smp.FPN arguments. Channel k of the logits belongs to
     classes[k], whose id is what masks hold; ids may have gaps. input_size is the
     long side in pixels (a multiple of 32) at which the network runs. example_side is
-    the usual long side in pixels of the pictures it learnt from, 0 when unknown, and
-    example_shares what part of them each class covered, in the order of the classes.
+    the usual long side in pixels of the pictures it learnt from, 0 when unknown.
     """
 
     base_key: str
@@ -58,7 +57,6 @@ class Spec:
     std: tuple[float, ...]
     classes: tuple[ClassInfo, ...]
     example_side: int = 0
-    example_shares: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain lists, dicts, numbers and strings."""
@@ -71,7 +69,6 @@ class Spec:
             "std": list(self.std),
             "classes": [{"id": c.id, "name": c.name, "color": c.color} for c in self.classes],
             "example_side": self.example_side,
-            "example_shares": list(self.example_shares),
         }
 
     @classmethod
@@ -88,7 +85,6 @@ class Spec:
                 ClassInfo(id=int(c["id"]), name=str(c["name"]), color=str(c["color"])) for c in data["classes"]
             ),
             example_side=int(data.get("example_side", 0)),
-            example_shares=tuple(float(v) for v in data.get("example_shares", ())),
         )
 
     def fpn_arguments(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from segapp.pipeline.features import Prepared, Views, prepare
 from segapp.pipeline.holdout import Judged
 from segapp.pipeline.metrics import channels
 from segapp.pipeline.pace import Pace, Schedule
-from segapp.pipeline.sizing import choose_input_size, usual_size
+from segapp.pipeline.sizing import choose_input_size, usual_side
 from segapp.pipeline.stages import Settings, Student, train_decoder
 from segapp.pipeline.start import class_weights, new_network
 
@@ -83,7 +83,6 @@ def prepare_job(
     ids = [c.id for c in classes]
     masks = [channels(e.mask, ids) for e in examples]
     size = choose_input_size(masks, base.spec.input_size)
-    side, covered = usual_size(masks, len(ids))
     spec = Spec(
         base_key=base.spec.base_key,
         encoder=base.spec.encoder,
@@ -92,8 +91,7 @@ def prepare_job(
         mean=base.spec.mean,
         std=base.spec.std,
         classes=tuple(classes),
-        example_side=side,
-        example_shares=covered,
+        example_side=usual_side(masks),
     )
     prepared = [prepare(e.image, m, size) for e, m in zip(examples, masks, strict=True)]
     views = Views(root, prepared, seed, pace.tick)

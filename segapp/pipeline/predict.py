@@ -21,7 +21,6 @@ __all__ = ["PASS", "STRIDE", "Prediction", "decide", "fitted", "logits_of", "nor
 
 PASS = 1024  # pixels a side that one pass takes at most
 REACH = 2.0  # a picture so many times as long as the examples may show more rather than the same more finely
-CLOSER = 0.1  # by how much of the picture the tiles must be nearer to the examples to be believed
 FINEST = 16_384  # pixels a side that the network is made to see at most
 
 Tick = Callable[[float], None]
@@ -41,7 +40,7 @@ def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None)
     """Segment an RGB picture (uint8 H,W,3) of any size from 1x1 pixel. `progress` hears 0 to 1.
 
     The network sees the whole picture with its long side at the spec's input size, as it saw its examples. A picture
-    far larger than those is also looked at in tiles at the examples' own scale; see `_nearer`.
+    far larger than those is also looked at in tiles at the examples' own scale; see `_surer`.
     """
     tick = progress or (lambda _: None)
     height, width = image.shape[:2]
@@ -51,7 +50,7 @@ def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None)
         in_tiles = _look(net, image, finer, min(PASS, net.spec.input_size), lambda share: tick(0.05 + 0.9 * share))
         for stage, spent in found.timings.items():
             in_tiles.timings[stage] += spent
-        found = _nearer(net, found, in_tiles)
+        found = _surer(found, in_tiles)
     tick(1.0)
     return found
 
@@ -119,17 +118,11 @@ def _finer(net: LoadedNetwork, height: int, width: int) -> tuple[int, int] | Non
     return fitted(height, width, min(FINEST, max(height, width) * spec.input_size / spec.example_side))
 
 
-def _nearer(net: LoadedNetwork, whole: Prediction, tiled: Prediction) -> Prediction:
-    """Whichever answer is more like the examples.
+def _surer(whole: Prediction, tiled: Prediction) -> Prediction:
+    """Whichever answer is more certain on the whole.
 
-    A larger picture is either the same more finely (a better camera: the whole view is right) or more of it (a scan,
-    a map: tiles are right). What the classes cover tells the two apart, since the wrong scale finds too much or next
-    to nothing. In doubt it is the whole view.
+    A picture larger than the examples is either the same more finely (a better camera: the whole view is right) or
+    more of it (a scan, a map: tiles are right), and a network is less sure of what it sees at a scale it has not
+    learnt. docs/engine.md has the measurements.
     """
-    wanted = np.array(net.spec.example_shares)
-
-    def distance(found: Prediction) -> float:
-        percent = np.array([row["percent"] for row in shares(found.ids, net.spec.classes)])
-        return float(np.abs(percent / 100 - wanted).sum() / 2)
-
-    return tiled if distance(tiled) + CLOSER < distance(whole) else whole
+    return tiled if tiled.confidence.mean() > whole.confidence.mean() else whole

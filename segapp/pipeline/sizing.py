@@ -29,13 +29,10 @@ def choose_input_size(masks: Sequence[np.ndarray], base_size: int) -> int:
     return min(max(MOST, base_size), round(base_size * factor / 32) * 32)
 
 
-def usual_size(masks: Sequence[np.ndarray], classes: int) -> tuple[int, tuple[float, ...]]:
-    """(side, shares): the median long side in pixels of masks uint8 H,W of channels, and what part of them each
-    class covers. The side is 0, unknown, where pictures may have been larger before they came here."""
+def usual_side(masks: Sequence[np.ndarray]) -> int:
+    """The median long side in pixels of examples; 0, unknown, where they may have been larger before they came here."""
     side = int(np.median([max(mask.shape) for mask in masks]))
-    counts = sum(np.bincount(mask[mask != IGNORE], minlength=classes)[:classes] for mask in masks)
-    shares = counts / max(1, np.sum(counts))
-    return (side if side < SHRUNK else 0), tuple(round(float(share), 4) for share in shares)
+    return side if side < SHRUNK else 0
 
 
 def class_widths(mask: np.ndarray, long_side: int) -> dict[int, float]:

@@ -10,7 +10,7 @@ from registry.network import ClassInfo
 from segapp.pipeline import deciding, passes
 from segapp.pipeline import predict as module
 from segapp.pipeline.predict import decide, logits_of, predict, shares
-from segapp.pipeline.sizing import SHRUNK, usual_size
+from segapp.pipeline.sizing import SHRUNK, usual_side
 from segapp.pipeline.tiles import fades, starts, strips
 from segapp.tests.pipeline.conftest import disc, loaded
 
@@ -137,9 +137,9 @@ def test_strips_are_what_the_tiles_blended_at_once_would_be():
     assert torch.allclose(torch.cat([piece for _, piece in pieces], dim=1), total / weight, rtol=1e-5)
 
 
-def test_a_picture_far_larger_than_the_examples_is_seen_at_their_scale_when_that_looks_more_like_them(base, trained):
+def test_a_picture_far_larger_than_the_examples_is_seen_at_their_scale_when_that_is_surer(base, trained):
     net = loaded(base, trained)
-    assert (net.spec.example_side, len(net.spec.example_shares)) == (64, 2)
+    assert net.spec.example_side == 64
     rows = [np.concatenate([disc(6 * r + c).image for c in range(6)], axis=1) for r in range(6)]
     truth = [np.concatenate([disc(6 * r + c).mask for c in range(6)], axis=1) for r in range(6)]
     image, mask = np.concatenate(rows), np.concatenate(truth)
@@ -161,7 +161,6 @@ def test_the_same_picture_more_finely_is_seen_as_a_whole(base, trained):
     assert (seen.ids == np.kron(small.mask, np.ones((6, 6), np.uint8))).mean() > 0.9
 
 
-def test_the_usual_size_is_unknown_where_examples_were_shrunk():
-    masks = [np.array([[0, 0, 1, 255]], np.uint8)] * 3
-    assert usual_size(masks, 3) == (4, (0.6667, 0.3333, 0.0))
-    assert usual_size([np.zeros((SHRUNK, 1), np.uint8)], 1)[0] == 0
+def test_the_usual_side_is_unknown_where_examples_were_shrunk():
+    assert usual_side([np.zeros((3, side), np.uint8) for side in (5, 900, 7)]) == 7
+    assert usual_side([np.zeros((SHRUNK, 1), np.uint8)]) == 0
