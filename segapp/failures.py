@@ -17,6 +17,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostE
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
+from registry.store import StoreUnreachable
+
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5
@@ -73,6 +75,20 @@ BUSY = Failure(
     "The database did not answer in time, so nothing was changed.",
     "Try again in a few seconds.",
 )
+OVERLOADED = Failure(
+    503,
+    "overloaded",
+    "Many pictures are waiting right now",
+    "The server has as much to do as it can promise, so nothing was stored.",
+    "Go back and try again in a few seconds.",
+)
+STORE_DOWN = Failure(
+    503,
+    "storage",
+    "The server's storage did not answer",
+    "Your models and results are kept there; nothing was changed.",
+    "Try again in a few seconds.",
+)
 DISK_FULL = Failure(
     507,
     "disk_full",
@@ -102,6 +118,8 @@ def known(error: BaseException | None) -> Failure | None:
         return TOO_MANY_FILES
     if isinstance(error, RequestDataTooBig | TooManyFieldsSent):
         return TOO_LARGE
+    if isinstance(error, StoreUnreachable):
+        return STORE_DOWN
     if isinstance(error, UnreadablePostError):
         return BAD_REQUEST
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -112,8 +130,11 @@ def known(error: BaseException | None) -> Failure | None:
     return None
 
 
-def answer(request: HttpRequest, failure: Failure) -> HttpResponse:
-    """The failure in the form the client reads: JSON below /api/, a fragment for htmx, else a page."""
+def answer(request: HttpRequest, failure: Failure, retry_after: int = RETRY_SECONDS) -> HttpResponse:
+    """The failure in the form the client reads: JSON below /api/, a fragment for htmx, else a page.
+
+    `retry_after` is in seconds, for what may be tried again.
+    """
     response: HttpResponse
     if request.path.startswith("/api/"):
         words = f"{failure.message} {failure.advice}"
@@ -121,7 +142,7 @@ def answer(request: HttpRequest, failure: Failure) -> HttpResponse:
     else:
         response = HttpResponse(_page(request, failure), status=failure.status)
     if failure.status == 503:
-        response["Retry-After"] = str(RETRY_SECONDS)
+        response["Retry-After"] = str(retry_after)
     response["Cache-Control"] = "no-store"
     return response
 

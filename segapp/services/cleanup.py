@@ -1,6 +1,5 @@
 """What nobody needs any more: emptied trash, orphan files, expired results, abandoned uploads. Says what it does."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
+from registry import store
 from registry.models import FileState, UserModel
 from registry.services import delete_with_file, mark_lost
 from segapp.models import UNFINISHED, Analysis, Example, TrainingRun, VideoJob
@@ -35,6 +35,7 @@ def plan(older_than: int | None = None, unused_for: int | None = None) -> Iterat
     yield from _results()
     yield from _drafts()
     yield from _temporary_files()
+    yield from _local_copies()
 
 
 def _models(older_than: int | None, unused_for: int | None) -> Iterator[Removal]:
@@ -56,22 +57,22 @@ def _orphan_files() -> Iterator[Removal]:
     known = {model.path.stem for model in UserModel.objects.only("public_id")}
     for path in _old_files(settings.MEDIA_ROOT / "models", "user_*"):
         if path.stem not in known:
-            yield Removal(f"file without a row: models/{path.name}", path.unlink)
+            yield Removal(f"file without a row: models/{path.name}", partial(store.remove, path))
     needed = set(UserModel.objects.values_list("base_key", "base_sha256"))
     names = {f"base_{key}.{sha256[:12]}" for key, sha256 in needed}
     for path in _old_files(settings.MEDIA_ROOT / "bases", "base_*.*.*"):
         if path.stem not in names:
-            yield Removal(f"base version that no model needs: bases/{path.name}", path.unlink)
+            yield Removal(f"base version that no model needs: bases/{path.name}", partial(store.remove, path))
     for folder, rows in (("examples", Example), ("runs", TrainingRun), ("analyses", Analysis), ("videos", VideoJob)):
         there = set(rows._default_manager.values_list("public_id", flat=True))
         for path in _old_files(settings.MEDIA_ROOT / folder, "*"):
             if path.is_dir() and path.name not in there:
-                yield Removal(f"folder without a row: {folder}/{path.name}", partial(shutil.rmtree, path))
+                yield Removal(f"folder without a row: {folder}/{path.name}", partial(store.remove_folder, path))
 
 
 def _rows_without_files() -> Iterator[Removal]:
     for model in UserModel.objects.filter(file_state=FileState.OK, trashed_at=None):
-        if not model.path.exists():
+        if not store.exists(model.path):
             mark = partial(mark_lost, model, FileState.MISSING)
             yield Removal(f"row without a file, marked: {model.file_name}", mark)
 
@@ -96,10 +97,17 @@ def _temporary_files() -> Iterator[Removal]:
             yield Removal(f"left from a crash: {path.relative_to(settings.MEDIA_ROOT)}", path.unlink)
 
 
+def _local_copies() -> Iterator[Removal]:
+    """With a shared storage: this machine's copies of models, fetched again when they are next asked for."""
+    for path in _old_files(settings.MEDIA_ROOT / "models", "user_*") if store.is_shared() else ():
+        if store.is_spare(path, settings.SEGAPP_RESULT_DAYS):
+            yield Removal(f"copy that the shared storage has, too: models/{path.name}", path.unlink)
+
+
 def _remove(row: Analysis | VideoJob | Example) -> None:
     folder = row.folder
     row.delete()
-    shutil.rmtree(folder, ignore_errors=True)
+    store.remove_folder(folder)
 
 
 def _old_files(folder: Path, pattern: str) -> list[Path]:

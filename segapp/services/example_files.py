@@ -4,7 +4,6 @@ Everything is encoded anew, so nothing of what else was in the uploaded files is
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from registry import store
 from registry.files import write_atomically
 from segapp.imaging import Refused, masks, palette, render
 from segapp.imaging.masks import Reading
@@ -37,12 +37,20 @@ def write(example: Example, pair: Pair) -> None:
         write_atomically(example.folder / SUMMARY, lambda out: out.write(summary))
         example.size_bytes = sum(path.stat().st_size for path in example.folder.iterdir())
     except BaseException:
-        shutil.rmtree(example.folder, ignore_errors=True)
+        store.remove_folder(example.folder)
         raise
+
+
+def bring(example: Example) -> Example:
+    """See that the files are on this machine. The summary is written last, so where it is the others are, too."""
+    if not (example.folder / SUMMARY).exists():
+        store.fetch_folder(example.folder)
+    return example
 
 
 def summary_of(example: Example) -> Summary:
     """What the mask holds. Raises Refused when the files are gone."""
+    bring(example)
     try:
         return Summary.from_dict(json.loads((example.folder / SUMMARY).read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
@@ -51,6 +59,7 @@ def summary_of(example: Example) -> Summary:
 
 def picture_of(example: Example) -> np.ndarray:
     """uint8 (H, W, 3). Raises Refused when the files are gone."""
+    bring(example)
     try:
         with Image.open(example.image_path) as stored:
             return np.asarray(stored.convert("RGB"))
@@ -60,6 +69,7 @@ def picture_of(example: Example) -> np.ndarray:
 
 def ids_of(example: Example, reading: Reading, small: bool = False) -> np.ndarray:
     """uint8 (H, W) of class ids by the reading, 255 is ignored; `small`: at the thumbnail's size. Raises Refused."""
+    bring(example)
     try:
         with Image.open(example.folder / SMALL_MASK if small else example.mask_path) as stored:
             codes = np.asarray(stored, dtype=np.uint8)

@@ -4,7 +4,6 @@ All or nothing: a post that is refused, or a disk that fills up half-way, leaves
 """
 
 import io
-import shutil
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from django.db.models import QuerySet, Sum
 from PIL import Image
 
 from registry.services import storage_used
+from registry.store import remove_folder
 from segapp.imaging import Refused, bundle, pairs, sample
 from segapp.imaging import masks as rules
 from segapp.imaging.masks import Reading
@@ -65,7 +65,7 @@ def store(
             Example.objects.bulk_create(made)
     except BaseException:
         for example in made:
-            shutil.rmtree(example.folder, ignore_errors=True)
+            remove_folder(example.folder)
         raise
     return list(Example.objects.filter(public_id__in=[example.public_id for example in made]))
 
@@ -174,7 +174,7 @@ def _remove(examples: QuerySet[Example]) -> None:
     examples.exclude(runs=None).update(draft=False)
     unused.delete()
     for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
 
 
 def _opened(file: Any) -> IO[bytes]:

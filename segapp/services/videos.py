@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 from django.urls import reverse
 
 from registry import services as registry
+from registry import store
 from registry.files import write_atomically
 from segapp import dispatch
 from segapp.imaging import Refused, container
@@ -65,7 +66,7 @@ def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO) -> Vid
             job.save()
             dispatch.video(job)
     except BaseException:
-        shutil.rmtree(job.folder, ignore_errors=True)
+        store.remove_folder(job.folder)
         raise
     return job
 
@@ -142,7 +143,7 @@ def stop(job: VideoJob, keep: bool) -> None:
             return
     runs.stop(job, keep)
     if job.state == State.CANCELLED:
-        shutil.rmtree(job.folder, ignore_errors=True)
+        store.remove_folder(job.folder)
 
 
 def delete(job: VideoJob) -> None:
@@ -152,7 +153,7 @@ def delete(job: VideoJob) -> None:
         VideoJob.objects.filter(pk=job.pk).update(visitor="")
         return
     job.delete()
-    shutil.rmtree(job.folder, ignore_errors=True)
+    store.remove_folder(job.folder)
 
 
 def sweep() -> None:
@@ -160,7 +161,7 @@ def sweep() -> None:
     failed = Q(state__in=(State.FAILED, State.CANCELLED)) | Q(visitor="", state=State.DONE)
     for job in VideoJob.objects.filter(failed).only("public_id", "visitor"):
         if job.folder.exists():
-            shutil.rmtree(job.folder, ignore_errors=True)
+            store.remove_folder(job.folder)
         if not job.visitor:
             job.delete()
 
@@ -173,14 +174,14 @@ def file_of(job: VideoJob, name: str) -> Path:
         path = job.folder / name
     elif name == "original":
         path = original(job)
-    if path is None or not path.is_file():
+    if path is None or not store.fetch(path, newer=job.unfinished).is_file():
         raise VideoNotFound("This video has no such file, or not any more. Upload it again.")
     return path
 
 
 def mask_archives(job: VideoJob) -> Iterator[Path]:
     """The segments' archives of index masks, in order; raises VideoNotFound when there are none."""
-    found = sorted((job.folder / "parts").glob("*.zip")) if job.state == State.DONE else []
+    found = sorted(store.fetch_folder(job.folder / "parts").glob("*.zip")) if job.state == State.DONE else []
     if not found:
         raise VideoNotFound("This video has no index masks, or not any more. Upload it again.")
     return iter(found)

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.urls import path
+from django.urls import path, reverse
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -13,7 +13,7 @@ from registry import services as registry
 from registry.models import UserModel
 from segapp.api_forms import FinetuneForm, RestoreForm, SegmentForm, StopForm
 from segapp.imaging import Refused
-from segapp.models import State, Worker
+from segapp.models import Analysis, State, Worker
 from segapp.services import analyses, intake, limits, restore, runs, studio
 from segapp.visitors import VisitorRequest
 
@@ -53,6 +53,17 @@ def speaks_json(view: Any) -> Any:
             return response
         except registry.NoBaseReady as none:
             return error(503, "no_base", str(none))
+
+    return answer
+
+
+def seated(view: Any) -> Any:
+    """For a view that waits for a worker: refused at once, with nothing stored, when too many wait already."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, **named: str) -> HttpResponse:
+        with analyses.seat():
+            return view(request, **named)
 
     return answer
 
@@ -135,6 +146,7 @@ def reset_to_base_model(request: VisitorRequest) -> JsonResponse:
 
 @require_POST
 @speaks_json
+@seated
 def segment(request: VisitorRequest) -> JsonResponse:
     limits.check(request, limits.ANALYSES)
     form = SegmentForm(request.POST, request.FILES)
@@ -142,12 +154,27 @@ def segment(request: VisitorRequest) -> JsonResponse:
         return error(422, "invalid", form.words())
     file = form.cleaned_data["file"]
     analysis = analyses.wait(analyses.submit(request.visitor, file, file.name), WAIT_SECONDS)
+    return _result(analysis)
+
+
+@require_GET
+@speaks_json
+def segment_result(request: VisitorRequest, analysis_id: str) -> JsonResponse:
+    """What became of a picture whose answer took longer than its request could wait."""
+    return _result(analyses.owned(request.visitor, analysis_id))
+
+
+def _result(analysis: Analysis) -> JsonResponse:
+    """The finished result; what went wrong; or, as 503, where to ask for it later: it was accepted and stays so."""
     if analysis.state == State.DONE:
         return JsonResponse(analyses.status(analysis))
     if analysis.state == State.FAILED:
         return error(500 if analysis.worker else 503, "failed", analysis.message)
-    response = error(503, "busy", "No worker answered in time. Try again in a moment.")
-    response["Retry-After"] = "10"
+    address = reverse("api-segment-result", args=[analysis.public_id])
+    response = error(
+        503, "busy", f"No worker has answered yet. Your picture keeps its place; ask GET {address} for it."
+    )
+    response["Location"], response["Retry-After"] = address, "5"
     return response
 
 
@@ -200,6 +227,7 @@ api_urlpatterns = [
     path("api/load-user-model", load_user_model, name="api-load-user-model"),
     path("api/reset-to-base-model", reset_to_base_model, name="api-reset"),
     path("api/segment", segment, name="api-segment"),
+    path("api/segment/<str:analysis_id>", segment_result, name="api-segment-result"),
     path("api/models", models, name="api-models"),
     path("api/models/<str:model_id>", model, name="api-model"),
     path("api/models/<str:model_id>/activate", model_activate, name="api-model-activate"),

@@ -12,9 +12,10 @@ from django.views.decorators.http import require_safe
 from PIL import Image
 
 from registry import services as registry
+from registry import store
 from segapp.imaging import Refused, decode, render
 from segapp.models import Example
-from segapp.services import analyses, intake, runs
+from segapp.services import analyses, example_files, intake, runs
 from segapp.views import studio
 from segapp.views.common import PageRequest
 
@@ -27,8 +28,8 @@ TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 _private = cache_control(private=True, max_age=3600)
 
 
-def _send(path: Path, download: str = "") -> HttpResponseBase:
-    if not path.is_file():
+def _send(path: Path, download: str = "", newer: bool = False) -> HttpResponseBase:
+    if not store.fetch(path, newer).is_file():
         raise Http404("This file is gone. It may have been deleted after some days; make it again.")
     return _as(FileResponse(path.open("rb"), content_type=TYPES[path.suffix]), download)
 
@@ -57,6 +58,7 @@ def example(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase
     found = Example.objects.filter(visitor=request.visitor, public_id=public_id).first()
     if found is None:
         raise Http404("There is no such picture among yours.")
+    example_files.bring(found)
     paths = {"image": found.image_path, "mask": found.mask_path, "thumbnail": found.thumbnail_path}
     if kind not in paths:
         raise Http404("A picture has no such file.")
@@ -70,6 +72,7 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
     found = Example.objects.filter(visitor=request.visitor, public_id=public_id).first()
     if found is None:
         raise Http404("There is no such picture among yours.")
+    example_files.bring(found)
     large = "large" in request.GET
     drafts = list(intake.drafts(request.visitor)) if found.draft else []
     try:
@@ -95,7 +98,7 @@ def run(request: PageRequest, public_id: str, name: str) -> HttpResponseBase:
         found = runs.owned(request.visitor, public_id)
     except runs.RunNotFound as error:
         raise Http404(str(error)) from error
-    return _send(found.folder / name)
+    return _send(found.folder / name, newer=found.unfinished)
 
 
 @require_safe

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from registry import services as registry
+from registry import store
 from registry.models import UserModel
 from segapp.forms import RenameForm
 from segapp.views.common import PageRequest, after_change, back, say
@@ -80,7 +81,7 @@ def download(request: PageRequest, public_id: str, kind: str) -> HttpResponseBas
     """The weights as they are kept (pth), or the card that says what they are (json)."""
     model = _owned(request, public_id)
     if kind == "pth":
-        if not model.path.is_file():
+        if not store.fetch(model.path).is_file():
             raise Http404(f"The file of “{model.name}” is gone. Choose another version, or train again.")
         return FileResponse(model.path.open("rb"), as_attachment=True, filename=model.path.name)
     response = HttpResponse(json.dumps(_card(model), indent=2, ensure_ascii=False), content_type="application/json")

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from registry import services as registry
+from registry import store
 from segapp.imaging import Refused
 from segapp.imaging.masks import Reading
 from segapp.models import Example, State, TrainingRun
@@ -74,7 +75,7 @@ def stamp(reading: Reading | None) -> str:
 
 
 def live_parts(run: TrainingRun) -> dict[str, Any]:
-    preview = run.folder / "preview.webp"
+    preview = store.fetch(run.folder / "preview.webp", newer=True)
     return {"preview_stamp": preview.stat().st_mtime_ns if preview.exists() else 0}
 
 
@@ -82,7 +83,7 @@ def result_parts(run: TrainingRun) -> dict[str, Any]:
     against_base = run.metrics.get("comparison", {}).get("kind") == "base"
     pictures = []
     for found in run.metrics.get("held_out_pictures", [])[:6]:
-        if not (run.folder / f"heldout_{found['index']}_custom.webp").exists():
+        if not store.fetch(run.folder / f"heldout_{found['index']}_custom.webp").exists():
             continue
         left = "base" if against_base and found["base"] else "image"
         addresses = {

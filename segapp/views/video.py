@@ -15,6 +15,7 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
 from registry import services as registry
+from registry import store
 from segapp import context
 from segapp.api_forms import StopForm
 from segapp.forms import VideoForm
@@ -113,7 +114,7 @@ def video_live(request: PageRequest, public_id: str) -> HttpResponse:
 def _preview_stamp(job: VideoJob) -> int:
     """When the preview was drawn; 0 while there is none."""
     try:
-        return (job.folder / "preview.webp").stat().st_mtime_ns
+        return store.fetch(job.folder / "preview.webp", newer=True).stat().st_mtime_ns
     except OSError:
         return 0
 
@@ -191,7 +192,7 @@ def joined(archives: Iterator[Path], job: VideoJob) -> Iterator[bytes]:
     """One zip of all archives' entries and the table that says which frame has which mask."""
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as out:
-        out.writestr("frames.csv", (job.folder / "frames.csv").read_bytes())
+        out.writestr("frames.csv", store.fetch(job.folder / "frames.csv").read_bytes())
         for archive in archives:
             with zipfile.ZipFile(archive) as part:
                 for entry in part.infolist():

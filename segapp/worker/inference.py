@@ -9,6 +9,7 @@ from django.utils import timezone
 from PIL import Image
 
 from registry import services as registry
+from registry import store
 from registry.bases import CATALOGUE
 from registry.files import write_atomically
 from registry.runtime import BaseMissing, LoadedNetwork
@@ -30,7 +31,8 @@ def run(pk: int) -> None:
     try:
         with networks.pinned(analysis) as network:
             values = _answer(analysis, network)
-    except BaseMissing as error:
+    except (BaseMissing, store.StoreUnreachable) as error:
+        logger.warning("%s", error)
         values = {"state": State.FAILED, "message": str(error)[:500]}
     except Exception:
         logger.exception("analysis %s failed", analysis.public_id)
@@ -43,7 +45,7 @@ def run(pk: int) -> None:
 def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     """Run the network, write the files, and say what answered: the values of the finished row."""
     began = time.perf_counter()
-    with Image.open(analysis.folder / "image.png") as stored:
+    with Image.open(store.fetch(analysis.folder / "image.png")) as stored:
         picture = np.asarray(stored.convert("RGB"))
     read = time.perf_counter()
     found = predict(network, picture)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from registry import store
 from registry.files import write_atomically
 from segapp.imaging import render
 from segapp.pipeline.finetune import Example, Trained
@@ -51,7 +52,7 @@ def before_after(trained: Trained, examples: list[Example]) -> Image.Image | Non
 def clear(folder: Path) -> None:
     """Remove what a run that publishes nothing has drawn."""
     for path in folder.glob("*.webp") if folder.is_dir() else ():
-        path.unlink(missing_ok=True)
+        store.remove(path)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 

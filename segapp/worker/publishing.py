@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 from PIL import Image
 
-from registry import bases, checkpoint
+from registry import bases, checkpoint, store
 from registry.files import write_atomically
 from registry.models import UserModel, new_public_id
 from segapp.models import State, TrainingRun
@@ -65,8 +65,8 @@ def publish(
             write_atomically(model.preview_path, lambda out: preview.save(out, "WEBP", quality=80))
         _enter(model, run)
     except BaseException:
-        model.path.unlink(missing_ok=True)
-        model.preview_path.unlink(missing_ok=True)
+        store.remove(model.path)
+        store.remove(model.preview_path)
         raise
     return model
 

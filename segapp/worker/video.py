@@ -7,7 +7,6 @@ another one goes on with.
 import errno
 import logging
 import secrets
-import shutil
 import time
 from typing import Any
 
@@ -17,6 +16,7 @@ from django.db import DatabaseError
 from PIL import Image
 
 from registry import services as registry
+from registry import store
 from registry.bases import CATALOGUE
 from registry.files import write_atomically
 from registry.runtime import BaseMissing, LoadedNetwork
@@ -52,6 +52,7 @@ def run(pk: int) -> None:
     try:
         _segment(job)
     except (Paused, HandBack):
+        store.push_folder(job.folder)  # whoever goes on with it may be on another machine
         VideoJob.objects.hand_back(job.pk, token)
         dispatch.video(job)
     except LeaseLost:
@@ -74,7 +75,7 @@ def candidates(pk: int) -> list[int]:
 
 
 def _end(job: VideoJob, state: State, message: str, error: Exception | None = None) -> None:
-    shutil.rmtree(job.folder, ignore_errors=True)
+    store.remove_folder(job.folder)
     try:
         VideoJob.objects.end(job.pk, job.lease, state, message=message[:500], error=repr(error) if error else "")
     except DatabaseError:  # the reaper takes the row back
@@ -82,7 +83,7 @@ def _end(job: VideoJob, state: State, message: str, error: Exception | None = No
 
 
 def _segment(job: VideoJob) -> None:
-    original = videos.original(job)
+    original = store.fetch(videos.original(job))
     if not original.is_file():
         raise ClipRefused("The uploaded video is gone. Upload it again.")
     limits = Limits(settings.VIDEO_LIMIT_BYTES, settings.VIDEO_LIMIT_SECONDS, settings.VIDEO_LIMIT_PIXELS)
@@ -117,6 +118,8 @@ def name_what_answers(job: VideoJob, network: LoadedNetwork) -> str:
 def publish(job: VideoJob, outcome: Outcome, note: str) -> None:
     """Running -> done, if the lease still holds; then the segments' films, which are joined now, may go."""
     notes = [note, *outcome.notes]
+    for path in [*job.folder.glob("*.mp4"), *job.folder.glob("*.csv"), *(job.folder / "parts").glob("*.zip")]:
+        store.push(path)
     values = described(job, outcome.source.to_dict(), outcome.plan.per_second, outcome.plan.pace)
     ended = VideoJob.objects.end(
         job.pk,
@@ -134,7 +137,7 @@ def publish(job: VideoJob, outcome: Outcome, note: str) -> None:
     if not ended:
         raise LeaseLost
     for path in [*(job.folder / "parts").glob("*.mp4"), *(job.folder / "parts").glob("*.json")]:
-        path.unlink(missing_ok=True)
+        store.remove(path)
 
 
 def described(job: VideoJob, source: dict[str, Any], rate: float, pace: float) -> dict[str, Any]:
