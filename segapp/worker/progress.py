@@ -30,7 +30,7 @@ class Watcher:
         """False: stop and keep the best so far. Raises Cancelled, LeaseLost or HandBack."""
         if progress.loss is not None:
             self.losses.append(round(progress.loss, 5))
-        if progress.miou is not None:
+        if progress.miou is not None and (progress.preview is not None or not self.scores):
             self.scores.append((round(progress.fraction, 4), round(progress.miou, 4)))
         if heartbeat.stopping.is_set():
             raise HandBack
@@ -46,6 +46,7 @@ class Watcher:
             eta_seconds=round(progress.eta_seconds, 1),
             losses=thinned(self.losses),
             scores=thinned(self.scores),
+            metrics={"comparison": progress.rival} if progress.rival else {},
         )
         if not written:
             raise LeaseLost
