@@ -39,7 +39,8 @@ ATTEMPTS = 3
 class Trained:
     """A model: what differs from its base, how good it is, and how to make it again.
 
-    held_out lists (example index, its ids, the comparison's ids), uint8 H,W each.
+    held_out lists (example index, its ids, the comparison's ids), uint8 H,W each. Where the
+    base knows other classes, base_says has its own answer for some of them, in its own ids.
     """
 
     spec: Spec
@@ -50,6 +51,8 @@ class Trained:
     recipe: dict[str, Any]
     losses: list[float] = field(default_factory=list)
     held_out: list[tuple[int, np.ndarray, np.ndarray | None]] = field(default_factory=list)
+    base_says: dict[int, np.ndarray] = field(default_factory=dict)
+    base_classes: tuple[ClassInfo, ...] = ()
 
 
 def finetune(
@@ -139,6 +142,8 @@ def _train(job: Job, steps: int | None) -> Trained:
         recipe={**_recipe(job), "steps": kept.taken, "stopped": stopped},
         losses=list(job.pace.losses),
         held_out=[(j.index, j.found, j.other) for j in job.judged],
+        base_says=job.base_says,
+        base_classes=tuple(job.base.spec.classes),
     )
 
 

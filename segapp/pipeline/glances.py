@@ -41,6 +41,7 @@ class Glances:
         if len(self._tables) < len(self._places):
             for number in range(1, len(self._places)):
                 self._look(number)
+                self._job.pace.tick()
             self.seconds = clock() - began
         elif self._others:
             self._next = self._next % len(self._others) + 1

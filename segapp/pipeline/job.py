@@ -41,6 +41,7 @@ class Job:
     pace: Pace
     settings: Settings
     rivals: dict[int, np.ndarray] = field(default_factory=dict)  # example -> the comparison's ids
+    base_says: dict[int, np.ndarray] = field(default_factory=dict)  # in the base's own ids, for looking at
     judged: list[Judged] = field(default_factory=list)
 
     def begin(self, views: Views, members: Sequence[int]) -> Student:

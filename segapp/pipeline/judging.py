@@ -17,6 +17,7 @@ from segapp.pipeline.stages import Student
 from segapp.pipeline.start import class_map
 from segapp.pipeline.turns import Course
 
+SHOWN = 6  # held-out pictures on which the base's own answer can be looked at
 JUDGING = {"quick": 0.15, "thorough": 0.08}  # share of the training time that goes into the score
 
 
@@ -36,10 +37,14 @@ def rehearse(job: Job) -> list[Rehearsal]:
     for fold in folds:
         for index in fold.judge:
             job.rivals.setdefault(index, _comparison(job, fold, index))
+            if _kind(job) == "trivial" and len(job.base_says) < SHOWN:
+                job.base_says.setdefault(index, _base_says(job, index))
+            job.pace.tick()
     job.pace.rival = {"kind": _kind(job), "miou": _rival_score(job)}
     found = []
     for fold in folds:
         views = _views_of(job, fold)
+        job.pace.tick()
         found.append(Rehearsal(fold, views, job.begin(views, fold.learn), Course(job.pace)))
     return found
 
@@ -116,6 +121,14 @@ def _comparison(job: Job, fold: Fold, index: int) -> np.ndarray:
     for theirs, ours in class_map(job.base.spec.classes, job.spec.classes).items():
         table[theirs] = ours
     return table[found]
+
+
+def _base_says(job: Job, index: int) -> np.ndarray:
+    """The base's answer in its own classes (uint8 H,W of ids, at the network's size) where they are not ours."""
+    view = job.views.get(index, 0)
+    if job.root.module.encoder is not job.base.module.encoder:
+        view = Views(job.base, [job.prepared[index]], job.seed).get(0, 0)
+    return holdout.mask_of(job.base.module, view, view.size, job.base.spec.classes)
 
 
 def _views_of(job: Job, fold: Fold) -> Views:

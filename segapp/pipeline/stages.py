@@ -61,13 +61,14 @@ class Chance:
     def kept(self) -> Iterator[None]:
         """Whatever is drawn inside changes nothing for what comes after."""
         plain = torch.get_rng_state()
-        device = torch.cuda.get_rng_state(self._cuda) if self._cuda else None
-        try:
+        if self._cuda is None:
             yield
-        finally:
             torch.set_rng_state(plain)
-            if device is not None:
-                torch.cuda.set_rng_state(device, self._cuda)
+            return
+        device = torch.cuda.get_rng_state(self._cuda)
+        yield
+        torch.set_rng_state(plain)
+        torch.cuda.set_rng_state(device, self._cuda)
 
 
 class Student:

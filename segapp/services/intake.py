@@ -119,8 +119,7 @@ def review(examples: Iterable[Example], edits: dict[str, dict[str, Any]] | None 
     """
     examples = list(examples)
     summaries = [example_files.summary_of(example) for example in examples]
-    reading = rules.read_summaries(summaries, [example.stem for example in examples])
-    return rules.edit_by_source(reading, edits) if edits else reading
+    return rules.read_summaries(summaries, [example.stem for example in examples], edits)
 
 
 def storage_in_use(visitor: str) -> int:

@@ -56,6 +56,8 @@ def samples(request: PageRequest) -> HttpResponse:
 @require_POST
 def remove(request: PageRequest, public_id: str) -> HttpResponse:
     intake.remove(request.visitor, public_id)
+    if not intake.drafts(request.visitor).exists():
+        request.session.pop(studio.EDITS, None)  # names of other masks do not fit the next ones
     return _done(request)
 
 
@@ -119,7 +121,9 @@ def stop(request: PageRequest, public_id: str) -> HttpResponse:
 @require_POST
 def again(request: PageRequest, public_id: str) -> HttpResponse:
     """The pictures of an earlier run as drafts again: more can be added, classes changed, and trained anew."""
-    intake.draft_again(request.visitor, _owned(request, public_id).examples.all())
+    found = _owned(request, public_id)
+    intake.draft_again(request.visitor, found.examples.all())
+    request.session[studio.EDITS] = {**studio.edits_of(found), **request.session.get(studio.EDITS, {})}
     return redirect("finetune")
 
 
@@ -147,7 +151,8 @@ def _done(request: PageRequest) -> HttpResponse:
 def _show(request: PageRequest, problems: list[dict[str, str]] | None = None, status: int = 200) -> HttpResponse:
     """The page, or the studio alone when htmx asks."""
     context = studio.context(request)
-    context["problems"] = problems or context["problems"]
+    if problems:
+        context |= {"problems": problems, "problems_title": ""}
     context["oob"] = bool(request.htmx)
     return render(request, "finetune.html#studio" if request.htmx else "finetune.html", context, status=status)
 

@@ -9,8 +9,18 @@ from segapp.pipeline.finetune import Cancelled, Example, Progress
 from segapp.worker import pictures
 from segapp.worker.publishing import LeaseLost
 
+PUBLISHING = 2.0  # seconds from the last step to the end of the run, until a run has shown how long it takes here
 SECONDS = 0.4  # between two writes; pages look once a second
 POINTS = 240  # of a curve; a longer one is thinned
+
+
+_publishing = PUBLISHING
+
+
+def publishing_took(seconds: float) -> None:
+    """Remember how long it took to draw and publish, for the time left of the runs to come."""
+    global _publishing
+    _publishing = 0.5 * _publishing + 0.5 * seconds
 
 
 class HandBack(BaseException):
@@ -43,7 +53,7 @@ class Watcher:
         held = TrainingRun.objects.held(self.row.pk, self.row.lease)
         written = held.update(
             progress=min(progress.fraction, 0.999),
-            eta_seconds=round(progress.eta_seconds, 1),
+            eta_seconds=round(progress.eta_seconds + _publishing, 1),
             losses=thinned(self.losses),
             scores=thinned(self.scores),
             metrics={"comparison": progress.rival} if progress.rival else {},
