@@ -102,6 +102,9 @@ def test_masks_that_do_not_go_together_are_kept_and_the_one_to_fix_says_so(alice
     assert "cannot be read together yet" in page and "Nothing was stored" not in page
     assert page.count('class="thumb faulty"') == 1 and "Save all masks of a set in the same way" in page
     assert "train-form" not in page and "once the masks go together" in page
+    for example in Example.objects.all():
+        shown = alice.get(f"/files/examples/{example.public_id}/overlay")
+        assert shown.status_code == 200, "the picture alone"
     faulty = Example.objects.get(stem="two")
     page = text(alice.post(f"/finetune/examples/{faulty.public_id}/remove/", headers=HTMX))
     assert "train-form" in page and "faulty" not in page
