@@ -101,12 +101,20 @@ def train(request: PageRequest) -> HttpResponse:
 
 @require_safe
 def run(request: PageRequest, public_id: str) -> HttpResponse:
-    """The live part, asked once a second. When the run has ended it is the whole studio, which asks no more."""
+    """The live figures, asked once a second; the whole live part when its buttons are no longer those `shown`.
+
+    When the run has ended it is the whole studio, which asks no more.
+    """
     found = _owned(request, public_id)
     if not request.htmx:
         return redirect("finetune")
     if found.unfinished:
-        return render(request, "finetune/live.html", {"run": found, **studio.live_parts(found)})
+        same = request.GET.get("shown") == f"{found.state}-{found.stop}"
+        context = {"run": found, **studio.live_parts(found)}
+        response = render(request, "finetune/figures.html" if same else "finetune/live.html", context)
+        if not same:
+            response["HX-Retarget"] = "#run-live"
+        return response
     response = _show(request)
     response["HX-Retarget"], response["HX-Reswap"] = "#studio", "outerHTML"
     return changed(response)

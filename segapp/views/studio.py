@@ -9,7 +9,7 @@ from django.urls import reverse
 from registry import services as registry
 from segapp.imaging import Refused
 from segapp.imaging.masks import Reading
-from segapp.models import Example, State, TrainingRun
+from segapp.models import Example, State, TrainingRun, VideoJob
 from segapp.services import intake, runs
 from segapp.views.common import PageRequest
 
@@ -99,6 +99,7 @@ def live_parts(run: TrainingRun) -> dict[str, Any]:
     return {
         "preview_stamp": preview.stat().st_mtime_ns if preview.exists() else 0,
         "rival": rival if "y" in rival else None,
+        "videos_before": VideoJob.objects.filter(state=State.RUNNING).count() if run.state == State.QUEUED else 0,
     }
 
 

@@ -169,7 +169,7 @@
   }
   document.addEventListener("htmx:afterSettle", () => {
     land();
-    const live = document.getElementById("run-live");
+    const live = document.getElementById("run-figures");
     const tenth = live && live.dataset.state === "running" ? Math.floor(10 * live.dataset.progress) : 0;
     if (tenth && tenth !== announced) announce(`Training, ${tenth}0 percent.`);
     announced = tenth;

@@ -3,7 +3,7 @@
 import pytest
 
 from registry.tests.test_services import make
-from segapp.models import Example, State, TrainingRun
+from segapp.models import Example, State, TrainingRun, VideoJob
 from segapp.services import runs
 from segapp.tests.imaging.drawing import photo, saved, shapes
 from segapp.tests.views.rows import HTMX, pairs, trained, upload
@@ -179,7 +179,10 @@ def test_the_live_part_polls_while_the_run_goes_on(alice, charlie):
     page = text(response)
     assert 'hx-trigger="every 1s"' in page and "42 %" in page and "about 12 s left" in page
     assert "Held-out score 0.55" in page and "Loss 0.40" in page and "<polyline" in page
-    assert "HX-Trigger" not in response
+    assert "HX-Trigger" not in response and response["HX-Retarget"] == "#run-live"
+    figures = alice.get(f"{address}?shown=running-", headers=HTMX)
+    assert "about 12 s left" in text(figures) and "HX-Retarget" not in figures
+    assert "<button" not in text(figures), "what can be clicked is not exchanged under the pointer"
     assert charlie.get(address, headers=HTMX).status_code == 404
     assert alice.get(address)["Location"] == "/finetune/", "a link to it leads to the page"
 
@@ -256,6 +259,8 @@ def test_a_queued_run_says_how_many_are_before_it(alice, charlie):
     TrainingRun.objects.create(visitor=charlie.visitor, name="Before", state=State.RUNNING)
     TrainingRun.objects.create(visitor=alice.visitor, name="Mine")
     assert "1 training before yours" in text(alice.get("/finetune/"))
+    VideoJob.objects.create(visitor=charlie.visitor, title="clip", state=State.RUNNING)
+    assert "1 training and 1 video before yours" in text(alice.get("/finetune/"))
 
 
 def test_one_pair_is_removed_by_its_owner_only(alice, charlie):
