@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import time
 from contextlib import ExitStack
 
 import numpy as np
@@ -20,7 +21,7 @@ from segapp.models import State, TrainingRun
 from segapp.pipeline.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
 from segapp.services import intake
 from segapp.worker import networks, pictures
-from segapp.worker.progress import HandBack, Watcher
+from segapp.worker.progress import HandBack, Watcher, publishing_took
 from segapp.worker.publishing import LeaseLost, publish
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ def _train(row: TrainingRun) -> None:
     with runtime.use_base(ready) as base:
         watcher = Watcher(row, examples, row.classes)
         trained = _finetune(row, base, examples, classes, watcher)
+    began = time.monotonic()
     drawn = pictures.draw_held_out(row.folder, trained, examples)
     publish(
         row.visitor,
@@ -87,6 +89,7 @@ def _train(row: TrainingRun) -> None:
         preview=pictures.before_after(trained, examples),
         metrics={**trained.metrics, "held_out_pictures": drawn},
     )
+    publishing_took(time.monotonic() - began)
 
 
 def _finetune(
