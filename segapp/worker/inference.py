@@ -56,7 +56,11 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     written = time.perf_counter()
     model = analysis.model
     custom = model is not None and network.key == model.key
-    if model is not None and custom:
+    if analysis.shared:
+        if not custom:
+            analysis.message = "The shared model could not be used any more, so the base model answered."
+        # Its owner's "last used" is the owner's: guests leave it as it is.
+    elif model is not None and custom:
         registry.mark_used(model)
     elif model is not None:
         model.refresh_from_db()
