@@ -14,7 +14,18 @@ from django.utils import timezone
 from registry.models import UserModel
 from segapp import dispatch
 from segapp.imaging.masks import Reading
-from segapp.models import MOST_ATTEMPTS, UNFINISHED, Example, Export, State, Stop, TrainingRun, VideoJob, Work, WorkQuerySet
+from segapp.models import (
+    MOST_ATTEMPTS,
+    UNFINISHED,
+    Example,
+    Export,
+    State,
+    Stop,
+    TrainingRun,
+    VideoJob,
+    Work,
+    WorkQuerySet,
+)
 from segapp.services import restore
 
 logger = logging.getLogger(__name__)

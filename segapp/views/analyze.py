@@ -170,7 +170,7 @@ def side(key: str, analysis: Analysis) -> dict[str, Any]:
     """One half of a comparison; a version goes by the name its owner gave it."""
     return {
         "key": key,
-        "name": analysis.model.name if analysis.model else analysis.model_name,
+        "name": analysis.model.name if analysis.model and not analysis.shared else analysis.model_name,
         "classes": sorted(analysis.classes, key=lambda found: -found["pixels"]),
         "public_id": analysis.public_id,
         "inference_ms": analysis.timings.get("inference_ms"),

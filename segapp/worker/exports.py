@@ -48,10 +48,10 @@ def _write(row: Export) -> None:
     with networks.runtime().use(networks.reference(row.model)) as network:
         report = export(network, row.format, row.path)
     values = {"size_bytes": report["bytes"], "sha256": report["sha256"]}
-    if not Export.objects.end(row.pk, row.lease, State.DONE, progress=1.0, **values):
-        # Deleted meanwhile, or another worker has it and writes the same bytes under the same name.
-        if not Export.objects.filter(pk=row.pk).exists():
-            shutil.rmtree(row.folder, ignore_errors=True)
+    Export.objects.end(row.pk, row.lease, State.DONE, progress=1.0, **values)
+    # When another worker has taken it, that one writes the same network under the same name.
+    if not Export.objects.filter(pk=row.pk).exists():  # deleted meanwhile
+        shutil.rmtree(row.folder, ignore_errors=True)
 
 
 def _fail(row: Export, message: str) -> None:
