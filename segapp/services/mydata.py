@@ -61,10 +61,11 @@ def erase(visitor: str) -> None:
     files: list[Path] = []
     with transaction.atomic():
         aliases = list(VisitorAlias.objects.filter(new=visitor).values_list("old", flat=True))
-        for kind in restore.kinds():
-            rows = kind._default_manager.filter(visitor__in=[visitor, *aliases])
+        everything = [kind._default_manager.filter(visitor__in=[visitor, *aliases]) for kind in restore.kinds()]
+        for rows in everything:  # all are read before any goes: rows take others with them
             for row in rows:
                 files.extend(_files(row))
+        for rows in everything:
             rows.delete()
         VisitorAlias.objects.filter(new=visitor).delete()
     for path in files:
