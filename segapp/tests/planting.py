@@ -14,7 +14,7 @@ from pathlib import Path
 CLASSES = (("background", "#4b5563"), ("disc", "#e69f00"), ("rim", "#56b4e9"))
 
 
-def plant(visitor: str, name: str, finds: int, parent=None):
+def plant(visitor: str, name: str, finds: int, parent=None, run=None):
     """A published, active model of the visitor's that finds class `finds` everywhere."""
     import torch
     from PIL import Image
@@ -40,7 +40,7 @@ def plant(visitor: str, name: str, finds: int, parent=None):
     }
     trained = Trained(spec, tensors, metrics, steps=1, seconds=1.0, recipe={"seed": 0}, losses=[], held_out=[])
     preview = Image.new("RGB", (240, 90), CLASSES[finds][1])
-    return publish(visitor, trained, name=name, base=base, image_count=5, parent=parent, preview=preview)
+    return publish(visitor, trained, name=name, base=base, image_count=5, parent=parent, run=run, preview=preview)
 
 
 def plant_into(home: Path, visitor: str, **models: int) -> list[str]:

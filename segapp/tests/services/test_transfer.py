@@ -10,6 +10,7 @@ from registry.tests.test_services import make
 from segapp.models import State, TrainingRun, TransferCode, VisitorAlias
 from segapp.services import restore, transfer
 from segapp.services.transfer import AlreadyHere, CodeRefused
+from segapp.tests.planting import plant
 from segapp.visitors import current_id
 
 ALICE, PHONE, CHARLIE = "a" * 32, "b" * 32, "c" * 32
@@ -135,6 +136,15 @@ def test_signing_the_others_out_takes_everything_along_and_leaves_old_keys_empty
     with pytest.raises(CodeRefused):
         transfer.claim(CHARLIE, code)
     assert restore.restore("d" * 32, token) == ALICE, "the key still names the old id, which owns nothing"
+
+
+def test_a_training_that_goes_on_under_a_joined_id_publishes_to_whom_it_joined():
+    TrainingRun.objects.create(visitor=ALICE)
+    lent = TrainingRun.objects.create(visitor=PHONE, state=State.RUNNING, lease="token")
+    restore.join(PHONE, ALICE)
+    lent.refresh_from_db()
+    assert plant(PHONE, "Late", 1, run=lent).visitor == ALICE
+    assert UserModel.objects.get(active=True).visitor == ALICE
 
 
 def test_signing_out_ends_a_training_that_goes_on_under_a_joined_id():
