@@ -17,6 +17,7 @@ from segapp.views import (
     share,
     status,
     transfer,
+    version,
     video,
 )
 
@@ -55,6 +56,7 @@ models_urls = [
     path("<str:public_id>/share/", share.share, name="model-share"),
     path("<str:public_id>/export/<str:format>/", exports.export, name="model-export"),
     path("<str:public_id>/export/<str:format>/file/", exports.export_file, name="model-export-file"),
+    path("<str:public_id>/", version.version, name="model"),
     path("<str:public_id>/activate/", models.activate, name="model-activate"),
     path("<str:public_id>/rename/", models.rename, name="model-rename"),
     path("<str:public_id>/delete/", models.delete, name="model-delete"),

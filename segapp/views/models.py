@@ -82,11 +82,13 @@ def _address(request: PageRequest, share: ModelShare) -> str:
 
 @require_POST
 def activate(request: PageRequest, public_id: str) -> HttpResponse:
+    before = registry.resolve(request.visitor).model
     try:
         model = registry.activate(request.visitor, public_id)
     except registry.ModelNotFound as error:
         raise Http404(str(error)) from error
-    say(request, f"“{model.name}” answers now, on every page.", undo=reverse("reset"))
+    undo = reverse("model-activate", args=[before.public_id]) if before and before != model else reverse("reset")
+    say(request, f"“{model.name}” answers now, on every page.", undo=undo)
     return after_change(request, "models")
 
 

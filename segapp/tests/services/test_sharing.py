@@ -1,14 +1,18 @@
 """Share links: one model for guests, nothing else. Alice owns it, Charlie is a guest."""
 
 import pytest
+from django.conf import settings
 
 from registry import services as registry
 from registry.models import UserModel
+from registry.runtime import Runtime
 from registry.tests.test_services import make
 from segapp.models import Analysis, ModelShare
 from segapp.services import analyses, restore, sharing
 from segapp.services.sharing import ShareNotFound
 from segapp.tests.imaging.drawing import photo, saved
+from segapp.tests.planting import plant
+from segapp.worker import inference, networks
 
 ALICE, CHARLIE = "a" * 32, "c" * 32
 pytestmark = pytest.mark.django_db
@@ -102,3 +106,31 @@ def test_a_link_goes_with_the_model_when_visitors_join():
     restore.join(ALICE, CHARLIE)
     assert list(sharing.of(CHARLIE)) == [share]
     assert UserModel.objects.filter(visitor=CHARLIE).count() == 2
+
+
+def test_a_worker_answers_a_guest_with_the_shared_model_and_leaves_its_owners_last_use_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(networks, "runtime", lambda: runtime)
+    runtime = Runtime(tmp_path, settings.SEGAPP_WEIGHTS, "cpu", 1 << 30)
+    model = plant(ALICE, "Rims", 2)
+    UserModel.objects.update(last_used=None)
+    row = sharing.submit(CHARLIE, sharing.create(model).token, saved(photo(64)), "one.png")
+    inference.run(row.pk)
+    row.refresh_from_db()
+    assert (row.model_key, row.model_sha256, row.model_name) == (model.key, model.sha256, "Rims")
+    assert [found["percent"] for found in row.classes] == [0, 0, 100] and row.message == ""
+    assert UserModel.objects.get().last_used is None
+
+
+@pytest.mark.parametrize("how", ["file lost", "row deleted"])
+def test_a_shared_model_that_is_lost_on_the_way_is_not_claimed_to_have_answered(monkeypatch, tmp_path, how):
+    monkeypatch.setattr(networks, "runtime", lambda: runtime)
+    runtime = Runtime(tmp_path, settings.SEGAPP_WEIGHTS, "cpu", 1 << 30)
+    model = make(ALICE)
+    row = sharing.submit(CHARLIE, sharing.create(model).token, saved(photo(64)), "one.png")
+    model.path.unlink()
+    if how == "row deleted":
+        model.delete()
+    inference.run(row.pk)
+    row.refresh_from_db()
+    assert row.model_key == registry.current_base().key and "shared model could not be used" in row.message
+    assert "Your model" not in row.message

@@ -8,11 +8,16 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from registry import services as registry
 from registry.models import UserModel
 from registry.tests.test_services import make
-from segapp.models import Analysis, Export, State, TransferCode
+from segapp.models import Analysis, Example, Export, State, TransferCode
 from segapp.services import analyses, transfer
 from segapp.tests.imaging.drawing import photo, saved
-from segapp.tests.views.rows import HTMX, analyzed
+from segapp.tests.views.rows import HTMX, analyzed, trained
 from segapp.visitors import COOKIE
+
+ROWS = [
+    {"id": 1, "name": "disc", "iou": 0.31, "dice": 0.5, "base_iou": None, "images": 2},
+    {"id": 2, "name": "rim", "iou": None, "dice": None, "base_iou": None, "images": 0},
+]
 
 
 def text(response) -> str:
@@ -44,6 +49,34 @@ def test_older_versions_are_rolled_back_to_and_newer_ones_activated(alice):
     assert ">Activate<" in card_of(page, new) and "“Old”" in card_of(page, middle)
     alice.post(f"/models/{old.public_id}/activate/")
     assert registry.resolve(alice.visitor).model == old
+
+
+def test_undoing_an_activation_leads_to_what_answered_before(alice):
+    old, new = make(alice.visitor), make(alice.visitor, active=True)
+    alice.post(f"/models/{old.public_id}/activate/")
+    messages = text(alice.get("/models/")).partition('id="messages"')[2][:600]
+    assert f'action="/models/{new.public_id}/activate/"' in messages
+
+
+def test_a_version_has_a_page_with_scores_pictures_and_its_line(alice, charlie):
+    root, parent = named(alice.visitor, "Root"), named(alice.visitor, "Parent")
+    UserModel.objects.filter(pk=parent.pk).update(parent=root)
+    model = named(alice.visitor, "Child", parent=parent, recipe={"seed": 7}, metrics={"per_class": ROWS})
+    run = trained(model)
+    UserModel.objects.filter(pk=model.pk).update(run_id=run.public_id)
+    example = Example.objects.create(visitor=alice.visitor, stem="pic", width=9, height=9, mask_kind="index")
+    run.examples.add(example)
+    page = text(alice.get(f"/models/{model.public_id}/"))
+    assert "“Parent”" in page and page.index("“Parent”") < page.index("“Root”") and "<dt>seed</dt><dd>7</dd>" in page
+    assert f"/files/examples/{example.public_id}/overlay" in page and "heldout_0_custom.webp" in page
+    assert 'IoU of disc"' in page and "0.31" in page and "–" in page
+    assert "Child" in text(alice.get(f"/models/{parent.public_id}/")), "and a parent names its children"
+    assert charlie.get(f"/models/{model.public_id}/").status_code == 404
+
+
+def test_a_version_without_run_or_score_has_a_page_too(alice):
+    page = text(alice.get(f"/models/{make(alice.visitor).public_id}/"))
+    assert "was not scored" in page and "not kept here any more" in page
 
 
 def test_the_page_shows_storage_limit_and_all_that_is_kept(alice, settings):
@@ -165,6 +198,13 @@ def test_a_result_that_is_there_is_not_made_again(alice, no_waiting):
     made = Analysis.objects.exclude(pk=done.pk).get()
     assert made.model == other
     assert response["Location"] == f"/analyze/{made.public_id}/compare/?with={done.public_id}"
+
+
+def test_a_comparison_never_names_a_version_that_did_not_answer(alice):
+    lost = named(alice.visitor, "Lost")
+    left, right = analyzed(alice.visitor, model=lost), analyzed(alice.visitor)
+    page = text(alice.get(f"/analyze/{right.public_id}/compare/?with={left.public_id}"))
+    assert '<span class="corner left">EfficientNet-Lite0</span>' in page and "Lost" not in page.partition("<main")[2]
 
 
 def test_what_is_wrong_is_said_and_nothing_runs(alice, no_waiting):
