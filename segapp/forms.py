@@ -177,9 +177,9 @@ class CompareForm(Spoken):
             raise forms.ValidationError("Choose two models to compare.")
         if sent["left"] == sent["right"]:
             raise forms.ValidationError("That is the same model twice. Choose another one on one of the sides.")
-        if sent.get("file"):
+        if sent.get("source", "") in ("", "upload"):
+            if not sent.get("file"):
+                raise forms.ValidationError("No picture was chosen. Choose a file, or one of your last results.")
             check_limits([sent["file"]])
             sent["source"] = "upload"
-        elif sent.get("source", "") in ("", "upload"):
-            raise forms.ValidationError("No picture was chosen. Choose a file, or one of your last results.")
         return sent

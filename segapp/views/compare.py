@@ -41,10 +41,9 @@ def compare(request: PageRequest) -> HttpResponse:
 def _run(
     request: PageRequest, form: CompareForm, left: UserModel | None, right: UserModel | None
 ) -> tuple[Analysis, Analysis]:
-    file, source = form.cleaned_data["file"], form.cleaned_data["source"]
-    if source == "sample":
-        file = intake.sample_picture()
-    if file:
+    source = form.cleaned_data["source"]
+    if source in ("upload", "sample"):
+        file = form.cleaned_data["file"] if source == "upload" else intake.sample_picture()
         return comparisons.of_upload(request.visitor, file, file.name or "picture", left, right)
     try:
         return comparisons.of_result(analyses.owned(request.visitor, source), left, right)

@@ -16,6 +16,7 @@ from segapp import dispatch, heartbeat
 from segapp.imaging import render
 from segapp.models import Analysis, State
 from segapp.pipeline.predict import predict, shares
+from segapp.services.analyses import remove_folder
 from segapp.worker import networks
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ def run(pk: int) -> None:
         words = "This picture could not be analyzed. Try again; if it fails again, try it smaller or as PNG."
         values = {"state": State.FAILED, "message": words}
     Analysis.objects.filter(pk=pk, state=State.RUNNING, worker=heartbeat.NAME).update(ended=timezone.now(), **values)
+    if not Analysis.objects.filter(pk=pk).exists():  # deleted meanwhile
+        remove_folder(analysis.folder)
     dispatch.announce(analysis.public_id)
 
 

@@ -1,4 +1,4 @@
-// The models page: copy a link, see how long a code is good for. Works on what htmx brings later, too.
+// The models pages: copy a link, see how long a code is good for, choose a picture to compare on. Works on what htmx brings later, too.
 (() => {
   "use strict";
   async function copy(button) {
@@ -18,6 +18,11 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy]");
     if (button) copy(button);
+  });
+
+  // A file that was just chosen is what is meant, whatever was chosen before.
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-chooses]")) event.target.closest("label").querySelector("input[type=radio]").checked = true;
   });
 
   function left(code) {

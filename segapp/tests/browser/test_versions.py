@@ -44,7 +44,9 @@ def test_any_two_versions_are_compared_on_any_photo(alice, picture):
     card(alice, 0).get_by_role("link", name="Compare…").click()
     expect(page.locator("#right")).to_have_value(alice.ids[0])
     page.select_option("#left", alice.ids[1])
+    page.locator("input[value=sample]").check()
     page.set_input_files("#compare-file", picture)
+    expect(page.locator("input[value=upload]")).to_be_checked()
     assert faults(page) == []
     page.get_by_role("button", name="Compare").click()
     expect(page.locator(".corner.left")).to_have_text("Second", timeout=60_000)

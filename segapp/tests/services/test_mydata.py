@@ -1,5 +1,7 @@
 """Everything of mine: what it is, and that nothing is left of it."""
 
+from contextlib import nullcontext
+
 import pytest
 
 from registry.models import UserModel
@@ -7,6 +9,8 @@ from registry.tests.test_services import make
 from segapp.models import Analysis, Example, Export, ModelShare, TrainingRun, TransferCode, VideoJob
 from segapp.services import mydata, restore, sharing, transfer
 from segapp.tests.views.rows import analyzed, trained
+from segapp.worker import inference, networks, training, video
+from segapp.worker.publishing import LeaseLost
 
 ALICE, CHARLIE, PHONE = "a" * 32, "c" * 32, "b" * 32
 pytestmark = pytest.mark.django_db
@@ -71,3 +75,22 @@ def test_deleting_everything_leaves_nothing_of_the_visitor_and_all_of_others(own
     assert files(own_media) == kept
     assert len(mydata.holdings(CHARLIE)) == 8 and ModelShare.objects.count() == 1
     assert restore.restore("d" * 32, restore.token(PHONE)) == PHONE, "an alias that led to the erased is gone, too"
+
+
+def test_work_in_progress_of_the_erased_leaves_no_picture_behind(monkeypatch, own_media):
+    def overtaken(row, *_):
+        """The visitor deletes everything while this row is worked on; then the worker writes once more."""
+        mydata.erase(ALICE)
+        file_in(row, "preview.webp", 9)
+        raise LeaseLost
+
+    monkeypatch.setattr(training, "_train", overtaken)
+    training.run(TrainingRun.objects.create(visitor=ALICE).pk)
+    assert files(own_media) == []
+    monkeypatch.setattr(video, "_segment", overtaken)
+    video.run(VideoJob.objects.create(visitor=ALICE, title="ride.mp4").pk)
+    assert files(own_media) == []
+    monkeypatch.setattr(inference, "_answer", overtaken)
+    monkeypatch.setattr(networks, "pinned", lambda work: nullcontext())
+    inference.run(analyzed(ALICE, state="queued").pk)
+    assert files(own_media) == [] and mydata.holdings(ALICE) == []

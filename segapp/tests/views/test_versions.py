@@ -207,6 +207,13 @@ def test_a_comparison_never_names_a_version_that_did_not_answer(alice):
     assert '<span class="corner left">EfficientNet-Lite0</span>' in page and "Lost" not in page.partition("<main")[2]
 
 
+def test_a_chosen_result_wins_over_a_file_that_was_chosen_before(alice, no_waiting):
+    model, done = make(alice.visitor), analyzed(alice.visitor, title="earlier.jpg")
+    sent = {"left": "base", "right": model.public_id, "source": done.public_id, "file": picture()}
+    alice.post("/models/compare/", sent)
+    assert {row.title for row in Analysis.objects.all()} == {"earlier.jpg"}
+
+
 def test_what_is_wrong_is_said_and_nothing_runs(alice, no_waiting):
     model, lost = make(alice.visitor), make(alice.visitor)
     for sent, words in (
