@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils.safestring import mark_safe
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST
 
 from registry import services as registry
 from segapp.forms import CodeForm
@@ -37,9 +37,13 @@ def _counted(view: Any) -> Any:
 @require_http_methods(["GET", "HEAD", "POST"])
 @_counted
 def enter(request: PageRequest) -> HttpResponse:
-    """The page to enter a code on; POST gives this browser the visitor who made it."""
+    """The page to enter a code on; POST gives this browser the visitor who made it.
+
+    A link brings its code along and is only asked about, whether it is good or not: a preview or a scanner that opens
+    links uses nothing up and learns nothing.
+    """
     if request.method != "POST":
-        return _ask(request)
+        return _ask(request, code=request.GET.get("code", "")[:60])
     form = CodeForm(request.POST)
     if not form.is_valid():
         return _ask(request, problem=" ".join(form.words()), status=422)
@@ -51,15 +55,9 @@ def enter(request: PageRequest) -> HttpResponse:
     except transfer.CodeRefused as refused:
         return _ask(request, problem=str(refused), status=422)
     count = registry.versions(request.visitor).count()
-    say(request, f"This browser is yours now, too: {count} model{'' if count == 1 else 's'} moved in with you.")
+    models = f"{count} model{'' if count == 1 else 's'}" if count else "no model yet"
+    say(request, f"This browser and the other one are now the same visitor, with {models}.")
     return redirect("models")
-
-
-@never_cache
-@require_safe
-def link(request: PageRequest, code: str) -> HttpResponse:
-    """Where a link leads: it asks, so that a preview or a scanner that opens links uses nothing up."""
-    return _ask(request, code=code)
 
 
 def _ask(request: PageRequest, code: str = "", problem: str = "", status: int = 200) -> HttpResponse:
@@ -73,9 +71,9 @@ def _ask(request: PageRequest, code: str = "", problem: str = "", status: int = 
 def make(request: PageRequest) -> HttpResponse:
     """A new code, shown this once: as signs, as a link, as a picture for a phone's camera."""
     row, code = transfer.make(request.visitor)
-    address = request.build_absolute_uri(reverse("transfer-link", args=[code]))
+    address = request.build_absolute_uri(f"{reverse('transfer')}?code={code}")
     drawn = segno.make(address, error="m").svg_inline(scale=4, border=2, dark="#000", light="#fff", omitsize=True)
-    context = {"row": row, "code": code, "address": address, "drawn": mark_safe(drawn), "minutes": 15}
+    context = {"row": row, "code": code, "address": address, "drawn": mark_safe(drawn)}
     return render(request, "transfer/code.html" if request.htmx else "transfer/made.html", context)
 
 
@@ -102,6 +100,5 @@ urlpatterns = [
     path("", enter, name="transfer"),
     path("make/", make, name="transfer-make"),
     path("sign-out-others/", sign_out_others, name="transfer-sign-out"),
-    path("<str:code>/", link, name="transfer-link"),
     path("<str:public_id>/revoke/", revoke, name="transfer-revoke"),
 ]

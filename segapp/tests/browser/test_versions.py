@@ -14,6 +14,12 @@ pytestmark = pytest.mark.browser
 NARROW = {"width": 360, "height": 740}
 
 
+class Owner(Tour):
+    """A visitor with the public ids of her planted models, oldest first."""
+
+    ids: list[str]
+
+
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("pictures") / "leaf.png"
@@ -25,7 +31,7 @@ def picture(tmp_path_factory) -> Path:
 def alice(chromium, served):
     """A visitor with two versions: First finds discs everywhere, Second, the active one, finds rims."""
     served.wait_ready()
-    tour = Tour(chromium, served)
+    tour = Owner(chromium, served)
     tour.page.goto("/")
     cookie = next(row for row in tour.context.cookies() if row["name"] == "segapp_visitor")
     tour.ids = plant_into(served.home, cookie["value"].split(":")[0], First=1, Second=2)
@@ -34,7 +40,7 @@ def alice(chromium, served):
     assert tour.complaints == []
 
 
-def card(tour: Tour, number: int):
+def card(tour: Owner, number: int):
     return tour.page.locator(f"#model-{tour.ids[number]}")
 
 
@@ -182,7 +188,7 @@ def test_the_pages_are_sound_in_both_themes_and_fit_a_phone(alice, chromium, the
     )
     page = context.new_page()
     opened = [f"/models/?open={alice.ids[0]}&panel={panel}" for panel in ("download", "share")]
-    for address in (*opened, "/models/compare/", "/models/erase/", "/transfer/", "/transfer/0000-0000-0000/"):
+    for address in (*opened, "/models/compare/", "/models/erase/", "/transfer/", "/transfer/?code=0000-0000-0000"):
         page.goto(address)
         assert faults(page) == [], address
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, address
