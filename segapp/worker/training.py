@@ -46,6 +46,8 @@ def run(pk: int) -> None:
         dispatch.training(row)
     except LeaseLost:
         logger.warning("run %s went to another worker; nothing published here", row.public_id)
+        if not TrainingRun.objects.filter(pk=pk).exists():  # its visitor has deleted everything
+            pictures.clear(row.folder)
     except Cancelled:
         _end(row, State.CANCELLED, "Cancelled. Nothing was kept of this training.")
     except (TrainingFailed, BaseMissing) as error:
