@@ -78,6 +78,16 @@ def resolve(visitor: str) -> Answer:
     return Answer(None, current_base(), notice.notice, earlier_version(notice))
 
 
+def resolve_named(model: UserModel) -> Answer:
+    """What answers where a model was named, by a share link or for a comparison, whoever asks and whatever is active.
+
+    Raises ModelNotFound when it is in the trash or its file cannot answer; changes nothing.
+    """
+    if model.trashed_at is not None or not file_in_order(model):
+        raise ModelNotFound(f"The file of “{model.name}” is gone or damaged. Choose another version.")
+    return Answer(model=model, base=current_base())
+
+
 def current_base() -> ReadyBase | None:
     """The base model this server runs, as SEGAPP_BASE wants it; None when it is not ready."""
     return bases.choose(settings.SEGAPP_BASE, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS)

@@ -8,7 +8,7 @@ from celery import signals
 from segapp import heartbeat
 from segapp.celery import app
 from segapp.services import analyses, runs
-from segapp.worker import inference, networks, training, video
+from segapp.worker import exports, inference, networks, training, video
 
 logger = logging.getLogger(__name__)
 
@@ -37,3 +37,8 @@ def segment_video(pk: int) -> None:
 @app.task(name="segapp.analyze")
 def analyze(pk: int) -> None:
     inference.run(pk)
+
+
+@app.task(name="segapp.export")
+def export(pk: int) -> None:
+    exports.run(pk)

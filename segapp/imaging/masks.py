@@ -24,7 +24,8 @@ class Reading:
 
     classes: rows {id, name, color, ignore, source, share (percent of all pixels), images (how many hold it)}; the
     ignored ones are rows too, so that a visitor can take them back in. ids: value -> id, IGNORE for none. rules say
-    what was decided, warnings what may go wrong; both are plain sentences. snapped: blur was taken out of some mask.
+    what was decided, warnings what may go wrong; both are plain sentences. hints: for each mask in order what is odd
+    about it in a few words, "" for nothing. snapped: blur was taken out of some mask.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Reading:
     classes: list[dict[str, Any]]
     warnings: list[str] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
 
     @property
     def trained(self) -> list[dict[str, Any]]:
@@ -41,13 +43,14 @@ class Reading:
         return [{key: row[key] for key in ("id", "name", "color")} for row in kept]
 
     def to_dict(self) -> dict[str, Any]:
-        plain = {key: getattr(self, key) for key in ("kind", "snapped", "classes", "warnings", "rules")}
+        plain = {key: getattr(self, key) for key in ("kind", "snapped", "classes", "warnings", "rules", "hints")}
         return {**plain, "ids": [[value, number] for value, number in self.ids.items()]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Reading":
         plain = {key: data[key] for key in ("kind", "snapped", "classes", "warnings", "rules")}
-        return cls(ids={int(value): int(number) for value, number in data["ids"]}, **plain)
+        ids = {int(value): int(number) for value, number in data["ids"]}
+        return cls(ids=ids, hints=list(data.get("hints", [])), **plain)
 
 
 def read(sources: Iterable[MaskSource | Mask], names: Sequence[str] | None = None) -> Reading:
@@ -59,8 +62,13 @@ def read(sources: Iterable[MaskSource | Mask], names: Sequence[str] | None = Non
     return read_summaries(summaries, names)
 
 
-def read_summaries(summaries: Sequence[Summary], names: Sequence[str] | None = None) -> Reading:
-    """The same from summaries; `names` are the files', for messages."""
+def read_summaries(
+    summaries: Sequence[Summary],
+    names: Sequence[str] | None = None,
+    edits: dict[str, dict[str, Any]] | None = None,
+) -> Reading:
+    """The same from summaries; `names` are the files', for messages. `edits`: as for `edit_by_source`, and what is
+    warned about follows them."""
     if not summaries:
         raise Refused("masks", "There are none.", "Add at least one picture with its mask.")
     names = list(names or [f"mask {k + 1}" for k in range(len(summaries))])
@@ -75,13 +83,17 @@ def read_summaries(summaries: Sequence[Summary], names: Sequence[str] | None = N
     sources = {number: value for value, number in reversed(ids.items())}
     ids = {value: ids[meant] for value, meant in counts_as.items()}
     held = [{ids[key] for key in summary.keys} for summary in alike]
-    rows = _rows(alike, ids, sources, held)
     rules += cautions.transparency(alike) + cautions.softness(alike)
-    warnings = cautions.of_set(rows, held, names) + cautions.of_classes(rows, len(alike))
+    reading = Reading(kind, ids, any(summary.soft for summary in alike), _rows(alike, ids, sources, held), rules=rules)
+    if edits:
+        reading = edit_by_source(reading, edits)
+        ids = dict(reading.ids)
+        held = [{ids[key] for key in summary.keys} for summary in alike]
+    warnings = cautions.of_set(reading.classes, held, names) + cautions.of_classes(reading.classes, len(alike))
     warnings += cautions.of_files(summaries, names)
     for original, same in zip(summaries, alike, strict=True):  # masks keep the values they came with
         ids |= {key: ids[other] for key, other in zip(original.keys, same.keys, strict=True) if original is not same}
-    return Reading(kind, ids, any(summary.soft for summary in alike), rows, warnings, rules)
+    return replace(reading, ids=ids, warnings=warnings, hints=cautions.of_each(reading.classes, held))
 
 
 def apply(source: MaskSource | Mask, reading: Reading) -> np.ndarray:

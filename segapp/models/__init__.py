@@ -4,6 +4,8 @@ Knows nothing of requests, tasks or torch.
 """
 
 from segapp.models.analysis import Analysis
+from segapp.models.export import Export, ExportFormat
+from segapp.models.sharing import ModelShare, TransferCode
 from segapp.models.training import Effort, Example, TrainingRun
 from segapp.models.video import VideoJob
 from segapp.models.visitor import VisitorAlias
@@ -16,10 +18,14 @@ __all__ = [
     "Analysis",
     "Effort",
     "Example",
+    "Export",
+    "ExportFormat",
+    "ModelShare",
     "Pinned",
     "State",
     "Stop",
     "TrainingRun",
+    "TransferCode",
     "VideoJob",
     "VisitorAlias",
     "Work",

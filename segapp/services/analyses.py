@@ -32,15 +32,25 @@ class AnalysisNotFound(Exception):
     """No such result, or another visitor's."""
 
 
-def submit(visitor: str, file: IO[bytes], name: str, model: UserModel | None = None) -> Analysis:
+def submit(
+    visitor: str,
+    file: IO[bytes],
+    name: str,
+    model: UserModel | None = None,
+    *,
+    answer: registry.Answer | None = None,
+    shared: bool = False,
+) -> Analysis:
     """Store a picture and queue it for the visitor's model, or for `model` (one of theirs), pinned from here on.
+
+    `answer` names what is to answer instead, as a share link (`shared`) or a comparison does.
 
     Raises imaging.Refused for what is no picture, Overloaded, and registry.services.NoBaseReady.
     """
     admit()
-    answer = registry.resolve(visitor)
+    answer = answer or registry.resolve(visitor)
     picture = decode.picture(file, name)
-    return _queue(visitor, picture, name, model or answer.model, answer)
+    return _queue(visitor, picture, name, model or answer.model, answer, shared)
 
 
 def again(analysis: Analysis, model: UserModel | None) -> Analysis:
@@ -55,7 +65,12 @@ def again(analysis: Analysis, model: UserModel | None) -> Analysis:
 
 
 def _queue(
-    visitor: str, picture: Image.Image, title: str, model: UserModel | None, answer: registry.Answer
+    visitor: str,
+    picture: Image.Image,
+    title: str,
+    model: UserModel | None,
+    answer: registry.Answer,
+    shared: bool = False,
 ) -> Analysis:
     if model is None and answer.base is None:
         raise registry.NoBaseReady("No base model is ready on this server. Its operator can run manage.py build_base.")
@@ -68,6 +83,7 @@ def _queue(
         base_key=model.base_key if model else answer.base.key if answer.base else "",
         base_sha256=model.base_sha256 if model else answer.base.sha256 if answer.base else "",
         message=answer.notice[:500],
+        shared=shared,
     )
     try:
         write_atomically(row.folder / "image.png", lambda out: picture.save(out, "PNG", compress_level=1))
@@ -124,7 +140,7 @@ def status(analysis: Analysis) -> dict[str, Any]:
     }
     return {
         "analysis_id": analysis.public_id,
-        "model_key": analysis.model_key,
+        "model_key": key_of(analysis),
         "model_name": analysis.model_name,
         "model_sha256": analysis.model_sha256,
         "base": analysis.base_key,
@@ -136,6 +152,13 @@ def status(analysis: Analysis) -> dict[str, Any]:
         "notice": analysis.message or None,
         **urls,
     }
+
+
+def key_of(analysis: Analysis) -> str:
+    """What answered, as its visitor may know it: a model behind a share link goes without its id."""
+    if analysis.shared and analysis.model_key.startswith("user_"):
+        return f"shared_{analysis.model_sha256[:16]}"
+    return analysis.model_key
 
 
 def file_of(analysis: Analysis, kind: str) -> Path:

@@ -14,7 +14,8 @@ from django.utils import timezone
 from registry import store
 from registry.models import FileState, UserModel
 from registry.services import delete_with_file, mark_lost
-from segapp.models import UNFINISHED, Analysis, Example, TrainingRun, VideoJob
+from segapp.models import UNFINISHED, Analysis, Example, Export, TrainingRun, VideoJob
+from segapp.services import exports, transfer
 
 GRACE = 3600  # seconds; a younger file may belong to a publication that is just happening
 
@@ -33,6 +34,7 @@ def plan(older_than: int | None = None, unused_for: int | None = None) -> Iterat
     yield from _orphan_files()
     yield from _rows_without_files()
     yield from _results()
+    yield from _passing()
     yield from _drafts()
     yield from _temporary_files()
     yield from _local_copies()
@@ -45,8 +47,9 @@ def _models(older_than: int | None, unused_for: int | None) -> Iterator[Removal]
     if older_than is not None:
         groups["old"] = idle.filter(created__lt=_ago(older_than))
     if unused_for is not None:
+        shared = UserModel.objects.filter(shares__last_used__gte=_ago(unused_for))  # guests use it
         unused = Q(last_used__lt=_ago(unused_for)) | Q(last_used=None, created__lt=_ago(unused_for))
-        groups["unused"] = idle.filter(unused)
+        groups["unused"] = idle.filter(unused).exclude(pk__in=shared)
     for why, models in groups.items():
         for model in models:  # read when its turn comes: what an earlier group removed is no longer there
             yield Removal(f"{why}: {model.file_name} ({model.name})", partial(delete_with_file, model))
@@ -63,7 +66,8 @@ def _orphan_files() -> Iterator[Removal]:
     for path in _old_files(settings.MEDIA_ROOT / "bases", "base_*.*.*"):
         if path.stem not in names:
             yield Removal(f"base version that no model needs: bases/{path.name}", partial(store.remove, path))
-    for folder, rows in (("examples", Example), ("runs", TrainingRun), ("analyses", Analysis), ("videos", VideoJob)):
+    work = (("runs", TrainingRun), ("analyses", Analysis), ("videos", VideoJob), ("exports", Export))
+    for folder, rows in (("examples", Example), *work):
         there = set(rows._default_manager.values_list("public_id", flat=True))
         for path in _old_files(settings.MEDIA_ROOT / folder, "*"):
             if path.is_dir() and path.name not in there:
@@ -83,6 +87,14 @@ def _results() -> Iterator[Removal]:
         yield Removal(f"expired result: analyses/{analysis.public_id}", partial(_remove, analysis))
     for job in VideoJob.objects.filter(created__lt=limit).exclude(state__in=UNFINISHED):
         yield Removal(f"expired video: videos/{job.public_id}", partial(_remove, job))
+
+
+def _passing() -> Iterator[Removal]:
+    """Files made for download, and codes for another device."""
+    for export in exports.expired().select_related("model"):
+        yield Removal(f"expired download: exports/{export.public_id}", partial(exports.delete, export))
+    for code in transfer.expired():
+        yield Removal(f"expired code: {code.public_id}", code.delete)
 
 
 def _drafts() -> Iterator[Removal]:

@@ -6,6 +6,7 @@ All or nothing: a post that is refused, or a disk that fills up half-way, leaves
 import io
 import threading
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,16 +77,16 @@ def store_samples(visitor: str) -> list[Example]:
     images, masks = [], []
     for k, name in enumerate(sample.NAMES[: sample.TRAIN]):
         if name not in there:
-            picture, ids = sample.draw(k)
-            images.append(SimpleUploadedFile(f"{name}.png", _png(picture)))
-            masks.append(SimpleUploadedFile(f"{name}.png", _png(ids)))
+            picture, ids = _sample(k)
+            images.append(SimpleUploadedFile(f"{name}.png", picture))
+            masks.append(SimpleUploadedFile(f"{name}.png", ids))
     return store(visitor, images, masks) if images else []
 
 
 def sample_picture() -> SimpleUploadedFile:
     """A sample picture that no sample training saw, as if it had been uploaded."""
     name = sample.NAMES[-1]
-    return SimpleUploadedFile(f"{name}.png", _png(sample.draw(len(sample.NAMES) - 1)[0]))
+    return SimpleUploadedFile(f"{name}.png", _sample(len(sample.NAMES) - 1)[0])
 
 
 def drafts(visitor: str) -> QuerySet[Example]:
@@ -119,8 +120,7 @@ def review(examples: Iterable[Example], edits: dict[str, dict[str, Any]] | None 
     """
     examples = list(examples)
     summaries = [example_files.summary_of(example) for example in examples]
-    reading = rules.read_summaries(summaries, [example.stem for example in examples])
-    return rules.edit_by_source(reading, edits) if edits else reading
+    return rules.read_summaries(summaries, [example.stem for example in examples], edits)
 
 
 def storage_in_use(visitor: str) -> int:
@@ -182,6 +182,13 @@ def _opened(file: Any) -> IO[bytes]:
     if isinstance(file, Path):
         return io.BytesIO(file.read_bytes())
     return getattr(file, "file", file)
+
+
+@cache
+def _sample(k: int) -> tuple[bytes, bytes]:
+    """The k-th sample picture and mask as files; drawn once, they are the same for everyone."""
+    picture, ids = sample.draw(k)
+    return _png(picture), _png(ids)
 
 
 def _png(array: np.ndarray) -> bytes:

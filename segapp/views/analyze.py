@@ -187,10 +187,13 @@ def compare(request: PageRequest, public_id: str) -> HttpResponse:
 
 
 def side(key: str, analysis: Analysis) -> dict[str, Any]:
-    """One half of a comparison; a version goes by the name its owner gave it."""
+    """One half of a comparison; a version goes by the name its owner gave it, if it was what answered."""
+    own = (
+        analysis.model if analysis.model and analysis.model.key == analysis.model_key and not analysis.shared else None
+    )
     return {
         "key": key,
-        "name": analysis.model.name if analysis.model else analysis.model_name,
+        "name": own.name if own else analysis.model_name,
         "classes": sorted(analysis.classes, key=lambda found: -found["pixels"]),
         "public_id": analysis.public_id,
         "inference_ms": analysis.timings.get("inference_ms"),

@@ -11,10 +11,10 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from registry import services as registry
 from registry.models import UserModel
-from segapp.api_forms import FinetuneForm, RestoreForm, SegmentForm, StopForm
+from segapp.api_forms import FinetuneForm, RenameForm, RestoreForm, SegmentForm, StopForm
 from segapp.imaging import Refused
 from segapp.models import Analysis, State, Worker
-from segapp.services import analyses, intake, limits, restore, runs, studio
+from segapp.services import analyses, intake, limits, restore, runs, sharing, studio
 from segapp.visitors import VisitorRequest
 
 WAIT_SECONDS = 60
@@ -40,7 +40,7 @@ def speaks_json(view: Any) -> Any:
         except Refused as refused:
             problem = {"file": refused.file, "message": f"{refused.problem} {refused.advice}"}
             return error(422, "refused", str(refused), [problem])
-        except (runs.RunNotFound, analyses.AnalysisNotFound, registry.ModelNotFound) as missing:
+        except (runs.RunNotFound, analyses.AnalysisNotFound, registry.ModelNotFound, sharing.ShareNotFound) as missing:
             return error(404, "not_found", str(missing))
         except runs.AlreadyTraining as busy:
             response = error(409, "already_training", str(busy))
@@ -152,9 +152,12 @@ def segment(request: VisitorRequest) -> JsonResponse:
     form = SegmentForm(request.POST, request.FILES)
     if not form.is_valid():
         return error(422, "invalid", form.words())
-    file = form.cleaned_data["file"]
-    analysis = analyses.wait(analyses.submit(request.visitor, file, file.name), WAIT_SECONDS)
-    return _result(analysis)
+    file, share = form.cleaned_data["file"], form.cleaned_data["share"]
+    if share:
+        analysis = sharing.submit(request.visitor, share, file, file.name)
+    else:
+        analysis = analyses.submit(request.visitor, file, file.name)
+    return _result(analyses.wait(analysis, WAIT_SECONDS))
 
 
 @require_GET
@@ -181,7 +184,9 @@ def _result(analysis: Analysis) -> JsonResponse:
 @require_GET
 @speaks_json
 def models(request: VisitorRequest) -> JsonResponse:
-    return JsonResponse({"models": [_model(model) for model in registry.versions(request.visitor)]})
+    return JsonResponse(
+        {"models": [_model(model) for model in registry.versions(request.visitor).select_related("parent")]}
+    )
 
 
 @require_http_methods(["DELETE"])
@@ -195,6 +200,16 @@ def model(request: VisitorRequest, model_id: str) -> JsonResponse:
 @speaks_json
 def model_activate(request: VisitorRequest, model_id: str) -> JsonResponse:
     return JsonResponse(_activated(registry.activate(request.visitor, model_id)))
+
+
+@require_POST
+@speaks_json
+def model_rename(request: VisitorRequest, model_id: str) -> JsonResponse:
+    found = registry.owned(request.visitor, model_id)
+    form = RenameForm(request.POST)
+    if not form.is_valid():
+        return error(422, "invalid", form.words())
+    return JsonResponse(_model(registry.rename(request.visitor, found.public_id, form.cleaned_data["name"])))
 
 
 def _activated(model: UserModel) -> dict[str, str]:
@@ -215,6 +230,7 @@ def _model(model: UserModel) -> dict[str, Any]:
         "size_bytes": model.size_bytes,
         "seconds": model.seconds,
         "image_count": model.image_count,
+        "parent": model.parent.key if model.parent else None,
         "created": model.created.isoformat(),
     }
 
@@ -230,5 +246,6 @@ api_urlpatterns = [
     path("api/segment/<str:analysis_id>", segment_result, name="api-segment-result"),
     path("api/models", models, name="api-models"),
     path("api/models/<str:model_id>", model, name="api-model"),
+    path("api/models/<str:model_id>/rename", model_rename, name="api-model-rename"),
     path("api/models/<str:model_id>/activate", model_activate, name="api-model-activate"),
 ]

@@ -75,17 +75,22 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
     example_files.bring(found)
     large = "large" in request.GET
     drafts = list(intake.drafts(request.visitor)) if found.draft else []
+    reading, ids = None, None
     try:
         reading = studio.reading_of(request, found.runs.first(), drafts)
         ids = intake.ids_of(found, reading, small=not large) if reading else None
-    except (Refused, OSError):
-        ids = None
-    with Image.open(found.image_path if large else found.thumbnail_path) as stored:
-        small = render.thumbnail(stored, LARGE)
+    except Refused:  # masks that do not go together: the picture alone
+        pass
+    try:
+        with Image.open(found.image_path if large else found.thumbnail_path) as stored:
+            small = render.thumbnail(stored, LARGE)
+    except OSError as error:
+        raise Http404("The files of this picture are gone. Remove it and upload it again.") from error
     if reading is not None and ids is not None:
         shown = np.asarray(Image.fromarray(ids).resize(small.size, Image.Resampling.NEAREST))
         classes = [row for row in reading.trained if row["name"] != "background"]
         small = render.overlay(small, shown, classes, 1.0 if large else 0.55)
+        small = render.hatched(small, shown == render.IGNORE)
     return _webp(small)
 
 

@@ -17,6 +17,7 @@ from segapp import dispatch, heartbeat
 from segapp.imaging import render
 from segapp.models import Analysis, State
 from segapp.pipeline.predict import predict, shares
+from segapp.services.analyses import remove_folder
 from segapp.worker import networks
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ def run(pk: int) -> None:
         words = "This picture could not be analyzed. Try again; if it fails again, try it smaller or as PNG."
         values = {"state": State.FAILED, "message": words}
     Analysis.objects.filter(pk=pk, state=State.RUNNING, worker=heartbeat.NAME).update(ended=timezone.now(), **values)
+    if not Analysis.objects.filter(pk=pk).exists():  # deleted meanwhile
+        remove_folder(analysis.folder)
     dispatch.announce(analysis.public_id)
 
 
@@ -58,7 +61,11 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     written = time.perf_counter()
     model = analysis.model
     custom = model is not None and network.key == model.key
-    if model is not None and custom:
+    if analysis.shared:
+        if not custom:
+            analysis.message = "The shared model could not be used any more, so the base model answered."
+        # Its owner's "last used" is the owner's: guests leave it as it is.
+    elif model is not None and custom:
         registry.mark_used(model)
     elif model is not None:
         model.refresh_from_db()

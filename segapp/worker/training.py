@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import time
 from contextlib import ExitStack
 
 import numpy as np
@@ -21,7 +22,7 @@ from segapp.pipeline.finetune import Cancelled, Example, Trained, TrainingFailed
 from segapp.pipeline.sizing import SHRUNK
 from segapp.services import intake
 from segapp.worker import networks, pictures
-from segapp.worker.progress import HandBack, Watcher
+from segapp.worker.progress import HandBack, Watcher, publishing_took
 from segapp.worker.publishing import LeaseLost, publish
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ def run(pk: int) -> None:
         dispatch.training(row)
     except LeaseLost:
         logger.warning("run %s went to another worker; nothing published here", row.public_id)
+        if not TrainingRun.objects.filter(pk=pk).exists():  # its visitor has deleted everything
+            pictures.clear(row.folder)
     except Cancelled:
         _end(row, State.CANCELLED, "Cancelled. Nothing was kept of this training.")
     except (TrainingFailed, BaseMissing) as error:
@@ -76,6 +79,7 @@ def _train(row: TrainingRun) -> None:
     with runtime.use_base(ready) as base:
         watcher = Watcher(row, examples, row.classes)
         trained = _finetune(row, base, examples, classes, watcher)
+    began = time.monotonic()
     drawn = pictures.draw_held_out(row.folder, trained, examples)
     publish(
         row.visitor,
@@ -88,6 +92,7 @@ def _train(row: TrainingRun) -> None:
         preview=pictures.before_after(trained, examples),
         metrics={**trained.metrics, "held_out_pictures": drawn},
     )
+    publishing_took(time.monotonic() - began)
 
 
 def _finetune(
