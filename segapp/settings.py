@@ -115,8 +115,8 @@ if "sqlite" in DATABASES["default"]["ENGINE"]:
     }
     DATABASES["default"]["TEST"] = {"NAME": str(SEGAPP_HOME / "var" / "test.sqlite3")}
 else:
-    DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASES["default"]["CONN_MAX_AGE"] = 60  # opening one costs more than most queries
 
 # --- broker --------------------------------------------------------------------------------------------
 REDIS_URL = os.environ.get("REDIS_URL", "")
