@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from segapp.views import analyze, api, files, finetune, home, models, reset, status, video
+from segapp.views import analyze, api, batch, files, finetune, home, models, reset, status, video
 
 status_urls = [
     path("", status.status, name="status"),
@@ -54,12 +54,13 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("status/", include(status_urls)),
     path("finetune/", include(finetune_urls)),
+    path("analyze/batch/", include(batch.urlpatterns)),
     path("analyze/", include(analyze_urls)),
     path("video/", include(video.urlpatterns)),
     path("models/", include(models_urls)),
     path("reset/", reset.reset, name="reset"),
     path("files/", include(files_urls)),
-    path("", include([*api.api_urlpatterns, *video.api_urlpatterns])),
+    path("", include([*api.api_urlpatterns, *video.api_urlpatterns, *batch.api_urlpatterns])),
     path("admin/", admin.site.urls),
 ]
 

@@ -4,6 +4,7 @@ Knows nothing of requests, tasks or torch.
 """
 
 from segapp.models.analysis import Analysis
+from segapp.models.batch import Batch, BatchItem, ItemState
 from segapp.models.training import Effort, Example, TrainingRun
 from segapp.models.video import VideoJob
 from segapp.models.visitor import VisitorAlias
@@ -14,8 +15,11 @@ __all__ = [
     "MOST_ATTEMPTS",
     "UNFINISHED",
     "Analysis",
+    "Batch",
+    "BatchItem",
     "Effort",
     "Example",
+    "ItemState",
     "Pinned",
     "State",
     "Stop",

@@ -7,7 +7,7 @@ from django.core import signing
 from django.db import transaction
 
 from registry.models import UserModel
-from segapp.models import UNFINISHED, Analysis, Example, TrainingRun, VideoJob, VisitorAlias
+from segapp.models import UNFINISHED, Analysis, Batch, Example, TrainingRun, VideoJob, VisitorAlias
 from segapp.visitors import current_id
 
 TOKEN_SALT = "segapp.restore.token"
@@ -38,7 +38,7 @@ def restore(visitor: str, sent: str) -> str:
 @transaction.atomic
 def join(visitor: str, into: str) -> None:
     """Everything that `visitor` owns becomes `into`'s. A visitor that owns nothing leaves no trace."""
-    owned = [UserModel, Example, TrainingRun, Analysis, VideoJob]
+    owned = [UserModel, Example, TrainingRun, Analysis, VideoJob, Batch]
     if not any(model._default_manager.filter(visitor=visitor).exists() for model in owned):
         return
     UserModel.objects.filter(visitor=visitor).update(active=False)  # `into` keeps its own choice
