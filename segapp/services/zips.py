@@ -37,9 +37,9 @@ def stream(members: Iterable[Member]) -> Iterator[bytes]:
         for name, content in members:
             if isinstance(content, bytes):
                 out.writestr(_info(name), content)
+                yield pipe.take()
             else:
                 yield from _copied(out, name, content, pipe)
-            yield pipe.take()
     yield pipe.take()
 
 

@@ -189,7 +189,8 @@ def test_the_zip_of_masks_is_put_together_while_it_is_sent(clip):
     VideoJob.objects.filter(pk=job.pk).update(state=State.DONE)
     job.refresh_from_db()
     pieces = list(stream(mask_members(videos.mask_archives(job), job)))
-    assert len(pieces) == 4
+    assert len(pieces) >= 4
+    assert all(pieces)
     with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as whole:
         assert whole.testzip() is None
         assert whole.namelist() == ["frames.csv", *(f"frame_{k:06d}.png" for k in range(3))]
