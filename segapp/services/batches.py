@@ -226,7 +226,7 @@ def stop(batch: Batch, keep: bool) -> None:
     if ended and keep:
         settle(batch, "Stopped on request.")
     elif ended:
-        Batch.objects.filter(pk=batch.pk).update(message="Cancelled. Nothing was kept of it.")
+        Batch.objects.filter(pk=batch.pk).update(message="Nothing was kept of it.")
         forget(batch)
     batch.refresh_from_db()
 

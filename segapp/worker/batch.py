@@ -22,7 +22,7 @@ from segapp.imaging import Refused, decode, render
 from segapp.models import Batch, BatchItem, ItemState, State
 from segapp.pipeline.predict import predict, shares
 from segapp.services import batches
-from segapp.worker import answers, claims, networks
+from segapp.worker import answers, claims, networks, pictures
 from segapp.worker.progress import HandBack, training_waits
 from segapp.worker.publishing import LeaseLost
 
@@ -32,8 +32,6 @@ LABEL = "segapp.Batch"
 MOST_TRIES = 2  # of one picture: one that a worker dies of twice is left out, so that the others come through
 RECENT = 20  # pictures whose time makes the estimate
 SHOWN, SMALL = 1280, 264  # pixels
-JPEG_SIDE = 65_500  # pixels; the format holds no more
-ALPHA = 0.5
 DISK_FULL = "The disk is full, so the rest was not done. Free some space and send the missing pictures again."
 UNKNOWN = "The batch failed on the server. Send the missing pictures again; what was done is kept."
 NOTHING = "None of these files could be used. What is wrong stands beside each of them."
@@ -144,11 +142,7 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
 def _write(item: BatchItem, picture: Image.Image, ids: np.ndarray, classes: list[dict[str, object]]) -> None:
     png = render.palette_png(ids, classes)
     write_atomically(item.mask, lambda out: out.write(png))
-    overlay = render.overlay(picture, ids, classes, ALPHA)
-    small = render.thumbnail(overlay, SMALL)
-    if max(overlay.size) > JPEG_SIDE:
-        overlay.thumbnail((JPEG_SIDE, JPEG_SIDE))
-    write_atomically(item.overlay, lambda out: overlay.save(out, "JPEG", quality=88))
+    small = render.thumbnail(pictures.draw_overlay(item.overlay, picture, ids, classes), SMALL)
     write_atomically(item.small, lambda out: small.save(out, "WEBP", quality=80, method=1))
     shown = render.thumbnail(picture, SHOWN)
     write_atomically(item.shown, lambda out: shown.save(out, "JPEG", quality=85))

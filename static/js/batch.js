@@ -9,7 +9,7 @@
 
   function words(files) {
     const megabytes = files.reduce((sum, file) => sum + file.size, 0) / 1e6;
-    const size = `${megabytes < 10 ? megabytes.toFixed(1) : Math.round(megabytes)} MB`;
+    const size = megabytes < 0.1 ? "under 0.1 MB" : `${megabytes < 10 ? megabytes.toFixed(1) : Math.round(megabytes)} MB`;
     if (megabytes > Number(limits.megabytes)) return `${size} are too much at once; the limit is ${limits.megabytes} MB. Choose fewer, and send the rest afterwards.`;
     if (files.length > Number(limits.files)) return `${files.length} pictures are too many at once; the limit is ${limits.files}. Choose fewer, and send the rest afterwards.`;
     if (files.some(isZip)) return files.length > 1 ? "Send either pictures or one zip at a time." : `${files[0].name}, ${size}. How many pictures are in it, and how long they take, shows once it is sent.`;
