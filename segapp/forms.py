@@ -111,8 +111,11 @@ class AnalyzeForm(Spoken):
 class BatchForm(Spoken):
     """Many pictures, or one zip of them, which may also lie among the files."""
 
-    files = ManyFilesField(required=False)
     archive = ManyFilesField(required=False)
+
+    def __init__(self, *sent: Any) -> None:
+        super().__init__(*sent)
+        self.fields["files"] = ManyFilesField(required=False)  # as a class attribute it would hide the form's own
 
     def clean(self) -> dict[str, Any]:
         sent = super().clean() or self.cleaned_data

@@ -7,8 +7,9 @@ picture it is at. So a stop never waits for a large picture, nor for a worker th
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -17,6 +18,7 @@ from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
+from registry.files import write_atomically
 from segapp import dispatch
 from segapp.imaging import Refused, archive, decode
 from segapp.models import UNFINISHED, Analysis, Batch, BatchItem, ItemState, State, Stop
@@ -58,7 +60,7 @@ def submit(visitor: str, files: list[UploadedFile], packed: UploadedFile | None 
     check(visitor, size)
     batch = Batch(visitor=visitor, **pin(visitor))
     try:
-        sent = _unpacked(packed.file, shown(packed.name)) if packed else _loose(files)
+        sent = _unpacked(cast(IO[bytes], packed.file), shown(packed.name)) if packed else _loose(files)
         items = _stored(batch, sent)
         readable = [item for item in items if item.state == ItemState.WAITING]
         if not readable:
@@ -116,20 +118,21 @@ def _stored(batch: Batch, sent: Iterator[Sent]) -> list[BatchItem]:
     items = []
     for number, one in enumerate(sent, 1):
         item = BatchItem(batch=batch, number=number, name=one.name)
-        item.source.parent.mkdir(parents=True, exist_ok=True)
-        with item.source.open("w+b") as stored:
-            for piece in one.pieces:
-                stored.write(piece)
-            try:
+        write_atomically(item.source, partial(_fill, one.pieces))
+        try:
+            with item.source.open("rb") as stored:
                 item.width, item.height = decode.glance(stored, one.name)
-            except Refused as refused:
-                item.state, item.message = ItemState.FAILED, f"{refused.problem} {refused.advice}"
-        if item.state == ItemState.FAILED:
+        except Refused as refused:
+            item.state, item.message = ItemState.FAILED, f"{refused.problem} {refused.advice}"
             item.source.unlink()
         items.append(item)
     for item, stem in zip(items, result_stems(item.name for item in items), strict=True):
         item.stem = stem
     return items
+
+
+def _fill(pieces: Iterator[bytes], out: IO[bytes]) -> None:
+    out.writelines(pieces)
 
 
 def _title(items: list[BatchItem]) -> str:

@@ -123,8 +123,6 @@ def segment_picture(
     stem = stem or file.stem
     classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
     target = out / f"{stem}.png"
-    if target.resolve() == file.resolve():
-        raise ValueError(f"{file.name} would be overwritten by its own mask. Choose another folder with --out.")
     png = render.palette_png(found.ids, classes)
     write_atomically(target, lambda opened: opened.write(png))
     if overlays is not None:

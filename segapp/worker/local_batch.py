@@ -58,8 +58,9 @@ def segment(
 
     Raises Refused, and ValueError when nothing is left.
     """
-    done = Done()
-    for file, stem in zip(files, _stems(files), strict=True):
+    done, stems = Done(), _stems(files, go_on)
+    _spare(files, {(out / f"{stem}.png").resolve() for stem in stems})
+    for file, stem in zip(files, stems, strict=True):
         if file.suffix.lower() in VIDEOS:
             done.results.append(segment_file(network, file, out))
             continue
@@ -82,10 +83,17 @@ def segment(
     return done
 
 
-def _stems(files: list[Path]) -> list[str]:
-    """The files' own stems, as they are; only where two are alike do they get numbers."""
+def _stems(files: list[Path], numbered: bool) -> list[str]:
+    """The files' own stems, as they are; only where two are alike, and came from folders, do they get numbers."""
     own = [file.stem for file in files]
-    return own if len(set(own)) == len(own) else result_stems(file.name for file in files)
+    return result_stems(file.name for file in files) if numbered and len(set(own)) < len(own) else own
+
+
+def _spare(files: list[Path], targets: set[Path]) -> None:
+    """Raises ValueError when a mask would take the place of one of the pictures."""
+    lost = next((file for file in files if file.resolve() in targets), None)
+    if lost is not None:
+        raise ValueError(f"{lost.name} would be overwritten by a mask. Choose another folder with --out.")
 
 
 def write_table(path: Path, done: Done) -> None:

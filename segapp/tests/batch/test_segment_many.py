@@ -71,3 +71,12 @@ def test_what_is_not_there_or_empty_is_said_before_anything_is_made(tmp_path):
     with pytest.raises(CommandError, match="There is no picture in it"):
         segment(tmp_path / "empty", "--out", tmp_path / "masks")
     assert not (tmp_path / "masks").exists()
+
+
+def test_no_picture_is_overwritten_by_a_mask(tmp_path):
+    for name in ("a.jpg", "a.png"):
+        (tmp_path / name).write_bytes(picture(1))
+    for named in (tmp_path, tmp_path / "a.png"):
+        with pytest.raises(CommandError, match=r"a\.png would be overwritten"):
+            segment(named, "--out", tmp_path)
+    assert (tmp_path / "a.png").read_bytes() == picture(1)
