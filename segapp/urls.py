@@ -6,6 +6,7 @@ from django.urls import include, path
 from segapp.views import (
     analyze,
     api,
+    batch,
     compare,
     exports,
     files,
@@ -77,6 +78,7 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("status/", include(status_urls)),
     path("finetune/", include(finetune_urls)),
+    path("analyze/batch/", include(batch.urlpatterns)),
     path("analyze/", include(analyze_urls)),
     path("video/", include(video.urlpatterns)),
     path("models/", include(models_urls)),
@@ -84,7 +86,7 @@ urlpatterns = [
     path("transfer/", include(transfer.urlpatterns)),
     path("reset/", reset.reset, name="reset"),
     path("files/", include(files_urls)),
-    path("", include([*api.api_urlpatterns, *video.api_urlpatterns, *share.api_urlpatterns])),
+    path("", include([*api.api_urlpatterns, *video.api_urlpatterns, *batch.api_urlpatterns, *share.api_urlpatterns])),
     path("admin/", admin.site.urls),
 ]
 

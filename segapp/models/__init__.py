@@ -4,6 +4,7 @@ Knows nothing of requests, tasks or torch.
 """
 
 from segapp.models.analysis import Analysis
+from segapp.models.batch import Batch, BatchItem, ItemState
 from segapp.models.export import Export, ExportFormat
 from segapp.models.sharing import ModelShare, TransferCode
 from segapp.models.training import Effort, Example, TrainingRun
@@ -16,10 +17,13 @@ __all__ = [
     "MOST_ATTEMPTS",
     "UNFINISHED",
     "Analysis",
+    "Batch",
+    "BatchItem",
     "Effort",
     "Example",
     "Export",
     "ExportFormat",
+    "ItemState",
     "ModelShare",
     "Pinned",
     "State",

@@ -110,17 +110,23 @@ def named_network(key: str, visitor: str = "local") -> Iterator[LoadedNetwork]:
         yield network
 
 
-def segment_picture(network: LoadedNetwork, file: Path, out: Path) -> dict[str, Any]:
-    """Write `<stem>.png`, the index mask at the picture's own size, and say what is on it."""
+def segment_picture(
+    network: LoadedNetwork, file: Path, out: Path, stem: str = "", overlays: Path | None = None
+) -> dict[str, Any]:
+    """Write `<stem>.png`, the index mask at the picture's own size, and say what is on it.
+
+    Where `overlays` is a folder, `<stem>.jpg` in it shows the mask over the picture.
+    """
     with open(file, "rb") as opened:
-        picture = np.asarray(decode.picture(opened, file.name))
-    found = predict(network, picture)
+        picture = decode.picture(opened, file.name)
+    found = predict(network, np.asarray(picture))
+    stem = stem or file.stem
     classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
-    target = out / f"{file.stem}.png"
-    if target.resolve() == file.resolve():
-        raise ValueError(f"{file.name} would be overwritten by its own mask. Choose another folder with --out.")
+    target = out / f"{stem}.png"
     png = render.palette_png(found.ids, classes)
     write_atomically(target, lambda opened: opened.write(png))
+    if overlays is not None:
+        pictures.draw_overlay(overlays / f"{stem}.jpg", picture, found.ids, classes)
     return {
         "file": str(file.resolve()),
         "mask": str(target.resolve()),
