@@ -4,6 +4,7 @@ Knows nothing of requests, tasks or torch.
 """
 
 from segapp.models.analysis import Analysis
+from segapp.models.painting import Painting, PaintingQuerySet
 from segapp.models.training import Effort, Example, TrainingRun
 from segapp.models.video import VideoJob
 from segapp.models.visitor import VisitorAlias
@@ -16,6 +17,8 @@ __all__ = [
     "Analysis",
     "Effort",
     "Example",
+    "Painting",
+    "PaintingQuerySet",
     "Pinned",
     "State",
     "Stop",
