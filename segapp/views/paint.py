@@ -20,6 +20,19 @@ from segapp.services import analyses, continuing, example_files, intake, limits,
 from segapp.views import finetune, studio
 from segapp.views.common import PageRequest, back, say
 
+TOOLS = (
+    ("brush", "Brush", "B", "brush"),
+    ("eraser", "Eraser", "E", "eraser"),
+    ("polygon", "Polygon", "P", "polygon"),
+    ("fill", "Fill", "F", "fill"),
+    ("snap", "Snap", "S", "snap"),
+    ("hand", "Move", "M", "hand"),
+)
+SCRIPTS = [
+    f"js/paint{part}.js" for part in ("-raster", "-regions", "-history", "-snap", "-view", "-save", "-classes", "")
+]
+BRUSH = 0.035  # of the picture's longer side, at first
+
 
 def _owned(request: PageRequest, public_id: str) -> Example:
     try:
@@ -78,6 +91,9 @@ def paint(request: PageRequest, public_id: str) -> HttpResponse:
         "painting": own,
         "siblings": siblings if len(siblings) > 1 else [],
         "number": place + 1,
+        "tools": TOOLS,
+        "scripts": SCRIPTS,
+        "brush": max(3, min(120, round(BRUSH * max(example.width, example.height)))),
         "next": siblings[(place + 1) % len(siblings)],
         "page": {
             "width": example.width,
@@ -85,13 +101,25 @@ def paint(request: PageRequest, public_id: str) -> HttpResponse:
             "revision": own.revision,
             "unpainted": own.unpainted,
             "nothing": own.nothing_there,
-            "classes": own.classes,
+            "classes": _classes(request, example),
             "taken": continuing.taken_ids(own.corrects) if own.corrects else [],
             "most": painted.MOST_CLASSES,
         },
         **_mended(request, own.corrects or studio.continued(request)),
     }
     return render(request, "paint.html", context)
+
+
+def _classes(request: PageRequest, example: Example) -> list[dict[str, Any]]:
+    """What to paint with: the picture's own classes, and those of the other drafts. A mended result keeps to its own."""
+    own: list[dict[str, Any]] = example.painting.classes
+    if example.painting.origin:
+        return own
+    try:
+        there = painting.starting_classes(list(intake.drafts(request.visitor)), request.session.get(studio.EDITS, {}))
+    except Refused:
+        there = []
+    return painted.known_by_id([own, there]) if own else there
 
 
 def _mended(request: PageRequest, model: UserModel | None) -> dict[str, Any]:

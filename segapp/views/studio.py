@@ -39,6 +39,7 @@ def context(request: PageRequest) -> dict[str, Any]:
         "to_paint": [draft for draft in drafts if draft.to_paint] if editable else [],
         "paintable": paintable(drafts if editable else []),
         "continuing": continued(request) if not live else None,
+        **(mended(request, drafts) if editable else {}),
         "waiting": len(drafts) if live else 0,
         "examples": shown,
         "reading": reading,
@@ -91,6 +92,15 @@ def continued(request: PageRequest) -> UserModel | None:
     except registry.ModelNotFound:
         return None
     return found if painting.usable(found) else None
+
+
+def mended(request: PageRequest, drafts: list[Example]) -> dict[str, Any]:
+    """The drafts that mend results of the visitor's active model, or of one it comes from, and that model."""
+    model = registry.resolve(request.visitor).model
+    if model is None or not any(hasattr(draft, "painting") and draft.painting.corrects_id for draft in drafts):
+        return {}
+    found = continuing.corrections(request.visitor, model)
+    return {"mended": found, "mended_model": model}
 
 
 def paintable(drafts: list[Example]) -> set[int]:
