@@ -111,7 +111,7 @@ def paint(request: PageRequest, public_id: str) -> HttpResponse:
 
 
 def _classes(request: PageRequest, example: Example) -> list[dict[str, Any]]:
-    """What to paint with: the picture's own classes, and those of the other drafts. A mended result keeps to its own."""
+    """What to paint with: the picture's own classes and those of the other drafts; a mended result keeps to its own."""
     own: list[dict[str, Any]] = example.painting.classes
     if example.painting.origin:
         return own
