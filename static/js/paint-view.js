@@ -25,9 +25,7 @@
         const spare = Math.min(80, box[axis] / 3); // the picture may be pushed aside a little, to reach its edges
         return size <= box[axis] ? (box[axis] - size) / 2 : Math.min(spare, Math.max(box[axis] - size - spare, value));
       });
-      stage.dataset.scale = scale.toFixed(3);
-      stage.dataset.left = at[0].toFixed(3);
-      stage.dataset.top = at[1].toFixed(3);
+      Object.assign(stage.dataset, { scale, left: at[0], top: at[1] });
       redraw();
     }
 

@@ -41,7 +41,9 @@ def test_photos_without_masks_open_the_paint_page(alice):
     assert "2 pictures still to paint" in studio and 'id="train-form"' not in studio
 
 
-@pytest.mark.parametrize("sent", [{}, {"images": [upload("bad.png", io.BytesIO(b"<html>"))]}], ids=["none", "no picture"])
+@pytest.mark.parametrize(
+    "sent", [{}, {"images": [upload("bad.png", io.BytesIO(b"<html>"))]}], ids=["none", "no picture"]
+)
 def test_what_cannot_be_painted_on_is_said(alice, sent):
     response = alice.post("/finetune/paint/", sent)
     assert response.status_code == 422
