@@ -16,7 +16,11 @@ JUDGING = {"quick": 0.3, "thorough": 0.12}  # share of the time that goes into t
 
 
 def judge(job: Job, steps: int | None) -> None:
-    """Score every example by a short training without it; the results go into job.judged."""
+    """Score every example by a short training without it; the results go into job.judged.
+
+    These trainings start from the base also where the run goes on from the visitor's own model: that one has seen the
+    pictures it would be judged by.
+    """
     part = JUDGING[job.effort]
     folds = holdout.folds(len(job.examples))
     for number, fold in enumerate(folds):
@@ -27,7 +31,7 @@ def judge(job: Job, steps: int | None) -> None:
             seconds=max(0.5, left / (len(folds) - number)),
         )
         views = _views_of(job, fold)
-        job.student = job.begin(views, fold.learn)
+        job.student = job.begin(views, fold.learn, start=job.base)
         weights = job.class_weights(views, fold.learn)
         share = (part * number / len(folds), part * (number + 1) / len(folds))
         job.train_decoder(views, fold.learn, schedule, weights, share)
@@ -41,7 +45,7 @@ def judge_one(job: Job, network: Network, fold: Fold, index: int) -> None:
     """Let a fold's network answer for an example (or the half) it has not learnt from."""
     example = job.examples[index]
     shape = (example.mask.shape[0], example.mask.shape[1])
-    found = holdout.mask_of(network, job.views.get(index, 0), shape, job.spec.classes)
+    found = holdout.mask_of(network, job.unseeing_views.get(index, 0), shape, job.spec.classes)
     truth = holdout.judged_part(example.mask, fold)
     known = [j for j in job.judged if j.index == index]
     if known:  # the other half of the same picture
@@ -88,8 +92,8 @@ def _comparison(job: Job, fold: Fold, index: int, shape: tuple[int, int]) -> np.
 
 
 def _views_of(job: Job, fold: Fold) -> Views:
-    """The job's views, or those of one picture's half that may be learnt from."""
+    """The pictures' views by the base's encoder, or those of one picture's half that may be learnt from."""
     if fold.learn_half is None:
-        return job.views
+        return job.unseeing_views
     half = [holdout.only_half(p, fold.learn_half) for p in job.prepared]
-    return Views(job.root, half, job.seed, job.pace.tick)
+    return Views(job.base, half, job.seed, job.pace.tick)
