@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -52,8 +53,7 @@ def copy_picture(example: Example, source: Example) -> None:
     """Give `example` the picture of `source`, byte for byte, and set size_bytes. Raises Refused when it is gone."""
     try:
         for path in (source.image_path, source.thumbnail_path):
-            content = path.read_bytes()
-            write_atomically(example.folder / path.name, lambda out, content=content: out.write(content))
+            write_atomically(example.folder / path.name, partial(_write, path.read_bytes()))
         example.size_bytes = size_of(example)
     except FileNotFoundError:
         shutil.rmtree(example.folder, ignore_errors=True)
@@ -93,6 +93,10 @@ def painted_values(example: Example) -> np.ndarray:
         return np.full((example.height, example.width), painted.UNPAINTED, np.uint8)
     except OSError:
         raise _gone(example) from None
+
+
+def _write(content: bytes, out: BinaryIO) -> None:
+    out.write(content)
 
 
 def remove(example: Example) -> None:

@@ -28,9 +28,8 @@ TOOLS = (
     ("snap", "Snap", "S", "snap"),
     ("hand", "Move", "M", "hand"),
 )
-SCRIPTS = [
-    f"js/paint{part}.js" for part in ("-raster", "-regions", "-history", "-snap", "-view", "-save", "-classes", "")
-]
+PARTS = ("raster", "regions", "history", "snap", "view", "save", "classes", "tools", "pointers", "keys")
+SCRIPTS = [*(f"js/paint-{part}.js" for part in PARTS), "js/paint.js"]
 BRUSH = 0.035  # of the picture's longer side, at first
 
 

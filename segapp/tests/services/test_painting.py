@@ -2,15 +2,17 @@
 
 import io
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
+from django.utils import timezone
 from PIL import Image
 
 from registry.tests.test_services import make
 from segapp.imaging import Refused
 from segapp.models import Example, Painting, TrainingRun
-from segapp.services import example_files, intake, painting
+from segapp.services import cleanup, example_files, intake, painting
 from segapp.services.painting import PaintedElsewhere, PaintingClosed, PaintingNotFound, Save
 from segapp.tests.imaging.drawing import photo, saved, truth
 from segapp.tests.views.rows import analyzed, pairs, upload
@@ -203,6 +205,14 @@ def test_a_result_whose_files_are_gone_is_refused_and_leaves_nothing():
     with pytest.raises(Refused, match="gone"):
         painting.from_analysis(result)
     assert not Example.objects.exists()
+
+
+def test_what_is_still_painted_on_outlives_the_days_of_an_upload():
+    old = timezone.now() - timedelta(days=30)
+    _, two = photos("one", "two")
+    Example.objects.update(created=old)
+    Painting.objects.filter(example=two).update(updated=old)
+    assert [removal.words for removal in cleanup.plan()] == [f"upload never used: examples/{two.public_id}"]
 
 
 def test_a_faulty_photo_is_named_and_nothing_is_stored():
