@@ -53,7 +53,7 @@ def run(pk: int) -> None:
     except LeaseLost:
         logger.warning("video %s went to another worker; nothing finished here", job.public_id)
         if not VideoJob.objects.filter(pk=job.pk).exists():  # its visitor has deleted it
-            shutil.rmtree(job.folder, ignore_errors=True)
+            store.remove_folder(job.folder)
     except Cancelled:
         _end(job, State.CANCELLED, "Cancelled. Nothing was kept of this video.")
     except (ClipRefused, BaseMissing) as error:
