@@ -12,7 +12,7 @@ from segapp.pipeline.features import Prepared, Views, prepare
 from segapp.pipeline.holdout import Judged
 from segapp.pipeline.metrics import channels
 from segapp.pipeline.pace import Pace, Schedule
-from segapp.pipeline.sizing import choose_input_size
+from segapp.pipeline.sizing import choose_input_size, usual_side
 from segapp.pipeline.stages import Settings, Student, Tell, train_decoder
 from segapp.pipeline.start import class_weights, new_network
 
@@ -99,6 +99,7 @@ def prepare_job(
         mean=base.spec.mean,
         std=base.spec.std,
         classes=tuple(classes),
+        example_side=usual_side(masks),
     )
     prepared = [prepare(e.image, m, size) for e, m in zip(examples, masks, strict=True)]
     views = Views(root, prepared, seed, pace.tick)

@@ -20,6 +20,7 @@ from segapp import dispatch, heartbeat
 from segapp.imaging.masks import Reading
 from segapp.models import State, TrainingRun
 from segapp.pipeline.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
+from segapp.pipeline.sizing import SHRUNK
 from segapp.services import intake
 from segapp.worker import networks, pictures
 from segapp.worker.progress import HandBack, Watcher, publishing_took
@@ -28,7 +29,7 @@ from segapp.worker.publishing import LeaseLost, publish
 logger = logging.getLogger(__name__)
 
 LABEL = "segapp.TrainingRun"
-LONGEST_SIDE = 2048  # pixels; larger pictures are trained on at this size, so that fifty of them fit in memory
+LONGEST_SIDE = SHRUNK  # pixels; larger pictures are trained on at this size, so that fifty of them fit in memory
 DISK_FULL = "The disk is full, so the model could not be saved. Your earlier model still answers. Free some space."
 UNKNOWN = "The training failed on the server. Your pictures and your earlier model are kept. Try again."
 
