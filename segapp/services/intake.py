@@ -92,7 +92,7 @@ def store_photos(visitor: str, images: Iterable[Any]) -> list[Example]:
             Example.objects.bulk_create(made)
     except BaseException:
         for example in made:
-            shutil.rmtree(example.folder, ignore_errors=True)
+            remove_folder(example.folder)
         raise
     return list(Example.objects.filter(public_id__in=[example.public_id for example in made]))
 
