@@ -1,6 +1,6 @@
 """Training and segmenting in the calling process, for the command line: the workers' verbs without queue or rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from registry.runtime import LoadedNetwork
 from segapp.imaging import Refused, decode, masks, pairs, render
 from segapp.imaging.values import Mask
 from segapp.models import Effort
+from segapp.pipeline.clip import ENDINGS
 from segapp.pipeline.finetune import Example, Progress, finetune
 from segapp.pipeline.predict import predict, shares
 from segapp.services import intake, runs
@@ -110,6 +111,21 @@ def named_network(key: str, visitor: str = "local") -> Iterator[LoadedNetwork]:
         yield network
 
 
+def refuse_collisions(files: Sequence[Path], out: Path) -> None:
+    """Raise ValueError when a result would overwrite another one, or one of the files themselves."""
+    made = {file.resolve(): "" for file in files}
+    for file in files:
+        for ending in ENDINGS.values() if file.suffix.lower() in VIDEOS else (".png",):
+            target = (out / f"{file.stem}{ending}").resolve()
+            if target in made:
+                what = f"the result of {made[target]}" if made[target] else "a file that you named"
+                raise ValueError(
+                    f"{target.name}, a result of {file.name}, would overwrite {what}. Choose another folder with --out, "
+                    "or rename one of them."
+                )
+            made[target] = file.name
+
+
 def segment_picture(network: LoadedNetwork, file: Path, out: Path) -> dict[str, Any]:
     """Write `<stem>.png`, the index mask at the picture's own size, and say what is on it."""
     with open(file, "rb") as opened:
@@ -117,8 +133,6 @@ def segment_picture(network: LoadedNetwork, file: Path, out: Path) -> dict[str, 
     found = predict(network, picture)
     classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
     target = out / f"{file.stem}.png"
-    if target.resolve() == file.resolve():
-        raise ValueError(f"{file.name} would be overwritten by its own mask. Choose another folder with --out.")
     png = render.palette_png(found.ids, classes)
     write_atomically(target, lambda opened: opened.write(png))
     return {

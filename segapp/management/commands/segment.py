@@ -9,7 +9,10 @@ from segapp.management.output import ProjectCommand
 
 
 class Command(ProjectCommand):
-    help = "Writes <stem>.png index masks at each picture's own size; for videos <stem>.mp4 and <stem>_mask.mp4."
+    help = (
+        "Writes <stem>.png index masks at each picture's own size; for videos <stem>_overlay.mp4, <stem>_mask.mp4 "
+        "and <stem>.csv with the shares of every frame."
+    )
     expected: tuple[type[Exception], ...] = (OSError, ValueError, Refused)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -30,6 +33,7 @@ class Command(ProjectCommand):
         for file in options["files"]:
             if not file.is_file():
                 raise FileNotFoundError(f"There is no file {file}. Nothing was segmented.")
+        local.refuse_collisions(options["files"], options["out"])
         options["out"].mkdir(parents=True, exist_ok=True)
         results = []
         with local.named_network(options["model"]) as network:
