@@ -18,7 +18,6 @@ from registry.bases import ReadyBase
 from registry.cache import Loaded, NetworkCache
 from registry.network import Network, Spec, assign_tensors, build, own_bytes, share
 
-
 MODULE_BYTES = 3500  # that one nn.Module takes besides its tensors, as measured; small networks are a fifth structure
 
 
