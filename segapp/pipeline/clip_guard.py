@@ -82,6 +82,7 @@ def main() -> None:
     """Read an order from stdin, write the answer to stdout: `{"source": …}` or `{"refused": words}`."""
     order = json.loads(sys.stdin.read())
     confine(Share(**order["share"]))
+    answer: dict[str, Any]
     try:
         answer = {"source": probe(Path(order["path"]), Limits(**order["limits"])).to_dict()}
     except ClipRefused as error:
