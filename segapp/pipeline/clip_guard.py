@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from segapp.pipeline.clip_open import ClipRefused, Limits
 from segapp.pipeline.clip_probe import Source, probe
