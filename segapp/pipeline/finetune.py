@@ -24,7 +24,7 @@ from segapp.pipeline.stages import Settings, TrainingFailed, train_whole
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
-RECIPE = 1
+RECIPE = 2
 SECONDS = {"quick": 17.0, "thorough": 75.0}  # for five pictures with the smallest base
 HEAVY = 3.0  # times as long with a base of many parameters
 HEAVY_FROM = 10_000_000
@@ -136,9 +136,11 @@ def _keep(job: Job, steps: int | None) -> int:
     if job.effort == "quick":
         schedule = Schedule(job.pace.clock, steps=steps, seconds=max(1.0, left))
         job.train_decoder(job.views, members, schedule, weights, (part, 1.0))
+        job.student.go(job.share)
         return schedule.step
     first = Schedule(job.pace.clock, steps=THOROUGH_DECODER_STEPS)
     job.train_decoder(job.views, members, first, weights, (part, 0.3))
+    job.student.go(job.share)
     job.student.own_encoder(copy.deepcopy(job.root.module.encoder))
     left = job.pace.seconds - job.pace.elapsed
     schedule = Schedule(job.pace.clock, steps=steps, seconds=max(2.0, left))
@@ -156,6 +158,7 @@ def _recipe(job: Job) -> dict[str, Any]:
         "effort": job.effort,
         "seed": job.seed,
         "input_size": job.spec.input_size,
+        "share": job.share,
         "batch": job.settings.batch,
         "base": job.base.key,
         "base_sha256": job.base.base_sha256 or job.base.sha256,

@@ -42,6 +42,7 @@ class Job:
     settings: Settings
     judged: list[Judged] = field(default_factory=list)
     student: Student | None = None
+    share: float = 1.0  # how much of the way from its start the kept decoder goes; set by the judging
 
     def begin(self, views: Views, members: Sequence[int]) -> Student:
         """A student that starts from the root, its head fitted to the members' plain views."""

@@ -1,24 +1,35 @@
 """The held-out score of a training: short trainings on the folds, and what they are held to."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from registry.network import Network
 from segapp.pipeline import holdout
 from segapp.pipeline.features import IGNORE, Views, prepare
 from segapp.pipeline.holdout import Fold
 from segapp.pipeline.job import Job
+from segapp.pipeline.metrics import confusion, ious, mean
 from segapp.pipeline.pace import Schedule
+from segapp.pipeline.stages import Student
 from segapp.pipeline.start import class_map
 
 JUDGING = {"quick": 0.3, "thorough": 0.12}  # share of the time that goes into the score
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from a training's start to its end that a model may go
+NEAR = 0.005  # mean IoU that is no reason to go further
 
 
 def judge(job: Job, steps: int | None) -> None:
-    """Score every example by a short training without it; the results go into job.judged."""
+    """Score every example by a short training without it; the results go into job.judged.
+
+    Also sets job.share. The share that a fold is scored with is chosen on the other
+    fold's examples, so that the score stays honest.
+    """
     part = JUDGING[job.effort]
     folds = holdout.folds(len(job.examples))
+    students, curves = [], []
     for number, fold in enumerate(folds):
         left = job.pace.seconds * part - job.pace.elapsed
         schedule = Schedule(
@@ -31,10 +42,37 @@ def judge(job: Job, steps: int | None) -> None:
         weights = job.class_weights(views, fold.learn)
         share = (part * number / len(folds), part * (number + 1) / len(folds))
         job.train_decoder(views, fold.learn, schedule, weights, share)
-        for index in fold.judge:
-            judge_one(job, job.student.average, fold, index)
+        students.append(job.student)
+        curves.append(_curve(job, job.student, fold))
         job.student = None
+    for fold, student, others in zip(folds, students, reversed(curves), strict=True):
+        network = student.blended(best_share([others]))
+        for index in fold.judge:
+            judge_one(job, network, fold, index)
+    job.share = best_share(curves)
     job.pace.miou = metrics_of(job)["miou"]
+
+
+def best_share(curves: Sequence[Mapping[float, np.ndarray]]) -> float:
+    """The smallest share whose mean IoU, over the confusions of all curves, is about the best."""
+    scores = {share: mean(ious(np.sum([curve[share] for curve in curves], axis=0))) or 0.0 for share in curves[0]}
+    return min(share for share, score in scores.items() if score >= max(scores.values()) - NEAR)
+
+
+def _curve(job: Job, student: Student, fold: Fold) -> dict[float, np.ndarray]:
+    """For each of SHARES, the confusion on what the fold judges, at a quarter of the input size."""
+    classes = len(job.spec.classes)
+    networks = {share: student.blended(share) for share in SHARES}
+    curve = {share: np.zeros((classes, classes), dtype=np.int64) for share in SHARES}
+    for index in fold.judge:
+        view = job.views.get(index, 0)
+        truth = holdout.judged_part(view.target.cpu().numpy().astype(np.uint8), fold)
+        for share, network in networks.items():
+            with torch.inference_mode():
+                found = network.segmentation_head[0](network.decoder(list(view.features)))[0].argmax(dim=0)
+            curve[share] += confusion(truth, found.cpu().numpy(), classes)
+        job.pace.tick()
+    return curve
 
 
 def judge_one(job: Job, network: Network, fold: Fold, index: int) -> None:
