@@ -53,7 +53,7 @@ class Glances:
     def _look(self, number: int) -> np.ndarray:
         """What the rehearsal's network now makes of a picture, uint8 H,W of ids at the network's size; keeps score."""
         rehearsal, index = self._places[number]
-        view = self._job.views.get(index, 0)
+        view = self._job.unseeing_views.get(index, 0)
         found = holdout.mask_of(rehearsal.student.average, view, view.size, self._job.spec.classes)
         truth = holdout.judged_part(self._job.prepared[index].mask, rehearsal.fold)
         table = confusion(truth, channels(found, self._ids), len(self._ids))
