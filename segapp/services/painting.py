@@ -168,8 +168,11 @@ def save(example: Example, sent: Save) -> Painting:
     return painting
 
 
-def nothing_there(example: Example) -> None:
-    """The visitor says that a picture shows nothing to paint: all of it is what unpainted counts as, the background."""
+def nothing_there(example: Example) -> int:
+    """The visitor says that a picture shows nothing to paint: all of it is what unpainted counts as, or the background.
+
+    Returns that class's id. Raises Refused when unpainted pixels are ignored and no class is called background.
+    """
     painting = example.painting
     background = next((row["id"] for row in painting.classes if row["name"].casefold() == "background"), None)
     unpainted = painting.unpainted if painting.unpainted != UNPAINTED else background
@@ -177,6 +180,7 @@ def nothing_there(example: Example) -> None:
         raise Refused(example.stem, "None of its classes is called background.", "Paint it, or name a class so.")
     Painting.objects.filter(pk=painting.pk).update(nothing_there=True, unpainted=unpainted)
     example_files.summarize_painted(example, painted.counts(example_files.painted_values(example)), unpainted)
+    return unpainted
 
 
 def share_classes(visitor: str, classes: Sequence[dict[str, Any]]) -> None:

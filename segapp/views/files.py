@@ -74,7 +74,7 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
     drafts = list(intake.drafts(request.visitor)) if found.draft else []
     try:
         reading = studio.reading_of(request, found.runs.first(), drafts)
-        ids = intake.ids_of(found, reading, small=not large) if reading else None
+        ids = intake.ids_of(found, reading, small=not large) if reading and not found.to_paint else None
     except (Refused, OSError):
         ids = None
     with Image.open(found.image_path if large else found.thumbnail_path) as stored:
