@@ -11,7 +11,7 @@ MIGRATED := $(VENV)/.migrated
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off --quiet
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run setup setup-dev test test-slow test-all lint format clean browser
+.PHONY: run setup setup-dev test test-slow test-all lint format clean browser database
 
 run: setup
 	@exec $(BIN)/python manage.py serve $(ARGS)
@@ -53,10 +53,22 @@ browser:
 		fi; \
 	fi
 
+# The slow tests look at a second database, too.
+database:
+	@if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 && ! command -v postgres >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing PostgreSQL ..."; \
+			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+				postgresql; } </dev/null >/dev/null || echo "PostgreSQL could not be installed; its tests are skipped." >&2; \
+		else \
+			echo "There is no PostgreSQL; its tests are skipped. On Debian: apt-get install postgresql" >&2; \
+		fi; \
+	fi
+
 test: setup-dev browser
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-slow: setup-dev browser
+test-slow: setup-dev browser database
 	$(PYTEST) -m slow $(ARGS)
 
 test-all: test test-slow

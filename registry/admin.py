@@ -9,9 +9,10 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from registry.files import ModelFileDamaged, ModelFileMissing, verify
+from registry import store
+from registry.files import ModelFileDamaged, ModelFileMissing
 from registry.models import FileState, UserModel
-from registry.services import delete_with_file, mark_lost
+from registry.services import bring, delete_with_file, mark_lost
 
 
 @admin.register(UserModel)
@@ -44,7 +45,7 @@ class UserModelAdmin(admin.ModelAdmin):
 
     @admin.display(description="before / after")
     def preview(self, model: UserModel) -> SafeString | str:
-        if not model.preview_path.is_file():
+        if not store.fetch(model.preview_path).is_file():
             return "–"
         data = base64.b64encode(model.preview_path.read_bytes()).decode()
         return format_html('<img src="data:image/webp;base64,{}" alt="before and after" height="60">', data)
@@ -67,7 +68,7 @@ class UserModelAdmin(admin.ModelAdmin):
         wrong = 0
         for model in models:
             try:
-                verify(model.path, model.sha256)
+                bring(model)
             except (ModelFileMissing, ModelFileDamaged) as error:
                 wrong += 1
                 mark_lost(model, FileState.MISSING if isinstance(error, ModelFileMissing) else FileState.DAMAGED)

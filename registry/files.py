@@ -14,6 +14,7 @@ from typing import BinaryIO
 _CHUNK = 1 << 20
 _MEMO_LIMIT = 20_000
 
+_listeners: list[Callable[[Path], object]] = []
 _memo: dict[tuple[str, int, int, int, int], str] = {}
 _memo_lock = threading.Lock()
 
@@ -76,8 +77,15 @@ def digest(path: Path) -> str:
     return sha.hexdigest()
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> tuple[str, int]:
+def on_written(listener: Callable[[Path], object]) -> None:
+    """Call `listener` with every file that is written from now on; what it raises reaches the writer."""
+    _listeners.append(listener)
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], announce: bool = True) -> tuple[str, int]:
     """Let `write` fill a temporary file beside `path`, then move it into place.
+
+    Those who asked by `on_written` hear of it, unless `announce` is off.
 
     Returns the sha256 and the size in bytes of what was written. On any failure
     the temporary file is removed and an older file at `path` stays as it was.
@@ -101,6 +109,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> tuple[s
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+    for listener in _listeners if announce else ():
+        listener(path)
     return sha.hexdigest(), size
 
 

@@ -6,13 +6,14 @@ happens here, in a transaction; the database holds that a visitor has at most on
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
-from registry import bases
+from registry import bases, store
 from registry.bases import ReadyBase
 from registry.files import ModelFileDamaged, ModelFileMissing, verify
 from registry.models import FileState, UserModel
@@ -77,6 +78,16 @@ def resolve(visitor: str) -> Answer:
     return Answer(None, current_base(), notice.notice, earlier_version(notice))
 
 
+def resolve_named(model: UserModel) -> Answer:
+    """What answers where a model was named, by a share link or for a comparison, whoever asks and whatever is active.
+
+    Raises ModelNotFound when it is in the trash or its file cannot answer; changes nothing.
+    """
+    if model.trashed_at is not None or not file_in_order(model):
+        raise ModelNotFound(f"The file of “{model.name}” is gone or damaged. Choose another version.")
+    return Answer(model=model, base=current_base())
+
+
 def current_base() -> ReadyBase | None:
     """The base model this server runs, as SEGAPP_BASE wants it; None when it is not ready."""
     return bases.choose(settings.SEGAPP_BASE, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS)
@@ -84,7 +95,33 @@ def current_base() -> ReadyBase | None:
 
 def base_of(model: UserModel) -> ReadyBase | None:
     """The very base a custom model was trained on, by key and sha256."""
-    return bases.find_version(model.base_key, model.base_sha256, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS)
+    return base_version(model.base_key, model.base_sha256)
+
+
+def base_version(key: str, sha256: str) -> ReadyBase | None:
+    """One version of a base, brought to this machine when another one has kept it. Raises store.StoreUnreachable."""
+    wanted = (key, sha256)
+    found = bases.find_version(*wanted, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS)
+    if found is None and key in bases.CATALOGUE and store.is_shared():
+        kept = Path(settings.MEDIA_ROOT) / "bases" / bases.version_name(*wanted)
+        for path in (kept, kept.with_suffix(".json")):
+            store.fetch(path)
+        found = bases.find_version(*wanted, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS)
+    return found
+
+
+def bring(model: UserModel) -> None:
+    """See that the model's file is at hand and what was published; a copy that went bad is fetched anew.
+
+    Raises ModelFileMissing, ModelFileDamaged and store.StoreUnreachable.
+    """
+    try:
+        verify(store.fetch(model.path), model.sha256)
+    except ModelFileDamaged:
+        if not store.is_shared():
+            raise
+        model.path.unlink(missing_ok=True)
+        verify(store.fetch(model.path), model.sha256)
 
 
 def versions(visitor: str) -> QuerySet[UserModel]:
@@ -176,7 +213,7 @@ def mark_used(model: UserModel) -> None:
 def file_in_order(model: UserModel) -> bool:
     """Whether the file is what was published and its base is at hand. Changes nothing."""
     try:
-        verify(model.path, model.sha256)
+        bring(model)
     except (ModelFileMissing, ModelFileDamaged):
         return False
     return base_of(model) is not None
@@ -194,7 +231,7 @@ def mark_lost(model: UserModel, state: FileState) -> None:
 def _file_answers(model: UserModel) -> bool:
     """Whether the active model can answer; marks the row when it cannot."""
     try:
-        verify(model.path, model.sha256)
+        bring(model)
     except ModelFileMissing:
         mark_lost(model, FileState.MISSING)
         return False
@@ -212,4 +249,4 @@ def delete_with_file(model: UserModel) -> None:
     paths = (model.path, model.preview_path)
     model.delete()
     for path in paths:
-        path.unlink(missing_ok=True)
+        store.remove(path)

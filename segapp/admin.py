@@ -1,9 +1,9 @@
-"""The admin's view of the work: trainings, videos, workers."""
+"""The admin's view of the work: trainings, videos, exports, workers; and of what was given out: links, codes."""
 
 from django.contrib import admin
 from django.http import HttpRequest
 
-from segapp.models import TrainingRun, VideoJob, Worker
+from segapp.models import Batch, Export, ModelShare, TrainingRun, TransferCode, VideoJob, Worker
 
 
 class LookOnly(admin.ModelAdmin):
@@ -41,6 +41,50 @@ class VideoJobAdmin(LookOnly):
     search_fields = ["public_id", "visitor", "title", "error"]
 
 
+@admin.register(Batch)
+class BatchAdmin(LookOnly):
+    list_display = [
+        "public_id",
+        "visitor",
+        "title",
+        "state",
+        "total",
+        "done",
+        "failed",
+        "model_key",
+        "created",
+        "ended",
+    ]
+    list_filter = ["state", "created"]
+    search_fields = ["public_id", "visitor", "title", "error"]
+
+
 @admin.register(Worker)
 class WorkerAdmin(LookOnly):
     list_display = ["name", "queues", "device", "ready", "started", "seen"]
+
+
+@admin.register(ModelShare)
+class ModelShareAdmin(LookOnly):
+    """Links can be deleted here, which revokes them; their tokens are shown to their owners only."""
+
+    list_display = ["id", "model", "label", "uses", "created", "last_used"]
+    search_fields = ["model__public_id", "model__visitor", "label"]
+    list_select_related = ["model"]
+    fields = ["model", "label", "uses", "created", "last_used"]
+
+
+@admin.register(TransferCode)
+class TransferCodeAdmin(LookOnly):
+    list_display = ["public_id", "visitor", "created", "expires", "claimed_at"]
+    list_filter = ["created"]
+    search_fields = ["public_id", "visitor"]
+    fields = ["public_id", "visitor", "created", "expires", "claimed_at"]
+
+
+@admin.register(Export)
+class ExportAdmin(LookOnly):
+    list_display = ["public_id", "visitor", "model", "format", "state", "size_bytes", "message", "created", "ended"]
+    list_filter = ["state", "format", "created"]
+    search_fields = ["public_id", "visitor", "model__public_id"]
+    list_select_related = ["model"]

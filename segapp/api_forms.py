@@ -64,3 +64,12 @@ class RestoreForm(PlainForm):
 
 class SegmentForm(PlainForm):
     file = forms.FileField(allow_empty_file=True)
+    share = forms.CharField(required=False, max_length=64)
+
+
+class RenameForm(PlainForm):
+    name = forms.CharField(max_length=80, strip=True)
+
+
+class ShareForm(PlainForm):
+    label = forms.CharField(max_length=60, strip=True, required=False)

@@ -40,6 +40,8 @@ app.conf.update(
     task_routes={
         "segapp.train": {"queue": "train"},
         "segapp.video": {"queue": "video"},
+        "segapp.batch": {"queue": "video"},
+        "segapp.export": {"queue": "video"},
         "segapp.analyze": {"queue": "predict"},
     },
     task_default_queue="predict",

@@ -46,6 +46,11 @@ class Status:
         return not any(worker.ready for worker in self._alive if "predict" in worker.queues)
 
     @property
+    def training_ready(self) -> bool:
+        """A worker can start a training at once."""
+        return any(worker.ready for worker in self._alive if "train" in worker.queues)
+
+    @property
     def custom(self) -> bool:
         return self.answer.is_custom
 

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from segapp.celery import app
-from segapp.models import Analysis, TrainingRun, VideoJob
+from segapp.models import Analysis, Batch, Export, TrainingRun, VideoJob
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,18 @@ def video(job: VideoJob) -> None:
     _after_commit("segapp.video", job.pk, VIDEO)
 
 
+def batch(row: Batch) -> None:
+    """On the queue of videos: a worker takes it at low priority, and never one that answers single pictures."""
+    _after_commit("segapp.batch", row.pk, VIDEO)
+
+
 def analysis(row: Analysis) -> None:
     _after_commit("segapp.analyze", row.pk, PREDICT)
+
+
+def export(row: Export) -> None:
+    """Beside the videos: an export may take as long as a hundred pictures, which nobody should have to wait for."""
+    _after_commit("segapp.export", row.pk, VIDEO)
 
 
 def announce(public_id: str) -> None:

@@ -15,7 +15,10 @@ from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooMany
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.html import format_html
+
+from registry.store import StoreUnreachable
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +27,7 @@ RETRY_SECONDS = 5
 # reason.
 DRAIN_BYTES = 1000 * 10**6
 DRAIN_SECONDS = 30
+ENVELOPE = 2**20  # what a form adds to hundreds of files
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,20 @@ BUSY = Failure(
     "The database did not answer in time, so nothing was changed.",
     "Try again in a few seconds.",
 )
+OVERLOADED = Failure(
+    503,
+    "overloaded",
+    "Many pictures are waiting right now",
+    "The server has as much to do as it can promise, so nothing was stored.",
+    "Go back and try again in a few seconds.",
+)
+STORE_DOWN = Failure(
+    503,
+    "storage",
+    "The server's storage did not answer",
+    "Your models and results are kept there; nothing was changed.",
+    "Try again in a few seconds.",
+)
 DISK_FULL = Failure(
     507,
     "disk_full",
@@ -84,14 +102,16 @@ TOO_LARGE = Failure(
     413,
     "too_large",
     "That is too much at once",
-    f"One upload may have at most {settings.UPLOAD_LIMIT_BYTES // 10**6} MB.",
+    f"One upload may have at most {settings.UPLOAD_LIMIT_BYTES // 10**6} MB, "
+    f"a batch of pictures {settings.BATCH_LIMIT_BYTES // 10**6} MB.",
     "Send fewer or smaller files.",
 )
 TOO_MANY_FILES = Failure(
     413,
     "too_many_files",
     "Those are too many files at once",
-    f"One upload may have at most {settings.UPLOAD_LIMIT_FILES} files.",
+    f"One upload may have at most {settings.UPLOAD_LIMIT_FILES} files, "
+    f"a batch of pictures {settings.BATCH_LIMIT_FILES}.",
     "Send fewer files, or put them into one zip archive.",
 )
 
@@ -102,6 +122,8 @@ def known(error: BaseException | None) -> Failure | None:
         return TOO_MANY_FILES
     if isinstance(error, RequestDataTooBig | TooManyFieldsSent):
         return TOO_LARGE
+    if isinstance(error, StoreUnreachable):
+        return STORE_DOWN
     if isinstance(error, UnreadablePostError):
         return BAD_REQUEST
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -112,8 +134,11 @@ def known(error: BaseException | None) -> Failure | None:
     return None
 
 
-def answer(request: HttpRequest, failure: Failure) -> HttpResponse:
-    """The failure in the form the client reads: JSON below /api/, a fragment for htmx, else a page."""
+def answer(request: HttpRequest, failure: Failure, retry_after: int = RETRY_SECONDS) -> HttpResponse:
+    """The failure in the form the client reads: JSON below /api/, a fragment for htmx, else a page.
+
+    `retry_after` is in seconds, for what may be tried again.
+    """
     response: HttpResponse
     if request.path.startswith("/api/"):
         words = f"{failure.message} {failure.advice}"
@@ -121,7 +146,7 @@ def answer(request: HttpRequest, failure: Failure) -> HttpResponse:
     else:
         response = HttpResponse(_page(request, failure), status=failure.status)
     if failure.status == 503:
-        response["Retry-After"] = str(RETRY_SECONDS)
+        response["Retry-After"] = str(retry_after)
     response["Cache-Control"] = "no-store"
     return response
 
@@ -153,7 +178,7 @@ class FriendlyFailures:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if _length(request) > settings.UPLOAD_LIMIT_BYTES:
+        if _length(request) > most_bytes(request.path):
             drain(request)
             return answer(request, TOO_LARGE)
         return self.get_response(request)
@@ -164,6 +189,12 @@ class FriendlyFailures:
             return None
         logger.warning("%s %s answered with %s: %s", request.method, request.path, failure.status, error)
         return answer(request, failure)
+
+
+def most_bytes(path: str) -> int:
+    """What one post to this address may have."""
+    batch = path in (reverse("api-batch"), reverse("analyze-batch"))
+    return settings.BATCH_LIMIT_BYTES + ENVELOPE if batch else settings.UPLOAD_LIMIT_BYTES
 
 
 def drain(request: HttpRequest) -> None:

@@ -108,6 +108,30 @@ class AnalyzeForm(Spoken):
         return files
 
 
+class BatchForm(Spoken):
+    """Many pictures, or one zip of them, which may also lie among the files."""
+
+    archive = ManyFilesField(required=False)
+
+    def __init__(self, *sent: Any) -> None:
+        super().__init__(*sent)
+        self.fields["files"] = ManyFilesField(required=False)  # as a class attribute it would hide the form's own
+
+    def clean(self) -> dict[str, Any]:
+        sent = super().clean() or self.cleaned_data
+        files, archives = sent.get("files", []), list(sent.get("archive", []))
+        archives += [file for file in files if str(file.name).lower().endswith(".zip")]
+        pictures = [file for file in files if file not in archives]
+        if not pictures and not archives:
+            raise forms.ValidationError("No pictures were chosen. Choose PNG, JPEG or WebP files, or a zip of them.")
+        if len(archives) > 1 or (archives and pictures):
+            raise forms.ValidationError("Send either pictures or one zip at a time; the rest can follow as a batch.")
+        if len(pictures) > settings.BATCH_LIMIT_FILES:
+            most = settings.BATCH_LIMIT_FILES
+            raise forms.ValidationError(f"{len(pictures)} pictures are too many at once. Send at most {most}.")
+        return {"files": pictures, "archive": archives[0] if archives else None}
+
+
 class RenameForm(Spoken):
     name = forms.CharField(
         max_length=80,
@@ -134,3 +158,52 @@ class VideoForm(Spoken):
 
     def clean_rate(self) -> str:
         return self.cleaned_data["rate"] or videos.AUTO
+
+
+class ShareForm(Spoken):
+    label = forms.CharField(
+        max_length=60,
+        strip=True,
+        required=False,
+        error_messages={"max_length": "That note is too long. Use up to 60 letters."},
+    )
+
+
+class CodeForm(Spoken):
+    """A code for another device, as people type it. Whether it is one, the service says."""
+
+    code = forms.CharField(
+        max_length=60,
+        strip=True,
+        error_messages={
+            "required": "No code was entered. Type the twelve letters and digits that the other device shows.",
+            "max_length": "That is too long for a code. It has twelve letters and digits.",
+        },
+    )
+
+
+class CompareForm(Spoken):
+    """Two models and a picture: a new one, the sample, or one that was analyzed before.
+
+    `left` and `right` are ids of versions, or "base". `source` is the id of a result, or "sample" or "upload".
+    """
+
+    left = forms.CharField(max_length=40, required=False)
+    right = forms.CharField(max_length=40, required=False)
+    source = forms.CharField(max_length=40, required=False)
+    file = forms.FileField(
+        required=False, allow_empty_file=True, error_messages={"invalid": "That is no file. Choose a picture."}
+    )
+
+    def clean(self) -> dict[str, Any]:
+        sent = super().clean() or self.cleaned_data
+        if not sent.get("left") or not sent.get("right"):
+            raise forms.ValidationError("Choose two models to compare.")
+        if sent["left"] == sent["right"]:
+            raise forms.ValidationError("That is the same model twice. Choose another one on one of the sides.")
+        if sent.get("source", "") in ("", "upload"):
+            if not sent.get("file"):
+                raise forms.ValidationError("No picture was chosen. Choose a file, or one of your last results.")
+            check_limits([sent["file"]])
+            sent["source"] = "upload"
+        return sent

@@ -5,7 +5,8 @@ from typing import Any
 
 workers = 1
 worker_class = "gthread"
-# Requests that wait for a worker hold a thread for up to a minute, and pages must still answer beside them.
+# Requests that wait for a worker hold a thread for up to a minute, and pages must still answer beside them: so many
+# more than services/admission.py has seats.
 threads = 40
 worker_connections = 200
 timeout = 120

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import dj_database_url
@@ -36,7 +37,8 @@ SEGAPP_DEVICE = os.environ.get("SEGAPP_DEVICE") or "auto"
 SEGAPP_URL = os.environ.get("SEGAPP_URL") or "http://127.0.0.1:8000"
 SEGAPP_RATE_LIMITS = env_flag("SEGAPP_RATE_LIMITS", True)
 SEGAPP_CACHE_BYTES = env_int("SEGAPP_CACHE_MB", 1024) * 2**20  # networks kept in memory by one worker
-SEGAPP_RESULT_DAYS = env_int("SEGAPP_RESULT_DAYS", 7)  # analyses and videos are kept this long
+SEGAPP_QUEUE = env_int("SEGAPP_QUEUE", 48)  # pictures that may wait; who sends more is asked to come back
+SEGAPP_RESULT_DAYS = env_int("SEGAPP_RESULT_DAYS", 7)  # analyses, batches and videos are kept this long
 SEGAPP_TRASH_DAYS = 7
 SEGAPP_STORAGE_BYTES = env_int("SEGAPP_STORAGE_MB", 2048) * 2**20  # per visitor, originals included
 
@@ -126,22 +128,55 @@ MEDIA_ROOT = SEGAPP_HOME / "media"  # nothing below it is served by its path: vi
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [PROJECT / "static"]
 STATIC_ROOT = SEGAPP_HOME / "var" / "static"
-STORAGES = {
+STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 if "test" in sys.argv or "pytest" in sys.modules or DEBUG:
     STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+SEGAPP_MEDIA = os.environ.get("SEGAPP_MEDIA", "")
+if SEGAPP_MEDIA:
+    # A bucket that all machines share; MEDIA_ROOT is then this machine's working copy (registry/store.py).
+    try:
+        from botocore.config import Config
+    except ImportError:
+        raise ImproperlyConfigured("SEGAPP_MEDIA needs more packages: pip install -r requirements-s3.txt") from None
+    bucket = urlparse(SEGAPP_MEDIA)
+    if bucket.scheme != "s3" or not bucket.hostname:
+        raise ImproperlyConfigured(f"SEGAPP_MEDIA is '{SEGAPP_MEDIA}'. Set it like s3://bucket or s3://bucket/folder.")
+    endpoint = os.environ.get("SEGAPP_S3_ENDPOINT") or None  # of another service than Amazon's
+    STORAGES["default"] = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": bucket.netloc,
+            "location": bucket.path.strip("/"),
+            "endpoint_url": endpoint,
+            "region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+            "client_config": Config(
+                s3={"addressing_style": "path" if endpoint else "auto"},
+                connect_timeout=3,
+                read_timeout=30,
+                retries={"mode": "standard", "total_max_attempts": 3},
+                request_checksum_calculation="when_required",  # not every service knows the newer ones
+                response_checksum_validation="when_required",
+            ),
+            "default_acl": None,  # the bucket's own: private
+            "file_overwrite": True,
+            "max_memory_size": 8 * 2**20,
+        },
+    }
 WHITENOISE_USE_FINDERS = DEBUG or "pytest" in sys.modules
 
 # --- uploads -------------------------------------------------------------------------------------------
 VIDEO_LIMIT_BYTES = env_int("SEGAPP_VIDEO_MB", 200) * 10**6
 UPLOAD_LIMIT_BYTES = max(200 * 10**6, VIDEO_LIMIT_BYTES)  # of one post
 UPLOAD_LIMIT_FILES = 100
+BATCH_LIMIT_BYTES = max(200, env_int("SEGAPP_BATCH_MB", 1000)) * 10**6  # of one batch, packed and unpacked
+BATCH_LIMIT_FILES = max(UPLOAD_LIMIT_FILES, env_int("SEGAPP_BATCH_FILES", 500))
 VIDEO_LIMIT_SECONDS = env_int("SEGAPP_VIDEO_SECONDS", 600)
 VIDEO_LIMIT_PIXELS = env_int("SEGAPP_VIDEO_PIXELS", 3840 * 2160)  # of one frame
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 2**20
-DATA_UPLOAD_MAX_NUMBER_FILES = UPLOAD_LIMIT_FILES + 1  # one more gets through, to be refused in plain words
+DATA_UPLOAD_MAX_NUMBER_FILES = BATCH_LIMIT_FILES + 1  # one more gets through, to be refused in plain words
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 2**20
 
 # --- security ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from celery import signals
 from segapp import heartbeat
 from segapp.celery import app
 from segapp.services import analyses, runs
-from segapp.worker import inference, networks, training, video
+from segapp.worker import batch, exports, inference, networks, training, video
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,16 @@ def segment_video(pk: int) -> None:
     video.run(pk)
 
 
+@app.task(name="segapp.batch")
+def segment_batch(pk: int) -> None:
+    batch.run(pk)
+
+
 @app.task(name="segapp.analyze")
 def analyze(pk: int) -> None:
     inference.run(pk)
+
+
+@app.task(name="segapp.export")
+def export(pk: int) -> None:
+    exports.run(pk)

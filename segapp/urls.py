@@ -3,7 +3,25 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from segapp.views import analyze, api, files, finetune, home, models, paint, reset, status, video
+from segapp.views import (
+    analyze,
+    api,
+    batch,
+    compare,
+    exports,
+    files,
+    finetune,
+    home,
+    models,
+    mydata,
+    paint,
+    reset,
+    share,
+    status,
+    transfer,
+    version,
+    video,
+)
 
 status_urls = [
     path("", status.status, name="status"),
@@ -47,6 +65,13 @@ analyze_urls = [
 
 models_urls = [
     path("", models.models, name="models"),
+    path("compare/", compare.compare, name="models-compare"),
+    path("erase/", mydata.erase, name="models-erase"),
+    path("shares/<str:token>/revoke/", share.revoke, name="model-share-revoke"),
+    path("<str:public_id>/share/", share.share, name="model-share"),
+    path("<str:public_id>/export/<str:format>/", exports.export, name="model-export"),
+    path("<str:public_id>/export/<str:format>/file/", exports.export_file, name="model-export-file"),
+    path("<str:public_id>/", version.version, name="model"),
     path("<str:public_id>/activate/", models.activate, name="model-activate"),
     path("<str:public_id>/rename/", models.rename, name="model-rename"),
     path("<str:public_id>/delete/", models.delete, name="model-delete"),
@@ -67,13 +92,16 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("status/", include(status_urls)),
     path("finetune/", include(finetune_urls)),
+    path("analyze/batch/", include(batch.urlpatterns)),
     path("finetune/paint/", include(paint_urls)),
     path("analyze/", include(analyze_urls)),
     path("video/", include(video.urlpatterns)),
     path("models/", include(models_urls)),
+    path("shared/", include(share.urlpatterns)),
+    path("transfer/", include(transfer.urlpatterns)),
     path("reset/", reset.reset, name="reset"),
     path("files/", include(files_urls)),
-    path("", include([*api.api_urlpatterns, *video.api_urlpatterns])),
+    path("", include([*api.api_urlpatterns, *video.api_urlpatterns, *batch.api_urlpatterns, *share.api_urlpatterns])),
     path("admin/", admin.site.urls),
 ]
 

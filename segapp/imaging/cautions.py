@@ -37,14 +37,35 @@ def of_set(rows: Rows, held: Sequence[set[int]], names: Sequence[str]) -> list[s
         )
         return [f"{words} apart.{rest or ' Add masks that mark something.'}"]
     ids = {row["id"] for row in kept}
+    mark = "Fine when there is nothing to mark; else draw its mask again."
     empty = [name for name, here in zip(names, held, strict=True) if 0 in ids and here & ids <= {0}]
     blank = [name for name, here in zip(names, held, strict=True) if not here & ids]
     found = []
     if empty:
         background = next(row["name"] for row in kept if row["id"] == 0)
-        found.append(f"{_listed(empty)}: the mask is {background} only (100 %). Fine when nothing is there to mark.")
+        found.append(f"{_listed(empty)}: the mask is {background} only (100 %). {mark}")
     if blank:
-        found.append(f"{_listed(blank)}: the whole mask is ignored, so nothing is learnt from it.")
+        words = "the whole mask is ignored, so nothing is learnt from it. Remove it or change what is ignored."
+        found.append(f"{_listed(blank)}: {words}")
+    return found
+
+
+def of_each(rows: Rows, held: Sequence[set[int]]) -> list[str]:
+    """For each mask what is odd about it, in a few words to stand on its picture; "" for nothing."""
+    kept = {row["id"]: row["name"] for row in rows if not row["ignore"]}
+    found = []
+    for here in held:
+        ids = here & kept.keys()
+        alone = [kept[k] for k in sorted(ids) if len(held) > 1 and sum(k in other for other in held) == 1]
+        if not ids:
+            found.append("Wholly ignored")
+        elif 0 in kept and ids == {0} and len(kept) > 1:
+            found.append(f"{kept[0].capitalize()} only")
+        elif alone:
+            more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
+            found.append(f"The only one with “{alone[0]}”{more}")
+        else:
+            found.append("")
     return found
 
 

@@ -24,7 +24,8 @@ class Reading:
 
     classes: rows {id, name, color, ignore, source, share (percent of all pixels), images (how many hold it)}; the
     ignored ones are rows too, so that a visitor can take them back in. ids: value -> id, IGNORE for none. rules say
-    what was decided, warnings what may go wrong; both are plain sentences. snapped: blur was taken out of some mask.
+    what was decided, warnings what may go wrong; both are plain sentences. hints: for each mask in order what is odd
+    about it in a few words, "" for nothing. snapped: blur was taken out of some mask.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Reading:
     classes: list[dict[str, Any]]
     warnings: list[str] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
 
     @property
     def trained(self) -> list[dict[str, Any]]:
@@ -41,13 +43,14 @@ class Reading:
         return [{key: row[key] for key in ("id", "name", "color")} for row in kept]
 
     def to_dict(self) -> dict[str, Any]:
-        plain = {key: getattr(self, key) for key in ("kind", "snapped", "classes", "warnings", "rules")}
+        plain = {key: getattr(self, key) for key in ("kind", "snapped", "classes", "warnings", "rules", "hints")}
         return {**plain, "ids": [[value, number] for value, number in self.ids.items()]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Reading":
         plain = {key: data[key] for key in ("kind", "snapped", "classes", "warnings", "rules")}
-        return cls(ids={int(value): int(number) for value, number in data["ids"]}, **plain)
+        ids = {int(value): int(number) for value, number in data["ids"]}
+        return cls(ids=ids, hints=list(data.get("hints", [])), **plain)
 
 
 def read(sources: Iterable[MaskSource | Mask], names: Sequence[str] | None = None) -> Reading:
@@ -60,9 +63,13 @@ def read(sources: Iterable[MaskSource | Mask], names: Sequence[str] | None = Non
 
 
 def read_summaries(
-    summaries: Sequence[Summary], names: Sequence[str] | None = None, known: Sequence[dict[str, Any]] = ()
+    summaries: Sequence[Summary],
+    names: Sequence[str] | None = None,
+    edits: dict[str, dict[str, Any]] | None = None,
+    known: Sequence[dict[str, Any]] = (),
 ) -> Reading:
-    """The same from summaries; `names` are the files', for messages.
+    """The same from summaries; `names` are the files', for messages. `edits`: as for `edit_by_source`, and what is
+    warned about follows them.
 
     `known`: the classes of painted masks, {id, name, color} and the uploaded value they came from as `source`, if any.
     Painted masks say their classes themselves; the contract's rule is for the uploaded ones.
@@ -87,11 +94,16 @@ def read_summaries(
     kind = alike[0].kind if alike else painted.KIND
     rows = _rows(whole, ids, sources, held, kind, known)
     rules += cautions.transparency(alike) + cautions.softness(alike)
-    warnings = cautions.of_set(rows, held, names) + cautions.of_classes(rows, len(whole))
+    reading = Reading(kind, ids, any(summary.soft for summary in alike), rows, rules=rules)
+    if edits:
+        reading = edit_by_source(reading, edits)
+        ids = dict(reading.ids)
+        held = [{ids[key] for key in summary.keys} for summary in whole]
+    warnings = cautions.of_set(reading.classes, held, names) + cautions.of_classes(reading.classes, len(whole))
     warnings += cautions.of_files(own, own_names)
     for original, same in zip(own, alike, strict=True):  # masks keep the values they came with
         ids |= {key: ids[other] for key, other in zip(original.keys, same.keys, strict=True) if original is not same}
-    return Reading(kind, ids, any(summary.soft for summary in alike), rows, warnings, rules)
+    return replace(reading, ids=ids, warnings=warnings, hints=cautions.of_each(reading.classes, held))
 
 
 def _numbered(

@@ -9,6 +9,7 @@ from PIL import Image
 from segapp.imaging.palette import rgb
 
 IGNORE = 255
+STRIPE = 5  # pixels
 
 
 def color_table(classes: list[dict[str, Any]]) -> np.ndarray:
@@ -25,6 +26,16 @@ def overlay(image: Image.Image, ids: np.ndarray, classes: list[dict[str, Any]], 
     known[[found["id"] for found in classes]] = True
     cover = Image.fromarray((known[ids] * round(alpha * 255)).astype(np.uint8))
     return Image.composite(Image.fromarray(color_table(classes)[ids]), image.convert("RGB"), cover)
+
+
+def hatched(image: Image.Image, where: np.ndarray) -> Image.Image:
+    """The picture with slanting stripes over the pixels that are True in `where`, bool (H, W): they are ignored."""
+    if not where.any():
+        return image
+    rows, columns = np.indices(where.shape, sparse=True)
+    stripes = where & ((rows + columns) // STRIPE % 2 == 0)
+    cover = Image.fromarray((stripes * 150).astype(np.uint8))
+    return Image.composite(Image.new("RGB", image.size, "white"), image, cover)
 
 
 def palette_png(ids: np.ndarray, classes: list[dict[str, Any]]) -> bytes:

@@ -16,6 +16,7 @@ class Analysis(Pinned):
     title = models.CharField(max_length=200)
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
+    shared = models.BooleanField(default=False, help_text="Asked for through a share link, with another's model")
     timings = models.JSONField(default=dict, help_text="Milliseconds per stage, as the worker measured them")
     message = models.CharField(max_length=500, blank=True)
     worker = models.CharField(max_length=120, blank=True, help_text="Who claimed it")

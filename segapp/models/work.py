@@ -103,11 +103,14 @@ class Work(models.Model):
         return self.state in UNFINISHED
 
     def queue_position(self) -> int:
-        """How many of the same kind stand before this one, running ones included; 0 when it runs or has ended."""
+        """How many of the same kind stand before this one, running ones included; 0 when it runs or has ended.
+
+        A row that was claimed since it was read does not stand before itself.
+        """
         if self.state != State.QUEUED:
             return 0
-        rows = type(self)._default_manager
-        return rows.filter(Q(state=State.RUNNING) | Q(state=State.QUEUED, pk__lt=self.pk)).count()
+        others = type(self)._default_manager.exclude(pk=self.pk)
+        return others.filter(Q(state=State.RUNNING) | Q(state=State.QUEUED, pk__lt=self.pk)).count()
 
 
 class Pinned(models.Model):

@@ -2,15 +2,17 @@
 
 import hashlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from registry.network import ClassInfo
-from segapp.pipeline.finetune import Example
-from segapp.pipeline.labels import IGNORE, PALETTE, stems_of
+from segapp.imaging import masks, pairs
+from segapp.imaging.values import Mask
+from segapp.pipeline.job import Example
+from segapp.pipeline.labels import IGNORE, stems_of
 
 TRAIN = 5
 TEST = 30
@@ -41,11 +43,36 @@ def draw(folder: Path, seed: int, tests: int = TEST) -> Draw:
     else:
         shuffle.shuffle(test_pool)
         train, test = train_pool[:TRAIN], test_pool[:tests]
-    examples = [_read(stem, *files[stem]) for stem in train]
-    others = [_read(stem, *files[stem]) for stem in test]
-    ids = _ids(examples)
-    classes = [ClassInfo(i, f"class {i}", PALETTE[i % len(PALETTE)]) for i in ids]
-    return Draw(examples, others, classes, sorted(set(ids) | set(_ids(others))))
+    if len(train) < TRAIN or not test:
+        raise ValueError(f"{folder} has too few pairs for a score: {TRAIN} to train on and one more are needed.")
+    read = [_read(stem, *files[stem]) for stem in [*train, *test]]
+    reading = masks.read_summaries([mask.summary for _, mask in read], [*train, *test])
+    known = {found["id"]: found for found in reading.trained}
+    examples = [
+        Example(stem, image, masks.apply(mask, reading))
+        for stem, (image, mask) in zip([*train, *test], read, strict=True)
+    ]
+    ids = _ids(examples[: len(train)])
+    classes = [ClassInfo(i, known[i]["name"], known[i]["color"]) for i in ids]
+    return Draw(examples[: len(train)], examples[len(train) :], classes, sorted(known))
+
+
+def sets_in(folders: Sequence[Path]) -> list[Path]:
+    """The folders that are sets themselves (images/ and masks/), and the sets right inside the others.
+
+    Raises ValueError when there are none.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        inside = sorted(folder.iterdir()) if folder.is_dir() and not _is_set(folder) else []
+        found += [folder] if _is_set(folder) else [child for child in inside if _is_set(child)]
+    if not found:
+        raise ValueError(f"No folder with images/ and masks/ was found in: {', '.join(map(str, folders))}.")
+    return found
+
+
+def _is_set(folder: Path) -> bool:
+    return (folder / "images").is_dir() and (folder / "masks").is_dir()
 
 
 def pools(name: str, stems: list[str]) -> tuple[list[str], list[str] | None]:
@@ -61,14 +88,15 @@ def pools(name: str, stems: list[str]) -> tuple[list[str], list[str] | None]:
     return stems, None
 
 
-def _read(stem: str, image: Path, mask: Path) -> Example:
-    with Image.open(image) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
-    with Image.open(mask) as picture:
-        return Example(stem, pixels, np.asarray(picture, dtype=np.uint8))
+def _read(stem: str, image: Path, mask: Path) -> tuple[np.ndarray, Mask]:
+    """A pair as the product reads it; masks of any kind that a visitor may send."""
+    with open(image, "rb") as picture_file, open(mask, "rb") as mask_file:
+        pair = pairs.read(picture_file, image.name, mask_file, mask.name)
+    return np.asarray(pair.picture), pair.mask
 
 
 def _ids(examples: list[Example]) -> list[int]:
+    """Class ids that occur in the masks."""
     values: set[int] = set()
     for example in examples:
         values |= {int(v) for v in np.unique(example.mask)}

@@ -6,7 +6,8 @@ base, tells a watcher how it goes, and returns tensors with an honest score.
 
 import copy
 import platform
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +18,12 @@ from torch import Tensor
 
 from registry.network import ClassInfo, Network, Spec
 from registry.runtime import LoadedNetwork
+from segapp.pipeline.glances import Glances
 from segapp.pipeline.job import Example, Job, prepare_job
-from segapp.pipeline.judging import JUDGING, judge, metrics_of
+from segapp.pipeline.judging import JUDGING, judge, metrics_of, rehearsal_steps, rehearse
 from segapp.pipeline.pace import Cancelled, Clock, Pace, Progress, Schedule, Stopped, Watch
-from segapp.pipeline.stages import Settings, TrainingFailed, train_whole
+from segapp.pipeline.stages import Settings, Student, TrainingFailed, train_whole
+from segapp.pipeline.turns import Course, take_turns
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
@@ -36,7 +39,8 @@ ATTEMPTS = 3
 class Trained:
     """A model: what differs from its base, how good it is, and how to make it again.
 
-    held_out lists (example index, its ids, the comparison's ids), uint8 H,W each.
+    held_out lists (example index, its ids, the comparison's ids), uint8 H,W each. Where the
+    base knows other classes, base_says has its own answer for some of them, in its own ids.
     """
 
     spec: Spec
@@ -47,6 +51,8 @@ class Trained:
     recipe: dict[str, Any]
     losses: list[float] = field(default_factory=list)
     held_out: list[tuple[int, np.ndarray, np.ndarray | None]] = field(default_factory=list)
+    base_says: dict[int, np.ndarray] = field(default_factory=dict)
+    base_classes: tuple[ClassInfo, ...] = ()
 
 
 def finetune(
@@ -77,7 +83,7 @@ def finetune(
     _check(examples, classes)
     root = start or base
     seconds = budget_seconds or default_seconds(effort, len(examples), root.module)
-    pace = Pace(watch, seconds, clock) if clock else Pace(watch, seconds)
+    pace = Pace(watch, seconds, clock or time.monotonic, timed=steps is None)
     pace.tick(0.0, 0)
     settings = settings or Settings()
     for attempt in range(ATTEMPTS):
@@ -105,49 +111,72 @@ def default_seconds(effort: str, examples: int, network: Network) -> float:
 
 
 def _train(job: Job, steps: int | None) -> Trained:
-    """Judge, then train what is kept; a stop in between keeps what there is."""
-    taken, stopped = 0, False
+    """Train what is kept and, beside it, what scores it; a stop in between keeps and scores what there is."""
+    members = range(len(job.examples))
+    rehearsals, student, stopped = [], None, False
+    kept = Course(job.pace, kept=True)
     try:
-        judge(job, steps)
-        taken = _keep(job, steps)
+        rehearsals = rehearse(job)
+        student = job.begin(job.views, members)
+        glances = Glances(job, rehearsals)
+        glances()
+        job.pace.closing = glances.seconds
+        left = max(1.0, job.pace.seconds - job.pace.elapsed - job.pace.closing)
+        for one in rehearsals:
+            seconds = left * JUDGING[job.effort] / len(rehearsals)
+            one.course.steps = rehearsal_steps(job, one, steps, seconds)
+        kept.steps = _kept_steps(job, student, kept, steps)
+        take_turns([*(one.course for one in rehearsals), kept], glances)
     except Stopped:
         stopped = True
-        taken = job.student.steps if job.student else 0
-    student = job.student or job.begin(job.views, range(len(job.examples)))
+    judge(job, rehearsals)
+    if not stopped:
+        stopped = _announce(job)
+    student = student or job.begin(job.views, members)
     return Trained(
         spec=job.spec,
         tensors=changed_tensors(job.base, student.average),
         metrics=metrics_of(job),
-        steps=taken,
+        steps=kept.taken,
         seconds=round(job.pace.elapsed, 2),
-        recipe={**_recipe(job), "steps": taken, "stopped": stopped},
+        recipe={**_recipe(job), "steps": kept.taken, "stopped": stopped},
         losses=list(job.pace.losses),
         held_out=[(j.index, j.found, j.other) for j in job.judged],
+        base_says=job.base_says,
+        base_classes=tuple(job.base.spec.classes),
     )
 
 
-def _keep(job: Job, steps: int | None) -> int:
-    """Train the model that is kept on everything; returns the steps that repeat it."""
-    members = range(len(job.examples))
-    job.student = job.begin(job.views, members)
-    weights = job.class_weights(job.views, members)
-    part = JUDGING[job.effort]
-    left = job.pace.seconds - job.pace.elapsed
+def _announce(job: Job) -> bool:
+    """Say that training is done, with the score that stays; True when a stop came with the answer."""
+    last = job.judged[0]
+    try:
+        job.pace.tick(1.0, preview=(last.index, last.found))
+    except Stopped:
+        return True
+    return False
+
+
+def _kept_steps(job: Job, student: Student, course: Course, steps: int | None) -> Iterator[None]:
+    """Train the model that is kept on everything; the last stage's number of steps repeats it."""
+    members, pace = range(len(job.examples)), job.pace
     if job.effort == "quick":
-        schedule = Schedule(job.pace.clock, steps=steps, seconds=max(1.0, left))
-        job.train_decoder(job.views, members, schedule, weights, (part, 1.0))
-        return schedule.step
-    first = Schedule(job.pace.clock, steps=THOROUGH_DECODER_STEPS)
-    job.train_decoder(job.views, members, first, weights, (part, 0.3))
-    job.student.own_encoder(copy.deepcopy(job.root.module.encoder))
-    left = job.pace.seconds - job.pace.elapsed
-    schedule = Schedule(job.pace.clock, steps=steps, seconds=max(2.0, left))
+        schedule = Schedule(pace.clock, steps=steps, seconds=_left(pace, 1.0))
+        yield from job.train_decoder(student, job.views, members, schedule, course.hear(pace.part, 1.0))
+        return
+    first = Schedule(pace.clock, steps=THOROUGH_DECODER_STEPS)
+    yield from job.train_decoder(student, job.views, members, first, course.hear(pace.part, 0.3))
+    student.own_encoder(copy.deepcopy(job.root.module.encoder))
+    schedule = Schedule(pace.clock, steps=steps, seconds=_left(pace, 2.0))
     normal = (job.spec.mean, job.spec.std)
-    train_whole(
-        job.student, job.prepared, schedule, job.pace, job.settings, weights, job.seed,
-        (0.3, 1.0), normal,
-    )  # fmt: skip
-    return schedule.step
+    weights = job.class_weights(job.views, members)
+    tell = course.hear(max(0.3, pace.part), 1.0)
+    yield from train_whole(student, job.prepared, schedule, job.settings, weights, job.seed, tell, normal)
+
+
+def _left(pace: Pace, least: float) -> float:
+    """Seconds for a last stage."""
+    return max(least, pace.seconds - pace.elapsed - pace.closing)
 
 
 def _recipe(job: Job) -> dict[str, Any]:

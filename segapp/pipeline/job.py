@@ -1,6 +1,6 @@
 """What a training works on: pictures at the network's size, their views, the time it has."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,8 +12,8 @@ from segapp.pipeline.features import Prepared, Views, prepare
 from segapp.pipeline.holdout import Judged
 from segapp.pipeline.metrics import channels
 from segapp.pipeline.pace import Pace, Schedule
-from segapp.pipeline.sizing import choose_input_size
-from segapp.pipeline.stages import Settings, Student, train_decoder
+from segapp.pipeline.sizing import choose_input_size, usual_side
+from segapp.pipeline.stages import Settings, Student, Tell, train_decoder
 from segapp.pipeline.start import class_weights, new_network
 
 
@@ -40,8 +40,9 @@ class Job:
     seed: int
     pace: Pace
     settings: Settings
+    rivals: dict[int, np.ndarray] = field(default_factory=dict)  # example -> the comparison's ids
+    base_says: dict[int, np.ndarray] = field(default_factory=dict)  # in the base's own ids, for looking at
     judged: list[Judged] = field(default_factory=list)
-    student: Student | None = None
     _base_views: Views | None = None
 
     def begin(self, views: Views, members: Sequence[int], start: LoadedNetwork | None = None) -> Student:
@@ -65,18 +66,15 @@ class Job:
 
     def train_decoder(
         self,
+        student: Student,
         views: Views,
         members: Sequence[int],
         schedule: Schedule,
-        weights: Tensor,
-        share: tuple[float, float],
-    ) -> None:
-        """Train the student's decoder and head; `share` is this stage's part of the progress."""
-        assert self.student is not None
-        train_decoder(
-            self.student, views, list(members), schedule, self.pace, self.settings, weights,
-            self.seed, share,
-        )  # fmt: skip
+        tell: Tell,
+    ) -> Iterator[None]:
+        """Train a student's decoder and head, one step for each `next`."""
+        weights = self.class_weights(views, members)
+        return train_decoder(student, views, list(members), schedule, self.settings, weights, self.seed, tell)
 
 
 def prepare_job(
@@ -101,6 +99,7 @@ def prepare_job(
         mean=base.spec.mean,
         std=base.spec.std,
         classes=tuple(classes),
+        example_side=usual_side(masks),
     )
     prepared = [prepare(e.image, m, size) for e, m in zip(examples, masks, strict=True)]
     views = Views(root, prepared, seed, pace.tick)

@@ -1,5 +1,7 @@
-"""The held-out score of a training: short trainings on the folds, and what they are held to."""
+"""The held-out score of a training: short trainings on the folds beside it, and what they are held to."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,35 +11,61 @@ from segapp.pipeline import holdout
 from segapp.pipeline.features import IGNORE, Views, prepare
 from segapp.pipeline.holdout import Fold
 from segapp.pipeline.job import Job
+from segapp.pipeline.metrics import channels, confusion, ious, mean
 from segapp.pipeline.pace import Schedule
+from segapp.pipeline.stages import Student
 from segapp.pipeline.start import class_map
+from segapp.pipeline.turns import Course
 
-JUDGING = {"quick": 0.3, "thorough": 0.12}  # share of the time that goes into the score
+SHOWN = 6  # held-out pictures on which the base's own answer can be looked at
+JUDGING = {"quick": 0.15, "thorough": 0.08}  # share of the training time that goes into the score
 
 
-def judge(job: Job, steps: int | None) -> None:
-    """Score every example by a short training without it; the results go into job.judged.
+@dataclass
+class Rehearsal:
+    """A short training on one fold; its network answers for what the fold has not learnt from."""
 
-    These trainings start from the base also where the run goes on from the visitor's own model: that one has seen the
+    fold: Fold
+    views: Views
+    student: Student
+    course: Course
+
+
+def rehearse(job: Job) -> list[Rehearsal]:
+    """A rehearsal for each fold, ready to train; says at once what they will be held to.
+
+    Rehearsals start from the base also where the run goes on from the visitor's own model: that one has seen the
     pictures it would be judged by.
     """
-    part = JUDGING[job.effort]
     folds = holdout.folds(len(job.examples))
-    for number, fold in enumerate(folds):
-        left = job.pace.seconds * part - job.pace.elapsed
-        schedule = Schedule(
-            job.pace.clock,
-            steps=None if steps is None else max(6, steps // 4),
-            seconds=max(0.5, left / (len(folds) - number)),
-        )
-        views = _views_of(job, fold)
-        job.student = job.begin(views, fold.learn, start=job.base)
-        weights = job.class_weights(views, fold.learn)
-        share = (part * number / len(folds), part * (number + 1) / len(folds))
-        job.train_decoder(views, fold.learn, schedule, weights, share)
+    for fold in folds:
         for index in fold.judge:
-            judge_one(job, job.student.average, fold, index)
-        job.student = None
+            job.rivals.setdefault(index, _comparison(job, fold, index))
+            if _kind(job) == "trivial" and len(job.base_says) < SHOWN:
+                job.base_says.setdefault(index, _base_says(job, index))
+            job.pace.tick()
+    job.pace.rival = {"kind": _kind(job), "miou": _rival_score(job)}
+    found = []
+    for fold in folds:
+        views = _views_of(job, fold)
+        job.pace.tick()
+        found.append(Rehearsal(fold, views, job.begin(views, fold.learn, start=job.base), Course(job.pace)))
+    return found
+
+
+def rehearsal_steps(job: Job, one: Rehearsal, steps: int | None, seconds: float) -> Iterator[None]:
+    """The training of a rehearsal: a quarter of the `steps`, or `seconds` of its own time."""
+    quarter = None if steps is None else max(6, steps // 4)
+    schedule = Schedule(one.course.clock, steps=quarter, seconds=seconds)
+    yield from job.train_decoder(one.student, one.views, one.fold.learn, schedule, one.course.hear(0.0, 1.0))
+
+
+def judge(job: Job, rehearsals: Sequence[Rehearsal]) -> None:
+    """Score every example by the rehearsal that has not learnt from it; the results go into job.judged."""
+    job.judged.clear()
+    for one in rehearsals:
+        for index in one.fold.judge:
+            judge_one(job, one.student.average, one.fold, index)
     job.pace.miou = metrics_of(job)["miou"]
 
 
@@ -53,9 +81,7 @@ def judge_one(job: Job, network: Network, fold: Fold, index: int) -> None:
         known[0].truth[seen] = truth[seen]
         known[0].found[seen] = found[seen]
     else:
-        other = _comparison(job, fold, index, shape)
-        job.judged.append(holdout.Judged(index, truth.copy(), found, other))
-    job.pace.tick(preview=(index, found))
+        job.judged.append(holdout.Judged(index, truth.copy(), found, job.rivals[index]))
 
 
 def metrics_of(job: Job) -> dict[str, Any]:
@@ -74,8 +100,18 @@ def _kind(job: Job) -> str:
     return "base" if wanted and wanted <= set(shared.values()) else "trivial"
 
 
-def _comparison(job: Job, fold: Fold, index: int, shape: tuple[int, int]) -> np.ndarray:
+def _rival_score(job: Job) -> float | None:
+    """The mIoU of the comparison over all examples."""
+    ids = [c.id for c in job.spec.classes]
+    table = np.zeros((len(ids), len(ids)), dtype=np.int64)
+    for index, other in job.rivals.items():
+        table += confusion(channels(job.examples[index].mask, ids), channels(other, ids), len(ids))
+    return mean(ious(table))
+
+
+def _comparison(job: Job, fold: Fold, index: int) -> np.ndarray:
     """What the base says where classes agree by name, else the most common class learnt from."""
+    shape = (job.examples[index].mask.shape[0], job.examples[index].mask.shape[1])
     learnt = [holdout.learnt_part(job.examples[i].mask, fold) for i in fold.learn]
     common = holdout.majority(learnt, job.spec.classes)
     if _kind(job) == "trivial":
@@ -89,6 +125,14 @@ def _comparison(job: Job, fold: Fold, index: int, shape: tuple[int, int]) -> np.
     for theirs, ours in class_map(job.base.spec.classes, job.spec.classes).items():
         table[theirs] = ours
     return table[found]
+
+
+def _base_says(job: Job, index: int) -> np.ndarray:
+    """The base's answer in its own classes (uint8 H,W of ids, at the network's size) where they are not ours."""
+    view = job.views.get(index, 0)
+    if job.root.module.encoder is not job.base.module.encoder:
+        view = Views(job.base, [job.prepared[index]], job.seed).get(0, 0)
+    return holdout.mask_of(job.base.module, view, view.size, job.base.spec.classes)
 
 
 def _views_of(job: Job, fold: Fold) -> Views:

@@ -1,13 +1,16 @@
 """How long a training runs and what it tells while it does."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 HOLD = 2 / 3  # share of the steps at full learning rate; the rate falls over the rest
 TICK = 0.3  # seconds between two reports, at most
+ALMOST = 0.95  # how far the clock alone may move the progress
 
 
 class Cancelled(Exception):
@@ -22,8 +25,9 @@ class Stopped(Exception):
 class Progress:
     """Where a training stands.
 
-    fraction 0 to 1; loss of the last step; step counts from the stage's start; miou
-    is the held-out score once known; preview is the index of a held-out example with
+    fraction 0 to 1; loss of the last step of the model that is kept; step counts from
+    the stage's start; miou is the held-out score as far as it is known, rival the
+    comparison's on the same pictures; preview is the index of a held-out example with
     its mask (uint8 H,W of ids).
     """
 
@@ -32,6 +36,7 @@ class Progress:
     eta_seconds: float
     step: int
     miou: float | None = None
+    rival: dict[str, Any] | None = None
     preview: tuple[int, np.ndarray] | None = None
 
 
@@ -40,12 +45,18 @@ Clock = Callable[[], float]
 
 
 class Pace:
-    """Keeps the time of a run and reports to its watcher."""
+    """Keeps the time of a run and reports to its watcher.
 
-    def __init__(self, watch: Watch, seconds: float, clock: Clock = time.monotonic) -> None:
+    `timed`: the clock decides how many steps are taken, so it also tells the progress
+    until the last stage counts its steps.
+    """
+
+    def __init__(self, watch: Watch, seconds: float, clock: Clock = time.monotonic, timed: bool = False) -> None:
         self.seconds = seconds
+        self.timed = timed
         self.losses: list[float] = []
         self.miou: float | None = None
+        self.rival: dict[str, Any] | None = None
         self.clock = clock
         self._watch = watch
         self._started = clock()
@@ -53,11 +64,26 @@ class Pace:
         self._fraction = 0.0
         self._step = 0
         self._stopped = False
+        self._counted: tuple[float, float] | None = None
+        self.closing = 0.0  # seconds that come after the last step
 
     @property
     def elapsed(self) -> float:
         """Seconds since the run began."""
         return self.clock() - self._started
+
+    @property
+    def part(self) -> float:
+        """The share of the run that the clock says is done; 0 where steps are counted."""
+        return self._part(self.elapsed) if self.timed else 0.0
+
+    def _part(self, elapsed: float) -> float:
+        return min(ALMOST, elapsed / self.seconds)
+
+    def counted(self, fraction: float) -> None:
+        """From here on the steps that are left are known, and tell the time."""
+        if self._counted is None:
+            self._counted = (self.elapsed, fraction)
 
     def tick(
         self,
@@ -66,11 +92,13 @@ class Pace:
         preview: tuple[int, np.ndarray] | None = None,
     ) -> None:
         """Tell the watcher, not more often than it needs; raises Stopped when it says so."""
+        now = self.clock()
+        if fraction is None and self.timed:
+            fraction = self._part(now - self._started)
         if fraction is not None:
             self._fraction = max(self._fraction, min(1.0, fraction))
         if step is not None:
             self._step = step
-        now = self.clock()
         if self._stopped or (preview is None and now - self._told < TICK):
             return
         self._told = now
@@ -78,9 +106,10 @@ class Pace:
             Progress(
                 fraction=self._fraction,
                 loss=self.losses[-1] if self.losses else None,
-                eta_seconds=self._eta(),
+                eta_seconds=self._eta(now - self._started),
                 step=self._step,
                 miou=self.miou,
+                rival=self.rival,
                 preview=preview,
             )
         )
@@ -88,10 +117,36 @@ class Pace:
             self._stopped = True
             raise Stopped
 
-    def _eta(self) -> float:
-        if self._fraction < 0.1:
-            return max(1.0, self.seconds - self.elapsed)
-        return max(0.0, self.elapsed * (1 - self._fraction) / self._fraction)
+    def _eta(self, elapsed: float) -> float:
+        due = max(1.0, self.seconds - elapsed)
+        if self.timed and self._counted is None:
+            return due
+        since, done = self._counted if self.timed and self._counted else (0.0, 0.0)
+        if self._fraction - done < 0.05:
+            return due
+        rate = (elapsed - since) / (self._fraction - done)
+        return rate * (1 - self._fraction) + self.closing
+
+
+class Stopwatch:
+    """A clock that stands still between the turns of the training it times."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._spent = 0.0
+        self._since: float | None = None
+
+    def __call__(self) -> float:
+        return self._spent + (0.0 if self._since is None else self._clock() - self._since)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run during a turn."""
+        self._since = self._clock()
+        try:
+            yield
+        finally:
+            self._spent, self._since = self(), None
 
 
 class Schedule:

@@ -3,7 +3,8 @@
 import copy
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +15,13 @@ from registry.network import Network
 from segapp.pipeline.base_data import Pair, batch_of, random_crop
 from segapp.pipeline.features import Prepared, Views, crops
 from segapp.pipeline.losses import cross_entropy_dice
-from segapp.pipeline.pace import Pace, Schedule
+from segapp.pipeline.pace import Schedule
 
 AVERAGE = 0.97
 STEPS_PER_VIEW = 3  # a new view is computed every so many steps
+
+
+Tell = Callable[[float, Schedule], None]  # hears the loss of each step
 
 
 class TrainingFailed(Exception):
@@ -45,6 +49,26 @@ class Settings:
             encoder_rate=self.encoder_rate,
             dice=self.dice,
         )
+
+
+class Chance:
+    """Where torch's random numbers stand in one training, while others draw theirs."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device if device.type == "cuda" else None
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Whatever is drawn inside changes nothing for what comes after."""
+        plain = torch.get_rng_state()
+        if self._cuda is None:
+            yield
+            torch.set_rng_state(plain)
+            return
+        device = torch.cuda.get_rng_state(self._cuda)
+        yield
+        torch.set_rng_state(plain)
+        torch.cuda.set_rng_state(device, self._cuda)
 
 
 class Student:
@@ -84,19 +108,19 @@ def train_decoder(
     views: Views,
     members: Sequence[int],
     schedule: Schedule,
-    pace: Pace,
     settings: Settings,
     class_weights: Tensor,
     seed: int,
-    share: tuple[float, float],
-) -> None:
-    """Train decoder and head on cached views of the examples `members`.
+    tell: Tell,
+) -> Iterator[None]:
+    """Train decoder and head on cached views of the examples `members`, one step for each `next`.
 
-    `share` is the part of the whole run's progress that this stage takes. Raises
-    TrainingFailed when the loss is no number.
+    Other trainings may take steps in between: chance goes on here where it stood.
+    Raises TrainingFailed when the loss is no number.
     """
     draw = random.Random(seed)
     torch.manual_seed(seed)
+    chance = Chance(class_weights.device)
     parts = [student.network.decoder, student.network.segmentation_head]
     optimizer = _adamw([(part, settings.decoder_rate) for part in parts])
     for part in parts:
@@ -109,22 +133,23 @@ def train_decoder(
         batch = crops(chosen, settings.cells, draw)
         logits = student.network.segmentation_head[0](student.network.decoder(batch.features))
         loss = cross_entropy_dice(logits, batch.target, class_weights, settings.dice)
-        _update(optimizer, loss, schedule, pace, share)
+        _update(optimizer, loss, schedule, tell)
         student.follow()
+        with chance.kept():
+            yield
 
 
 def train_whole(
     student: Student,
     prepared: Sequence[Prepared],
     schedule: Schedule,
-    pace: Pace,
     settings: Settings,
     class_weights: Tensor,
     seed: int,
-    share: tuple[float, float],
+    tell: Tell,
     normal: tuple[Sequence[float], Sequence[float]],
-) -> None:
-    """Train all of the network on crops of the pictures themselves.
+) -> Iterator[None]:
+    """Train all of the network on crops of the pictures themselves, one step for each `next`.
 
     The encoder learns ten times slower and keeps its normalisation statistics.
     """
@@ -141,6 +166,7 @@ def train_whole(
         ]
     )
     device = next(network.parameters()).device
+    chance = Chance(device)
     pairs = [Pair(p.image, p.mask) for p in prepared]
     sizes = [max(p.mask.shape) for p in prepared]
     while schedule.running:
@@ -152,8 +178,10 @@ def train_whole(
         logits = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
         target = target[:, 1::2, 1::2].to(device)
         loss = cross_entropy_dice(logits, target, class_weights, settings.dice)
-        _update(optimizer, loss, schedule, pace, share)
+        _update(optimizer, loss, schedule, tell)
         student.follow()
+        with chance.kept():
+            yield
 
 
 def _adamw(parts: Sequence[tuple[nn.Module, float]]) -> torch.optim.Optimizer:
@@ -170,8 +198,7 @@ def _update(
     optimizer: torch.optim.Optimizer,
     loss: Tensor,
     schedule: Schedule,
-    pace: Pace,
-    share: tuple[float, float],
+    tell: Tell,
 ) -> None:
     value = float(loss.detach())
     if not math.isfinite(value):
@@ -186,5 +213,4 @@ def _update(
     nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 5.0)
     optimizer.step()
     schedule.step += 1
-    pace.losses.append(value)
-    pace.tick(share[0] + (share[1] - share[0]) * schedule.fraction, schedule.step)
+    tell(value, schedule)

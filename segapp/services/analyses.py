@@ -6,57 +6,71 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 from PIL import Image
 
 from registry import services as registry
+from registry import store
 from registry.files import write_atomically
 from registry.models import UserModel
 from segapp import dispatch
 from segapp.imaging import decode, render
 from segapp.models import UNFINISHED, Analysis, State, Worker
+from segapp.services.admission import Overloaded, admit, seat
 
-MOST_WAITING = 48  # more than these queued answer 503 instead of growing the queue
-PATIENCE = timedelta(minutes=2)  # a worker may warm up; after this the visitor is told
+__all__ = ["Overloaded", "seat"]
+
+PATIENCE = timedelta(minutes=2)  # a worker may warm up; when none has come by then, the visitor is told
+LONGEST = timedelta(minutes=20)  # an accepted picture is not given up before, while there are workers
+MOST_ATTEMPTS = 2
 SHOWN_SIDE = 2048  # pixels; larger pictures are looked at through a smaller copy
-
-
-class Overloaded(Exception):
-    """The queue is full; `retry_after` is in seconds."""
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__("Many pictures are waiting right now. Try again in a few seconds; nothing was stored.")
-        self.retry_after = retry_after
 
 
 class AnalysisNotFound(Exception):
     """No such result, or another visitor's."""
 
 
-def submit(visitor: str, file: IO[bytes], name: str, model: UserModel | None = None) -> Analysis:
+def submit(
+    visitor: str,
+    file: IO[bytes],
+    name: str,
+    model: UserModel | None = None,
+    *,
+    answer: registry.Answer | None = None,
+    shared: bool = False,
+) -> Analysis:
     """Store a picture and queue it for the visitor's model, or for `model` (one of theirs), pinned from here on.
+
+    `answer` names what is to answer instead, as a share link (`shared`) or a comparison does.
 
     Raises imaging.Refused for what is no picture, Overloaded, and registry.services.NoBaseReady.
     """
-    waiting = Analysis.objects.filter(state__in=UNFINISHED).count()
-    if waiting >= MOST_WAITING:
-        raise Overloaded(retry_after=5)
-    answer = registry.resolve(visitor)
+    admit()
+    answer = answer or registry.resolve(visitor)
     picture = decode.picture(file, name)
-    return _queue(visitor, picture, name, model or answer.model, answer)
+    return _queue(visitor, picture, name, model or answer.model, answer, shared)
 
 
 def again(analysis: Analysis, model: UserModel | None) -> Analysis:
-    """The same picture through another model, or through the base (`model` is None): for comparing."""
-    with Image.open(analysis.folder / "image.png") as stored:
+    """The same picture through another model, or through the base (`model` is None): for comparing.
+
+    Raises Overloaded and registry.services.NoBaseReady.
+    """
+    admit()
+    with Image.open(store.fetch(analysis.folder / "image.png")) as stored:
         picture = stored.convert("RGB")
     return _queue(analysis.visitor, picture, analysis.title, model, registry.resolve(analysis.visitor))
 
 
 def _queue(
-    visitor: str, picture: Image.Image, title: str, model: UserModel | None, answer: registry.Answer
+    visitor: str,
+    picture: Image.Image,
+    title: str,
+    model: UserModel | None,
+    answer: registry.Answer,
+    shared: bool = False,
 ) -> Analysis:
     if model is None and answer.base is None:
         raise registry.NoBaseReady("No base model is ready on this server. Its operator can run manage.py build_base.")
@@ -69,6 +83,7 @@ def _queue(
         base_key=model.base_key if model else answer.base.key if answer.base else "",
         base_sha256=model.base_sha256 if model else answer.base.sha256 if answer.base else "",
         message=answer.notice[:500],
+        shared=shared,
     )
     try:
         write_atomically(row.folder / "image.png", lambda out: picture.save(out, "PNG", compress_level=1))
@@ -95,6 +110,15 @@ def wait(analysis: Analysis, seconds: float) -> Analysis:
         dispatch.await_bell(analysis.public_id, max(0.05, min(left, 1.0)))
 
 
+def wait_if_free(analysis: Analysis, seconds: float) -> Analysis:
+    """As `wait` while the web server has threads to spare; else the row as it is now, and the page asks again."""
+    try:
+        with seat():
+            return wait(analysis, seconds)
+    except Overloaded:
+        return wait(analysis, 0)
+
+
 def owned(visitor: str, public_id: str) -> Analysis:
     """The visitor's result; raises AnalysisNotFound, the same for what is another's and what does not exist."""
     row = Analysis.objects.filter(visitor=visitor, public_id=public_id).select_related("model").first()
@@ -116,7 +140,7 @@ def status(analysis: Analysis) -> dict[str, Any]:
     }
     return {
         "analysis_id": analysis.public_id,
-        "model_key": analysis.model_key,
+        "model_key": key_of(analysis),
         "model_name": analysis.model_name,
         "model_sha256": analysis.model_sha256,
         "base": analysis.base_key,
@@ -130,6 +154,13 @@ def status(analysis: Analysis) -> dict[str, Any]:
     }
 
 
+def key_of(analysis: Analysis) -> str:
+    """What answered, as its visitor may know it: a model behind a share link goes without its id."""
+    if analysis.shared and analysis.model_key.startswith("user_"):
+        return f"shared_{analysis.model_sha256[:16]}"
+    return analysis.model_key
+
+
 def file_of(analysis: Analysis, kind: str) -> Path:
     """The file to show: image, mask, confidence or overlay; the overlay is drawn when first asked for.
 
@@ -137,20 +168,22 @@ def file_of(analysis: Analysis, kind: str) -> Path:
     """
     folder = analysis.folder
     if kind == "image":
-        path = folder / "shown.jpg" if (folder / "shown.jpg").exists() else folder / "image.png"
+        large = max(analysis.width, analysis.height) > SHOWN_SIDE
+        path = folder / "shown.jpg" if large and store.fetch(folder / "shown.jpg").exists() else folder / "image.png"
     elif kind == "overlay":
         path = folder / "overlay.jpg"
-        if analysis.state == State.DONE and not path.exists():
+        if analysis.state == State.DONE and not store.fetch(path).exists():
             _draw_overlay(analysis, path)
     else:
         path = folder / f"{kind}.png"
-    if not path.is_file():
+    if not store.fetch(path).is_file():
         raise AnalysisNotFound(f"This result has no {kind} file any more. Analyze the picture again.")
     return path
 
 
 def _draw_overlay(analysis: Analysis, path: Path) -> None:
-    with Image.open(analysis.folder / "image.png") as picture, Image.open(analysis.folder / "mask.png") as mask:
+    picture_path, mask_path = (store.fetch(analysis.folder / name) for name in ("image.png", "mask.png"))
+    with Image.open(picture_path) as picture, Image.open(mask_path) as mask:
         drawn = render.overlay(picture.convert("RGB"), decode.pixels(mask), analysis.classes, 0.5)
     write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88))
 
@@ -162,10 +195,7 @@ def delete(analysis: Analysis) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Remove a result's folder and the files in it; missing ones are fine."""
-    for path in folder.glob("*") if folder.is_dir() else ():
-        path.unlink(missing_ok=True)
-    if folder.is_dir():
-        folder.rmdir()
+    store.remove_folder(folder)
 
 
 def expired(days: int) -> QuerySet[Analysis]:
@@ -173,16 +203,25 @@ def expired(days: int) -> QuerySet[Analysis]:
 
 
 def reap() -> None:
-    """Ring again for what waits, take back what a dead worker held, and give up what nobody took in time."""
+    """Take back what a dead worker held, ring again for what waits, and give up what nobody can answer.
+
+    What was accepted is kept as long as there is a worker that may come to it.
+    """
     now = timezone.now()
-    late = Analysis.objects.filter(state__in=UNFINISHED, created__lt=now - PATIENCE)
-    words = (
-        f"No worker answered within {int(PATIENCE.total_seconds() // 60)} minutes. Try again; your picture was fine."
-    )
-    late.update(state=State.FAILED, ended=now, message=words)
-    alive = Worker.objects.alive().values_list("name", flat=True)
-    lost = Analysis.objects.filter(state=State.RUNNING, attempts__lt=2).exclude(worker__in=list(alive))
-    lost.update(state=State.QUEUED, attempts=F("attempts") + 1)
-    waiting = Analysis.objects.filter(state=State.QUEUED, created__lt=now - timedelta(seconds=5)).order_by("pk")
-    for row in waiting[:20]:
+    workers = list(Worker.objects.alive().values_list("name", "queues"))
+    lost = Analysis.objects.filter(state=State.RUNNING).exclude(worker__in=[name for name, _ in workers])
+    lost.filter(attempts__lt=MOST_ATTEMPTS).update(state=State.QUEUED)
+    _give_up(lost, "Its worker stopped twice. Try again; if it fails again, try the picture smaller or as PNG.")
+    waiting = Analysis.objects.filter(state=State.QUEUED)
+    if not any("predict" in queues for _, queues in workers):
+        minutes = int(PATIENCE.total_seconds() // 60)
+        words = f"No worker answered within {minutes} minutes. Try again; your picture was fine."
+        _give_up(waiting.filter(created__lt=now - PATIENCE), words)
+    words = "The server had too much to do. Try again later; your picture was fine."
+    _give_up(Analysis.objects.filter(state__in=UNFINISHED, created__lt=now - LONGEST), words)
+    for row in waiting.filter(created__lt=now - timedelta(seconds=5)).order_by("pk")[:20]:
         dispatch.analysis(row)
+
+
+def _give_up(rows: QuerySet[Analysis], words: str) -> None:
+    rows.update(state=State.FAILED, ended=timezone.now(), message=words)

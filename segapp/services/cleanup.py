@@ -1,6 +1,5 @@
 """What nobody needs any more: emptied trash, orphan files, expired results, abandoned uploads. Says what it does."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,9 +11,11 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
+from registry import store
 from registry.models import FileState, UserModel
 from registry.services import delete_with_file, mark_lost
-from segapp.models import UNFINISHED, Analysis, Example, TrainingRun, VideoJob
+from segapp.models import UNFINISHED, Analysis, Batch, Example, Export, TrainingRun, VideoJob
+from segapp.services import exports, transfer
 
 GRACE = 3600  # seconds; a younger file may belong to a publication that is just happening
 
@@ -33,8 +34,10 @@ def plan(older_than: int | None = None, unused_for: int | None = None) -> Iterat
     yield from _orphan_files()
     yield from _rows_without_files()
     yield from _results()
+    yield from _passing()
     yield from _drafts()
     yield from _temporary_files()
+    yield from _local_copies()
 
 
 def _models(older_than: int | None, unused_for: int | None) -> Iterator[Removal]:
@@ -44,8 +47,9 @@ def _models(older_than: int | None, unused_for: int | None) -> Iterator[Removal]
     if older_than is not None:
         groups["old"] = idle.filter(created__lt=_ago(older_than))
     if unused_for is not None:
+        shared = UserModel.objects.filter(shares__last_used__gte=_ago(unused_for))  # guests use it
         unused = Q(last_used__lt=_ago(unused_for)) | Q(last_used=None, created__lt=_ago(unused_for))
-        groups["unused"] = idle.filter(unused)
+        groups["unused"] = idle.filter(unused).exclude(pk__in=shared)
     for why, models in groups.items():
         for model in models:  # read when its turn comes: what an earlier group removed is no longer there
             yield Removal(f"{why}: {model.file_name} ({model.name})", partial(delete_with_file, model))
@@ -56,22 +60,23 @@ def _orphan_files() -> Iterator[Removal]:
     known = {model.path.stem for model in UserModel.objects.only("public_id")}
     for path in _old_files(settings.MEDIA_ROOT / "models", "user_*"):
         if path.stem not in known:
-            yield Removal(f"file without a row: models/{path.name}", path.unlink)
+            yield Removal(f"file without a row: models/{path.name}", partial(store.remove, path))
     needed = set(UserModel.objects.values_list("base_key", "base_sha256"))
     names = {f"base_{key}.{sha256[:12]}" for key, sha256 in needed}
     for path in _old_files(settings.MEDIA_ROOT / "bases", "base_*.*.*"):
         if path.stem not in names:
-            yield Removal(f"base version that no model needs: bases/{path.name}", path.unlink)
-    for folder, rows in (("examples", Example), ("runs", TrainingRun), ("analyses", Analysis), ("videos", VideoJob)):
+            yield Removal(f"base version that no model needs: bases/{path.name}", partial(store.remove, path))
+    owners = {"examples": Example, "runs": TrainingRun, "analyses": Analysis, "videos": VideoJob, "batches": Batch}
+    for folder, rows in {**owners, "exports": Export}.items():
         there = set(rows._default_manager.values_list("public_id", flat=True))
         for path in _old_files(settings.MEDIA_ROOT / folder, "*"):
             if path.is_dir() and path.name not in there:
-                yield Removal(f"folder without a row: {folder}/{path.name}", partial(shutil.rmtree, path))
+                yield Removal(f"folder without a row: {folder}/{path.name}", partial(store.remove_folder, path))
 
 
 def _rows_without_files() -> Iterator[Removal]:
     for model in UserModel.objects.filter(file_state=FileState.OK, trashed_at=None):
-        if not model.path.exists():
+        if not store.exists(model.path):
             mark = partial(mark_lost, model, FileState.MISSING)
             yield Removal(f"row without a file, marked: {model.file_name}", mark)
 
@@ -82,6 +87,16 @@ def _results() -> Iterator[Removal]:
         yield Removal(f"expired result: analyses/{analysis.public_id}", partial(_remove, analysis))
     for job in VideoJob.objects.filter(created__lt=limit).exclude(state__in=UNFINISHED):
         yield Removal(f"expired video: videos/{job.public_id}", partial(_remove, job))
+    for batch in Batch.objects.filter(created__lt=limit).exclude(state__in=UNFINISHED):
+        yield Removal(f"expired batch: batches/{batch.public_id}", partial(_remove, batch))
+
+
+def _passing() -> Iterator[Removal]:
+    """Files made for download, and codes for another device."""
+    for export in exports.expired().select_related("model"):
+        yield Removal(f"expired download: exports/{export.public_id}", partial(exports.delete, export))
+    for code in transfer.expired():
+        yield Removal(f"expired code: {code.public_id}", code.delete)
 
 
 def _drafts() -> Iterator[Removal]:
@@ -98,10 +113,17 @@ def _temporary_files() -> Iterator[Removal]:
             yield Removal(f"left from a crash: {path.relative_to(settings.MEDIA_ROOT)}", path.unlink)
 
 
-def _remove(row: Analysis | VideoJob | Example) -> None:
+def _local_copies() -> Iterator[Removal]:
+    """With a shared storage: this machine's copies of models, fetched again when they are next asked for."""
+    for path in _old_files(settings.MEDIA_ROOT / "models", "user_*") if store.is_shared() else ():
+        if store.is_spare(path, settings.SEGAPP_RESULT_DAYS):
+            yield Removal(f"copy that the shared storage has, too: models/{path.name}", path.unlink)
+
+
+def _remove(row: Analysis | VideoJob | Batch | Example) -> None:
     folder = row.folder
     row.delete()
-    shutil.rmtree(folder, ignore_errors=True)
+    store.remove_folder(folder)
 
 
 def _old_files(folder: Path, pattern: str) -> list[Path]:

@@ -5,7 +5,6 @@ Everything is encoded anew, so nothing of what else was in the uploaded files is
 
 import io
 import json
-import shutil
 from collections.abc import Callable
 from functools import partial
 from typing import BinaryIO
@@ -13,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from registry import store
 from registry.files import write_atomically
 from segapp.imaging import Refused, masks, painted, palette, render
 from segapp.imaging.masks import Reading
@@ -35,8 +35,15 @@ def write(example: Example, pair: Pair) -> None:
         _write_summary(example, pair.mask.summary)
         example.size_bytes = size_of(example)
     except BaseException:
-        shutil.rmtree(example.folder, ignore_errors=True)
+        store.remove_folder(example.folder)
         raise
+
+
+def bring(example: Example) -> Example:
+    """See that the files are on this machine. The summary is written last, so where it is the others are, too."""
+    if not (example.folder / SUMMARY).exists():
+        store.fetch_folder(example.folder)
+    return example
 
 
 def write_photo(example: Example, picture: Image.Image, lossy: bool) -> None:
@@ -45,21 +52,22 @@ def write_photo(example: Example, picture: Image.Image, lossy: bool) -> None:
         _write_picture(example, picture, lossy)
         example.size_bytes = size_of(example)
     except BaseException:
-        shutil.rmtree(example.folder, ignore_errors=True)
+        store.remove_folder(example.folder)
         raise
 
 
 def copy_picture(example: Example, source: Example) -> None:
     """Give `example` the picture of `source`, byte for byte, and set size_bytes. Raises Refused when it is gone."""
     try:
+        bring(source)
         for path in (source.image_path, source.thumbnail_path):
             write_atomically(example.folder / path.name, partial(_write, path.read_bytes()))
         example.size_bytes = size_of(example)
     except FileNotFoundError:
-        shutil.rmtree(example.folder, ignore_errors=True)
+        store.remove_folder(example.folder)
         raise _gone(source) from None
     except BaseException:
-        shutil.rmtree(example.folder, ignore_errors=True)
+        store.remove_folder(example.folder)
         raise
 
 
@@ -84,6 +92,7 @@ def summarize_painted(example: Example, counted: np.ndarray, unpainted: int) -> 
 
 def painted_values(example: Example) -> np.ndarray:
     """uint8 (H, W) as painted: class ids, 255 for unpainted; all of it before the first save. Raises Refused."""
+    bring(example)
     try:
         with Image.open(example.mask_path) as stored:
             return np.array(stored, dtype=np.uint8)
@@ -100,7 +109,7 @@ def _write(content: bytes, out: BinaryIO) -> None:
 
 
 def remove(example: Example) -> None:
-    shutil.rmtree(example.folder, ignore_errors=True)
+    store.remove_folder(example.folder)
 
 
 def size_of(example: Example) -> int:
@@ -110,6 +119,7 @@ def size_of(example: Example) -> int:
 
 def summary_of(example: Example) -> Summary:
     """What the mask holds. Raises Refused when the files are gone."""
+    bring(example)
     try:
         return Summary.from_dict(json.loads((example.folder / SUMMARY).read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
@@ -118,6 +128,7 @@ def summary_of(example: Example) -> Summary:
 
 def picture_of(example: Example) -> np.ndarray:
     """uint8 (H, W, 3). Raises Refused when the files are gone."""
+    bring(example)
     try:
         with Image.open(example.image_path) as stored:
             return np.asarray(stored.convert("RGB"))
@@ -127,6 +138,7 @@ def picture_of(example: Example) -> np.ndarray:
 
 def ids_of(example: Example, reading: Reading, small: bool = False) -> np.ndarray:
     """uint8 (H, W) of class ids by the reading, 255 is ignored; `small`: at the thumbnail's size. Raises Refused."""
+    bring(example)
     if example.mask_kind == painted.KIND:
         mask = painted.as_mask(painted_values(example), example.painting.unpainted)
         return masks.apply(Mask(_shrunk(mask.codes) if small else mask.codes, mask.summary), reading)

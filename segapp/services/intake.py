@@ -4,9 +4,9 @@ All or nothing: a post that is refused, or a disk that fills up half-way, leaves
 """
 
 import io
-import shutil
 import threading
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +18,7 @@ from django.db.models import QuerySet, Sum
 from PIL import Image
 
 from registry.services import storage_used
+from registry.store import remove_folder
 from segapp.imaging import Refused, bundle, decode, painted, pairs, sample
 from segapp.imaging import masks as rules
 from segapp.imaging.masks import Reading
@@ -65,7 +66,7 @@ def store(
             Example.objects.bulk_create(made)
     except BaseException:
         for example in made:
-            shutil.rmtree(example.folder, ignore_errors=True)
+            remove_folder(example.folder)
         raise
     return list(Example.objects.filter(public_id__in=[example.public_id for example in made]))
 
@@ -91,7 +92,7 @@ def store_photos(visitor: str, images: Iterable[Any]) -> list[Example]:
             Example.objects.bulk_create(made)
     except BaseException:
         for example in made:
-            shutil.rmtree(example.folder, ignore_errors=True)
+            remove_folder(example.folder)
         raise
     return list(Example.objects.filter(public_id__in=[example.public_id for example in made]))
 
@@ -102,16 +103,16 @@ def store_samples(visitor: str) -> list[Example]:
     images, masks = [], []
     for k, name in enumerate(sample.NAMES[: sample.TRAIN]):
         if name not in there:
-            picture, ids = sample.draw(k)
-            images.append(SimpleUploadedFile(f"{name}.png", _png(picture)))
-            masks.append(SimpleUploadedFile(f"{name}.png", _png(ids)))
+            picture, ids = _sample(k)
+            images.append(SimpleUploadedFile(f"{name}.png", picture))
+            masks.append(SimpleUploadedFile(f"{name}.png", ids))
     return store(visitor, images, masks) if images else []
 
 
 def sample_picture() -> SimpleUploadedFile:
     """A sample picture that no sample training saw, as if it had been uploaded."""
     name = sample.NAMES[-1]
-    return SimpleUploadedFile(f"{name}.png", _png(sample.draw(len(sample.NAMES) - 1)[0]))
+    return SimpleUploadedFile(f"{name}.png", _sample(len(sample.NAMES) - 1)[0])
 
 
 def drafts(visitor: str) -> QuerySet[Example]:
@@ -158,8 +159,7 @@ def review(
     examples = ready(examples)
     summaries = [example_files.summary_of(example) for example in examples]
     chosen = painted.known_by_id([chosen_classes(examples), list(known)])
-    reading = rules.read_summaries(summaries, [example.stem for example in examples], chosen)
-    return rules.edit_by_source(reading, edits) if edits else reading
+    return rules.read_summaries(summaries, [example.stem for example in examples], edits, chosen)
 
 
 def chosen_classes(examples: Iterable[Example]) -> list[dict[str, Any]]:
@@ -235,7 +235,7 @@ def _remove(examples: QuerySet[Example]) -> None:
     examples.exclude(runs=None).update(draft=False)
     unused.delete()
     for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
 
 
 def _opened(file: Any) -> IO[bytes]:
@@ -243,6 +243,13 @@ def _opened(file: Any) -> IO[bytes]:
     if isinstance(file, Path):
         return io.BytesIO(file.read_bytes())
     return getattr(file, "file", file)
+
+
+@cache
+def _sample(k: int) -> tuple[bytes, bytes]:
+    """The k-th sample picture and mask as files; drawn once, they are the same for everyone."""
+    picture, ids = sample.draw(k)
+    return _png(picture), _png(ids)
 
 
 def _png(array: np.ndarray) -> bytes:

@@ -3,14 +3,30 @@
 A token names a visitor, never a model, and says nothing without this server's key.
 """
 
+from django.apps import apps
 from django.core import signing
-from django.db import transaction
+from django.db import models, transaction
 
 from registry.models import UserModel
-from segapp.models import UNFINISHED, Analysis, Example, TrainingRun, VideoJob, VisitorAlias
+from segapp.models import (
+    UNFINISHED,
+    Analysis,
+    Batch,
+    Example,
+    Export,
+    TrainingRun,
+    TransferCode,
+    VideoJob,
+    VisitorAlias,
+)
 from segapp.visitors import current_id
 
 TOKEN_SALT = "segapp.restore.token"
+
+
+def kinds() -> list[type[models.Model]]:
+    """Every kind of row that belongs to a visitor: those with a field `visitor`."""
+    return [kind for kind in apps.get_models() if any(field.name == "visitor" for field in kind._meta.get_fields())]
 
 
 class InvalidToken(Exception):
@@ -38,7 +54,8 @@ def restore(visitor: str, sent: str) -> str:
 @transaction.atomic
 def join(visitor: str, into: str) -> None:
     """Everything that `visitor` owns becomes `into`'s. A visitor that owns nothing leaves no trace."""
-    owned = [UserModel, Example, TrainingRun, Analysis, VideoJob]
+    TransferCode.objects.filter(visitor=visitor).update(visitor=into)  # who enters one gets what is here now
+    owned = [UserModel, Example, TrainingRun, Analysis, VideoJob, Batch, Export]
     if not any(model._default_manager.filter(visitor=visitor).exists() for model in owned):
         return
     UserModel.objects.filter(visitor=visitor).update(active=False)  # `into` keeps its own choice

@@ -14,7 +14,19 @@ from django.utils import timezone
 from registry.models import UserModel
 from segapp import dispatch
 from segapp.imaging.masks import Reading
-from segapp.models import MOST_ATTEMPTS, UNFINISHED, Example, State, Stop, TrainingRun, VideoJob, Work, WorkQuerySet
+from segapp.models import (
+    MOST_ATTEMPTS,
+    UNFINISHED,
+    Batch,
+    Example,
+    Export,
+    State,
+    Stop,
+    TrainingRun,
+    VideoJob,
+    Work,
+    WorkQuerySet,
+)
 from segapp.services import restore
 
 logger = logging.getLogger(__name__)
@@ -131,7 +143,7 @@ _rung: dict[tuple[str, int], float] = {}
 
 def reap() -> None:
     """Take rows back from owners that died, and ring again for rows whose message was lost."""
-    for kind in (TrainingRun, VideoJob):
+    for kind in (TrainingRun, VideoJob, Batch, Export):
         take_back(kind.objects.all())
         for row in kind.objects.filter(state=State.QUEUED).order_by("pk")[:20]:
             if _due(row):
@@ -143,6 +155,10 @@ def _ring(row: Work) -> None:
         dispatch.training(row)
     elif isinstance(row, VideoJob):
         dispatch.video(row)
+    elif isinstance(row, Export):
+        dispatch.export(row)
+    elif isinstance(row, Batch):
+        dispatch.batch(row)
 
 
 def _rows_of(row: Work) -> WorkQuerySet:

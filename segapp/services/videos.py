@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.urls import reverse
 
-from registry import services as registry
+from registry import store
 from registry.files import write_atomically
 from segapp import dispatch
 from segapp.imaging import Refused, container
-from segapp.models import UNFINISHED, State, Stop, VideoJob
-from segapp.services import intake, runs
+from segapp.models import UNFINISHED, State, Stop, TrainingRun, VideoJob
+from segapp.services import runs, storage
+from segapp.services.pins import pin
 
 MOST_UNFINISHED = 5  # of one visitor
 AUTO, EVERY = "auto", "every"
@@ -42,22 +44,12 @@ def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO) -> Vid
     head = file.read(container.HEAD)
     file.seek(0)
     check(visitor, file, head, name)
-    answer = registry.resolve(visitor)
-    model = answer.model
-    if model is None and answer.base is None:
-        raise registry.NoBaseReady("No base model is ready on this server. Its operator can run manage.py build_base.")
     job = VideoJob(
         visitor=visitor,
         title=name[:200],
         options={"rate": rate, "suffix": container.suffix(head)},
         source={"bytes": file.size or 0},
-        model=model,
-        base_key=model.base_key if model else answer.base.key if answer.base else "",
-        base_sha256=model.base_sha256 if model else answer.base.sha256 if answer.base else "",
-        model_key=answer.key,
-        model_name=model.name if model else answer.name,
-        model_sha256=answer.sha256,
-        message=answer.notice[:500],
+        **pin(visitor),
     )
     try:
         write_atomically(original(job), lambda out: shutil.copyfileobj(file, out, 2**20))
@@ -65,7 +57,7 @@ def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO) -> Vid
             job.save()
             dispatch.video(job)
     except BaseException:
-        shutil.rmtree(job.folder, ignore_errors=True)
+        store.remove_folder(job.folder)
         raise
     return job
 
@@ -82,7 +74,7 @@ def check(visitor: str, file: UploadedFile, head: bytes, name: str) -> None:
         raise Refused(name, f"The file is over {most} MB.", "Shorten it or lower its quality.")
     if VideoJob.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MOST_UNFINISHED:
         raise TooMany(f"{MOST_UNFINISHED} videos of yours are not finished yet. Wait for one, or stop one first.")
-    if storage_used(visitor) + intake.storage_in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
+    if storage.in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
         limit = settings.SEGAPP_STORAGE_BYTES // 2**20
         raise Refused(name, f"Your storage of {limit} MB is full.", "Delete videos, models or pictures first.")
 
@@ -102,6 +94,16 @@ def owned(visitor: str, public_id: str) -> VideoJob:
 
 def recent(visitor: str, count: int = 12) -> QuerySet[VideoJob]:
     return VideoJob.objects.filter(visitor=visitor)[:count]
+
+
+def waits_for_training(job: VideoJob) -> bool:
+    """Whether a training, anybody's, is what this video waits for."""
+    return job.state == State.QUEUED and TrainingRun.objects.filter(state__in=UNFINISHED).exists()
+
+
+def kept_until(job: VideoJob) -> datetime:
+    """When the cleanup may remove the results."""
+    return job.created + timedelta(days=settings.SEGAPP_RESULT_DAYS)
 
 
 def status(job: VideoJob) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def stop(job: VideoJob, keep: bool) -> None:
             return
     runs.stop(job, keep)
     if job.state == State.CANCELLED:
-        shutil.rmtree(job.folder, ignore_errors=True)
+        store.remove_folder(job.folder)
 
 
 def delete(job: VideoJob) -> None:
@@ -152,7 +154,7 @@ def delete(job: VideoJob) -> None:
         VideoJob.objects.filter(pk=job.pk).update(visitor="")
         return
     job.delete()
-    shutil.rmtree(job.folder, ignore_errors=True)
+    store.remove_folder(job.folder)
 
 
 def sweep() -> None:
@@ -160,7 +162,7 @@ def sweep() -> None:
     failed = Q(state__in=(State.FAILED, State.CANCELLED)) | Q(visitor="", state=State.DONE)
     for job in VideoJob.objects.filter(failed).only("public_id", "visitor"):
         if job.folder.exists():
-            shutil.rmtree(job.folder, ignore_errors=True)
+            store.remove_folder(job.folder)
         if not job.visitor:
             job.delete()
 
@@ -173,14 +175,14 @@ def file_of(job: VideoJob, name: str) -> Path:
         path = job.folder / name
     elif name == "original":
         path = original(job)
-    if path is None or not path.is_file():
+    if path is None or not store.fetch(path, newer=job.unfinished).is_file():
         raise VideoNotFound("This video has no such file, or not any more. Upload it again.")
     return path
 
 
 def mask_archives(job: VideoJob) -> Iterator[Path]:
     """The segments' archives of index masks, in order; raises VideoNotFound when there are none."""
-    found = sorted((job.folder / "parts").glob("*.zip")) if job.state == State.DONE else []
+    found = sorted(store.fetch_folder(job.folder / "parts").glob("*.zip")) if job.state == State.DONE else []
     if not found:
         raise VideoNotFound("This video has no index masks, or not any more. Upload it again.")
     return iter(found)
@@ -188,8 +190,7 @@ def mask_archives(job: VideoJob) -> Iterator[Path]:
 
 def storage_used(visitor: str) -> int:
     """Bytes of the visitor's videos and their results."""
-    folders = [job.folder for job in VideoJob.objects.filter(visitor=visitor).only("public_id")]
-    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+    return storage.held(VideoJob.objects.filter(visitor=visitor).only("public_id"))
 
 
 def pace(device: str) -> float:

@@ -1,26 +1,24 @@
 """A real `manage.py serve` for tests: started, watched, broken and ended from outside. Django is not asked."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPMessage
-from http.cookies import SimpleCookie
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from segapp.bench.client import Answer, Upload, multipart
+from segapp.bench.client import Client as Browser
 from segapp.home import PROJECT
 
+__all__ = ["PARTS", "Answer", "Browser", "Served", "Upload", "lives", "multipart", "serve_command", "until"]
+
 PARTS = {"redis": "redis-server", "train": "-Q train,video", "predict": "-Q predict", "web": "gunicorn"}
-Upload = tuple[str, str, bytes]  # field, file name, content
 
 
 class Served:
@@ -150,60 +148,3 @@ def until(condition: Callable[[], Any], patience: float = 30, pause: float = 0.0
 
 def _ready(health: dict[str, Any]) -> list[dict[str, Any]]:
     return [worker for worker in health["workers"] if worker["ready"]]
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: HTTPMessage
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class Browser:
-    """One visitor as plain HTTP: keeps cookies, sends the CSRF token, follows nothing."""
-
-    def __init__(self, url: str) -> None:
-        self.host = url.partition("//")[2].rstrip("/")
-        self.cookies: dict[str, str] = {}
-
-    def get(self, path: str, timeout: float = 60) -> Answer:
-        return self._send("GET", path, b"", {}, timeout)
-
-    def delete(self, path: str, timeout: float = 60) -> Answer:
-        return self._send("DELETE", path, b"", {}, timeout)
-
-    def post(
-        self, path: str, fields: dict[str, str] | None = None, files: Iterable[Upload] = (), timeout: float = 90
-    ) -> Answer:
-        if "csrftoken" not in self.cookies:
-            self.get("/api/health")
-        body, kind = multipart(fields or {}, files)
-        return self._send("POST", path, body, {"Content-Type": kind}, timeout)
-
-    def _send(self, method: str, path: str, body: bytes, headers: dict[str, str], timeout: float) -> Answer:
-        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        token = {"X-CSRFToken": self.cookies["csrftoken"]} if "csrftoken" in self.cookies else {}
-        connection = HTTPConnection(self.host, timeout=timeout)
-        try:
-            connection.request(method, path, body, {"Cookie": cookies, "Connection": "close", **token, **headers})
-            response = connection.getresponse()
-            content = response.read()
-        finally:
-            connection.close()
-        for line in response.headers.get_all("Set-Cookie") or []:
-            self.cookies.update({name: morsel.value for name, morsel in SimpleCookie(line).items()})
-        return Answer(response.status, response.headers, content)
-
-
-def multipart(fields: dict[str, str], files: Iterable[Upload]) -> tuple[bytes, str]:
-    """Body and content type of a form post."""
-    edge = uuid.uuid4().hex
-    form = f"--{edge}\r\nContent-Disposition: form-data; name="
-    parts = [f'{form}"{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields.items()]
-    for field, name, content in files:
-        head = f'{form}"{field}"; filename="{name}"\r\n'
-        parts.append(f"{head}Content-Type: application/octet-stream\r\n\r\n".encode() + content + b"\r\n")
-    return b"".join([*parts, f"--{edge}--\r\n".encode()]), f"multipart/form-data; boundary={edge}"

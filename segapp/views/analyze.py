@@ -14,10 +14,11 @@ from django_htmx.http import push_url
 
 from registry import services as registry
 from registry.models import FileState, UserModel
+from segapp import failures
 from segapp.forms import MOST_AT_ONCE, AnalyzeForm
 from segapp.imaging import Refused
 from segapp.models import Analysis, State
-from segapp.services import analyses, intake, limits
+from segapp.services import analyses, intake, limits, tables
 from segapp.views.common import PageRequest, say
 
 POLL_SECONDS = 2.0  # a partial waits this long for its result, so that it comes the moment it is there
@@ -49,23 +50,25 @@ def sample(request: PageRequest) -> HttpResponse:
 
 
 def _answer(request: PageRequest, files: list[UploadedFile]) -> HttpResponse:
-    """Queue the pictures and show the first one's place."""
-    sent, problems = _submit(request, files)
+    """Queue the pictures and show the first one's place. With a full queue, what it has no room for is named."""
+    sent, problems, full = _submit(request, files)
     if not sent:
-        return _refuse(request, problems)
+        return _come_back(request, full) if full else _refuse(request, problems)
     for problem in problems:
         say(request, f"{problem['file']}: {problem['message']}", level=messages.WARNING)
     first = sent[0]
     if not request.htmx:
-        analyses.wait(first, PATIENT_SECONDS)
+        analyses.wait_if_free(first, PATIENT_SECONDS)
         return redirect("analyze-result", first.public_id)
     return push_url(_show(request, first), reverse("analyze-result", args=[first.public_id]))
 
 
-def _submit(request: PageRequest, files: list[UploadedFile]) -> tuple[list[Analysis], list[dict[str, str]]]:
-    """What was queued, and what was refused and why."""
+def _submit(
+    request: PageRequest, files: list[UploadedFile]
+) -> tuple[list[Analysis], list[dict[str, str]], analyses.Overloaded | None]:
+    """What was queued, what was not and why, and whether that was for want of room."""
     sent, problems = [], []
-    for file in files:
+    for place, file in enumerate(files):
         name = file.name or "picture"
         try:
             limits.check(request, limits.ANALYSES)
@@ -73,9 +76,21 @@ def _submit(request: PageRequest, files: list[UploadedFile]) -> tuple[list[Analy
         except Refused as error:
             problems.append({"file": error.file, "message": f"{error.problem} {error.advice}"})
         except (analyses.Overloaded, limits.TooOften, registry.NoBaseReady) as error:
-            problems.append({"file": name, "message": str(error)})
-            break
-    return sent, problems
+            left = ", ".join(late.name or "picture" for late in files[place:])
+            problems.append({"file": left, "message": str(error)})
+            return sent, problems, error if isinstance(error, analyses.Overloaded) else None
+    return sent, problems, None
+
+
+def _come_back(request: PageRequest, full: analyses.Overloaded) -> HttpResponse:
+    """503: nothing was stored; the page keeps what was chosen and sends it again when the queue has room."""
+    if request.htmx:
+        response = render(request, "analyze/full.html", {"retry_after": full.retry_after}, status=503)
+        response["HX-Retarget"], response["HX-Reswap"] = "#analyze-problems", "innerHTML"
+    else:
+        response = _show(request, retry_after=full.retry_after, status=503)
+    response["Retry-After"] = str(full.retry_after)
+    return response
 
 
 def _refuse(request: PageRequest, problems: list[dict[str, str]]) -> HttpResponse:
@@ -90,12 +105,14 @@ def _show(
     request: PageRequest,
     analysis: Analysis | None = None,
     problems: list[dict[str, str]] | None = None,
+    retry_after: int = 0,
     status: int = 200,
 ) -> HttpResponse:
     """The page, or its changing part; without a result chosen it opens with the form."""
     context = {
         "analysis": analysis,
         "problems": problems or [],
+        "retry_after": retry_after,
         "usual": usual(request.visitor),
         "layers": LAYERS,
         "rivals": rivals(request.visitor, analysis) if analysis else [],
@@ -112,7 +129,7 @@ def _show(
 def result(request: PageRequest, public_id: str) -> HttpResponse:
     analysis = _owned(request, public_id)
     if request.htmx and analysis.unfinished:
-        analyses.wait(analysis, POLL_SECONDS)
+        analyses.wait_if_free(analysis, POLL_SECONDS)
         if analysis.unfinished:
             return HttpResponse(status=204)  # the page asks again
     return _show(request, analysis)
@@ -149,8 +166,11 @@ def compare(request: PageRequest, public_id: str) -> HttpResponse:
     """The same picture through another model. POST runs it; GET shows a comparison that was run."""
     analysis = _owned(request, public_id)
     if request.method == "POST":
-        other = analyses.again(analysis, _chosen(request))
-        analyses.wait(other, PATIENT_SECONDS)
+        try:
+            other = analyses.again(analysis, _chosen(request))
+        except analyses.Overloaded as full:
+            return failures.answer(request, failures.OVERLOADED, full.retry_after)
+        analyses.wait_if_free(other, PATIENT_SECONDS)
         return redirect(f"{reverse('analyze-compare', args=[public_id])}?with={other.public_id}")
     other = _owned(request, request.GET.get("with", ""))
     if (other.width, other.height) != (analysis.width, analysis.height):
@@ -167,10 +187,13 @@ def compare(request: PageRequest, public_id: str) -> HttpResponse:
 
 
 def side(key: str, analysis: Analysis) -> dict[str, Any]:
-    """One half of a comparison; a version goes by the name its owner gave it."""
+    """One half of a comparison; a version goes by the name its owner gave it, if it was what answered."""
+    own = (
+        analysis.model if analysis.model and analysis.model.key == analysis.model_key and not analysis.shared else None
+    )
     return {
         "key": key,
-        "name": analysis.model.name if analysis.model else analysis.model_name,
+        "name": own.name if own else analysis.model_name,
         "classes": sorted(analysis.classes, key=lambda found: -found["pixels"]),
         "public_id": analysis.public_id,
         "inference_ms": analysis.timings.get("inference_ms"),
@@ -199,9 +222,7 @@ def table(request: PageRequest, public_id: str) -> HttpResponse:
     rows = csv.writer(response)
     rows.writerow(["id", "name", "color", "pixels", "percent"])
     for found in analysis.classes:
-        # A name that starts like a formula must stay text in a spreadsheet.
-        name = "'" + found["name"] if found["name"][:1] in "=+-@\t\r" else found["name"]
-        rows.writerow([found["id"], name, found["color"], found["pixels"], found["percent"]])
+        rows.writerow([found["id"], tables.plain(found["name"]), found["color"], found["pixels"], found["percent"]])
     return response
 
 

@@ -5,16 +5,16 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.urls import path
+from django.urls import path, reverse
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from registry import services as registry
 from registry.models import UserModel
-from segapp.api_forms import FinetuneForm, RestoreForm, SegmentForm, StopForm
+from segapp.api_forms import FinetuneForm, RenameForm, RestoreForm, SegmentForm, StopForm
 from segapp.imaging import Refused
-from segapp.models import State, Worker
-from segapp.services import analyses, intake, limits, restore, runs, studio
+from segapp.models import Analysis, State, Worker
+from segapp.services import analyses, batches, intake, limits, restore, runs, sharing, studio
 from segapp.visitors import VisitorRequest
 
 WAIT_SECONDS = 60
@@ -40,7 +40,13 @@ def speaks_json(view: Any) -> Any:
         except Refused as refused:
             problem = {"file": refused.file, "message": f"{refused.problem} {refused.advice}"}
             return error(422, "refused", str(refused), [problem])
-        except (runs.RunNotFound, analyses.AnalysisNotFound, registry.ModelNotFound) as missing:
+        except (
+            runs.RunNotFound,
+            analyses.AnalysisNotFound,
+            batches.BatchNotFound,
+            registry.ModelNotFound,
+            sharing.ShareNotFound,
+        ) as missing:
             return error(404, "not_found", str(missing))
         except runs.AlreadyTraining as busy:
             response = error(409, "already_training", str(busy))
@@ -51,8 +57,21 @@ def speaks_json(view: Any) -> Any:
             response = error(status, code, str(late))
             response["Retry-After"] = str(late.retry_after)
             return response
+        except batches.TooMany as many:
+            return error(429, "too_many_batches", str(many))
         except registry.NoBaseReady as none:
             return error(503, "no_base", str(none))
+
+    return answer
+
+
+def seated(view: Any) -> Any:
+    """For a view that waits for a worker: refused at once, with nothing stored, when too many wait already."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, **named: str) -> HttpResponse:
+        with analyses.seat():
+            return view(request, **named)
 
     return answer
 
@@ -135,26 +154,47 @@ def reset_to_base_model(request: VisitorRequest) -> JsonResponse:
 
 @require_POST
 @speaks_json
+@seated
 def segment(request: VisitorRequest) -> JsonResponse:
     limits.check(request, limits.ANALYSES)
     form = SegmentForm(request.POST, request.FILES)
     if not form.is_valid():
         return error(422, "invalid", form.words())
-    file = form.cleaned_data["file"]
-    analysis = analyses.wait(analyses.submit(request.visitor, file, file.name), WAIT_SECONDS)
+    file, share = form.cleaned_data["file"], form.cleaned_data["share"]
+    if share:
+        analysis = sharing.submit(request.visitor, share, file, file.name)
+    else:
+        analysis = analyses.submit(request.visitor, file, file.name)
+    return _result(analyses.wait(analysis, WAIT_SECONDS))
+
+
+@require_GET
+@speaks_json
+def segment_result(request: VisitorRequest, analysis_id: str) -> JsonResponse:
+    """What became of a picture whose answer took longer than its request could wait."""
+    return _result(analyses.owned(request.visitor, analysis_id))
+
+
+def _result(analysis: Analysis) -> JsonResponse:
+    """The finished result; what went wrong; or, as 503, where to ask for it later: it was accepted and stays so."""
     if analysis.state == State.DONE:
         return JsonResponse(analyses.status(analysis))
     if analysis.state == State.FAILED:
         return error(500 if analysis.worker else 503, "failed", analysis.message)
-    response = error(503, "busy", "No worker answered in time. Try again in a moment.")
-    response["Retry-After"] = "10"
+    address = reverse("api-segment-result", args=[analysis.public_id])
+    response = error(
+        503, "busy", f"No worker has answered yet. Your picture keeps its place; ask GET {address} for it."
+    )
+    response["Location"], response["Retry-After"] = address, "5"
     return response
 
 
 @require_GET
 @speaks_json
 def models(request: VisitorRequest) -> JsonResponse:
-    return JsonResponse({"models": [_model(model) for model in registry.versions(request.visitor)]})
+    return JsonResponse(
+        {"models": [_model(model) for model in registry.versions(request.visitor).select_related("parent")]}
+    )
 
 
 @require_http_methods(["DELETE"])
@@ -168,6 +208,16 @@ def model(request: VisitorRequest, model_id: str) -> JsonResponse:
 @speaks_json
 def model_activate(request: VisitorRequest, model_id: str) -> JsonResponse:
     return JsonResponse(_activated(registry.activate(request.visitor, model_id)))
+
+
+@require_POST
+@speaks_json
+def model_rename(request: VisitorRequest, model_id: str) -> JsonResponse:
+    found = registry.owned(request.visitor, model_id)
+    form = RenameForm(request.POST)
+    if not form.is_valid():
+        return error(422, "invalid", form.words())
+    return JsonResponse(_model(registry.rename(request.visitor, found.public_id, form.cleaned_data["name"])))
 
 
 def _activated(model: UserModel) -> dict[str, str]:
@@ -188,6 +238,7 @@ def _model(model: UserModel) -> dict[str, Any]:
         "size_bytes": model.size_bytes,
         "seconds": model.seconds,
         "image_count": model.image_count,
+        "parent": model.parent.key if model.parent else None,
         "created": model.created.isoformat(),
     }
 
@@ -200,7 +251,9 @@ api_urlpatterns = [
     path("api/load-user-model", load_user_model, name="api-load-user-model"),
     path("api/reset-to-base-model", reset_to_base_model, name="api-reset"),
     path("api/segment", segment, name="api-segment"),
+    path("api/segment/<str:analysis_id>", segment_result, name="api-segment-result"),
     path("api/models", models, name="api-models"),
     path("api/models/<str:model_id>", model, name="api-model"),
+    path("api/models/<str:model_id>/rename", model_rename, name="api-model-rename"),
     path("api/models/<str:model_id>/activate", model_activate, name="api-model-activate"),
 ]

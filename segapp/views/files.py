@@ -12,9 +12,10 @@ from django.views.decorators.http import require_safe
 from PIL import Image
 
 from registry import services as registry
+from registry import store
 from segapp.imaging import Refused, decode, render
 from segapp.models import Example
-from segapp.services import analyses, intake, runs
+from segapp.services import analyses, example_files, intake, runs
 from segapp.views import studio
 from segapp.views.common import PageRequest
 
@@ -27,8 +28,8 @@ TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 _private = cache_control(private=True, max_age=3600)
 
 
-def _send(path: Path, download: str = "") -> HttpResponseBase:
-    if not path.is_file():
+def _send(path: Path, download: str = "", newer: bool = False) -> HttpResponseBase:
+    if not store.fetch(path, newer).is_file():
         raise Http404("This file is gone. It may have been deleted after some days; make it again.")
     return _as(FileResponse(path.open("rb"), content_type=TYPES[path.suffix]), download)
 
@@ -39,7 +40,8 @@ def _png(image: Image.Image) -> HttpResponse:
     return HttpResponse(out.getvalue(), content_type="image/png")
 
 
-def _webp(image: Image.Image) -> HttpResponse:
+def webp(image: Image.Image) -> HttpResponse:
+    """A picture drawn for this answer."""
     out = io.BytesIO()
     image.save(out, "WEBP", quality=80, method=1)
     return HttpResponse(out.getvalue(), content_type="image/webp")
@@ -57,6 +59,7 @@ def example(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase
     found = Example.objects.filter(visitor=request.visitor, public_id=public_id).first()
     if found is None:
         raise Http404("There is no such picture among yours.")
+    example_files.bring(found)
     paths = {"image": found.image_path, "mask": found.mask_path, "thumbnail": found.thumbnail_path}
     if kind not in paths:
         raise Http404("A picture has no such file.")
@@ -70,20 +73,26 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
     found = Example.objects.filter(visitor=request.visitor, public_id=public_id).first()
     if found is None:
         raise Http404("There is no such picture among yours.")
+    example_files.bring(found)
     large = "large" in request.GET
     drafts = list(intake.drafts(request.visitor)) if found.draft else []
+    reading, ids = None, None
     try:
         reading = studio.reading_of(request, found.runs.first(), drafts)
         ids = intake.ids_of(found, reading, small=not large) if reading and not found.to_paint else None
-    except (Refused, OSError):
-        ids = None
-    with Image.open(found.image_path if large else found.thumbnail_path) as stored:
-        small = render.thumbnail(stored, LARGE)
+    except Refused:  # masks that do not go together: the picture alone
+        pass
+    try:
+        with Image.open(found.image_path if large else found.thumbnail_path) as stored:
+            small = render.thumbnail(stored, LARGE)
+    except OSError as error:
+        raise Http404("The files of this picture are gone. Remove it and upload it again.") from error
     if reading is not None and ids is not None:
         shown = np.asarray(Image.fromarray(ids).resize(small.size, Image.Resampling.NEAREST))
         classes = [row for row in reading.trained if row["name"] != "background"]
         small = render.overlay(small, shown, classes, 1.0 if large else 0.55)
-    return _webp(small)
+        small = render.hatched(small, shown == render.IGNORE)
+    return webp(small)
 
 
 @require_safe
@@ -95,7 +104,7 @@ def run(request: PageRequest, public_id: str, name: str) -> HttpResponseBase:
         found = runs.owned(request.visitor, public_id)
     except runs.RunNotFound as error:
         raise Http404(str(error)) from error
-    return _send(found.folder / name)
+    return _send(found.folder / name, newer=found.unfinished)
 
 
 @require_safe
@@ -130,7 +139,7 @@ def analysis_view(request: PageRequest, public_id: str, kind: str) -> HttpRespon
         with Image.open(picture) as stored:
             small = render.thumbnail(stored, SMALL)
         ids = np.asarray(values.resize(small.size, Image.Resampling.NEAREST))
-        return _webp(render.overlay(small, ids, found.classes, 0.5))
+        return webp(render.overlay(small, ids, found.classes, 0.5))
     scale = analyses.SHOWN_SIDE / max(values.size)
     if scale < 1:
         size = (max(1, round(values.width * scale)), max(1, round(values.height * scale)))

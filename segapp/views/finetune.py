@@ -57,6 +57,8 @@ def samples(request: PageRequest) -> HttpResponse:
 @require_POST
 def remove(request: PageRequest, public_id: str) -> HttpResponse:
     intake.remove(request.visitor, public_id)
+    if not intake.drafts(request.visitor).exists():
+        request.session.pop(studio.EDITS, None)  # names of other masks do not fit the next ones
     return _done(request)
 
 
@@ -109,12 +111,20 @@ def train(request: PageRequest) -> HttpResponse:
 
 @require_safe
 def run(request: PageRequest, public_id: str) -> HttpResponse:
-    """The live part, asked once a second. When the run has ended it is the whole studio, which asks no more."""
+    """The live figures, asked once a second; the whole live part when its buttons are no longer those `shown`.
+
+    When the run has ended it is the whole studio, which asks no more.
+    """
     found = _owned(request, public_id)
     if not request.htmx:
         return redirect("finetune")
     if found.unfinished:
-        return render(request, "finetune/live.html", {"run": found, **studio.live_parts(found)})
+        same = request.GET.get("shown") == f"{found.state}-{found.stop}"
+        context = {"run": found, **studio.live_parts(found)}
+        response = render(request, "finetune/figures.html" if same else "finetune/live.html", context)
+        if not same:
+            response["HX-Retarget"] = "#run-live"
+        return response
     response = _show(request)
     response["HX-Retarget"], response["HX-Reswap"] = "#studio", "outerHTML"
     return changed(response)
@@ -129,7 +139,9 @@ def stop(request: PageRequest, public_id: str) -> HttpResponse:
 @require_POST
 def again(request: PageRequest, public_id: str) -> HttpResponse:
     """The pictures of an earlier run as drafts again: more can be added, classes changed, and trained anew."""
-    intake.draft_again(request.visitor, _owned(request, public_id).examples.all())
+    found = _owned(request, public_id)
+    intake.draft_again(request.visitor, found.examples.all())
+    request.session[studio.EDITS] = {**studio.edits_of(found), **request.session.get(studio.EDITS, {})}
     return redirect("finetune")
 
 
@@ -165,7 +177,8 @@ def _done(request: PageRequest) -> HttpResponse:
 def _show(request: PageRequest, problems: list[dict[str, str]] | None = None, status: int = 200) -> HttpResponse:
     """The page, or the studio alone when htmx asks."""
     context = studio.context(request)
-    context["problems"] = problems or context["problems"]
+    if problems:
+        context |= {"problems": problems, "problems_title": ""}
     context["oob"] = bool(request.htmx)
     return render(request, "finetune.html#studio" if request.htmx else "finetune.html", context, status=status)
 

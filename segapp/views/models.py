@@ -1,6 +1,8 @@
 """The visitor's versions: look, activate, rename, download, delete and bring back."""
 
 import json
+from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
@@ -10,12 +12,30 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from registry import services as registry
+from registry import store
 from registry.models import UserModel
 from segapp.forms import RenameForm
+from segapp.models import Export, ModelShare
+from segapp.services import exports, mydata, sharing, transfer
 from segapp.views.common import PageRequest, after_change, back, say
+from segapp.views.exports import Offer, offers
 
 
-def _owned(request: PageRequest, public_id: str) -> UserModel:
+@dataclass(frozen=True)
+class Version:
+    """One model as the page shows it. `older`: trained before the active one, so activating it is a step back."""
+
+    model: UserModel
+    older: bool
+    offers: list[Offer]
+    shares: list[tuple[ModelShare, str]]  # with their addresses
+
+    @property
+    def busy(self) -> bool:
+        return any(offer.row is not None and offer.row.unfinished for offer in self.offers)
+
+
+def owned(request: PageRequest, public_id: str) -> UserModel:
     try:
         return registry.owned(request.visitor, public_id)
     except registry.ModelNotFound as error:
@@ -24,29 +44,58 @@ def _owned(request: PageRequest, public_id: str) -> UserModel:
 
 @require_safe
 def models(request: PageRequest) -> HttpResponse:
-    context = {
-        "versions": registry.versions(request.visitor),
+    shown = versions(request)
+    context: dict[str, Any] = {
+        "versions": shown,
+        "busy": any(version.busy for version in shown),
+        "open": (request.GET.get("open", ""), request.GET.get("panel", "")),
         "trashed": UserModel.objects.filter(visitor=request.visitor).exclude(trashed_at=None).order_by("-trashed_at"),
         "trash_days": settings.SEGAPP_TRASH_DAYS,
-        "storage_used": registry.storage_used(request.visitor),
+        "result_days": settings.SEGAPP_RESULT_DAYS,
+        "codes": transfer.listed(request.visitor),
+        "holdings": mydata.holdings(request.visitor),
+        "storage_used": mydata.used(request.visitor),
         "storage_limit": settings.SEGAPP_STORAGE_BYTES,
     }
     return render(request, "models.html", context)
 
 
+def versions(request: PageRequest) -> list[Version]:
+    """The visitor's models, newest first, each with its files and links."""
+    rows = list(registry.versions(request.visitor).select_related("parent"))
+    made: dict[int, dict[str, Export]] = {}
+    for row in Export.objects.filter(model__in=rows).select_related("model"):
+        made.setdefault(row.model_id, {})[row.format] = row
+    shared: dict[int, list[ModelShare]] = {}
+    for share in sharing.of(request.visitor):
+        shared.setdefault(share.model_id, []).append(share)
+    active = next((number for number, model in enumerate(rows) if model.active), len(rows))
+    found = []
+    for number, model in enumerate(rows):
+        links = [(share, _address(request, share)) for share in shared.get(model.pk, [])]
+        found.append(Version(model, number > active, offers(model, made.get(model.pk, {})), links))
+    return found
+
+
+def _address(request: PageRequest, share: ModelShare) -> str:
+    return request.build_absolute_uri(reverse("shared", args=[share.token]))
+
+
 @require_POST
 def activate(request: PageRequest, public_id: str) -> HttpResponse:
+    before = registry.resolve(request.visitor).model
     try:
         model = registry.activate(request.visitor, public_id)
     except registry.ModelNotFound as error:
         raise Http404(str(error)) from error
-    say(request, f"“{model.name}” answers now, on every page.", undo=reverse("reset"))
+    undo = reverse("model-activate", args=[before.public_id]) if before and before != model else reverse("reset")
+    say(request, f"“{model.name}” answers now, on every page.", undo=undo)
     return after_change(request, "models")
 
 
 @require_POST
 def rename(request: PageRequest, public_id: str) -> HttpResponse:
-    model, form = _owned(request, public_id), RenameForm(request.POST)
+    model, form = owned(request, public_id), RenameForm(request.POST)
     if not form.is_valid():
         say(request, " ".join(form.words()), level=messages.ERROR)
         return redirect("models")
@@ -57,7 +106,7 @@ def rename(request: PageRequest, public_id: str) -> HttpResponse:
 
 @require_POST
 def delete(request: PageRequest, public_id: str) -> HttpResponse:
-    model = _owned(request, public_id)
+    model = owned(request, public_id)
     registry.trash(request.visitor, model.public_id)
     days = settings.SEGAPP_TRASH_DAYS
     undo = reverse("model-undelete", args=[model.public_id])
@@ -77,28 +126,17 @@ def undelete(request: PageRequest, public_id: str) -> HttpResponse:
 
 @require_safe
 def download(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase:
-    """The weights as they are kept (pth), or the card that says what they are (json)."""
-    model = _owned(request, public_id)
+    """The weights as they are kept (pth), or what they are: `card` for programs, `readme` for people."""
+    model = owned(request, public_id)
     if kind == "pth":
-        if not model.path.is_file():
+        if not store.fetch(model.path).is_file():
             raise Http404(f"The file of “{model.name}” is gone. Choose another version, or train again.")
         return FileResponse(model.path.open("rb"), as_attachment=True, filename=model.path.name)
-    response = HttpResponse(json.dumps(_card(model), indent=2, ensure_ascii=False), content_type="application/json")
+    if kind == "readme":
+        response = HttpResponse(exports.card_text(model), content_type="text/markdown; charset=utf-8")
+        response["Content-Disposition"] = f'attachment; filename="{model.key}.md"'
+        return response
+    text = json.dumps(exports.card(model), indent=2, ensure_ascii=False)
+    response = HttpResponse(text, content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{model.key}.json"'
     return response
-
-
-def _card(model: UserModel) -> dict[str, object]:
-    return {
-        "key": model.key,
-        "name": model.name,
-        "base": {"key": model.base_key, "name": model.base_name, "sha256": model.base_sha256},
-        "classes": model.classes,
-        "metrics": model.metrics,
-        "recipe": model.recipe,
-        "images": model.image_count,
-        "training_seconds": model.seconds,
-        "created": model.created.isoformat(),
-        "sha256": model.sha256,
-        "size_bytes": model.size_bytes,
-    }

@@ -7,16 +7,19 @@ from django.conf import settings
 from django.urls import reverse
 
 from registry import services as registry
+from registry import store
 from registry.models import UserModel
 from segapp.imaging import Refused
 from segapp.imaging.masks import Reading
-from segapp.models import Example, State, TrainingRun
+from segapp.models import Example, State, TrainingRun, VideoJob
 from segapp.services import continuing, intake, painting, runs
 from segapp.views.common import PageRequest
 
 EDITS = "class_edits"  # in the session: what the visitor changed in the class table, by the mask value it stands for
 CONTINUE = "continue_from"  # in the session: public id of the model that the next training starts from
 WEAK = 0.5  # IoU under which a class is named as the one that needs more pictures
+FINE = 0.75  # IoU of the weakest class from which a thorough training is not suggested
+ENOUGH = 4  # pictures that show a class, below which more of them are what helps
 
 
 def context(request: PageRequest) -> dict[str, Any]:
@@ -33,6 +36,7 @@ def context(request: PageRequest) -> dict[str, Any]:
         reading = reading_of(request, run, drafts if editable else [])
     except Refused as error:
         problems = [{"file": error.file, "message": f"{error.problem} {error.advice}"}]
+    mark(shown, reading, problems)
     stumbled = run is not None and not live and not done and not drafts
     return {
         "drafts": drafts if editable else [],
@@ -46,6 +50,7 @@ def context(request: PageRequest) -> dict[str, Any]:
         "editable": editable,
         "stamp": stamp(reading),
         "problems": problems,
+        "problems_title": "These masks cannot be read together yet." if problems else "",
         "run": run,
         "live": live,
         "result": done,
@@ -85,6 +90,22 @@ def reading_of(request: PageRequest, run: TrainingRun | None, drafts: list[Examp
     return None
 
 
+def mark(examples: list[Example], reading: Reading | None, problems: list[dict[str, str]]) -> None:
+    """Put on each example what its picture says: `fault`, the one thing to fix, or `hint`, what is odd about it."""
+    faults = {problem["file"]: problem["message"] for problem in problems}
+    read = [example.pk for example in intake.ready(examples)]
+    hints = dict(zip(read, reading.hints, strict=False)) if reading and len(reading.hints) == len(read) else {}
+    for example in examples:
+        example.fault = faults.get(example.stem, "")  # type: ignore[attr-defined]
+        example.hint = hints.get(example.pk, "")  # type: ignore[attr-defined]
+
+
+def edits_of(run: TrainingRun) -> dict[str, dict[str, Any]]:
+    """The class table of a run as edits, so that training again starts from the names that were given."""
+    rows = run.reading.get("classes", [])
+    return {row["source"]: {key: row[key] for key in ("name", "color", "ignore")} for row in rows}
+
+
 def continued(request: PageRequest) -> UserModel | None:
     """The visitor's model that the next training starts from, if one was chosen and can still be used."""
     try:
@@ -116,43 +137,89 @@ def stamp(reading: Reading | None) -> str:
 
 
 def live_parts(run: TrainingRun) -> dict[str, Any]:
-    preview = run.folder / "preview.webp"
-    return {"preview_stamp": preview.stat().st_mtime_ns if preview.exists() else 0}
+    preview = store.fetch(run.folder / "preview.webp", newer=True)
+    rival = run.metrics.get("comparison", {})
+    if rival.get("miou") is not None:
+        rival = {**rival, "y": round(100 - 100 * rival["miou"], 2)}
+    return {
+        "preview_stamp": preview.stat().st_mtime_ns if preview.exists() else 0,
+        "rival": rival if "y" in rival else None,
+        "videos_before": VideoJob.objects.filter(state=State.RUNNING).count() if run.state == State.QUEUED else 0,
+    }
 
 
 def result_parts(run: TrainingRun) -> dict[str, Any]:
     against_base = run.metrics.get("comparison", {}).get("kind") == "base"
     pictures = []
     for found in run.metrics.get("held_out_pictures", [])[:6]:
-        if not (run.folder / f"heldout_{found['index']}_custom.webp").exists():
+        if not store.fetch(run.folder / f"heldout_{found['index']}_custom.webp").exists():
             continue
-        left = "base" if against_base and found["base"] else "image"
+        knows = found.get("knows", [])
+        left = "base" if found["base"] and (against_base or knows) else "image"
         addresses = {
             kind: reverse("run-file", args=[run.public_id, f"heldout_{found['index']}_{kind}.webp"])
             for kind in ("image", "truth", "custom", "base")
         }
-        pictures.append({"stem": found["stem"], "left": left, "left_address": addresses[left], **addresses})
-    return {"pictures": pictures, "against_base": against_base, "advice": advice(run.metrics)}
+        words = {"stem": found["stem"], "left": left, "left_address": addresses[left], "knows": knows}
+        pictures.append({**words, **addresses})
+    return {
+        "pictures": pictures,
+        "against_base": against_base,
+        "show_base": bool(pictures) and all(shown["left"] == "base" for shown in pictures),
+        "verdict": verdict(run.metrics),
+        "advice": advice(run.metrics, run.effort),
+    }
 
 
-def advice(metrics: dict[str, Any]) -> str:
-    """How the classes compare, and which one needs more pictures, in plain words."""
-    rows = [row for row in metrics.get("per_class", []) if row["iou"] is not None]
+def verdict(metrics: dict[str, Any]) -> str:
+    """How the classes fare, in one plain sentence; "" when nothing was scored."""
+    rows = _scored(metrics)
     if not rows:
         return ""
-    words = []
+    weakest = min(rows, key=lambda row: row["iou"])
+    weak = f"weakest: “{weakest['name']}” ({weakest['iou']:.2f}), seen in {_pictures(weakest['images'])}."
     compared = [row for row in rows if row.get("base_iou") is not None]
     if compared:
         better = sum(row["iou"] > row["base_iou"] for row in compared)
-        words.append(f"Better than the base model on {better} of {len(compared)} classes.")
-    weakest = min(rows, key=lambda row: row["iou"])
-    seen = f"seen in {weakest['images']} picture{'s' if weakest['images'] != 1 else ''}"
-    if weakest["iou"] < WEAK:
-        words.append(f"Weakest: “{weakest['name']}” ({weakest['iou']:.2f}), {seen}. Add pictures that show it.")
-    elif len(rows) > 1:
-        words.append(f"Weakest: “{weakest['name']}” ({weakest['iou']:.2f}), {seen}.")
-    never = [row["name"] for row in metrics["per_class"] if row["iou"] is None]
+        return f"Better than the base model on {better} of {_count(len(compared), 'class', 'classes')}; {weak}"
+    if len(rows) == 1:
+        return f"“{weakest['name']}” reaches {weakest['iou']:.2f}."
+    best = max(rows, key=lambda row: row["iou"])
+    return f"Strongest: “{best['name']}” ({best['iou']:.2f}); {weak}"
+
+
+def advice(metrics: dict[str, Any], effort: str = "quick") -> str:
+    """What would help next, in plain words: which class needs more examples, or what else to do."""
+    rows = _scored(metrics)
+    words = []
+    never = [row["name"] for row in metrics.get("per_class", []) if row["iou"] is None]
     if never:
         names = ", ".join(f"“{name}”" for name in never)
-        words.append(f"Not tested: {names}. It takes two pictures that show a class to test it.")
+        words.append(f"{names} could not be tested: add pictures until at least two show it.")
+    weakest = min(rows, key=lambda row: row["iou"], default=None)
+    if weakest and weakest["iou"] < WEAK:
+        name, seen = weakest["name"], weakest["images"]
+        if seen < ENOUGH:
+            words.append(f"Add {ENOUGH - seen} or more pictures that show “{name}”: so far {_pictures(seen)} did.")
+        else:
+            words.append(
+                f"“{name}” is in {_pictures(seen)} and still weak: look at it below, check that its masks are exact, "
+                "and add pictures that show it larger or in other light."
+            )
+    if not words and rows:
+        words.append("Nothing urgent. Try it on pictures from elsewhere, and add those where it fails.")
+    if weakest and effort == "quick" and weakest["iou"] < FINE:
+        words.append("A thorough training often helps with fine detail.")
     return " ".join(words)
+
+
+def _scored(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in metrics.get("per_class", []) if row["iou"] is not None]
+
+
+def _pictures(count: int) -> str:
+    return _count(count, "picture", "pictures")
+
+
+def _count(count: int, one: str, more: str) -> str:
+    return f"{count} {one if count == 1 else more}"

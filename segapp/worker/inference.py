@@ -9,6 +9,7 @@ from django.utils import timezone
 from PIL import Image
 
 from registry import services as registry
+from registry import store
 from registry.bases import CATALOGUE
 from registry.files import write_atomically
 from registry.runtime import BaseMissing, LoadedNetwork
@@ -16,6 +17,7 @@ from segapp import dispatch, heartbeat
 from segapp.imaging import render
 from segapp.models import Analysis, State
 from segapp.pipeline.predict import predict, shares
+from segapp.services.analyses import remove_folder
 from segapp.worker import networks
 
 logger = logging.getLogger(__name__)
@@ -30,20 +32,23 @@ def run(pk: int) -> None:
     try:
         with networks.pinned(analysis) as network:
             values = _answer(analysis, network)
-    except BaseMissing as error:
+    except (BaseMissing, store.StoreUnreachable) as error:
+        logger.warning("%s", error)
         values = {"state": State.FAILED, "message": str(error)[:500]}
     except Exception:
         logger.exception("analysis %s failed", analysis.public_id)
         words = "This picture could not be analyzed. Try again; if it fails again, try it smaller or as PNG."
         values = {"state": State.FAILED, "message": words}
     Analysis.objects.filter(pk=pk, state=State.RUNNING, worker=heartbeat.NAME).update(ended=timezone.now(), **values)
+    if not Analysis.objects.filter(pk=pk).exists():  # deleted meanwhile
+        remove_folder(analysis.folder)
     dispatch.announce(analysis.public_id)
 
 
 def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     """Run the network, write the files, and say what answered: the values of the finished row."""
     began = time.perf_counter()
-    with Image.open(analysis.folder / "image.png") as stored:
+    with Image.open(store.fetch(analysis.folder / "image.png")) as stored:
         picture = np.asarray(stored.convert("RGB"))
     read = time.perf_counter()
     found = predict(network, picture)
@@ -56,7 +61,11 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     written = time.perf_counter()
     model = analysis.model
     custom = model is not None and network.key == model.key
-    if model is not None and custom:
+    if analysis.shared:
+        if not custom:
+            analysis.message = "The shared model could not be used any more, so the base model answered."
+        # Its owner's "last used" is the owner's: guests leave it as it is.
+    elif model is not None and custom:
         registry.mark_used(model)
     elif model is not None:
         model.refresh_from_db()

@@ -12,7 +12,6 @@ from functools import cache
 import numpy as np
 from django.conf import settings
 
-from registry import bases
 from registry import services as registry
 from registry.bases import ReadyBase
 from registry.files import ModelFileDamaged, ModelFileMissing
@@ -39,6 +38,9 @@ def warm_up() -> None:
 
 
 def reference(model: UserModel) -> ModelRef:
+    """The model's files, brought to this machine. Raises ModelFileMissing and ModelFileDamaged."""
+    registry.bring(model)
+    registry.base_of(model)
     return ModelRef(model.key, model.path, model.sha256, model.base_key, model.base_sha256)
 
 
@@ -69,5 +71,4 @@ def _own(model: UserModel | None, stack: ExitStack) -> LoadedNetwork | None:
 
 def _base(work: Pinned) -> ReadyBase:
     """The base as pinned, else the server's present one: an answer beats an error."""
-    from_pin = bases.find_version(work.base_key, work.base_sha256, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS)
-    return from_pin or runtime().base(settings.SEGAPP_BASE)
+    return registry.base_version(work.base_key, work.base_sha256) or runtime().base(settings.SEGAPP_BASE)

@@ -1,18 +1,23 @@
 """The pictures a training leaves for the visitor to look at: preview, held-out before and after, thumbnail."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from registry import store
 from registry.files import write_atomically
+from registry.network import ClassInfo
 from segapp.imaging import render
 from segapp.pipeline.finetune import Example, Trained
 
 SIDE = 640  # pixels
 THUMBNAIL = 240
+JPEG_SIDE = 65_500  # the format holds no more
 ALPHA = 0.55
+NAMED = 4  # classes of a picture that are named below it
 
 
 def draw_preview(folder: Path, example: Example, ids: np.ndarray, classes: list[dict[str, Any]]) -> None:
@@ -21,17 +26,24 @@ def draw_preview(folder: Path, example: Example, ids: np.ndarray, classes: list[
 
 
 def draw_held_out(folder: Path, trained: Trained, examples: list[Example]) -> list[dict[str, Any]]:
-    """`heldout_<k>_{image,truth,custom,base}.webp`; returns [{index, stem, base}] for the row."""
-    classes = _plain(trained)
+    """`heldout_<k>_{image,truth,custom,base}.webp`; returns [{index, stem, base, knows}] for the row.
+
+    `base`: whether the base's answer was drawn; `knows`: [{name, color}] of what it found where its classes are
+    others than ours.
+    """
+    classes = _plain(trained.spec.classes)
+    compared = trained.metrics["comparison"]["kind"] == "base"
     drawn = []
-    for k, (index, custom, base) in enumerate(trained.held_out):
-        example = examples[index]
+    for k, (index, custom, other) in enumerate(trained.held_out):
+        example, base, knows = examples[index], other if compared else trained.base_says.get(index), []
         _save(folder / f"heldout_{k}_image.webp", _small(example.image))
         _save(folder / f"heldout_{k}_truth.webp", _over(example, example.mask, classes))
         _save(folder / f"heldout_{k}_custom.webp", _over(example, custom, classes))
         if base is not None:
-            _save(folder / f"heldout_{k}_base.webp", _over(example, base, classes))
-        drawn.append({"index": k, "stem": example.stem, "base": base is not None})
+            theirs = classes if compared else _plain(trained.base_classes)
+            _save(folder / f"heldout_{k}_base.webp", _over(example, base, theirs))
+            knows = [] if compared else _most(base, theirs)
+        drawn.append({"index": k, "stem": example.stem, "base": base is not None, "knows": knows})
     return drawn
 
 
@@ -41,23 +53,39 @@ def before_after(trained: Trained, examples: list[Example]) -> Image.Image | Non
         return None
     index, custom, _ = trained.held_out[0]
     left = render.thumbnail(Image.fromarray(examples[index].image), THUMBNAIL)
-    right = render.thumbnail(_over(examples[index], custom, _plain(trained)), THUMBNAIL)
+    right = render.thumbnail(_over(examples[index], custom, _plain(trained.spec.classes)), THUMBNAIL)
     both = Image.new("RGB", (left.width + right.width, left.height))
     both.paste(left, (0, 0))
     both.paste(right, (left.width, 0))
     return both
 
 
+def draw_overlay(path: Path, picture: Image.Image, ids: np.ndarray, classes: list[dict[str, Any]]) -> Image.Image:
+    """A picture with its classes laid over, written as JPEG at its own size, and returned."""
+    drawn = render.overlay(picture, ids, classes, 0.5)
+    if max(drawn.size) > JPEG_SIDE:
+        drawn.thumbnail((JPEG_SIDE, JPEG_SIDE))
+    write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88))
+    return drawn
+
+
 def clear(folder: Path) -> None:
     """Remove what a run that publishes nothing has drawn."""
     for path in folder.glob("*.webp") if folder.is_dir() else ():
-        path.unlink(missing_ok=True)
+        store.remove(path)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
-def _plain(trained: Trained) -> list[dict[str, Any]]:
-    return [{"id": c.id, "name": c.name, "color": c.color} for c in trained.spec.classes]
+def _plain(classes: Iterable[ClassInfo]) -> list[dict[str, Any]]:
+    return [{"id": c.id, "name": c.name, "color": c.color} for c in classes]
+
+
+def _most(ids: np.ndarray, classes: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The classes that fill most of a mask, the largest first; at most NAMED."""
+    pixels = np.bincount(ids.ravel(), minlength=256)
+    found = sorted((c for c in classes if pixels[c["id"]]), key=lambda c: -pixels[c["id"]])
+    return [{"name": c["name"], "color": c["color"]} for c in found[:NAMED]]
 
 
 def _small(image: np.ndarray) -> Image.Image:

@@ -4,17 +4,32 @@ import time
 from typing import Any
 
 from segapp import heartbeat
-from segapp.models import Stop, TrainingRun
+from segapp.models import MOST_ATTEMPTS, State, Stop, TrainingRun
 from segapp.pipeline.finetune import Cancelled, Example, Progress
 from segapp.worker import pictures
 from segapp.worker.publishing import LeaseLost
 
+PUBLISHING = 2.0  # seconds from the last step to the end of the run, until a run has shown how long it takes here
 SECONDS = 0.4  # between two writes; pages look once a second
 POINTS = 240  # of a curve; a longer one is thinned
 
 
+_publishing = PUBLISHING
+
+
+def publishing_took(seconds: float) -> None:
+    """Remember how long it took to draw and publish, for the time left of the runs to come."""
+    global _publishing
+    _publishing = 0.5 * _publishing + 0.5 * seconds
+
+
 class HandBack(BaseException):
     """The worker was asked to end: put the run back into the queue. No `Exception`, so that nothing swallows it."""
+
+
+def training_waits() -> bool:
+    """Whether a training could begin: somebody sits in front of its page, so videos and batches make room for it."""
+    return TrainingRun.objects.filter(state=State.QUEUED, attempts__lt=MOST_ATTEMPTS).exists()
 
 
 class Watcher:
@@ -30,7 +45,7 @@ class Watcher:
         """False: stop and keep the best so far. Raises Cancelled, LeaseLost or HandBack."""
         if progress.loss is not None:
             self.losses.append(round(progress.loss, 5))
-        if progress.miou is not None:
+        if progress.miou is not None and (progress.preview is not None or not self.scores):
             self.scores.append((round(progress.fraction, 4), round(progress.miou, 4)))
         if heartbeat.stopping.is_set():
             raise HandBack
@@ -43,9 +58,10 @@ class Watcher:
         held = TrainingRun.objects.held(self.row.pk, self.row.lease)
         written = held.update(
             progress=min(progress.fraction, 0.999),
-            eta_seconds=round(progress.eta_seconds, 1),
+            eta_seconds=round(progress.eta_seconds + _publishing, 1),
             losses=thinned(self.losses),
             scores=thinned(self.scores),
+            metrics={"comparison": progress.rival} if progress.rival else {},
         )
         if not written:
             raise LeaseLost

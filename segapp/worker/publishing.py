@@ -11,11 +11,12 @@ from django.db import transaction
 from django.utils import timezone
 from PIL import Image
 
-from registry import bases, checkpoint
+from registry import bases, checkpoint, store
 from registry.files import write_atomically
 from registry.models import UserModel, new_public_id
 from segapp.models import State, TrainingRun
 from segapp.pipeline.finetune import Trained
+from segapp.visitors import current_id
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +66,8 @@ def publish(
             write_atomically(model.preview_path, lambda out: preview.save(out, "WEBP", quality=80))
         _enter(model, run)
     except BaseException:
-        model.path.unlink(missing_ok=True)
-        model.preview_path.unlink(missing_ok=True)
+        store.remove(model.path)
+        store.remove(model.preview_path)
         raise
     return model
 
@@ -79,7 +80,7 @@ def _enter(model: UserModel, run: TrainingRun | None) -> None:
         held = TrainingRun.objects.held(run.pk, run.lease).select_for_update().first()
         if held is None:
             raise LeaseLost
-        active, model.visitor = held.activate, held.visitor
+        active, model.visitor = held.activate, current_id(held.visitor)  # it may have joined another one
     if active:
         mine = UserModel.objects.filter(visitor=model.visitor)
         mine.filter(active=True).update(active=False)

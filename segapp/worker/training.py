@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import time
 from contextlib import ExitStack
 
 import numpy as np
@@ -19,15 +20,16 @@ from segapp import dispatch, heartbeat
 from segapp.imaging.masks import Reading
 from segapp.models import State, TrainingRun
 from segapp.pipeline.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
+from segapp.pipeline.sizing import SHRUNK
 from segapp.services import intake
 from segapp.worker import networks, pictures
-from segapp.worker.progress import HandBack, Watcher
+from segapp.worker.progress import HandBack, Watcher, publishing_took
 from segapp.worker.publishing import LeaseLost, publish
 
 logger = logging.getLogger(__name__)
 
 LABEL = "segapp.TrainingRun"
-LONGEST_SIDE = 2048  # pixels; larger pictures are trained on at this size, so that fifty of them fit in memory
+LONGEST_SIDE = SHRUNK  # pixels; larger pictures are trained on at this size, so that fifty of them fit in memory
 DISK_FULL = "The disk is full, so the model could not be saved. Your earlier model still answers. Free some space."
 UNKNOWN = "The training failed on the server. Your pictures and your earlier model are kept. Try again."
 
@@ -46,6 +48,8 @@ def run(pk: int) -> None:
         dispatch.training(row)
     except LeaseLost:
         logger.warning("run %s went to another worker; nothing published here", row.public_id)
+        if not TrainingRun.objects.filter(pk=pk).exists():  # its visitor has deleted everything
+            pictures.clear(row.folder)
     except Cancelled:
         _end(row, State.CANCELLED, "Cancelled. Nothing was kept of this training.")
     except (TrainingFailed, BaseMissing) as error:
@@ -75,6 +79,7 @@ def _train(row: TrainingRun) -> None:
     with networks.runtime().use_base(ready) as base:
         watcher = Watcher(row, examples, row.classes)
         trained = _finetune(row, base, examples, classes, watcher)
+    began = time.monotonic()
     drawn = pictures.draw_held_out(row.folder, trained, examples)
     publish(
         row.visitor,
@@ -87,6 +92,7 @@ def _train(row: TrainingRun) -> None:
         preview=pictures.before_after(trained, examples),
         metrics={**trained.metrics, "held_out_pictures": drawn},
     )
+    publishing_took(time.monotonic() - began)
 
 
 def _base_of(row: TrainingRun) -> ReadyBase:

@@ -169,12 +169,22 @@
   }
   document.addEventListener("htmx:afterSettle", () => {
     land();
-    const live = document.getElementById("run-live");
+    const live = document.getElementById("run-figures");
     const tenth = live && live.dataset.state === "running" ? Math.floor(10 * live.dataset.progress) : 0;
     if (tenth && tenth !== announced) announce(`Training, ${tenth}0 percent.`);
     announced = tenth;
   });
   let announced = 0;
+
+  // --- the preview: the picture on show stays until the next one has come, so that nothing flickers ---
+  document.addEventListener("htmx:afterSettle", () => {
+    const wanted = document.querySelector("[data-preview]")?.dataset.preview;
+    const image = document.getElementById("run-preview");
+    if (!wanted || !image || image.getAttribute("src") === wanted) return;
+    const next = new Image();
+    next.addEventListener("load", () => { image.src = wanted; });
+    next.src = wanted;
+  });
   document.addEventListener("htmx:afterSwap", () => {
     const problems = document.querySelector("#studio-problems .note");
     if (problems && !problems.dataset.seen) {

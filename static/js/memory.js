@@ -23,6 +23,12 @@
     if (server.token) memory.setItem(TOKEN, server.token);
   }
 
+  // The visitor has deleted everything: there is nobody to give back any more.
+  function forget(memory) {
+    memory.removeItem(ID);
+    memory.removeItem(TOKEN);
+  }
+
   async function restore(memory) {
     const body = new URLSearchParams({ user_id: memory.getItem(ID), token: memory.getItem(TOKEN) });
     const headers = JSON.parse(document.body.getAttribute("hx-headers"));
@@ -48,7 +54,8 @@
     const memory = store();
     const server = word();
     if (!memory || !server) return;
-    if (server.known) follow(memory, server);
+    if (document.querySelector("[data-forget-everything]")) forget(memory);
+    else if (server.known) follow(memory, server);
     else if (fresh && memory.getItem(ID) && memory.getItem(TOKEN)) restore(memory);
   }
 

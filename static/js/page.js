@@ -63,31 +63,49 @@
     window.addEventListener("pageshow", () => { button.disabled = false; }, { once: true });
   });
 
-  // --- a picture with its mask, large: the picture underneath, a slider between them ---
+  // --- a picture with its mask, large: the picture underneath, a slider between them, the neighbours by arrow keys ---
+  const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-large]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    const dialog = document.createElement("dialog");
-    dialog.className = "large";
-    const name = link.querySelector("img").alt;
-    dialog.setAttribute("aria-label", name);
-    const stack = document.createElement("div");
-    stack.className = "stacked";
-    for (const [source, words] of [[link.dataset.under, ""], [link.href, name]]) {
-      stack.append(Object.assign(document.createElement("img"), { src: source, alt: words }));
-    }
-    const row = document.createElement("form");
-    row.method = "dialog";
-    row.className = "row";
-    const label = Object.assign(document.createElement("label"), { textContent: "Mask", htmlFor: "large-over" });
-    const slider = Object.assign(document.createElement("input"), { type: "range", id: "large-over", min: 0, max: 100, value: 60 });
+    const links = [...document.querySelectorAll("a[data-large]")];
+    let at = links.indexOf(link);
+    const dialog = make("dialog", { className: "large" });
+    const title = make("p", { className: "large-name" });
+    title.setAttribute("role", "status");
+    const stack = make("div", { className: "stacked" });
+    const [under, over] = [make("img", { alt: "" }), make("img", {})];
+    stack.append(under, over);
+    const row = make("form", { method: "dialog", className: "row" });
+    const label = make("label", { textContent: "Mask", htmlFor: "large-over" });
+    const slider = make("input", { type: "range", id: "large-over", min: 0, max: 100, value: 60 });
     slider.addEventListener("input", () => stack.style.setProperty("--over", slider.value / 100));
-    const close = Object.assign(document.createElement("button"), { className: "button", textContent: "Close" });
-    row.append(label, slider, close);
-    dialog.append(stack, row);
-    dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+    const turn = (step, words) => {
+      const button = make("button", { type: "button", className: "button", textContent: words, hidden: links.length < 2 });
+      button.addEventListener("click", () => go(step));
+      return button;
+    };
+    function go(step) {
+      at = (at + step + links.length) % links.length;
+      const shown = links[at];
+      const name = shown.querySelector("img").alt;
+      under.src = shown.dataset.under;
+      over.src = shown.href;
+      over.alt = name;
+      dialog.setAttribute("aria-label", name);
+      const says = shown.parentElement.querySelector(".thumb-says");
+      title.textContent = [shown.dataset.name || name, says && says.textContent].filter(Boolean).join(". ");
+    }
+    row.append(label, slider, turn(-1, "Previous"), turn(1, "Next"), make("button", { className: "button", textContent: "Close" }));
+    dialog.append(title, stack, row);
+    dialog.addEventListener("close", () => { dialog.remove(); links[at].focus(); });
     dialog.addEventListener("click", (inner) => { if (inner.target === dialog) dialog.close(); });
+    dialog.addEventListener("keydown", (inner) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[inner.key];
+      if (step && inner.target !== slider && links.length > 1) go(step);
+    });
+    go(0);
     document.body.append(dialog);
     dialog.showModal();
   });

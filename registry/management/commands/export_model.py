@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from registry import services
 from registry.bases import CATALOGUE
 from registry.models import UserModel
 
@@ -30,6 +31,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no model {model}. Name a model's id or one of: {', '.join(CATALOGUE)}.")
         try:
             if row is not None:
+                services.bring(row)
                 reference = ModelRef(row.key, row.path, row.sha256, row.base_key, row.base_sha256)
                 with runtime.use(reference) as network:
                     export(network, format, out)

@@ -18,6 +18,7 @@ from django.core import checks
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from registry import store
 from segapp import parts
 from segapp.home import PROJECT, locked
 from segapp.supervisor import Supervisor
@@ -79,6 +80,10 @@ class Command(BaseCommand):
         self.stdout.write("Segapp has ended.")
 
     def check_site(self) -> None:
+        try:
+            store.fetch_folder(settings.MEDIA_ROOT / "bases", newer=True)  # what another machine has built
+        except store.StoreUnreachable as error:
+            raise CommandError(str(error)) from None
         for found in checks.run_checks(tags=["segapp"]):
             text = " ".join(part for part in (found.msg, found.hint) if part)
             if found.level >= checks.ERROR:

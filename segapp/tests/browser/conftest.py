@@ -1,10 +1,12 @@
 import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from segapp.tests.browser.visits import QUIET, Tour
 from segapp.tests.fixtures import unavailable
+
+expect.set_options(timeout=30_000)  # milliseconds; a busy machine is no fault, and what must be prompt says so itself
 
 
 @pytest.fixture(scope="module")

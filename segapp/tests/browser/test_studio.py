@@ -171,15 +171,15 @@ def test_a_run_is_the_same_after_leaving_and_in_another_tab_and_stops_with_the_b
     assert faults(page) == []
     other = tour.open()
     other.goto("/finetune/")
-    address = page.locator("#run-live").get_attribute("hx-get")
-    expect(other.locator("#run-live")).to_have_attribute("hx-get", address or "")
+    address = (page.locator("#run-live").get_attribute("hx-get") or "").partition("?")[0]
+    expect(other.locator("#run-live")).to_have_attribute("hx-get", re.compile(re.escape(address)))
     expect(page.locator("#run-keep")).to_be_visible(timeout=60_000)
     expect(page.locator("#run-live")).to_contain_text("Training “Model 1”", timeout=60_000)
     page.click("#run-keep")
     expect(page.locator("#studio")).to_contain_text(
         re.compile("keeping the best so far|is your model now"), timeout=PROMPT
     )
-    for tab in (page, other):
+    for tab in (page, other):  # each hears of the end by itself
         expect(tab.locator("#status-pill")).to_contain_text("Custom Model", timeout=60_000)
         expect(tab.locator("#step-result")).to_contain_text("is your model now")
         expect(tab.locator("#run-live")).to_have_count(0)
@@ -215,3 +215,30 @@ def test_a_server_that_cannot_be_reached_is_said_in_words_and_polling_goes_on(vi
         pass
     page.click("#run-cancel")
     expect(page.locator("#step-train")).to_contain_text("was cancelled", timeout=60_000)
+
+
+def test_a_cancel_in_the_queue_is_acknowledged_and_the_run_never_starts(visit, files, served):
+    """Another visitor trains; who waits is told so, cancels, and stays cancelled when the line is free again."""
+    served.wait_ready()
+    first, second = visit().page, visit().page
+    upload(first, files)
+    first.check("input[value=thorough]", force=True)
+    start(first)
+    expect(first.locator("#run-keep")).to_be_visible(timeout=60_000)
+    upload(second, files)
+    start(second)
+    expect(second.locator("#run-live")).to_contain_text("Waiting: 1 training before yours")
+    assert faults(second) == []
+    second.click("#run-cancel")
+    expect(second.locator("#step-train")).to_contain_text("was cancelled", timeout=PROMPT)
+    first.click("#run-cancel")
+    expect(first.locator("#step-train")).to_contain_text(re.compile("Cancelling|was cancelled"), timeout=PROMPT)
+    expect(first.locator("#step-train")).to_contain_text("was cancelled", timeout=60_000)
+    first.click("text=Go back to these pictures")  # the line is free: what comes next starts at once
+    start(first)
+    expect(first.locator("#run-keep")).to_be_visible(timeout=60_000)
+    first.click("#run-cancel")
+    second.reload()
+    expect(second.locator("#step-train")).to_contain_text("was cancelled")
+    second.goto("/models/")
+    expect(second.locator(".version")).to_have_count(0)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from segapp.pipeline import bench_finetune as bench
 from segapp.pipeline import finetune as engine
-from segapp.pipeline.bench_sets import draw, pools
+from segapp.pipeline.bench_sets import draw, pools, sets_in
 from segapp.tests.pipeline.conftest import disc
 
 
@@ -53,3 +53,26 @@ def test_every_recipe_gives_a_row_and_a_ratio(base, folder, tmp_path, monkeypatc
         "miou", "per_set", "seconds", "time_ratio", "miou_gain",
     }  # fmt: skip
     json.dumps(result)
+
+
+def test_a_folder_is_a_set_or_holds_sets(folder):
+    assert sets_in([folder]) == sets_in([folder.parent]) == [folder]
+    with pytest.raises(ValueError, match="No folder with images/ and masks/"):
+        sets_in([folder / "images"])
+
+
+def test_too_few_pairs_are_said_in_one_line(folder):
+    for number in range(3):
+        (folder / "images" / f"{number}.png").unlink()
+    with pytest.raises(ValueError, match="too few pairs"):
+        draw(folder, 0)
+
+
+def test_masks_are_read_by_the_products_rule(folder):
+    for path in (folder / "masks").iterdir():
+        with Image.open(path) as mask:
+            white = mask.point(lambda value: 255 if value else 0)
+        white.save(path)
+    drawn = draw(folder, 0, 2)
+    assert [c.id for c in drawn.classes] == [0, 1]
+    assert {int(v) for e in drawn.train for v in set(e.mask.ravel())} == {0, 1}

@@ -6,7 +6,7 @@ import torch
 
 from registry.network import ClassInfo
 from segapp.pipeline import finetune as engine
-from segapp.pipeline import job, judging, stages
+from segapp.pipeline import glances, job, judging, stages
 from segapp.pipeline.finetune import Cancelled, Example, TrainingFailed, finetune
 from segapp.pipeline.pace import Progress
 from segapp.pipeline.predict import predict
@@ -53,24 +53,24 @@ def test_a_timed_run_can_be_repeated_by_its_number_of_steps(base, discs):
 
 
 def test_budget_decides_the_steps_on_a_slow_clock(base, discs):
-    fast = finetune(base, discs, CLASSES, budget_seconds=20, clock=FakeClock(0.05))
-    clock = FakeClock(0.4)
+    fast = finetune(base, discs, CLASSES, budget_seconds=20, clock=FakeClock(0.02))
+    clock = FakeClock(0.1)
     slow = finetune(base, discs, CLASSES, budget_seconds=20, clock=clock)
     assert slow.steps < fast.steps / 2
     assert clock.now < 30
 
 
 def test_held_out_score_uses_only_pictures_not_trained_on(base, discs, monkeypatch):
-    learnt: list[set[int]] = []
+    learnt: dict[int, set[int]] = {}  # student -> examples
     judged: list[int] = []
     train, judge_one = job.train_decoder, judging.judge_one
 
     def note_training(student, views, members, *rest):
-        learnt.append(set(members))
-        train(student, views, members, *rest)
+        learnt[id(student.average)] = set(members)
+        return train(student, views, members, *rest)
 
     def note_judging(job_, network, fold, index):
-        assert index not in learnt[-1]
+        assert index not in learnt[id(network)]
         judged.append(index)
         judge_one(job_, network, fold, index)
 
@@ -78,7 +78,35 @@ def test_held_out_score_uses_only_pictures_not_trained_on(base, discs, monkeypat
     monkeypatch.setattr(judging, "judge_one", note_judging)
     finetune(base, discs, CLASSES, steps=4)
     assert sorted(judged) == [0, 1, 2, 3]
-    assert learnt[-1] == {0, 1, 2, 3}  # what is kept learns from all
+    assert {0, 1, 2, 3} in learnt.values()  # what is kept learns from all
+
+
+def test_the_held_out_score_rises_while_training_and_one_picture_is_watched(base, discs):
+    heard: list[Progress] = []
+    result = finetune(base, discs, CLASSES, budget_seconds=60, clock=FakeClock(0.05),
+                      watch=lambda p: heard.append(p) is None)  # fmt: skip
+    looks = [p for p in heard if p.preview is not None]
+    assert len(looks) > 8
+    assert looks[0].fraction < 0.2 and looks[-2].fraction > 0.8, "from the first step to the last"
+    assert len({p.preview[0] for p in looks[:-1]}) == 1
+    assert looks[-1].miou == pytest.approx(result.metrics["miou"])
+    assert looks[-1].miou > looks[0].miou
+    assert looks[0].rival["kind"] == "base" and looks[0].rival["miou"] is not None
+
+
+def test_looks_at_held_out_pictures_change_nothing(base, discs, monkeypatch):
+    many = finetune(base, discs, CLASSES, steps=6, clock=FakeClock(1.0))
+    monkeypatch.setattr(glances, "EVERY", 1e9)
+    few = finetune(base, discs, CLASSES, steps=6, clock=FakeClock(1.0))
+    assert all(torch.equal(many.tensors[k], few.tensors[k]) for k in many.tensors)
+    assert many.metrics == few.metrics
+
+
+def test_a_stop_in_the_middle_is_scored_too(base, discs):
+    kept = finetune(base, discs, CLASSES, steps=400, watch=lambda p: p.fraction < 0.02, clock=FakeClock(0.31))
+    assert 0 < kept.steps < 100
+    assert kept.recipe["stopped"] is True
+    assert kept.metrics["miou"] is not None
 
 
 def test_wrong_masks_cannot_be_scored_well_by_memory(base):

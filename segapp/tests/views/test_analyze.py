@@ -7,7 +7,6 @@ import pytest
 
 from registry.tests.test_services import make
 from segapp.models import Analysis, State
-from segapp.services import analyses
 from segapp.tests.imaging.drawing import photo, saved
 from segapp.tests.views.rows import HTMX, analyzed, upload
 
@@ -60,10 +59,30 @@ def test_what_is_no_picture_is_refused_in_words(alice, headers):
     assert response.status_code == 422 and "Choose a PNG, JPEG or WebP file" in text(response)
 
 
-def test_a_full_queue_is_said_and_nothing_is_stored(alice, monkeypatch):
-    monkeypatch.setattr(analyses, "MOST_WAITING", 0)
-    response = alice.post("/analyze/", {"file": picture()}, headers=HTMX)
-    assert response.status_code == 422 and "Try again in a few seconds" in text(response)
+@pytest.mark.parametrize("headers", [{}, HTMX], ids=["plain", "htmx"])
+def test_a_full_queue_is_said_and_nothing_is_stored(alice, settings, tmp_path, headers):
+    settings.SEGAPP_QUEUE = 0
+    response = alice.post("/analyze/", {"file": picture()}, headers=headers)
+    assert response.status_code == 503 and int(response["Retry-After"]) >= 2
+    assert "Many pictures are waiting" in text(response) and "nothing was stored" in text(response)
+    assert response.get("HX-Retarget") == ("#analyze-problems" if headers else None)
+    assert ("<html" in text(response)) is not bool(headers)
+    assert not Analysis.objects.exists()
+
+
+def test_of_several_pictures_those_without_room_are_named(alice, settings):
+    settings.SEGAPP_QUEUE = 2
+    files = [picture(f"{name}.jpg") for name in "abcd"]
+    page = text(alice.post("/analyze/", {"file": files}, headers=HTMX))
+    assert sorted(Analysis.objects.values_list("title", flat=True)) == ["a.jpg", "b.jpg"]
+    assert "c.jpg, d.jpg: Many pictures are waiting" in page
+
+
+def test_a_comparison_with_a_full_queue_says_so(alice, settings):
+    row = analyzed(alice.visitor)
+    settings.SEGAPP_QUEUE = 0
+    response = alice.post(f"/analyze/{row.public_id}/compare/", {"model": ""})
+    assert response.status_code == 503 and response["Retry-After"] and "Many pictures are waiting" in text(response)
 
 
 def test_a_result_says_which_model_answered_and_how_long_it_took(alice, charlie):

@@ -9,7 +9,7 @@ from django.test import Client
 
 from registry.models import UserModel
 from registry.tests.test_services import make
-from segapp.models import Example, State, TrainingRun
+from segapp.models import Analysis, Example, State, TrainingRun
 from segapp.services import restore
 from segapp.tests.imaging.drawing import photo, saved, shapes
 
@@ -182,3 +182,24 @@ def test_what_is_no_picture_is_refused(alice, content):
     response = alice.post("/api/segment", {"file": SimpleUploadedFile("photo.png", content)})
     assert response.status_code == 422
     assert response.json()["error"]["files"][0]["file"] == "photo.png"
+
+
+def test_a_full_server_answers_503_and_says_when_to_come_back(alice, settings):
+    settings.SEGAPP_QUEUE = 0
+    response = alice.post("/api/segment", {"file": upload("one.png", saved(photo(96)))})
+    assert response.status_code == 503 and response.json()["error"]["code"] == "overloaded"
+    assert int(response["Retry-After"]) >= 2
+    assert not Analysis.objects.exists()
+
+
+def test_a_picture_that_takes_longer_than_its_request_can_be_asked_for(alice, charlie, monkeypatch):
+    monkeypatch.setattr("segapp.views.api.WAIT_SECONDS", 0)
+    response = alice.post("/api/segment", {"file": upload("one.png", saved(photo(96)))})
+    assert response.status_code == 503 and response.json()["error"]["code"] == "busy"
+    address = response["Location"]
+    assert address in response.json()["error"]["message"] and alice.get(address).status_code == 503
+    assert charlie.get(address).status_code == 404
+    Analysis.objects.update(state=State.DONE, model_key="mit_b3")
+    assert alice.get(address).json()["model_key"] == "mit_b3"
+    Analysis.objects.update(state=State.FAILED, message="It did not work.", worker="host:1")
+    assert alice.get(address).status_code == 500

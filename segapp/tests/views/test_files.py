@@ -1,6 +1,7 @@
 """Files go to their owner only; another visitor's are the same 404 as those that do not exist."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ from PIL import Image
 
 from registry.tests.test_services import make
 from segapp.models import Example
-from segapp.tests.imaging.drawing import truth
-from segapp.tests.views.rows import analyzed, pairs, trained
+from segapp.tests.imaging.drawing import saved, shapes, truth
+from segapp.tests.views.rows import analyzed, pairs, trained, upload
 
 
 def opened(response) -> Image.Image:
@@ -39,6 +40,27 @@ def test_the_owner_gets_every_file_and_nobody_else_does(alice, charlie, addresse
         refused = charlie.get(address)
         assert refused.status_code == 404, address
         assert b"image" not in refused.headers["Content-Type"].encode()
+
+
+def test_ignored_pixels_are_striped_until_they_are_a_class(alice):
+    sent = pairs("one")
+    sent["masks"] = [upload("one.png", saved(shapes([0, 1, 255])))]
+    alice.post("/finetune/", sent)
+    address = f"/files/examples/{Example.objects.get().public_id}/overlay?large"
+    box = (slice(8, 20), slice(8, 42))
+    striped = np.asarray(opened(alice.get(address)).convert("L"))[box].astype(int)
+    alice.post("/finetune/classes/", {"name-255": "box"})
+    plain = np.asarray(opened(alice.get(address)).convert("L"))[box].astype(int)
+    slant = [striped.diagonal(k).std() - np.fliplr(striped).diagonal(k).std() for k in range(-4, 20)]
+    assert np.mean(slant) > 10 and plain.std() < striped.std() / 2
+
+
+def test_the_files_of_a_picture_that_are_gone_are_no_failure(alice):
+    alice.post("/finetune/", pairs("one"))
+    example = Example.objects.get()
+    shutil.rmtree(example.folder)
+    assert alice.get(f"/files/examples/{example.public_id}/overlay").status_code == 404
+    assert "Its files are gone" in alice.get("/finetune/").content.decode()
 
 
 def test_what_the_viewer_reads_are_the_class_ids_themselves(alice):

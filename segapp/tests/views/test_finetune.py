@@ -3,9 +3,9 @@
 import pytest
 
 from registry.tests.test_services import make
-from segapp.models import Example, State, TrainingRun
+from segapp.models import Example, State, TrainingRun, VideoJob
 from segapp.services import runs
-from segapp.tests.imaging.drawing import photo, saved
+from segapp.tests.imaging.drawing import photo, saved, shapes
 from segapp.tests.views.rows import HTMX, pairs, trained, upload
 
 
@@ -68,6 +68,81 @@ def test_changes_in_the_class_table_stay_until_training(alice):
     assert [(row["name"], row["color"]) for row in run.classes] == [("ground", "#112233"), ("disc", "#44aa55")]
 
 
+def test_what_is_warned_about_follows_the_class_table(alice):
+    """A name that was given stands in the warning, and an ignored class is warned about no more."""
+    sent = pairs("one", "two")
+    sent["masks"][1] = upload("two.png", saved(shapes([0, 1, 2])))
+    sent["masks"][0] = upload("one.png", saved(shapes([0, 1])))
+    alice.post("/finetune/", sent)
+    page = text(alice.get("/finetune/"))
+    assert "“class 2” is in one picture only" in page and "The only one with “class 2”" in page
+    names = {"name-0": "floor", "name-1": "disc", "name-2": "box"}
+    page = text(alice.post("/finetune/classes/", names, headers=HTMX))
+    assert "“box” is in one picture only" in page and "“class 2”" not in page
+    page = text(alice.post("/finetune/classes/", {**names, "ignore-2": "1"}, headers=HTMX))
+    assert "one picture only" not in page and "The only one" not in page
+
+
+def test_a_picture_whose_mask_is_empty_says_so_on_itself(alice):
+    sent = pairs("one", "two")
+    sent["masks"][1] = upload("two.png", saved(shapes([0, 0])))
+    alice.post("/finetune/", sent)
+    page = text(alice.get("/finetune/"))
+    assert page.count("Background only") == 1
+    assert "two: the mask is background only (100 %)." in page
+
+
+def test_masks_that_do_not_go_together_are_kept_and_the_one_to_fix_says_so(alice):
+    alice.post("/finetune/", pairs("one"))
+    sent = pairs("two", "three")
+    sent["masks"][0] = upload("two.png", saved(shapes([0, 3, 7])))
+    sent["masks"][1] = upload("three.png", saved(shapes(["#000000", "#ff0000"], "RGB")))
+    alice.post("/finetune/", sent)
+    page = text(alice.get("/finetune/"))
+    assert "cannot be read together yet" in page and "Nothing was stored" not in page
+    assert page.count('class="thumb faulty"') == 1 and "Save all masks of a set in the same way" in page
+    assert "train-form" not in page and "once the masks go together" in page
+    for example in Example.objects.all():
+        shown = alice.get(f"/files/examples/{example.public_id}/overlay")
+        assert shown.status_code == 200, "the picture alone"
+    faulty = Example.objects.get(stem="two")
+    page = text(alice.post(f"/finetune/examples/{faulty.public_id}/remove/", headers=HTMX))
+    assert "train-form" in page and "faulty" not in page
+
+
+def test_255_is_a_class_or_ignored_as_the_visitor_says(alice):
+    sent = pairs("one")
+    sent["masks"] = [upload("one.png", saved(shapes([0, 1, 255])))]
+    alice.post("/finetune/", sent)
+    page = text(alice.get("/finetune/"))
+    assert (
+        "255 is read as “ignore”" in page and 'name="ignore-255" value="1" aria-label="Ignore ignore" checked' in page
+    )
+    page = text(alice.post("/finetune/classes/", {"name-255": "box"}, headers=HTMX))
+    assert 'value="box"' in page and 'name="ignore-2" value="1" aria-label="Ignore box">' in page
+    alice.post("/finetune/train/", {})
+    assert [row["name"] for row in TrainingRun.objects.get().classes] == ["background", "object", "box"]
+
+
+def test_training_again_starts_from_the_names_that_were_given(alice):
+    alice.post("/finetune/", pairs("one"))
+    alice.post("/finetune/train/", {"name-0": "ground", "name-1": "disc", "color-1": "#44aa55"})
+    run = TrainingRun.objects.get()
+    alice.post(f"/finetune/runs/{run.public_id}/stop/", {"keep": "false"})
+    alice.post(f"/finetune/runs/{run.public_id}/again/")
+    page = text(alice.get("/finetune/"))
+    assert 'value="ground"' in page and 'value="disc"' in page and 'value="#44aa55"' in page
+
+
+def test_names_go_with_the_last_picture_that_had_them(alice):
+    alice.post("/finetune/samples/")
+    for example in Example.objects.filter(visitor=alice.visitor):
+        alice.post(f"/finetune/examples/{example.public_id}/remove/")
+    alice.post("/finetune/", pairs("one"))
+    page = text(alice.get("/finetune/"))
+    assert "leaf" not in page and 'value="object"' in page
+
+
 def test_ignoring_every_class_is_refused_and_forgotten(alice):
     alice.post("/finetune/", pairs("one"))
     sent = {"name-0": "a", "ignore-0": "1", "name-1": "b", "ignore-1": "1"}
@@ -104,7 +179,10 @@ def test_the_live_part_polls_while_the_run_goes_on(alice, charlie):
     page = text(response)
     assert 'hx-trigger="every 1s"' in page and "42 %" in page and "about 12 s left" in page
     assert "Held-out score 0.55" in page and "Loss 0.40" in page and "<polyline" in page
-    assert "HX-Trigger" not in response
+    assert "HX-Trigger" not in response and response["HX-Retarget"] == "#run-live"
+    figures = alice.get(f"{address}?shown=running-", headers=HTMX)
+    assert "about 12 s left" in text(figures) and "HX-Retarget" not in figures
+    assert "<button" not in text(figures), "what can be clicked is not exchanged under the pointer"
     assert charlie.get(address, headers=HTMX).status_code == 404
     assert alice.get(address)["Location"] == "/finetune/", "a link to it leads to the page"
 
@@ -117,7 +195,30 @@ def test_the_end_stops_the_polling_and_tells_the_page_that_the_model_changed(ali
     assert "every 1s" not in text(response)
     assert "is your model now" in text(response) and "mean IoU of 0.61" in text(response)
     assert f"/files/runs/{run.public_id}/heldout_0_custom.webp" in text(response)
-    assert "Weakest: “disc” (0.31), seen in 2 pictures" in text(response)
+    words = "Better than the base model on 1 of 1 class; weakest: “disc” (0.31), seen in 2 pictures."
+    assert words in text(response)
+    assert "Add 2 or more pictures that show “disc”" in text(response)
+
+
+def test_a_run_that_waits_for_its_own_claim_does_not_wait_for_itself(alice):
+    run = TrainingRun.objects.create(visitor=alice.visitor, name="Mine")
+    TrainingRun.objects.claim(run.pk, "worker", "token")
+    assert run.state == State.QUEUED and run.queue_position() == 0
+
+
+def test_the_chart_shows_what_the_score_is_held_to(alice):
+    TrainingRun.objects.create(
+        visitor=alice.visitor, name="Live", state=State.RUNNING, metrics={"comparison": {"kind": "base", "miou": 0.25}}
+    )
+    page = text(alice.get("/finetune/"))
+    assert 'd="M0 75.0H100"' in page and "the base model has 0.25" in page
+
+
+def test_the_base_is_looked_at_even_where_it_knows_other_classes(alice):
+    found = {"index": 0, "stem": "one", "base": True, "knows": [{"name": "sky", "color": "#0000ff"}]}
+    trained(make(alice.visitor), comparison={"kind": "trivial", "miou": 0.2}, held_out_pictures=[found])
+    page = text(alice.get("/finetune/"))
+    assert 'name="left-side" value="base" checked' in page and "sky" in page and "not scored" in page
 
 
 def test_a_model_that_is_not_better_offers_the_base_at_once(alice):
@@ -158,6 +259,8 @@ def test_a_queued_run_says_how_many_are_before_it(alice, charlie):
     TrainingRun.objects.create(visitor=charlie.visitor, name="Before", state=State.RUNNING)
     TrainingRun.objects.create(visitor=alice.visitor, name="Mine")
     assert "1 training before yours" in text(alice.get("/finetune/"))
+    VideoJob.objects.create(visitor=charlie.visitor, title="clip", state=State.RUNNING)
+    assert "1 training and 1 video before yours" in text(alice.get("/finetune/"))
 
 
 def test_one_pair_is_removed_by_its_owner_only(alice, charlie):

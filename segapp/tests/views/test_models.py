@@ -23,7 +23,7 @@ def test_versions_are_listed_newest_first_with_the_active_one_marked(alice, char
     newer = make(alice.visitor, active=True)
     UserModel.objects.filter(pk=newer.pk).update(name="Newer")
     page = text(alice.get("/models/"))
-    assert page.index("Newer</h2>") < page.index("Cells</h2>")
+    assert page.index(">Newer</a></h2>") < page.index(">Cells</a></h2>")
     assert page.count('<span class="tag good">Active</span>') == 1
     assert "0.61" in page and "(base model 0.40)" in page and "Storage used" in page
     assert "Cells" not in text(charlie.get("/models/"))

@@ -1,0 +1,60 @@
+"""manage.py bench: figures of this machine, each as a ratio against the plain way in the same run."""
+
+from argparse import ArgumentParser
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from segapp.imaging import Refused
+from segapp.management.output import ProjectCommand
+
+RECIPES = ("naive", "usual", "quick", "thorough")
+# What can be measured, and the module that does it: run(options, tell) -> what --json prints, and
+# table(result) -> the lines for people. `options` are this command's; run raises ValueError or OSError when it cannot.
+BENCHES = {
+    "finetune": "segapp.worker.bench_finetune",
+    "serve": "segapp.bench.run",
+    "video": "segapp.worker.bench_video",
+}
+
+
+class Command(ProjectCommand):
+    help = "Measures this machine: " + ", ".join(BENCHES) + ". Every figure comes with its ratio to the plain way."
+    expected: tuple[type[Exception], ...] = (OSError, ValueError, Refused)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("what", choices=list(BENCHES), metavar="WHAT", help=", ".join(BENCHES))
+        parser.add_argument(
+            "--sets", nargs="+", type=Path, default=[], metavar="DIR",
+            help="what to measure on: folders with images/ and masks/, or folders of such, or of clips for video "
+            "(default: drawn samples)",
+        )  # fmt: skip
+        parser.add_argument("--base", default=settings.SEGAPP_BASE, metavar="KEY", help="default: %(default)s")
+        parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else there")
+        tuning = parser.add_argument_group("finetune")
+        tuning.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+        tuning.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), help="default: all four")
+        tuning.add_argument(
+            "--tests", type=int, default=30, metavar="N", help="pictures to score on (default: %(default)s)"
+        )
+        load = parser.add_argument_group("serve")
+        load.add_argument("--visitors", type=int, default=0, metavar="N", help="default: as many as models")
+        load.add_argument("--models", type=int, default=100, metavar="N", help="registered (default: %(default)s)")
+        load.add_argument("--rotate", type=int, default=0, metavar="N", help="asked in turn (default: all)")
+        load.add_argument("--requests", type=int, default=200, metavar="N", help="each phase (default: %(default)s)")
+        load.add_argument("--rate", type=float, default=0.0, metavar="N", help="a second (default: what it can take)")
+
+    def handle(self, *, what: str, **options: Any) -> None:
+        from registry.runtime import BaseMissing  # here: it brings torch, and --help should not wait for it
+        from registry.weights import WeightsUnavailable
+        from segapp.pipeline.stages import TrainingFailed
+
+        self.expected = (*self.expected, BaseMissing, WeightsUnavailable, TrainingFailed)
+        bench = import_module(BENCHES[what])
+        result = bench.run(options, self.tell)
+        if options["json"]:
+            self.print_json(result)
+            return
+        self.stdout.write(bench.table(result))

@@ -1,0 +1,91 @@
+"""All that is stored of one visitor: what it is, how large, and deleting every bit of it. Knows nothing of requests."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.db import models, transaction
+
+from registry.models import UserModel
+from registry.services import storage_used
+from segapp.models import Analysis, Example, Export, ModelShare, TrainingRun, TransferCode, VideoJob, VisitorAlias
+from segapp.services import intake, restore, videos
+
+WORDS: dict[type[models.Model], str] = {
+    UserModel: "Model versions, the trash included",
+    Example: "Pictures with masks to train on",
+    TrainingRun: "Trainings, with their test pictures",
+    Analysis: "Analyzed pictures and their masks",
+    VideoJob: "Videos and their results",
+    Export: "Files made for download",
+    TransferCode: "Codes for another device",
+}
+
+
+@dataclass(frozen=True)
+class Holding:
+    """One kind of things that are stored of a visitor; `bytes` is None where there are no files."""
+
+    words: str
+    count: int
+    bytes: int | None
+
+
+def used(visitor: str) -> int:
+    """Bytes that count against the visitor's limit: models, training pictures and videos."""
+    return intake.storage_in_use(visitor) + videos.storage_used(visitor)
+
+
+def holdings(visitor: str) -> list[Holding]:
+    """Everything there is, kind by kind; kinds without anything are left out."""
+    found = []
+    for kind in restore.kinds():
+        rows = list(kind._default_manager.filter(visitor=visitor))
+        if rows:
+            words = WORDS.get(kind) or str(kind._meta.verbose_name_plural).capitalize()
+            found.append(Holding(words, len(rows), _bytes(visitor, kind, rows)))
+    links = ModelShare.objects.filter(model__visitor=visitor).count()
+    if links:
+        found.append(Holding("Share links", links, None))
+    order = list(WORDS.values())
+    return sorted(found, key=lambda holding: order.index(holding.words) if holding.words in order else len(order))
+
+
+def erase(visitor: str) -> None:
+    """Delete every row and file of the visitor and of those who joined them.
+
+    Rows go first and together, so that work in progress finds that it is nobody's any more and publishes nothing;
+    what a worker still writes after that is an orphan, which cleanup collects.
+    """
+    files: list[Path] = []
+    with transaction.atomic():
+        aliases = list(VisitorAlias.objects.filter(new=visitor).values_list("old", flat=True))
+        everything = [kind._default_manager.filter(visitor__in=[visitor, *aliases]) for kind in restore.kinds()]
+        for rows in everything:  # all are read before any goes: rows take others with them
+            for row in rows:
+                files.extend(_files(row))
+        for rows in everything:
+            rows.delete()
+        VisitorAlias.objects.filter(new=visitor).delete()
+    for path in files:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _files(row: Any) -> list[Path]:
+    """A row's files: its folder, or a model's weights and preview."""
+    if isinstance(row, UserModel):
+        return [row.path, row.preview_path]
+    return [row.folder] if hasattr(row, "folder") else []
+
+
+def _bytes(visitor: str, kind: type[models.Model], rows: list[Any]) -> int | None:
+    if kind is UserModel:
+        return storage_used(visitor)
+    folders = [path for row in rows for path in _files(row)]
+    if not folders:
+        return None
+    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,132 @@
+"""How many pictures may wait: a full server says so, and whatever it took it keeps."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from segapp.models import Analysis, State, Worker
+from segapp.services import admission, analyses
+from segapp.services.admission import SURELY, Overloaded, admit, seat
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def silent(monkeypatch):
+    """No bell is rung: there is no broker here."""
+    rung: list[int] = []
+    monkeypatch.setattr("segapp.dispatch.analysis", lambda row: rung.append(row.pk))
+    return rung
+
+
+def waiting(count: int, **values) -> list[Analysis]:
+    return [Analysis.objects.create(visitor="alice", title="p", width=9, height=9, **values) for _ in range(count)]
+
+
+def measured(milliseconds: float) -> None:
+    """A finished result that took so long."""
+    ended = {"state": State.DONE, "ended": timezone.now(), "timings": {"inference_ms": milliseconds}}
+    waiting(1, **ended)
+
+
+def worker(name: str = "host:1", queues: str = "predict") -> Worker:
+    return Worker.objects.create(name=name, queues=queues, seen=timezone.now(), ready=True)
+
+
+def aged(rows: list[Analysis], minutes: float) -> list[Analysis]:
+    pks = [row.pk for row in rows]
+    Analysis.objects.filter(pk__in=pks).update(created=timezone.now() - timedelta(minutes=minutes))
+    return rows
+
+
+def test_sixteen_are_taken_at_any_pace():
+    worker()
+    measured(100_000)
+    for _ in range(SURELY):
+        admit()
+        waiting(1)
+    with pytest.raises(Overloaded) as full:
+        admit()
+    assert full.value.retry_after == 30, "never longer than that, though it takes 1600 s"
+
+
+def test_a_quick_server_takes_as_many_as_its_queue_holds(settings):
+    worker()
+    measured(200)
+    waiting(settings.SEGAPP_QUEUE - 1)
+    admit()
+    waiting(1)
+    with pytest.raises(Overloaded) as full:
+        admit()
+    assert 2 <= full.value.retry_after <= 30
+
+
+def test_more_workers_take_more(settings):
+    settings.SEGAPP_QUEUE = 1000
+    worker()
+    measured(1000)
+    waiting(60)
+    with pytest.raises(Overloaded):
+        admit()
+    worker("host:2")
+    worker("host:3", "train,video")
+    admit()
+
+
+def test_a_smaller_queue_is_the_operators_word(settings):
+    settings.SEGAPP_QUEUE = 1
+    admit()
+    waiting(1)
+    with pytest.raises(Overloaded):
+        admit()
+
+
+def test_requests_that_wait_leave_threads_for_pages(monkeypatch):
+    from segapp import gunicorn_conf
+
+    assert gunicorn_conf.threads - admission.SEATS >= 16
+    with seat():
+        pass  # given back
+    taken = [seat() for _ in range(admission.SEATS)]
+    for one in taken:
+        one.__enter__()
+    try:
+        with pytest.raises(Overloaded), seat():
+            pass
+        monkeypatch.setattr(analyses, "wait", lambda row, seconds: seconds)
+        assert analyses.wait_if_free(Analysis(), 20) == 0, "a page looks and comes back"
+    finally:
+        for one in taken:
+            one.__exit__(None, None, None)
+    assert analyses.wait_if_free(Analysis(), 20) == 20
+
+
+def test_what_was_accepted_is_kept_while_there_is_a_worker(silent):
+    worker()
+    (row,) = aged(waiting(1), 15)
+    analyses.reap()
+    row.refresh_from_db()
+    assert row.state == State.QUEUED and silent == [row.pk], "and its bell is rung"
+
+
+def test_without_any_worker_it_is_given_up_in_words():
+    worker(queues="train,video")
+    (row,), (fresh,) = aged(waiting(1), 3), waiting(1)
+    analyses.reap()
+    row.refresh_from_db()
+    fresh.refresh_from_db()
+    assert row.state == State.FAILED and "No worker answered within 2 minutes" in row.message
+    assert fresh.state == State.QUEUED
+
+
+def test_a_dead_workers_picture_goes_to_another_one_and_not_for_ever():
+    worker("host:2")
+    first, second = waiting(2, state=State.RUNNING, worker="host:1", attempts=1)
+    Analysis.objects.filter(pk=second.pk).update(attempts=2)
+    (held,) = waiting(1, state=State.RUNNING, worker="host:2", attempts=1)
+    analyses.reap()
+    states = dict(Analysis.objects.values_list("pk", "state"))
+    assert states[first.pk] == State.QUEUED
+    assert states[second.pk] == State.FAILED
+    assert states[held.pk] == State.RUNNING, "a large picture may take a while"

@@ -1,0 +1,82 @@
+"""A version as a file for elsewhere: asked for, made by a worker, downloaded. Lives in the models page's cards."""
+
+from dataclasses import dataclass
+
+from django.contrib import messages
+from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_safe
+
+from registry import services as registry
+from registry.models import FileState, UserModel
+from segapp.models import Export, ExportFormat, State
+from segapp.services import exports, limits
+from segapp.views.common import PageRequest, say
+
+ABOUT = {
+    ExportFormat.PTH: "the whole network for plain smp.FPN",
+    ExportFormat.SAFETENSORS: "the same, without pickle",
+    ExportFormat.ONNX: "for runtimes without torch",
+}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One format of one version: not made yet (`row` is None), under way, ready or failed."""
+
+    model: UserModel
+    format: str
+    label: str
+    about: str
+    row: Export | None
+    usual: float | None = None
+
+
+def offers(model: UserModel, made: dict[str, Export]) -> list[Offer]:
+    """What the version can be had as, with what is there of it already."""
+    return [offer(model, format, made.get(format)) for format in ExportFormat]
+
+
+def offer(model: UserModel, format: str, row: Export | None) -> Offer:
+    kind = ExportFormat(format)
+    if row is not None and row.state == State.DONE and not row.path.is_file():
+        row = None
+    usual = exports.usual_seconds(row) if row is not None and row.unfinished else None
+    return Offer(model, kind.value, str(kind.label), ABOUT[kind], row, usual)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def export(request: PageRequest, public_id: str, format: str) -> HttpResponse:
+    """POST asks for the file; htmx gets the format's line, and asks for it until it is ready."""
+    model = _model(request, public_id, format)
+    if request.method == "POST":
+        try:
+            limits.check(request, limits.EXPORTS)
+            exports.request(model, format)
+        except limits.TooOften as error:
+            say(request, str(error), level=messages.ERROR)
+    if request.htmx:
+        row = exports.current(model, format)
+        return render(request, "models/offer.html", {"offer": offer(model, format, row)})
+    return redirect(f"{reverse('models')}?open={model.public_id}&panel=download#model-{model.public_id}")
+
+
+@require_safe
+def export_file(request: PageRequest, public_id: str, format: str) -> HttpResponseBase:
+    row = exports.current(_model(request, public_id, format), format)
+    if row is None or row.state != State.DONE:
+        raise Http404("This file is not there, or not any more. Open Models and make it again.")
+    return FileResponse(row.path.open("rb"), as_attachment=True, filename=row.path.name)
+
+
+def _model(request: PageRequest, public_id: str, format: str) -> UserModel:
+    if format not in ExportFormat.values:
+        raise Http404("There is no such format. Open Models to see the ones there are.")
+    try:
+        model = registry.owned(request.visitor, public_id)
+    except registry.ModelNotFound as error:
+        raise Http404(str(error)) from error
+    if model.file_state != FileState.OK:
+        raise Http404(f"The file of “{model.name}” cannot be used. Choose another version, or train again.")
+    return model

@@ -1,0 +1,24 @@
+"""Everything of mine: what there is, and deleting all of it. Asks first, and says what goes."""
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from segapp.services import mydata, runs
+from segapp.views.common import PageRequest
+from segapp.visitors import new_id
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def erase(request: PageRequest) -> HttpResponse:
+    """GET asks. POST deletes, makes a new visitor of this browser, and tells the page to forget its token."""
+    if request.method != "POST":
+        context = {"holdings": mydata.holdings(request.visitor), "run": runs.in_progress(request.visitor)}
+        return render(request, "models/erase.html", context)
+    mydata.erase(request.visitor)
+    request.visitor, request.visitor_known = new_id(), False
+    request.session.flush()
+    # Shown here and not behind an address of its own: a page that makes browsers forget must not be a link away.
+    return render(request, "models/erased.html")

@@ -1,0 +1,53 @@
+"""One version by itself: its scores by class, what it found on held-out pictures, what it learnt from, its line."""
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+
+from registry import services as registry
+from registry.models import UserModel
+from segapp.models import TrainingRun
+from segapp.views.common import PageRequest
+from segapp.views.models import owned
+
+MOST_PICTURES = 6
+MOST_PARENTS = 20
+
+
+@require_safe
+def version(request: PageRequest, public_id: str) -> HttpResponse:
+    model = owned(request, public_id)
+    run = TrainingRun.objects.filter(visitor=request.visitor, public_id=model.run_id or "-").first()
+    context = {
+        "model": model,
+        "against_base": model.metrics.get("comparison", {}).get("kind") == "base",
+        "rows": model.metrics.get("per_class", []),
+        "pictures": held_out(run) if run else [],
+        "examples": run.examples.all() if run else [],
+        "line": line(model),
+        "children": registry.versions(request.visitor).filter(parent=model),
+    }
+    return render(request, "models/details.html", context)
+
+
+def held_out(run: TrainingRun) -> list[dict[str, Any]]:
+    """Addresses of the held-out pictures that the training left, with what the model found on them."""
+    found = []
+    for row in run.metrics.get("held_out_pictures", [])[:MOST_PICTURES]:
+        if (run.folder / f"heldout_{row['index']}_custom.webp").exists():
+            names = {kind: f"heldout_{row['index']}_{kind}.webp" for kind in ("image", "custom")}
+            addresses = {kind: reverse("run-file", args=[run.public_id, name]) for kind, name in names.items()}
+            found.append({"stem": row["stem"], **addresses})
+    return found
+
+
+def line(model: UserModel) -> list[UserModel]:
+    """The versions it was trained on from, nearest first."""
+    found: list[UserModel] = []
+    while model.parent is not None and len(found) < MOST_PARENTS:
+        model = model.parent
+        found.append(model)
+    return found

@@ -1,0 +1,82 @@
+"""What `manage.py bench finetune` measures with this installation's base: quality and time of every recipe."""
+
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from django.conf import settings
+from PIL import Image
+
+from segapp.imaging import sample
+from segapp.pipeline.bench_finetune import bench_finetune
+from segapp.pipeline.bench_sets import sets_in
+from segapp.worker import networks
+
+SAMPLES = 12  # drawn pictures when there is no set at hand
+
+
+def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+    """Rows, their summary and the machine; `options` has sets, base, seeds, recipes and tests.
+
+    Raises ValueError where no set is found or one is too small, and BaseMissing.
+    """
+    runtime = networks.runtime()
+    with _sets(options["sets"]) as folders, runtime.use_base(runtime.base(options["base"])) as base:
+        result = bench_finetune(
+            base,
+            folders,
+            weights=settings.SEGAPP_WEIGHTS,
+            seeds=options["seeds"],
+            recipes=options["recipes"],
+            tests=options["tests"],
+            report=lambda row: tell(_line(row)),
+        )
+        machine = {"device": str(base.device), "threads": torch.get_num_threads(), "processor": platform.machine()}
+        return {"base": base.base_key, **machine, **result}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The summary: a line a set, a column a recipe, then means, seconds and ratios to the usual recipe."""
+    recipes = result["summary"]
+    names = dict.fromkeys(name for found in recipes.values() for name in found["per_set"])
+    lines = [f"Mean IoU (spread over seeds), {result['base']} on {result['device']}, {result['threads']} threads", ""]
+    lines.append(_row("set", list(recipes)))
+    for name in names:
+        cells = [found["per_set"].get(name) for found in recipes.values()]
+        lines.append(_row(name, [f"{c['miou']:.3f} ({c['spread']:.3f})" if c else "" for c in cells]))
+    lines.append(_row("mean", [f"{found['miou']:.3f}" for found in recipes.values()]))
+    lines.append(_row("seconds of training", [f"{found['seconds']:.1f}" for found in recipes.values()]))
+    for label, key in (("time, of the usual", "time_ratio"), ("mean IoU, over the usual", "miou_gain")):
+        if any(key in found for found in recipes.values()):
+            form = "{:.3f}" if key == "time_ratio" else "{:+.3f}"
+            lines.append(_row(label, [form.format(f[key]) if key in f else "" for f in recipes.values()]))
+    return "\n".join(lines)
+
+
+def _row(label: str, cells: list[str]) -> str:
+    return f"{label:<26}" + "".join(f"{cell:>16}" for cell in cells)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"{row['set']}, seed {row['seed']}, {row['recipe']}: mean IoU {row['miou']:.3f} in {row['seconds']:.1f} s"
+
+
+@contextmanager
+def _sets(folders: list[Path]) -> Iterator[list[Path]]:
+    """The sets in the folders, or drawn ones while the context lasts."""
+    if folders:
+        yield sets_in(folders)
+        return
+    with tempfile.TemporaryDirectory() as drawn:
+        folder = Path(drawn) / "leaves"
+        for kind in ("images", "masks"):
+            (folder / kind).mkdir(parents=True)
+        for k in range(SAMPLES):
+            picture, ids = sample.draw(k)
+            Image.fromarray(picture).save(folder / "images" / f"leaf_{k:02}.png")
+            Image.fromarray(ids).save(folder / "masks" / f"leaf_{k:02}.png")
+        yield [folder]

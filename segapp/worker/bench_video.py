@@ -1,0 +1,36 @@
+"""What `manage.py bench video` measures with this installation's base: the pipeline against the bare network."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from segapp.pipeline.bench_video import bench
+from segapp.worker import networks
+from segapp.worker.local import VIDEOS
+
+
+def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+    """A row a clip in the folders of `options["sets"]`, or one for a drawn clip. Raises ValueError without clips."""
+    folders: list[Path] = options["sets"]
+    clips = [clip for folder in folders for clip in _clips(folder)]
+    if folders and not clips:
+        raise ValueError(f"There is no clip in {', '.join(map(str, folders))}. Name a folder with videos.")
+    runtime = networks.runtime()
+    with runtime.use_base(runtime.base(options["base"])) as base:
+        return {"base": base.base_key, "device": str(base.device), "rows": bench(base, clips)}
+
+
+def table(result: dict[str, Any]) -> str:
+    """A line a clip."""
+    lines = [f"{'clip':<28}{'size':>12}{'frames':>8}{'bare fps':>10}{'fps':>8}{'ratio':>8}{'target':>8}"]
+    for row in result["rows"]:
+        figures = f"{row['bare_fps']:>10.1f}{row['fps']:>8.1f}{row['ratio']:>8.2f}{row['target']:>8.2f}"
+        lines.append(f"{row['clip']:<28}{row['size']:>12}{row['frames']:>8}{figures}")
+    return "\n".join(lines)
+
+
+def _clips(folder: Path) -> list[Path]:
+    """The clips of a folder, or the one that is named itself."""
+    if folder.is_file():
+        return [folder]
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEOS)

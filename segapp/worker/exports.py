@@ -1,0 +1,62 @@
+"""One export from claim to end: the model's network, written as a file of its own. Knows nothing of requests."""
+
+import errno
+import logging
+import secrets
+import shutil
+
+from django.db import DatabaseError
+
+from registry.export import ExportFailed, export
+from registry.files import ModelFileDamaged, ModelFileMissing
+from registry.runtime import BaseMissing
+from segapp import heartbeat
+from segapp.models import Export, State
+from segapp.worker import networks
+
+logger = logging.getLogger(__name__)
+
+LABEL = "segapp.Export"
+DISK_FULL = "The server's disk is full, so the file could not be written. Your model is kept; try again later."
+UNKNOWN = "The file could not be made. Your model is kept; try again, or take another format."
+LOST = "The model's own file is gone or damaged, so nothing can be made from it. Choose another version."
+
+
+def run(pk: int) -> None:
+    """Write one queued export. A doubled message finds the row taken and does nothing."""
+    token = secrets.token_hex(16)
+    if not Export.objects.claim(pk, heartbeat.NAME, token):
+        return
+    row = Export.objects.select_related("model").get(pk=pk)
+    heartbeat.hold(LABEL, pk, token)
+    try:
+        _write(row)
+    except (ModelFileMissing, ModelFileDamaged) as error:
+        logger.warning("%s", error)
+        _fail(row, LOST)
+    except (BaseMissing, ExportFailed) as error:
+        _fail(row, str(error))
+    except Exception as error:
+        logger.exception("export %s failed", row.public_id)
+        _fail(row, DISK_FULL if getattr(error, "errno", None) == errno.ENOSPC else UNKNOWN)
+    finally:
+        heartbeat.release(LABEL, pk)
+
+
+def _write(row: Export) -> None:
+    row.folder.mkdir(parents=True, exist_ok=True)
+    with networks.runtime().use(networks.reference(row.model)) as network:
+        report = export(network, row.format, row.path)
+    values = {"size_bytes": report["bytes"], "sha256": report["sha256"]}
+    Export.objects.end(row.pk, row.lease, State.DONE, progress=1.0, **values)
+    # When another worker has taken it, that one writes the same network under the same name.
+    if not Export.objects.filter(pk=row.pk).exists():  # deleted meanwhile
+        shutil.rmtree(row.folder, ignore_errors=True)
+
+
+def _fail(row: Export, message: str) -> None:
+    shutil.rmtree(row.folder, ignore_errors=True)
+    try:
+        Export.objects.end(row.pk, row.lease, State.FAILED, message=message[:500])
+    except DatabaseError:  # the reaper takes the row back
+        logger.exception("export %s: its end could not be written", row.public_id)
