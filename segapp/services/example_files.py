@@ -42,8 +42,8 @@ def write(example: Example, pair: Pair) -> None:
 
 
 def bring(example: Example) -> Example:
-    """See that the files are on this machine. The last one written tells: where it is the others are, too."""
-    if not _last_written(example).exists():
+    """See that the files are on this machine. Those written last tell: where they are the others are, too."""
+    if not all(path.exists() for path in _last_written(example)):
         store.fetch_folder(example.folder)
     return example
 
@@ -184,12 +184,13 @@ def _write_picture(example: Example, picture: Image.Image, lossy: bool) -> Image
     return small
 
 
-def _last_written(example: Example) -> Path:
-    """The file that is written after all others of the example."""
+def _last_written(example: Example) -> list[Path]:
+    """What is written after all else of the example; a painted mask comes later than its picture."""
     if example.mask_kind != painted.KIND:
-        return example.folder / SUMMARY
+        return [example.folder / SUMMARY]
     revision = example.painting.revision
-    return _painted(example, revision, "json") if revision else example.thumbnail_path
+    mask = [_painted(example, revision, "json")] if revision else []
+    return [example.thumbnail_path, *mask]
 
 
 def _painted(example: Example, revision: int, ending: str) -> Path:

@@ -151,6 +151,7 @@ def save(example: Example, sent: Save) -> Painting:
     counted = painted.counts(values)
     _hold_to_classes(example, counted, classes)
     png = example_files.grey_png(values)
+    example_files.bring(example)
     with transaction.atomic():
         changes["empty"] = _is_empty(counted)
         if not Painting.objects.save_next(painting.pk, sent.base, sent.editor, sent.sequence, **changes):
