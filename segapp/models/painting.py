@@ -27,7 +27,7 @@ class PaintingQuerySet(models.QuerySet["Painting"]):
 
 
 class Painting(models.Model):
-    """The painted mask of one example; its pixels are in the example's mask.png: class ids, 255 for unpainted."""
+    """The painted mask of one example. Each revision has a file of its own: class ids, 255 where nothing is painted."""
 
     example = models.OneToOneField(Example, on_delete=models.CASCADE, related_name="painting")
     classes = models.JSONField(default=list, help_text="[{id, name, color, source?}], also those not painted yet")

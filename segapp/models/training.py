@@ -43,6 +43,7 @@ class Example(models.Model):
 
     @property
     def mask_path(self) -> Path:
+        """The uploaded mask as codes; a painted one has a file for each revision."""
         return self.folder / "mask.png"
 
     @property
@@ -56,10 +57,10 @@ class Example(models.Model):
         return painting is not None and not painting.ready
 
     @property
-    def mask_stamp(self) -> int:
+    def mask_stamp(self) -> str:
         """Changes with the mask; part of the addresses of what shows it."""
         painting = getattr(self, "painting", None)
-        return painting.revision if painting else 0
+        return f"{painting.revision}.{painting.unpainted}.{painting.ready:d}" if painting else "0"
 
 
 class Effort(models.TextChoices):

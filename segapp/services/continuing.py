@@ -68,7 +68,7 @@ def start(
     if unpainted:
         raise Refused(unpainted[0], "This picture is not painted yet.", "Paint it, or remove it.")
     if not added:
-        raise Refused(model.name, "Nothing was added to what it has learnt from.", "Mend a result or add pictures.")
+        raise Refused(model.name, "Nothing was added to what it has learnt from.", "Fix a result or add pictures.")
     before = earlier(model)
     if len(before) + len(added) > MOST_PAIRS:
         words = f"With its {len(before)} pictures it would be {len(before) + len(added)}."

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -32,7 +33,8 @@ def write(example: Example, pair: Pair) -> None:
         small = _write_picture(example, pair.picture, pair.lossy)
         write_atomically(example.mask_path, _codes(pair.mask, pair.picture.size))
         write_atomically(example.folder / SMALL_MASK, _codes(pair.mask, small.size))
-        _write_summary(example, pair.mask.summary)
+        content = json.dumps(pair.mask.summary.to_dict()).encode()
+        write_atomically(example.folder / SUMMARY, partial(_write, content))
         example.size_bytes = size_of(example)
     except BaseException:
         store.remove_folder(example.folder)
@@ -40,8 +42,8 @@ def write(example: Example, pair: Pair) -> None:
 
 
 def bring(example: Example) -> Example:
-    """See that the files are on this machine. The summary is written last, so where it is the others are, too."""
-    if not (example.folder / SUMMARY).exists():
+    """See that the files are on this machine. Those written last tell: where they are the others are, too."""
+    if not all(path.exists() for path in _last_written(example)):
         store.fetch_folder(example.folder)
     return example
 
@@ -78,30 +80,49 @@ def grey_png(values: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def write_painted(example: Example, png: bytes, counted: np.ndarray, unpainted: int) -> None:
-    """Replace the painted mask by these bytes of a grey PNG. The mask itself is the truth: it changes in one step, and
-    the table of what it holds, which follows, is only for looking at."""
-    write_atomically(example.mask_path, lambda out: out.write(png))
-    summarize_painted(example, counted, unpainted)
+def write_painted(example: Example, revision: int, png: bytes, counted: np.ndarray) -> None:
+    """Write one revision of a painted mask: a grey PNG's bytes, and how many pixels hold each value.
+
+    No revision's file ever changes, so the row's revision says which one is meant, on every machine and after a crash.
+    """
+    write_atomically(_painted(example, revision, "png"), partial(_write, png))
+    content = json.dumps({int(value): int(counted[value]) for value in np.flatnonzero(counted)}).encode()
+    write_atomically(_painted(example, revision, "json"), partial(_write, content))
 
 
-def summarize_painted(example: Example, counted: np.ndarray, unpainted: int) -> None:
-    """Write the table of a painted mask: `counted` pixels of each value, unpainted ones as that class or ignored."""
-    _write_summary(example, painted.summary(counted, unpainted))
+def forget_painted(example: Example, revision: int) -> None:
+    """Remove the files of a revision that nobody reads any more."""
+    for ending in ("png", "json") if revision > 0 else ():
+        store.remove(_painted(example, revision, ending))
 
 
 def painted_values(example: Example) -> np.ndarray:
     """uint8 (H, W) as painted: class ids, 255 for unpainted; all of it before the first save. Raises Refused."""
+    if not example.painting.revision:
+        return np.full((example.height, example.width), painted.UNPAINTED, np.uint8)
     bring(example)
     try:
-        with Image.open(example.mask_path) as stored:
+        with Image.open(_painted(example, example.painting.revision, "png")) as stored:
             return np.array(stored, dtype=np.uint8)
-    except FileNotFoundError:
-        if not example.folder.is_dir():
-            raise _gone(example) from None
-        return np.full((example.height, example.width), painted.UNPAINTED, np.uint8)
     except OSError:
         raise _gone(example) from None
+
+
+def painted_counts(example: Example) -> np.ndarray:
+    """int64 (256): how many pixels of the painted mask hold each value. Raises Refused."""
+    counted = np.zeros(256, dtype=np.int64)
+    counted[painted.UNPAINTED] = example.width * example.height
+    if not example.painting.revision:
+        return counted
+    bring(example)
+    try:
+        kept = json.loads(_painted(example, example.painting.revision, "json").read_bytes())
+        counted[painted.UNPAINTED] = 0
+        for value, count in kept.items():
+            counted[int(value)] = count
+    except (OSError, ValueError, AttributeError, IndexError):
+        raise _gone(example) from None
+    return counted
 
 
 def _write(content: bytes, out: BinaryIO) -> None:
@@ -119,6 +140,8 @@ def size_of(example: Example) -> int:
 
 def summary_of(example: Example) -> Summary:
     """What the mask holds. Raises Refused when the files are gone."""
+    if example.mask_kind == painted.KIND:
+        return painted.summary(painted_counts(example), example.painting.unpainted)
     bring(example)
     try:
         return Summary.from_dict(json.loads((example.folder / SUMMARY).read_bytes()))
@@ -138,10 +161,10 @@ def picture_of(example: Example) -> np.ndarray:
 
 def ids_of(example: Example, reading: Reading, small: bool = False) -> np.ndarray:
     """uint8 (H, W) of class ids by the reading, 255 is ignored; `small`: at the thumbnail's size. Raises Refused."""
-    bring(example)
     if example.mask_kind == painted.KIND:
         mask = painted.as_mask(painted_values(example), example.painting.unpainted)
         return masks.apply(Mask(_shrunk(mask.codes) if small else mask.codes, mask.summary), reading)
+    bring(example)
     try:
         with Image.open(example.folder / SMALL_MASK if small else example.mask_path) as stored:
             codes = np.asarray(stored, dtype=np.uint8)
@@ -161,9 +184,17 @@ def _write_picture(example: Example, picture: Image.Image, lossy: bool) -> Image
     return small
 
 
-def _write_summary(example: Example, summary: Summary) -> None:
-    content = json.dumps(summary.to_dict()).encode()
-    write_atomically(example.folder / SUMMARY, lambda out: out.write(content))
+def _last_written(example: Example) -> list[Path]:
+    """What is written after all else of the example; a painted mask comes later than its picture."""
+    if example.mask_kind != painted.KIND:
+        return [example.folder / SUMMARY]
+    revision = example.painting.revision
+    mask = [_painted(example, revision, "json")] if revision else []
+    return [example.thumbnail_path, *mask]
+
+
+def _painted(example: Example, revision: int, ending: str) -> Path:
+    return example.folder / f"painted_{revision}.{ending}"
 
 
 def _shrunk(codes: np.ndarray) -> np.ndarray:

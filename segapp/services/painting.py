@@ -19,6 +19,7 @@ from segapp.models import Analysis, Example, Painting, State
 from segapp.services import example_files, intake
 from segapp.services.pairing import fold, stem_of
 
+KEPT = 2  # revisions whose files stay: somebody may be reading the one before
 START = (
     {"id": 0, "name": "background", "color": palette.color(0)},
     {"id": 1, "name": "object", "color": palette.color(1)},
@@ -142,41 +143,39 @@ def save(example: Example, sent: Save) -> Painting:
     """Keep what was painted. Raises Refused, PaintedElsewhere, PaintingClosed; then nothing has changed."""
     painting = example.painting
     classes = _merged(sent.classes, painting.classes)
-    values = None
+    changes: dict[str, Any] = {"classes": classes, "unpainted": sent.unpainted, "nothing_there": sent.nothing_there}
     if sent.mask is not None:
         values = painted.decode(sent.mask, (example.width, example.height), example.stem)
-    elif painting.revision and sent.unpainted != painting.unpainted:
+    else:
         values = example_files.painted_values(example)
-    changes: dict[str, Any] = {"classes": classes, "unpainted": sent.unpainted, "nothing_there": sent.nothing_there}
-    counted = None if values is None else painted.counts(values)
-    if counted is not None:
-        _hold_to_classes(example, counted, classes)
-        changes["empty"] = int(counted[UNPAINTED]) == values.size  # type: ignore[union-attr]
-    png = example_files.grey_png(values) if values is not None and sent.mask is not None else None
+    counted = painted.counts(values)
+    _hold_to_classes(example, counted, classes)
+    png = example_files.grey_png(values)
+    example_files.bring(example)
     with transaction.atomic():
+        changes["empty"] = _is_empty(counted)
         if not Painting.objects.save_next(painting.pk, sent.base, sent.editor, sent.sequence, **changes):
             return _why_not(painting, sent)
-        if counted is None and not painting.revision:
-            counted = _nothing(example)
-        if png is not None and counted is not None:
-            example_files.write_painted(example, png, counted, sent.unpainted)
-        elif counted is not None:
-            example_files.summarize_painted(example, counted, sent.unpainted)
+        painting.refresh_from_db()
+        example_files.write_painted(example, painting.revision, png, counted)
         Example.objects.filter(pk=example.pk).update(size_bytes=example_files.size_of(example))
-    painting.refresh_from_db()
+    example_files.forget_painted(example, painting.revision - KEPT)
     share_classes(example.visitor, classes)
     return painting
 
 
-def nothing_there(example: Example) -> None:
-    """The visitor says that a picture shows nothing to paint: all of it is what unpainted counts as, the background."""
+def nothing_there(example: Example) -> int:
+    """The visitor says that a picture shows nothing to paint: all of it is what unpainted counts as, or the background.
+
+    Returns that class's id. Raises Refused when unpainted pixels are ignored and no class is called background.
+    """
     painting = example.painting
     background = next((row["id"] for row in painting.classes if row["name"].casefold() == "background"), None)
     unpainted = painting.unpainted if painting.unpainted != UNPAINTED else background
     if unpainted is None:
         raise Refused(example.stem, "None of its classes is called background.", "Paint it, or name a class so.")
     Painting.objects.filter(pk=painting.pk).update(nothing_there=True, unpainted=unpainted)
-    example_files.summarize_painted(example, painted.counts(example_files.painted_values(example)), unpainted)
+    return unpainted
 
 
 def share_classes(visitor: str, classes: Sequence[dict[str, Any]]) -> None:
@@ -246,11 +245,11 @@ def _enter(example: Example, values: np.ndarray, classes: list[dict[str, Any]], 
     """Save a new example that comes with a mask. On any failure nothing of it is left."""
     counted = painted.counts(values)
     try:
-        example_files.write_painted(example, example_files.grey_png(values), counted, unpainted)
+        example_files.write_painted(example, 1, example_files.grey_png(values), counted)
         example.size_bytes = example_files.size_of(example)
         with transaction.atomic():
             example.save()
-            empty = int(counted[UNPAINTED]) == values.size
+            empty = _is_empty(counted)
             Painting.objects.create(
                 example=example, classes=classes, unpainted=unpainted, empty=empty, revision=1, **more
             )
@@ -263,14 +262,14 @@ def _enter(example: Example, values: np.ndarray, classes: list[dict[str, Any]], 
 def _convert(example: Example, values: np.ndarray, classes: list[dict[str, Any]], unpainted: int) -> Example:
     """Make an uploaded draft a painted one, in place."""
     counted = painted.counts(values)
-    empty = int(counted[UNPAINTED]) == values.size
+    empty = _is_empty(counted)
     with transaction.atomic():
         Painting.objects.create(
             example=example, classes=classes, unpainted=unpainted, empty=empty, nothing_there=empty, revision=1
         )
         example.mask_kind = painted.KIND
         Example.objects.filter(pk=example.pk).update(mask_kind=painted.KIND)
-        example_files.write_painted(example, example_files.grey_png(values), counted, unpainted)
+        example_files.write_painted(example, 1, example_files.grey_png(values), counted)
     return example
 
 
@@ -288,10 +287,8 @@ def _hold_to_classes(example: Example, counted: np.ndarray, classes: Sequence[di
         raise Refused(example.stem, words, "Reload the page and paint on; what was saved before is kept.")
 
 
-def _nothing(example: Example) -> np.ndarray:
-    counted = np.zeros(256, dtype=np.int64)
-    counted[UNPAINTED] = example.width * example.height
-    return counted
+def _is_empty(counted: np.ndarray) -> bool:
+    return int(counted[UNPAINTED]) == int(counted.sum())
 
 
 def _free_stem(visitor: str, stem: str) -> str:

@@ -6,6 +6,7 @@ A machine is a media folder; the S3 server is a local one over real HTTP.
 import os
 import time
 
+import numpy as np
 import pytest
 from botocore.config import Config
 
@@ -13,8 +14,11 @@ from registry import services, store
 from registry.files import ModelFileDamaged, write_atomically
 from registry.models import FileState, UserModel
 from registry.tests.test_services import ALICE, make
-from segapp.services import cleanup
+from segapp.services import cleanup, example_files, intake, painting
 from segapp.tests.buckets import Bucket, new_bucket, s3_server
+from segapp.tests.imaging.drawing import photo, saved, truth
+from segapp.tests.services.test_painting import sent
+from segapp.tests.views.rows import upload
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +106,23 @@ def test_removing_removes_both(bucket, settings, elsewhere):
     store.remove_folder(elsewhere() / "runs/1")
     store.remove_folder(settings.MEDIA_ROOT / "never")
     assert [name for name in bucket.names() if name != store.MARK] == ["runs/10/kept.png"]
+
+
+def test_a_mask_painted_in_turns_on_two_machines_is_never_an_old_one(bucket, db, elsewhere):
+    """Each machine has a copy of what was there when it looked last."""
+    (one,) = painting.begin(ALICE, [upload("one.png", saved(photo(96)))])
+    blank = np.zeros((96, 96), np.uint8)
+    for turn, (machine, mask) in enumerate([("one", truth()), ("two", blank), ("one", truth()), ("two", blank)]):
+        elsewhere(machine)
+        found = painting.owned(ALICE, one.public_id)
+        painting.save(found, sent(mask, sequence=turn + 1))
+        for other in ("one", "two", "three"):
+            elsewhere(other)
+            found = painting.owned(ALICE, one.public_id)
+            assert (example_files.painted_values(found) == mask).all()
+            assert (intake.ids_of(found, intake.review([found])) == mask).all()
+            assert intake.picture_of(found).shape == (96, 96, 3)
+    assert [name for name in bucket.names() if "/painted_1." in name] == []
 
 
 def test_a_model_made_elsewhere_answers_here(bucket, db, elsewhere):

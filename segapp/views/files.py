@@ -79,7 +79,7 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
     reading, ids = None, None
     try:
         reading = studio.reading_of(request, found.runs.first(), drafts)
-        ids = intake.ids_of(found, reading, small=not large) if reading else None
+        ids = intake.ids_of(found, reading, small=not large) if reading and not found.to_paint else None
     except Refused:  # masks that do not go together: the picture alone
         pass
     try:

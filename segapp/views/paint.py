@@ -192,10 +192,11 @@ def nothing(request: PageRequest, public_id: str) -> HttpResponse:
     """There is nothing to paint on this picture: all of it is background."""
     example = _owned(request, public_id)
     try:
-        painting.nothing_there(example)
+        unpainted = painting.nothing_there(example)
     except Refused as error:
         return finetune.refuse(request, [finetune.problem(error)])
-    say(request, f"“{example.stem}” counts as background only.")
+    name = next(row["name"] for row in example.painting.classes if row["id"] == unpainted)
+    say(request, f"All of “{example.stem}” counts as “{name}”.")
     return back(request, "finetune")
 
 

@@ -36,7 +36,7 @@ def colours(*values: str) -> MaskSource:
 
 def read(*given, known=NAMED) -> masks.Reading:
     summaries = [one.summary if isinstance(one, Mask) else snapping.settle(one, "m").summary for one in given]
-    return masks.read_summaries(summaries, None, known)
+    return masks.read_summaries(summaries, known=known)
 
 
 def test_only_background_and_unpainted_is_no_binary_mask():
@@ -70,7 +70,7 @@ def test_names_and_colours_chosen_while_painting_arrive():
 
 @pytest.mark.parametrize("top", [255, 1, 200])
 def test_uploaded_two_class_masks_and_painted_ones_are_one_set(top):
-    reading = masks.read_summaries([settle(shapes([0, top])), drawn(truth()).summary], None, NAMED)
+    reading = masks.read_summaries([settle(shapes([0, top])), drawn(truth()).summary], known=NAMED)
     assert reading.trained == NAMED, "both hold the same two classes"
     assert {row["images"] for row in reading.classes} == {2}
 

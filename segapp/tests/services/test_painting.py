@@ -59,12 +59,37 @@ def test_the_values_come_back_as_they_were_painted():
     (one,) = photos("one")
     values = np.random.default_rng(0).choice([0, 1, 255], (96, 96)).astype(np.uint8)
     painting.save(one, sent(values))
-    assert (example_files.painted_values(one) == values).all()
+    assert (example_files.painted_values(fresh(one)) == values).all()
     reading = intake.review([fresh(one)])
     assert (intake.ids_of(fresh(one), reading) == np.where(values == 255, 0, values)).all(), "unpainted is background"
     painting.save(fresh(one), sent(None, unpainted=255, sequence=2))
-    assert (example_files.painted_values(one) == values).all(), "the choice changes no pixel"
+    assert (example_files.painted_values(fresh(one)) == values).all(), "the choice changes no pixel"
     assert (intake.ids_of(fresh(one), intake.review([fresh(one)])) == values).all()
+
+
+def test_old_revisions_leave_no_files_behind_and_the_one_before_stays():
+    (one,) = photos("one")
+    for sequence in range(1, 5):
+        painting.save(fresh(one), sent(truth(), sequence=sequence))
+    kept = {path.name for path in one.folder.glob("painted_*")}
+    assert kept == {"painted_3.png", "painted_3.json", "painted_4.png", "painted_4.json"}
+
+
+def test_a_save_that_fails_half_way_is_not_what_is_read(monkeypatch):
+    (one,) = photos("one")
+    painting.save(one, sent(truth()))
+    whole = example_files.write_atomically
+
+    def full(path, *rest):
+        if path.suffix == ".json":
+            raise OSError(28, "No space left on device")
+        return whole(path, *rest)
+
+    monkeypatch.setattr(example_files, "write_atomically", full)
+    with pytest.raises(OSError, match="No space"):
+        painting.save(fresh(one), sent(np.zeros((96, 96)), sequence=2))
+    assert (example_files.painted_values(fresh(one)) == truth()).all()
+    assert (intake.ids_of(fresh(one), intake.review([fresh(one)])) == truth()).all()
 
 
 def test_saying_that_there_is_nothing_makes_it_all_background():
@@ -72,6 +97,7 @@ def test_saying_that_there_is_nothing_makes_it_all_background():
     painting.nothing_there(one)
     assert not fresh(one).to_paint
     assert (intake.ids_of(fresh(one), intake.review([fresh(one)])) == 0).all()
+    assert fresh(one).painting.revision == 0
     (two,) = photos("two")
     painting.save(two, sent(None, nothing_there=True))
     assert not fresh(two).to_paint
@@ -91,9 +117,9 @@ def test_of_two_tabs_the_second_is_told_and_overwrites_nothing():
     with pytest.raises(PaintedElsewhere) as other:
         painting.save(fresh(one), sent(np.zeros((96, 96)), editor="f" * 16))
     assert other.value.revision == 1
-    assert (example_files.painted_values(one) == truth()).all()
+    assert (example_files.painted_values(fresh(one)) == truth()).all()
     painting.save(fresh(one), sent(np.zeros((96, 96)), editor="f" * 16, base=1))
-    assert fresh(one).painting.revision == 2 and (example_files.painted_values(one) == 0).all()
+    assert fresh(one).painting.revision == 2 and (example_files.painted_values(fresh(one)) == 0).all()
     with pytest.raises(PaintedElsewhere):
         painting.save(fresh(one), sent(truth(), sequence=2, base=1))
 
@@ -104,7 +130,7 @@ def test_a_save_sent_again_goes_through_and_a_late_one_changes_nothing():
     again = painting.save(fresh(one), sent(truth(), sequence=2))  # the answer was lost: its base is still 0
     assert again.revision == 2
     late = painting.save(fresh(one), sent(np.zeros((96, 96)), sequence=1))
-    assert late.revision == 2 and (example_files.painted_values(one) == truth()).all()
+    assert late.revision == 2 and (example_files.painted_values(fresh(one)) == truth()).all()
 
 
 @pytest.mark.parametrize(
@@ -117,7 +143,7 @@ def test_a_mask_that_does_not_fit_is_refused_and_changes_nothing(mask, words):
     painting.save(one, sent(truth()))
     with pytest.raises(Refused, match=words):
         painting.save(fresh(one), sent(mask, sequence=2))
-    assert fresh(one).painting.revision == 1 and (example_files.painted_values(one) == truth()).all()
+    assert fresh(one).painting.revision == 1 and (example_files.painted_values(fresh(one)) == truth()).all()
 
 
 def test_a_full_disk_leaves_the_revision_as_it_was(monkeypatch):
@@ -159,7 +185,7 @@ def test_an_uploaded_mask_is_painted_on_in_class_ids():
     (one,) = intake.store(ALICE, *pairs("one").values())
     edited = painting.to_edit(ALICE, one.public_id, {"255": {"name": "disc", "color": "#ff00ff"}})
     assert edited.pk == one.pk and fresh(one).mask_kind == "painted"
-    assert (example_files.painted_values(one) == truth()).all()
+    assert (example_files.painted_values(fresh(one)) == truth()).all()
     assert fresh(one).painting.classes[1] == {"id": 1, "name": "disc", "color": "#ff00ff", "source": "255"}
     assert [row["name"] for row in intake.review([fresh(one)]).trained] == ["background", "disc"]
 
@@ -176,8 +202,8 @@ def test_what_a_training_has_used_is_painted_on_as_a_copy():
     copy = painting.to_edit(ALICE, one.public_id, {})
     assert copy.pk != one.pk and not fresh(one).draft
     painting.save(copy, sent(np.zeros((96, 96)), base=1, editor="f" * 16))
-    assert (example_files.painted_values(one) == truth()).all(), "the run's mask is what it was"
-    assert (example_files.painted_values(copy) == 0).all()
+    assert (example_files.painted_values(fresh(one)) == truth()).all(), "the run's mask is what it was"
+    assert (example_files.painted_values(fresh(copy)) == 0).all()
     assert copy.image_path.read_bytes() == one.image_path.read_bytes()
 
 

@@ -203,7 +203,7 @@ def test_a_result_is_mended_and_trained_on_from_its_model(alice, charlie):
     assert charlie.post(f"/analyze/{result.public_id}/fix/").status_code == 404
     response = alice.post(f"/analyze/{result.public_id}/fix/")
     page = text(alice.get(response["Location"]))
-    assert "Train on from “First”" in page and "Its 1 example and 1 mended result" in page
+    assert "Train on from “First”" in page and "Its 1 example and 1 corrected result" in page
     assert "Train on from “First”" in text(alice.get("/finetune/"))
     assert charlie.post(f"/finetune/paint/on/{model.public_id}/").status_code == 404
     alice.post(f"/finetune/paint/on/{model.public_id}/")
