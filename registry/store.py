@@ -128,15 +128,18 @@ def remove_folder(folder: Path) -> None:
         logger.warning("%s", error)
 
 
-def is_spare(path: Path, days: float) -> bool:
-    """Whether this machine's copy of a file is older than `days` and could be fetched again at any time."""
-    if not is_shared() or time.time() - path.stat().st_mtime < days * 86400:
-        return False
+def is_stored(path: Path) -> bool:
+    """Whether the shared storage has a file of this name, whatever is here. Raises StoreUnreachable."""
     name = _name(path)
     if name is None:
         return False
     with _answering(f"look for {name}"):
         return storages["default"].exists(name)
+
+
+def is_spare(path: Path, days: float) -> bool:
+    """Whether this machine's copy of a file is older than `days` and could be fetched again at any time."""
+    return is_shared() and time.time() - path.stat().st_mtime >= days * 86400 and is_stored(path)
 
 
 @cache

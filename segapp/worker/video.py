@@ -53,7 +53,7 @@ def run(pk: int) -> None:
     except LeaseLost:
         logger.warning("video %s went to another worker; nothing finished here", job.public_id)
         if not VideoJob.objects.filter(pk=job.pk).exists():  # its visitor has deleted it
-            shutil.rmtree(job.folder, ignore_errors=True)
+            store.remove_folder(job.folder)
     except Cancelled:
         _end(job, State.CANCELLED, "Cancelled. Nothing was kept of this video.")
     except (ClipRefused, BaseMissing) as error:
@@ -75,6 +75,8 @@ def _end(job: VideoJob, state: State, message: str, error: Exception | None = No
 
 
 def _segment(job: VideoJob) -> None:
+    if job.segments_done:  # perhaps on another machine
+        store.fetch_folder(job.folder)
     original = store.fetch(videos.original(job))
     if not original.is_file():
         raise ClipRefused("The uploaded video is gone. Upload it again.")
