@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from registry import vision_shim  # noqa: F401  isort: skip  (before smp)
 import segmentation_models_pytorch as smp
@@ -44,7 +45,8 @@ class Spec:
 
     decoder holds plain smp.FPN arguments. Channel k of the logits belongs to
     classes[k], whose id is what masks hold; ids may have gaps. input_size is the
-    long side in pixels (a multiple of 32) at which the network runs.
+    long side in pixels (a multiple of 32) at which the network runs. example_side is
+    the usual long side in pixels of the pictures it learnt from, 0 when unknown.
     """
 
     base_key: str
@@ -54,6 +56,7 @@ class Spec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[ClassInfo, ...]
+    example_side: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain lists, dicts, numbers and strings."""
@@ -65,6 +68,7 @@ class Spec:
             "mean": list(self.mean),
             "std": list(self.std),
             "classes": [{"id": c.id, "name": c.name, "color": c.color} for c in self.classes],
+            "example_side": self.example_side,
         }
 
     @classmethod
@@ -80,6 +84,7 @@ class Spec:
             classes=tuple(
                 ClassInfo(id=int(c["id"]), name=str(c["name"]), color=str(c["color"])) for c in data["classes"]
             ),
+            example_side=int(data.get("example_side", 0)),
         )
 
     def fpn_arguments(self) -> dict[str, Any]:
@@ -96,8 +101,8 @@ def build(spec: Spec, encoder: Network | None = None) -> Network:
     """The network of `spec`.
 
     Without an encoder: a whole smp.FPN, freshly initialised. With one: an smp.FPN
-    around that very encoder, whose decoder and head stand on the meta device and
-    wait for `assign_tensors`; nothing is initialised.
+    around that very encoder, in eval mode, whose decoder and head stand on the meta
+    device and wait for `assign_tensors`; nothing is initialised.
     """
     if encoder is None:
         return smp.FPN(**spec.fpn_arguments())
@@ -120,6 +125,8 @@ def build(spec: Spec, encoder: Network | None = None) -> Network:
             kernel_size=1,
             upsampling=options.get("upsampling", 4),
         )
+    # The encoder is put in last and left alone: it may be another network's, at work right now.
+    network.eval().requires_grad_(False)
     network.encoder = encoder
     network.classification_head = None
     network.name = f"fpn-{spec.encoder}"
@@ -161,6 +168,25 @@ def share(module: nn.Module) -> Network:
 def _tensors(module: nn.Module) -> Iterable[Tensor]:
     yield from module.parameters()
     yield from module.buffers()
+
+
+class Uninitialised(TorchFunctionMode):
+    """Within it random initialisation is skipped in this thread, for a module that is filled right after.
+
+    A large encoder is then built in a fraction of the time. (On the meta device a MiT cannot be built: its
+    constructor reads values.)
+    """
+
+    # What initialisers draw with, and what they then do to it in place.
+    SKIPPED = (
+        *(nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_),
+        *(Tensor.erfinv_, Tensor.mul_, Tensor.add_, Tensor.clamp_),
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in self.SKIPPED:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def own_bytes(tensors: Iterable[Tensor]) -> int:

@@ -18,6 +18,8 @@ from registry.bases import ReadyBase
 from registry.cache import Loaded, NetworkCache
 from registry.network import Network, Spec, assign_tensors, build, own_bytes, share
 
+MODULE_BYTES = 3500  # that one nn.Module takes besides its tensors, as measured; small networks are a fifth structure
+
 
 class BaseMissing(Exception):
     """The base model that is wanted, or that a model was trained on, is not at hand."""
@@ -145,14 +147,15 @@ class Runtime:
                 f"on. Put the right {saved.spec.encoder} file into the weights folder, or run "
                 f"manage.py build_base {ready.key} again."
             )
+        encoder.to(self.device, memory_format=torch.channels_last).requires_grad_(False)
         module = build(saved.spec, encoder)
-        assign_tensors(module, saved.tensors)
+        assign_tensors(module, {name: placed(tensor, self.device) for name, tensor in saved.tensors.items()})
         network = LoadedNetwork(
             key=ready.key,
             sha256=ready.sha256,
             base_key=ready.key,
             spec=saved.spec,
-            module=self._settle(module),
+            module=module,
             device=self.device,
             base_sha256=ready.sha256,
             encoder_key=ready.sha256,
@@ -167,14 +170,15 @@ class Runtime:
         try:
             assert entry.loaded is not None
             base: LoadedNetwork = entry.loaded.value
-            module = with_base(base, saved.spec, saved.tensors)
+            tensors = {name: placed(tensor, self.device) for name, tensor in saved.tensors.items()}
+            module = with_base(base, saved.spec, tensors)
             changed = any(name.startswith("encoder.") for name in saved.tensors)
             network = LoadedNetwork(
                 key=ref.key,
                 sha256=ref.sha256,
                 base_key=ref.base_key,
                 spec=saved.spec,
-                module=self._settle(module),
+                module=module,
                 device=self.device,
                 base_sha256=ref.base_sha256,
                 encoder_key=ref.sha256 if changed else base.encoder_key,
@@ -182,13 +186,9 @@ class Runtime:
         except BaseException:
             self._cache.release(entry)
             raise
-        size = own_bytes(saved.tensors.values())
+        parts = [module.decoder, module.segmentation_head, *([module.encoder] if changed else [])]
+        size = own_bytes(saved.tensors.values()) + MODULE_BYTES * sum(len(list(part.modules())) for part in parts)
         return Loaded(network, size, close=lambda: self._cache.release(entry))
-
-    def _settle(self, module: Network) -> Network:
-        module.to(self.device, memory_format=torch.channels_last)
-        module.requires_grad_(False)
-        return module.eval()
 
 
 def with_base(base: LoadedNetwork, spec: Spec, tensors: dict[str, torch.Tensor]) -> Network:
@@ -198,10 +198,18 @@ def with_base(base: LoadedNetwork, spec: Spec, tensors: dict[str, torch.Tensor])
         encoder = share(encoder)
     module = build(spec, encoder)
     assign_tensors(module, tensors)
-    left = [name for name, tensor in module.state_dict().items() if tensor.is_meta]
+    fresh = {"decoder": module.decoder, "segmentation_head": module.segmentation_head}
+    left = [f"{part}.{name}" for part, own in fresh.items() for name, t in own.state_dict().items() if t.is_meta]
     if left:
         raise files.ModelFileDamaged(f"The model file lacks the tensor {left[0]}. Use another version of the model.")
     return module
+
+
+def placed(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on `device`, with its channels last where it is a convolution's weight."""
+    if tensor.dim() == 4:
+        return tensor.to(device, memory_format=torch.channels_last)
+    return tensor.to(device)
 
 
 def pick_device(wanted: str) -> torch.device:

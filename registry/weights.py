@@ -17,6 +17,7 @@ from registry import vision_shim  # noqa: F401  isort: skip  (before smp)
 import segmentation_models_pytorch as smp
 
 from registry.bases import CATALOGUE, Base, local_weights
+from registry.network import Uninitialised
 
 
 class WeightsUnavailable(Exception):
@@ -98,7 +99,8 @@ def _from_package(package: str) -> Mapping[str, Tensor] | None:
 
 def _from_tensors(encoder: str, tensors: Mapping[str, Tensor], source: str) -> nn.Module:
     """An encoder filled with `tensors`, by name, or by order where shapes agree one by one."""
-    module = smp.encoders.get_encoder(encoder, weights=None)
+    with Uninitialised():
+        module = smp.encoders.get_encoder(encoder, weights=None)
     wanted = module.state_dict()
     named = {key.removeprefix("encoder."): value for key, value in tensors.items()}
     if not set(wanted) <= set(named):

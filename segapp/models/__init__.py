@@ -6,6 +6,7 @@ Knows nothing of requests, tasks or torch.
 from segapp.models.analysis import Analysis
 from segapp.models.batch import Batch, BatchItem, ItemState
 from segapp.models.export import Export, ExportFormat
+from segapp.models.painting import Painting, PaintingQuerySet
 from segapp.models.sharing import ModelShare, TransferCode
 from segapp.models.training import Effort, Example, TrainingRun
 from segapp.models.video import VideoJob
@@ -25,6 +26,8 @@ __all__ = [
     "ExportFormat",
     "ItemState",
     "ModelShare",
+    "Painting",
+    "PaintingQuerySet",
     "Pinned",
     "State",
     "Stop",

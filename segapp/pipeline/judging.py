@@ -32,7 +32,11 @@ class Rehearsal:
 
 
 def rehearse(job: Job) -> list[Rehearsal]:
-    """A rehearsal for each fold, ready to train; says at once what they will be held to."""
+    """A rehearsal for each fold, ready to train; says at once what they will be held to.
+
+    Rehearsals start from the base also where the run goes on from the visitor's own model: that one has seen the
+    pictures it would be judged by.
+    """
     folds = holdout.folds(len(job.examples))
     for fold in folds:
         for index in fold.judge:
@@ -45,7 +49,7 @@ def rehearse(job: Job) -> list[Rehearsal]:
     for fold in folds:
         views = _views_of(job, fold)
         job.pace.tick()
-        found.append(Rehearsal(fold, views, job.begin(views, fold.learn), Course(job.pace)))
+        found.append(Rehearsal(fold, views, job.begin(views, fold.learn, start=job.base), Course(job.pace)))
     return found
 
 
@@ -69,7 +73,7 @@ def judge_one(job: Job, network: Network, fold: Fold, index: int) -> None:
     """Let a fold's network answer for an example (or the half) it has not learnt from."""
     example = job.examples[index]
     shape = (example.mask.shape[0], example.mask.shape[1])
-    found = holdout.mask_of(network, job.views.get(index, 0), shape, job.spec.classes)
+    found = holdout.mask_of(network, job.unseeing_views.get(index, 0), shape, job.spec.classes)
     truth = holdout.judged_part(example.mask, fold)
     known = [j for j in job.judged if j.index == index]
     if known:  # the other half of the same picture
@@ -132,8 +136,8 @@ def _base_says(job: Job, index: int) -> np.ndarray:
 
 
 def _views_of(job: Job, fold: Fold) -> Views:
-    """The job's views, or those of one picture's half that may be learnt from."""
+    """The pictures' views by the base's encoder, or those of one picture's half that may be learnt from."""
     if fold.learn_half is None:
-        return job.views
+        return job.unseeing_views
     half = [holdout.only_half(p, fold.learn_half) for p in job.prepared]
-    return Views(job.root, half, job.seed, job.pace.tick)
+    return Views(job.base, half, job.seed, job.pace.tick)

@@ -1,113 +1,75 @@
 """From a picture to a mask, at the picture's own size."""
 
-import hashlib
-import math
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
+from segapp.pipeline.deciding import Decision, decide
+from segapp.pipeline.passes import STRIDE, normalised, run
+from segapp.pipeline.tiles import strips
 
-STRIDE = 32
+__all__ = [
+    "PASS",
+    "STRIDE",
+    "Prediction",
+    "decide",
+    "fitted",
+    "logits_of",
+    "normalised",
+    "predict",
+    "resized",
+    "shares",
+]
+
 PASS = 1024  # pixels a side that one pass takes at most
-OVERLAP = 0.25  # of a tile
-BAND_VALUES = 8_000_000  # logits in memory at once while deciding
-KEPT = 4  # pictures whose features stay in memory, at most 12 MB each with Lite0
+REACH = 2.0  # a picture so many times as long as the examples may show more rather than the same more finely
+FINEST = 16_384  # pixels a side that the network is made to see at most
 
-_kept: OrderedDict[tuple[object, ...], tuple[Tensor, ...]] = OrderedDict()
-_kept_lock = threading.Lock()
+Tick = Callable[[float], None]
 
 
 @dataclass
 class Prediction:
-    """ids: uint8 H,W class ids; confidence: uint8 H,W, 255 is certain; timings in ms."""
+    """ids: uint8 H,W class ids; confidence: uint8 H,W, 255 is certain; timings in ms; tiled: seen in tiles."""
 
     ids: np.ndarray
     confidence: np.ndarray
     timings: dict[str, float] = field(default_factory=dict)
+    tiled: bool = False
 
 
-def predict(
-    net: LoadedNetwork,
-    image: np.ndarray,
-    progress: Callable[[float], None] | None = None,
-) -> Prediction:
-    """Segment an RGB picture (uint8 H,W,3) of any size from 1x1 pixel.
+def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None) -> Prediction:
+    """Segment an RGB picture (uint8 H,W,3) of any size from 1x1 pixel. `progress` hears 0 to 1.
 
-    The network sees the picture with its long side at the spec's input size, in
-    tiles where that is larger than one pass takes. `progress` hears 0 to 1.
+    The network sees the whole picture with its long side at the spec's input size, as it saw its examples. A picture
+    far larger than those is also looked at in tiles at the examples' own scale; see `_surer`.
     """
-    started = time.perf_counter()
+    tick = progress or (lambda _: None)
     height, width = image.shape[:2]
-    small = resized(image, fitted(height, width, net.spec.input_size))
-    prepared = time.perf_counter()
-    logits = logits_of(net, small, progress)
-    ran = time.perf_counter()
-    ids, confidence = decide(logits, height, width, net.spec.classes)
-    ended = time.perf_counter()
-    if progress is not None:
-        progress(1.0)
-    timings = {
-        "prepare": (prepared - started) * 1000,
-        "forward": (ran - prepared) * 1000,
-        "decide": (ended - ran) * 1000,
-    }
-    return Prediction(ids, confidence, timings)
+    found = _look(net, image, fitted(height, width, net.spec.input_size), PASS, tick)
+    finer = _finer(net, height, width)
+    if finer is not None:
+        in_tiles = _look(net, image, finer, min(PASS, net.spec.input_size), lambda share: tick(0.05 + 0.9 * share))
+        for stage, spent in found.timings.items():
+            in_tiles.timings[stage] += spent
+        found = _surer(found, in_tiles)
+    tick(1.0)
+    return found
 
 
-def logits_of(net: LoadedNetwork, image: np.ndarray, progress: Callable[[float], None] | None = None) -> Tensor:
-    """Logits K,H,W of a picture at the size it is given in, float32 on the CPU.
-
-    Above PASS pixels a side: tiles that overlap, blended by weights that fade
-    towards a tile's border. Only the sums are kept, so memory stays bounded.
-    """
-    height, width = image.shape[:2]
-    rows, cols = _starts(height), _starts(width)
-    if len(rows) == len(cols) == 1:
-        return _run(net, image)
-    total = torch.zeros(len(net.spec.classes), height, width)
-    weight = torch.zeros(height, width)
-    done = 0
-    for top in rows:
-        for left in cols:
-            tile = image[top : top + PASS, left : left + PASS]
-            fade = _fade(tile.shape[0])[:, None] * _fade(tile.shape[1])[None]
-            where = np.s_[top : top + tile.shape[0], left : left + tile.shape[1]]
-            total[:, *where] += _run(net, tile) * fade
-            weight[where] += fade
-            done += 1
-            if progress is not None:
-                progress(0.95 * done / (len(rows) * len(cols)))
-    return total.div_(weight)
-
-
-def decide(logits: Tensor, height: int, width: int, classes: Sequence[ClassInfo]) -> tuple[np.ndarray, np.ndarray]:
-    """From logits K,h,w to ids and confidence (uint8 H,W) at the picture's own size.
-
-    Works through bands of rows, so that a large picture with many classes never
-    stands in memory as a whole.
-    """
-    table = np.array([c.id for c in classes], dtype=np.uint8)
-    ids = np.empty((height, width), dtype=np.uint8)
-    confidence = np.empty((height, width), dtype=np.uint8)
-    band = max(1, BAND_VALUES // (len(classes) * width))
-    for top in range(0, height, band):
-        part = _rows(logits, top, min(height, top + band), height, width)
-        best, channel = part.max(dim=0)
-        certain = torch.exp(best - torch.logsumexp(part, dim=0))
-        ids[top : top + band] = table[channel.numpy()]
-        confidence[top : top + band] = (certain * 255).round().to(torch.uint8).numpy()
-    return ids, confidence
+def logits_of(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None) -> Tensor:
+    """Logits K,H,W of a picture at the size it is given in, float32 on the CPU; in tiles above PASS pixels a side."""
+    pieces = strips(partial(run, net), image, PASS, len(net.spec.classes), progress or (lambda _: None))
+    return torch.cat([piece for _, piece in pieces], dim=1)
 
 
 def shares(ids: np.ndarray, classes: Sequence[ClassInfo]) -> list[dict[str, Any]]:
@@ -125,7 +87,7 @@ def shares(ids: np.ndarray, classes: Sequence[ClassInfo]) -> list[dict[str, Any]
     ]
 
 
-def fitted(height: int, width: int, long_side: int) -> tuple[int, int]:
+def fitted(height: int, width: int, long_side: float) -> tuple[int, int]:
     """Height and width scaled so that the longer is `long_side`, both at least 1."""
     factor = long_side / max(height, width)
     return max(1, round(height * factor)), max(1, round(width * factor))
@@ -139,68 +101,39 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
-def normalised(image: np.ndarray, net: LoadedNetwork) -> Tensor:
-    """A picture as 1,3,H,W, channels last, padded at its edges to multiples of 32."""
-    height, width = image.shape[:2]
-    padded = np.pad(image, ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), mode="edge")
-    tensor = torch.from_numpy(padded).to(net.device).permute(2, 0, 1)[None].float()
-    mean = torch.tensor(net.spec.mean, device=net.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(net.spec.std, device=net.device).view(1, 3, 1, 1) * 255
-    return ((tensor - mean) / std).contiguous(memory_format=torch.channels_last)
+def _look(net: LoadedNetwork, image: np.ndarray, size: tuple[int, int], tile: int, tick: Tick) -> Prediction:
+    """The picture seen at `size` in passes of at most `tile` pixels a side."""
+    started = time.perf_counter()
+    small = resized(image, size)
+    prepared = time.perf_counter()
+    decision = Decision(net.spec.classes, size, (image.shape[0], image.shape[1]))
+    deciding = 0.0
+    for top, strip in strips(partial(run, net), small, tile, len(net.spec.classes), tick):
+        began = time.perf_counter()
+        decision.add(top, strip)
+        deciding += time.perf_counter() - began
+    began = time.perf_counter()
+    ids, confidence = decision.result()
+    ended = time.perf_counter()
+    deciding += ended - began
+    timings = {"prepare": prepared - started, "forward": ended - prepared - deciding, "decide": deciding}
+    tiled = max(size) > tile
+    return Prediction(ids, confidence, {stage: spent * 1000 for stage, spent in timings.items()}, tiled)
 
 
-def _run(net: LoadedNetwork, image: np.ndarray) -> Tensor:
-    """Logits K,H,W of one pass."""
-    height, width = image.shape[:2]
-    with torch.inference_mode():
-        features = _features(net, image)
-        logits = net.module.segmentation_head(net.module.decoder(features))
-    return logits[0, :, :height, :width].float().cpu()
+def _finer(net: LoadedNetwork, height: int, width: int) -> tuple[int, int] | None:
+    """The size at which a picture has the examples' own scale; None where the whole view is all there is to try."""
+    spec = net.spec
+    if not spec.example_side or max(height, width) < REACH * spec.example_side:
+        return None
+    return fitted(height, width, min(FINEST, max(height, width) * spec.input_size / spec.example_side))
 
 
-def _features(net: LoadedNetwork, image: np.ndarray) -> list[Tensor]:
-    """The encoder's features of a picture, kept for a while for other models of the same encoder."""
-    if not net.encoder_key:
-        return list(net.module.encoder(normalised(image, net))[-4:])
-    content = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
-    key = (net.encoder_key, str(net.device), image.shape, content)
-    with _kept_lock:
-        features = _kept.get(key)
-        if features is not None:
-            _kept.move_to_end(key)
-            return list(features)
-    features = tuple(net.module.encoder(normalised(image, net))[-4:])
-    with _kept_lock:
-        _kept[key] = features
-        while len(_kept) > KEPT:
-            _kept.popitem(last=False)
-    return list(features)
+def _surer(whole: Prediction, tiled: Prediction) -> Prediction:
+    """Whichever answer is more certain on the whole.
 
-
-def _starts(length: int) -> list[int]:
-    """Where tiles begin along a side, so that they overlap and end with it."""
-    if length <= PASS:
-        return [0]
-    count = math.ceil((length - PASS) / (PASS * (1 - OVERLAP))) + 1
-    return [round(i * (length - PASS) / (count - 1)) for i in range(count)]
-
-
-def _fade(length: int) -> Tensor:
-    """Weights along a tile's side: one in the middle, falling over the overlap."""
-    distance = torch.arange(length).float() + 0.5
-    distance = torch.minimum(distance, length - distance)
-    return (distance / (PASS * OVERLAP / 2)).clamp(1e-3, 1.0)
-
-
-def _rows(logits: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:
-    """Rows `top` to `bottom` of logits resized to height x width, bilinear."""
-    source = logits.shape[1]
-    at = (torch.arange(top, bottom) + 0.5) * source / height - 0.5
-    at = at.clamp(0, source - 1)
-    above = at.floor().long()
-    below = (above + 1).clamp(max=source - 1)
-    share = (at - above)[None, :, None]
-    rows = logits[:, above] * (1 - share) + logits[:, below] * share
-    if rows.shape[2] == width:
-        return rows
-    return F.interpolate(rows[None], size=(bottom - top, width), mode="bilinear", align_corners=False)[0]
+    A picture larger than the examples is either the same more finely (a better camera: the whole view is right) or
+    more of it (a scan, a map: tiles are right), and a network is less sure of what it sees at a scale it has not
+    learnt. docs/engine.md has the measurements.
+    """
+    return tiled if tiled.confidence.mean() > whole.confidence.mean() else whole

@@ -10,6 +10,7 @@ from segapp.pipeline.predict import fitted
 LARGER = (1.0, 1.5, 2.0)  # of the base's input size
 THIN = 7.0  # pixels of width at which objects are still seen well at a quarter of the size
 MOST = 1024
+SHRUNK = 2048  # pixels: examples with a longer side are trained on at this size
 
 
 def choose_input_size(masks: Sequence[np.ndarray], base_size: int) -> int:
@@ -26,6 +27,12 @@ def choose_input_size(masks: Sequence[np.ndarray], base_size: int) -> int:
         if thinnest * factor >= THIN:
             break
     return min(max(MOST, base_size), round(base_size * factor / 32) * 32)
+
+
+def usual_side(masks: Sequence[np.ndarray]) -> int:
+    """The median long side in pixels of examples; 0, unknown, where they may have been larger before they came here."""
+    side = int(np.median([max(mask.shape) for mask in masks]))
+    return side if side < SHRUNK else 0
 
 
 def class_widths(mask: np.ndarray, long_side: int) -> dict[int, float]:

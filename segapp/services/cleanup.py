@@ -100,8 +100,10 @@ def _passing() -> Iterator[Removal]:
 
 
 def _drafts() -> Iterator[Removal]:
-    """Uploads that were never trained on."""
-    for example in Example.objects.filter(draft=True, runs=None, created__lt=_ago(settings.SEGAPP_RESULT_DAYS)):
+    """Uploads that were never trained on, and pictures that nobody has painted on for as long."""
+    limit = _ago(settings.SEGAPP_RESULT_DAYS)
+    idle = Q(painting=None) | Q(painting__updated__lt=limit)
+    for example in Example.objects.filter(idle, draft=True, runs=None, created__lt=limit):
         yield Removal(f"upload never used: examples/{example.public_id}", partial(_remove, example))
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from registry import store
 from registry.files import write_atomically
 from segapp import dispatch
 from segapp.imaging import Refused, container
-from segapp.models import UNFINISHED, State, Stop, VideoJob
+from segapp.models import UNFINISHED, State, Stop, TrainingRun, VideoJob
 from segapp.services import runs, storage
 from segapp.services.pins import pin
 
@@ -93,6 +94,16 @@ def owned(visitor: str, public_id: str) -> VideoJob:
 
 def recent(visitor: str, count: int = 12) -> QuerySet[VideoJob]:
     return VideoJob.objects.filter(visitor=visitor)[:count]
+
+
+def waits_for_training(job: VideoJob) -> bool:
+    """Whether a training, anybody's, is what this video waits for."""
+    return job.state == State.QUEUED and TrainingRun.objects.filter(state__in=UNFINISHED).exists()
+
+
+def kept_until(job: VideoJob) -> datetime:
+    """When the cleanup may remove the results."""
+    return job.created + timedelta(days=settings.SEGAPP_RESULT_DAYS)
 
 
 def status(job: VideoJob) -> dict[str, Any]:

@@ -71,8 +71,8 @@ def _show(
     request: PageRequest, job: VideoJob | None = None, problems: list[dict[str, str]] | None = None, status: int = 200
 ) -> HttpResponse:
     shown = {
-        "job": job,
-        "preview_stamp": _preview_stamp(job) if job and job.unfinished else 0,
+        **(_live(job) if job else {"job": None}),
+        "kept_until": videos.kept_until(job) if job else None,
         "status_json": videos.status(job) if job and job.state == State.DONE else None,
         "problems": problems or [],
         "recent": videos.recent(request.visitor),
@@ -98,10 +98,16 @@ def video_live(request: PageRequest, public_id: str) -> HttpResponse:
     """What changes while it runs; when it has ended, the page is loaded anew."""
     job = _owned(request, public_id)
     if job.unfinished:
-        return render(request, "video/live.html", {"job": job, "preview_stamp": _preview_stamp(job)})
+        return render(request, "video/live.html", _live(job))
     response = HttpResponse()
     response["HX-Refresh"] = "true"
     return response
+
+
+def _live(job: VideoJob) -> dict[str, Any]:
+    """What the part that asks for itself shows."""
+    stamp = _preview_stamp(job) if job.unfinished else 0
+    return {"job": job, "preview_stamp": stamp, "training_first": videos.waits_for_training(job)}
 
 
 def _preview_stamp(job: VideoJob) -> int:

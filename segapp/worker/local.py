@@ -1,6 +1,6 @@
 """Training and segmenting in the calling process, for the command line: the workers' verbs without queue or rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from registry.runtime import LoadedNetwork
 from segapp.imaging import Refused, decode, masks, pairs, render
 from segapp.imaging.values import Mask
 from segapp.models import Effort
+from segapp.pipeline.clip import ENDINGS
 from segapp.pipeline.finetune import Example, Progress, finetune
 from segapp.pipeline.predict import predict, shares
 from segapp.services import intake, runs
@@ -108,6 +109,21 @@ def named_network(key: str, visitor: str = "local") -> Iterator[LoadedNetwork]:
         return
     with runtime.use_base(runtime.base(key or settings.SEGAPP_BASE)) as network:
         yield network
+
+
+def refuse_collisions(files: Sequence[Path], stems: Sequence[str], out: Path) -> None:
+    """Raise ValueError when a result, `stems` in order, would overwrite another one, or one of the files themselves."""
+    made = {file.resolve(): "" for file in files}
+    for file, stem in zip(files, stems, strict=True):
+        for ending in ENDINGS.values() if file.suffix.lower() in VIDEOS else (".png",):
+            target = (out / f"{stem}{ending}").resolve()
+            if target in made:
+                what = f"the result of {made[target]}" if made[target] else "a file that you named"
+                raise ValueError(
+                    f"{target.name}, a result of {file.name}, would overwrite {what}. Choose another folder with --out, "
+                    "or rename one of them."
+                )
+            made[target] = file.name
 
 
 def segment_picture(

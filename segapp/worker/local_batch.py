@@ -11,7 +11,7 @@ from segapp.imaging import Refused, archive
 from segapp.pipeline.clip import segment_file
 from segapp.services import tables, zips
 from segapp.services.naming import result_stems
-from segapp.worker.local import PICTURES, VIDEOS, segment_picture
+from segapp.worker.local import PICTURES, VIDEOS, refuse_collisions, segment_picture
 
 LIMITS = archive.Limits(files=100_000, bytes=100 * 10**9, listed=10**8)  # the caller's own disk; bombs stay outside
 
@@ -59,7 +59,7 @@ def segment(
     Raises Refused, and ValueError when nothing is left.
     """
     done, stems = Done(), _stems(files, go_on)
-    _spare(files, {(out / f"{stem}.png").resolve() for stem in stems})
+    refuse_collisions(files, stems, out)
     for file, stem in zip(files, stems, strict=True):
         if file.suffix.lower() in VIDEOS:
             done.results.append(segment_file(network, file, out))
@@ -87,13 +87,6 @@ def _stems(files: list[Path], numbered: bool) -> list[str]:
     """The files' own stems, as they are; only where two are alike, and came from folders, do they get numbers."""
     own = [file.stem for file in files]
     return result_stems(file.name for file in files) if numbered and len(set(own)) < len(own) else own
-
-
-def _spare(files: list[Path], targets: set[Path]) -> None:
-    """Raises ValueError when a mask would take the place of one of the pictures."""
-    lost = next((file for file in files if file.resolve() in targets), None)
-    if lost is not None:
-        raise ValueError(f"{lost.name} would be overwritten by a mask. Choose another folder with --out.")
 
 
 def write_table(path: Path, done: Done) -> None:

@@ -11,6 +11,7 @@ from django.db import DatabaseError
 from PIL import Image
 
 from registry import services as registry
+from registry.bases import ReadyBase
 from registry.files import ModelFileDamaged, ModelFileMissing
 from registry.models import FileState
 from registry.network import ClassInfo
@@ -19,6 +20,7 @@ from segapp import dispatch, heartbeat
 from segapp.imaging.masks import Reading
 from segapp.models import State, TrainingRun
 from segapp.pipeline.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
+from segapp.pipeline.sizing import SHRUNK
 from segapp.services import intake
 from segapp.worker import networks, pictures
 from segapp.worker.progress import HandBack, Watcher, publishing_took
@@ -27,7 +29,7 @@ from segapp.worker.publishing import LeaseLost, publish
 logger = logging.getLogger(__name__)
 
 LABEL = "segapp.TrainingRun"
-LONGEST_SIDE = 2048  # pixels; larger pictures are trained on at this size, so that fifty of them fit in memory
+LONGEST_SIDE = SHRUNK  # pixels; larger pictures are trained on at this size, so that fifty of them fit in memory
 DISK_FULL = "The disk is full, so the model could not be saved. Your earlier model still answers. Free some space."
 UNKNOWN = "The training failed on the server. Your pictures and your earlier model are kept. Try again."
 
@@ -73,9 +75,8 @@ def _end(row: TrainingRun, state: State, message: str, error: Exception | None =
 def _train(row: TrainingRun) -> None:
     examples = read_examples(row)
     classes = [ClassInfo(found["id"], found["name"], found["color"]) for found in row.classes]
-    runtime = networks.runtime()
-    ready = runtime.base(row.base_key or settings.SEGAPP_BASE)
-    with runtime.use_base(ready) as base:
+    ready = _base_of(row)
+    with networks.runtime().use_base(ready) as base:
         watcher = Watcher(row, examples, row.classes)
         trained = _finetune(row, base, examples, classes, watcher)
     began = time.monotonic()
@@ -92,6 +93,12 @@ def _train(row: TrainingRun) -> None:
         metrics={**trained.metrics, "held_out_pictures": drawn},
     )
     publishing_took(time.monotonic() - began)
+
+
+def _base_of(row: TrainingRun) -> ReadyBase:
+    """The very base that the model to train on from stands on, whatever the server runs by now; else the server's."""
+    own = registry.base_of(row.continued_from) if row.continued_from is not None else None
+    return own or networks.runtime().base(row.base_key or settings.SEGAPP_BASE)
 
 
 def _finetune(

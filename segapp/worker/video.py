@@ -21,6 +21,7 @@ from segapp import dispatch, heartbeat
 from segapp.imaging import render
 from segapp.models import State, Stop, VideoJob
 from segapp.pipeline.clip import Cancelled, Outcome, Paused, Report, Verdict, process
+from segapp.pipeline.clip_guard import examine
 from segapp.pipeline.clip_open import ClipRefused, Limits
 from segapp.pipeline.clip_plan import AUTO, EVERY, Options
 from segapp.services import videos
@@ -82,9 +83,10 @@ def _segment(job: VideoJob) -> None:
         raise ClipRefused("The uploaded video is gone. Upload it again.")
     limits = Limits(settings.VIDEO_LIMIT_BYTES, settings.VIDEO_LIMIT_SECONDS, settings.VIDEO_LIMIT_PIXELS)
     options = Options(per_second=per_second(job), alpha=ALPHA)
+    source = examine(original, limits)
     with networks.pinned(job) as network:
         note = answers.name_what_answers(job, network)
-        outcome = process(network, original, job.folder, options, limits, Watcher(job))
+        outcome = process(network, original, job.folder, options, limits, Watcher(job), source)
     publish(job, outcome, note)
 
 

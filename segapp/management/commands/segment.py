@@ -10,7 +10,10 @@ from segapp.management.output import ProjectCommand
 
 
 class Command(ProjectCommand):
-    help = "Writes <stem>.png index masks at each picture's own size; for videos <stem>.mp4 and <stem>_mask.mp4."
+    help = (
+        "Writes <stem>.png index masks at each picture's own size; for videos <stem>_overlay.mp4, <stem>_mask.mp4 "
+        "and <stem>.csv with the shares of every frame."
+    )
     expected: tuple[type[Exception], ...] = (OSError, ValueError, Refused)
 
     def add_arguments(self, parser: ArgumentParser) -> None:

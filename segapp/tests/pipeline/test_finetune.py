@@ -231,6 +231,24 @@ def test_going_on_from_an_own_model_starts_better(base, discs, trained):
     assert again.losses[-1] < fresh.losses[-1]
 
 
+def test_going_on_from_a_model_that_knows_the_pictures_does_not_flatter_the_score(base, monkeypatch):
+    """Random masks learnt by heart before must not be recalled when they are held out."""
+    noise = np.random.default_rng(0)
+    examples = [
+        Example(f"n{i}", noise.integers(0, 255, (64, 64, 3), dtype=np.uint8),
+                np.where(noise.random((64, 64)) < 0.5, 0, 3).astype(np.uint8))
+        for i in range(2)
+    ]  # fmt: skip
+    started: list[str] = []
+    new = job.new_network
+    monkeypatch.setattr(job, "new_network", lambda root, *rest: started.append(root.key) or new(root, *rest))
+    known = loaded(base, finetune(base, examples, CLASSES, steps=30))
+    started.clear()
+    again = finetune(base, examples, CLASSES, steps=30, start=known)
+    assert started == [base.key, base.key, known.key], "judged from the base, kept from the model"
+    assert again.metrics["miou"] < 0.45
+
+
 def test_classes_of_another_model_are_no_obstacle(base, discs, trained):
     start = loaded(base, trained)
     classes = [*CLASSES, ClassInfo(9, "never seen", "#0000ff")]

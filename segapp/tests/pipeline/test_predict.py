@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from registry.network import ClassInfo
+from segapp.pipeline import deciding, passes
 from segapp.pipeline import predict as module
 from segapp.pipeline.predict import decide, logits_of, predict, shares
+from segapp.pipeline.sizing import SHRUNK, usual_side
+from segapp.pipeline.tiles import fades, starts, strips
 from segapp.tests.pipeline.conftest import disc, loaded
 
 CLASSES = [ClassInfo(2, "a", "#000000"), ClassInfo(7, "b", "#ffffff")]
@@ -39,7 +42,7 @@ def test_tiles_agree_with_a_single_pass(base, trained, monkeypatch):
 def test_bands_give_the_same_as_the_whole(monkeypatch):
     logits = torch.randn(2, 16, 24, generator=torch.Generator().manual_seed(0))
     whole = decide(logits, 61, 90, CLASSES)
-    monkeypatch.setattr(module, "BAND_VALUES", 500)
+    monkeypatch.setattr(deciding, "BAND_VALUES", 500)
     bands = decide(logits, 61, 90, CLASSES)
     assert np.array_equal(whole[0], bands[0])
     assert np.abs(whole[1].astype(int) - bands[1]).max() <= 1
@@ -78,6 +81,86 @@ def test_features_of_a_picture_serve_all_models_of_one_encoder(base, trained, mo
     finally:
         hook.remove()
     assert np.array_equal(shared.ids, alone.ids)
-    for number in range(10):
-        predict(one, disc(number).image)
-    assert len(module._kept) <= module.KEPT
+
+
+def test_features_in_memory_are_bounded_by_bytes(base, monkeypatch):
+    net = dataclasses.replace(base, encoder_key="e")
+    passes.forget()
+    predict(net, disc(0).image)
+    one = passes.kept_bytes()
+    assert one > 0
+    monkeypatch.setattr(passes, "KEPT_BYTES", 3 * one)
+    for number in range(6):
+        predict(net, disc(number).image)
+    assert passes.kept_bytes() == 3 * one
+    monkeypatch.setattr(passes, "KEPT_BYTES", one // 2)
+    predict(net, disc(9).image)
+    assert passes.kept_bytes() == 0
+
+
+@pytest.mark.parametrize(("source", "target"), [((64, 48), (300, 225)), ((64, 48), (40, 30)), ((64, 48), (64, 48))])
+def test_strips_decide_like_the_whole(monkeypatch, source, target):
+    logits = torch.randn(3, 8, 6, generator=torch.Generator().manual_seed(1))
+    logits = torch.nn.functional.interpolate(logits[None], source, mode="bicubic")[0]
+    classes = [*CLASSES, ClassInfo(9, "c", "#888888")]
+    whole = decide(logits, *target, classes)
+    monkeypatch.setattr(deciding, "BAND_VALUES", 3 * target[1] * 7)
+    decision = deciding.Decision(classes, source, target)
+    for top, bottom in ((0, 1), (1, 20), (20, 21), (21, 64)):
+        decision.add(top, logits[:, top:bottom])
+    ids, confidence = decision.result()
+    assert np.array_equal(ids, whole[0]) and np.array_equal(confidence, whole[1])
+    full = torch.nn.functional.interpolate(logits[None], target, mode="bilinear")[0]
+    assert (ids == np.array([2, 7, 9])[full.argmax(0).numpy()]).mean() > 0.999
+    sure = (torch.softmax(logits, 0).max(0).values * 255).round().numpy()
+    if source == target:
+        assert np.abs(confidence - sure).max() <= 1
+
+
+def test_strips_are_what_the_tiles_blended_at_once_would_be():
+    image = np.random.default_rng(0).integers(0, 255, (230, 170, 3), dtype=np.uint8)
+
+    def run(piece: np.ndarray) -> torch.Tensor:
+        """Logits that depend on where in its tile a pixel lies, so that the blend shows."""
+        plane = torch.from_numpy(piece[:, :, 0].astype(np.float32))
+        return torch.stack([plane, plane * torch.arange(piece.shape[1])])
+
+    total, weight = torch.zeros(2, 230, 170), torch.zeros(230, 170)
+    for top in starts(230, 64):
+        for left in starts(170, 64):
+            fade = fades(64, 64)[:, None] * fades(64, 64)[None]
+            total[:, top : top + 64, left : left + 64] += run(image[top : top + 64, left : left + 64]) * fade
+            weight[top : top + 64, left : left + 64] += fade
+    pieces = list(strips(run, image, 64, 2))
+    assert [top for top, _ in pieces] == starts(230, 64)
+    assert all(piece.shape[1] <= 64 for _, piece in pieces)
+    assert torch.allclose(torch.cat([piece for _, piece in pieces], dim=1), total / weight, rtol=1e-5)
+
+
+def test_a_picture_far_larger_than_the_examples_is_seen_at_their_scale_when_that_is_surer(base, trained):
+    net = loaded(base, trained)
+    assert net.spec.example_side == 64
+    rows = [np.concatenate([disc(6 * r + c).image for c in range(6)], axis=1) for r in range(6)]
+    truth = [np.concatenate([disc(6 * r + c).mask for c in range(6)], axis=1) for r in range(6)]
+    image, mask = np.concatenate(rows), np.concatenate(truth)
+    heard: list[float] = []
+    seen = predict(net, image, heard.append)
+    assert seen.tiled and heard == sorted(heard) and heard[-1] == 1.0 and len(heard) > 30
+    unknown = dataclasses.replace(net, spec=dataclasses.replace(net.spec, example_side=0))
+    whole = predict(unknown, image)
+    assert not whole.tiled
+    assert (seen.ids == mask).mean() > 0.85 > (whole.ids == mask).mean()
+
+
+def test_the_same_picture_more_finely_is_seen_as_a_whole(base, trained):
+    net = loaded(base, trained)
+    small = disc(3)
+    image = np.kron(small.image, np.ones((6, 6, 1), np.uint8))
+    seen = predict(net, image)
+    assert not seen.tiled
+    assert (seen.ids == np.kron(small.mask, np.ones((6, 6), np.uint8))).mean() > 0.9
+
+
+def test_the_usual_side_is_unknown_where_examples_were_shrunk():
+    assert usual_side([np.zeros((3, side), np.uint8) for side in (5, 900, 7)]) == 7
+    assert usual_side([np.zeros((SHRUNK, 1), np.uint8)]) == 0
