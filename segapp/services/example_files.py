@@ -40,9 +40,10 @@ def write(example: Example, pair: Pair) -> None:
 
 
 def bring(example: Example) -> Example:
-    """See that the files are on this machine. The summary is written last, so where it is the others are, too."""
-    if not (example.folder / SUMMARY).exists():
-        store.fetch_folder(example.folder)
+    """See that the files are on this machine. The summary is written last, so where it is the others are, too; only
+    painted masks change after that."""
+    if example.mask_kind == painted.KIND or not (example.folder / SUMMARY).exists():
+        store.fetch_folder(example.folder, newer=True)
     return example
 
 

@@ -6,6 +6,7 @@ A machine is a media folder; the S3 server is a local one over real HTTP.
 import os
 import time
 
+import numpy as np
 import pytest
 from botocore.config import Config
 from django.core.management import CommandError, call_command
@@ -14,7 +15,9 @@ from registry import services, store
 from registry.files import ModelFileDamaged, write_atomically
 from registry.models import FileState, UserModel
 from registry.tests.test_services import ALICE, make
-from segapp.services import cleanup, mydata
+from segapp.imaging import painted
+from segapp.models import Example
+from segapp.services import cleanup, example_files, mydata
 from segapp.tests.buckets import Bucket, new_bucket, s3_server
 
 
@@ -88,9 +91,10 @@ def test_a_copy_at_hand_is_not_fetched_again_unless_a_newer_one_is_wanted(bucket
     path = store.fetch(elsewhere() / "runs/1/mask.png")
     bucket.write("runs/1/mask.png", b"second")
     assert store.fetch(path).read_bytes() == b"first"
-    assert store.fetch(path, newer=True).read_bytes() == b"first", "fetched within the same second"
-    os.utime(path, (time.time() - 60,) * 2)
-    assert store.fetch(path, newer=True).read_bytes() == b"second"
+    os.utime(path, (time.time() + 60,) * 2)
+    assert store.fetch(path, newer=True).read_bytes() == b"first"
+    os.utime(path, (time.time(),) * 2)
+    assert store.fetch(path, newer=True).read_bytes() == b"second", "in doubt it may be older"
     bucket.delete("runs/1/mask.png")
     assert store.fetch(path, newer=True).read_bytes() == b"second", "gone there is no reason to lose it here"
 
@@ -214,3 +218,15 @@ def test_erasing_a_visitor_empties_the_bucket_of_them(bucket, db, elsewhere):
     elsewhere()
     mydata.erase(ALICE)
     assert model.file_name not in bucket.names() and other.file_name in bucket.names()
+
+
+def test_a_painted_mask_that_changed_elsewhere_is_seen_here(bucket, db, elsewhere, settings):
+    example = Example(visitor=ALICE, stem="one", width=3, height=2, mask_kind=painted.KIND)
+    first, second = (np.full((2, 3), value, np.uint8) for value in (1, 2))
+    example_files.write_painted(example, example_files.grey_png(first), painted.counts(first), 0)
+    here, there = settings.MEDIA_ROOT, elsewhere()
+    assert (example_files.painted_values(example) == 1).all()
+    elsewhere(here.name)
+    example_files.write_painted(example, example_files.grey_png(second), painted.counts(second), 0)
+    elsewhere(there.name)
+    assert (example_files.painted_values(example) == 2).all()
