@@ -111,17 +111,20 @@ def named_network(key: str, visitor: str = "local") -> Iterator[LoadedNetwork]:
         yield network
 
 
-def refuse_collisions(files: Sequence[Path], stems: Sequence[str], out: Path) -> None:
-    """Raise ValueError when a result, `stems` in order, would overwrite another one, or one of the files themselves."""
+def refuse_collisions(files: Sequence[Path], out: Path, stems: Sequence[str] = ()) -> None:
+    """Raise ValueError when a result would overwrite another one, or one of the files themselves.
+
+    `stems`: the results' in the files' order, where they are not the files' own.
+    """
     made = {file.resolve(): "" for file in files}
-    for file, stem in zip(files, stems, strict=True):
+    for file, stem in zip(files, stems or [file.stem for file in files], strict=True):
         for ending in ENDINGS.values() if file.suffix.lower() in VIDEOS else (".png",):
             target = (out / f"{stem}{ending}").resolve()
             if target in made:
                 what = f"the result of {made[target]}" if made[target] else "a file that you named"
                 raise ValueError(
-                    f"{target.name}, a result of {file.name}, would overwrite {what}. Choose another folder with --out, "
-                    "or rename one of them."
+                    f"{target.name}, a result of {file.name}, would overwrite {what}. "
+                    "Choose another folder with --out, or rename one of them."
                 )
             made[target] = file.name
 

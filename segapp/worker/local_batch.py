@@ -59,7 +59,7 @@ def segment(
     Raises Refused, and ValueError when nothing is left.
     """
     done, stems = Done(), _stems(files, go_on)
-    refuse_collisions(files, stems, out)
+    refuse_collisions(files, out, stems)
     for file, stem in zip(files, stems, strict=True):
         if file.suffix.lower() in VIDEOS:
             done.results.append(segment_file(network, file, out))

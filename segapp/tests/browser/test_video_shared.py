@@ -35,6 +35,7 @@ def measured(film: Path) -> tuple[float, float, int]:
     """The picture's seconds, one frame's, and how many frames decode; any damage is an error."""
     with av.open(str(film)) as container:
         stream = container.streams.video[0]
+        assert stream.duration and stream.time_base and stream.average_rate
         length, frame = float(stream.duration * stream.time_base), 1 / float(stream.average_rate)
         return length, frame, sum(1 for _ in container.decode(stream))
 
