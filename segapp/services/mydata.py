@@ -1,12 +1,12 @@
 """All that is stored of one visitor: what it is, how large, and deleting every bit of it. Knows nothing of requests."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from django.db import models, transaction
 
+from registry import store
 from registry.models import UserModel
 from registry.services import storage_used
 from segapp.models import Analysis, Example, Export, ModelShare, TrainingRun, TransferCode, VideoJob, VisitorAlias
@@ -69,10 +69,10 @@ def erase(visitor: str) -> None:
             rows.delete()
         VisitorAlias.objects.filter(new=visitor).delete()
     for path in files:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+        if path.suffix:
+            store.remove(path)
         else:
-            path.unlink(missing_ok=True)
+            store.remove_folder(path)
 
 
 def _files(row: Any) -> list[Path]:

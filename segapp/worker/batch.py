@@ -15,6 +15,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F, QuerySet
 from PIL import Image
 
+from registry import store
 from registry.files import write_atomically
 from registry.runtime import BaseMissing, LoadedNetwork
 from segapp import dispatch, heartbeat
@@ -118,7 +119,7 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
         _hold(batch)
 
     try:
-        with item.source.open("rb") as file:
+        with store.fetch(item.source).open("rb") as file:
             picture = decode.picture(file, item.name)
         found = predict(network, np.asarray(picture), watch)
         classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
@@ -161,7 +162,7 @@ def _close(batch: Batch, item: BatchItem, state: ItemState, message: str, pace: 
         if not _held(batch).update(**values):
             raise LeaseLost
         item.save(update_fields=["state", "message", "width", "height", "classes", "model_key", "model_sha256"])
-    item.source.unlink(missing_ok=True)
+    store.remove(item.source)
 
 
 def _held(batch: Batch) -> QuerySet[Batch]:
