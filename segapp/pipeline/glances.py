@@ -39,6 +39,7 @@ class Glances:
             return
         ids = self._look(0)
         if len(self._tables) < len(self._places):
+            self._job.pace.tick(preview=(self._watched[1], ids))
             for number in range(1, len(self._places)):
                 self._look(number)
                 self._job.pace.tick()
