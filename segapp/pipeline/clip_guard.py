@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from segapp.pipeline.clip_open import ClipRefused, Limits
 from segapp.pipeline.clip_probe import Source, probe
@@ -82,6 +83,7 @@ def main() -> None:
     """Read an order from stdin, write the answer to stdout: `{"source": …}` or `{"refused": words}`."""
     order = json.loads(sys.stdin.read())
     confine(Share(**order["share"]))
+    answer: dict[str, Any]
     try:
         answer = {"source": probe(Path(order["path"]), Limits(**order["limits"])).to_dict()}
     except ClipRefused as error:

@@ -120,8 +120,8 @@ def refuse_collisions(files: Sequence[Path], out: Path) -> None:
             if target in made:
                 what = f"the result of {made[target]}" if made[target] else "a file that you named"
                 raise ValueError(
-                    f"{target.name}, a result of {file.name}, would overwrite {what}. Choose another folder with --out, "
-                    "or rename one of them."
+                    f"{target.name}, a result of {file.name}, would overwrite {what}. "
+                    "Choose another folder with --out, or rename one of them."
                 )
             made[target] = file.name
 
