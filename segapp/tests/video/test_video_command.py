@@ -51,4 +51,4 @@ def test_the_bench_measures_by_turns(ride):
     (row,) = bench(bright_network(), [ride], most=6, rounds=2)
     assert (row["clip"], row["size"], row["frames"]) == ("ride.mp4", "64x48", 6)
     assert [len(turn) for turn in row["rates"]] == [3, 3]
-    assert 0 < row["ratio"]
+    assert row["ratio"] > 0
