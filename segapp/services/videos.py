@@ -93,7 +93,8 @@ def owned(visitor: str, public_id: str) -> VideoJob:
 
 
 def recent(visitor: str, count: int = 12) -> QuerySet[VideoJob]:
-    return VideoJob.objects.filter(visitor=visitor)[:count]
+    """The visitor's newest videos, newest first."""
+    return VideoJob.objects.filter(visitor=visitor).order_by("-created", "-pk")[:count]
 
 
 def waits_for_training(job: VideoJob) -> bool:
