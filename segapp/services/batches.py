@@ -236,7 +236,8 @@ def stop(batch: Batch, keep: bool) -> None:
 
 def settle(batch: Batch, message: str) -> None:
     """After the end: the figures over all pictures, and no copies of what was sent."""
-    Batch.objects.filter(pk=batch.pk).update(classes=batch_results.totals(batch), message=message[:500])
+    classes = batch_results.totals(batch)
+    Batch.objects.filter(pk=batch.pk).update(classes=classes, message=message[:500], lease="")
     store.remove_folder(batch.folder / "sources")
 
 
@@ -266,8 +267,8 @@ def clear_up(batch: Batch) -> None:
 
 def sweep() -> None:
     """What a worker that died had no chance to do: remove a cancelled batch's files, settle one that was given up."""
-    for batch in Batch.objects.filter(state__in=(State.CANCELLED, State.FAILED)):
-        if batch.state == State.CANCELLED:
+    for batch in Batch.objects.filter(state=State.CANCELLED).only("public_id"):
+        if batch.folder.exists():
             store.remove_folder(batch.folder)
-        elif (batch.folder / "sources").exists():
-            settle(batch, batch.message)
+    for batch in Batch.objects.filter(state=State.FAILED).exclude(lease=""):
+        settle(batch, batch.message)

@@ -189,11 +189,6 @@ def mask_archives(job: VideoJob) -> Iterator[Path]:
     return iter(found)
 
 
-def storage_used(visitor: str) -> int:
-    """Bytes of the visitor's videos and their results."""
-    return storage.held(VideoJob.objects.filter(visitor=visitor).only("public_id"))
-
-
 def pace(device: str) -> float:
     """Seconds that a frame takes here, as the latest finished video measured it: for an estimate before uploading."""
     latest = VideoJob.objects.filter(state=State.DONE).order_by("-ended").values_list("source", flat=True).first()
