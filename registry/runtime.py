@@ -147,7 +147,7 @@ class Runtime:
                 f"on. Put the right {saved.spec.encoder} file into the weights folder, or run "
                 f"manage.py build_base {ready.key} again."
             )
-        encoder.to(self.device, memory_format=torch.channels_last).requires_grad_(False)
+        encoder.to(self.device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
         module = build(saved.spec, encoder)
         assign_tensors(module, {name: placed(tensor, self.device) for name, tensor in saved.tensors.items()})
         network = LoadedNetwork(

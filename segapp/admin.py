@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.http import HttpRequest
 
-from segapp.models import Export, ModelShare, TrainingRun, TransferCode, VideoJob, Worker
+from segapp.models import Batch, Export, ModelShare, TrainingRun, TransferCode, VideoJob, Worker
 
 
 class LookOnly(admin.ModelAdmin):
@@ -37,6 +37,24 @@ class TrainingRunAdmin(LookOnly):
 @admin.register(VideoJob)
 class VideoJobAdmin(LookOnly):
     list_display = ["public_id", "visitor", "title", "state", "progress", "model_key", "message", "created", "ended"]
+    list_filter = ["state", "created"]
+    search_fields = ["public_id", "visitor", "title", "error"]
+
+
+@admin.register(Batch)
+class BatchAdmin(LookOnly):
+    list_display = [
+        "public_id",
+        "visitor",
+        "title",
+        "state",
+        "total",
+        "done",
+        "failed",
+        "model_key",
+        "created",
+        "ended",
+    ]
     list_filter = ["state", "created"]
     search_fields = ["public_id", "visitor", "title", "error"]
 

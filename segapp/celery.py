@@ -40,6 +40,7 @@ app.conf.update(
     task_routes={
         "segapp.train": {"queue": "train"},
         "segapp.video": {"queue": "video"},
+        "segapp.batch": {"queue": "video"},
         "segapp.export": {"queue": "video"},
         "segapp.analyze": {"queue": "predict"},
     },

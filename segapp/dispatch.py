@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from segapp.celery import app
-from segapp.models import Analysis, Export, TrainingRun, VideoJob
+from segapp.models import Analysis, Batch, Export, TrainingRun, VideoJob
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,11 @@ def training(run: TrainingRun) -> None:
 
 def video(job: VideoJob) -> None:
     _after_commit("segapp.video", job.pk, VIDEO)
+
+
+def batch(row: Batch) -> None:
+    """On the queue of videos: a worker takes it at low priority, and never one that answers single pictures."""
+    _after_commit("segapp.batch", row.pk, VIDEO)
 
 
 def analysis(row: Analysis) -> None:

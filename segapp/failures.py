@@ -15,6 +15,7 @@ from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooMany
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.html import format_html
 
 from registry.store import StoreUnreachable
@@ -26,6 +27,7 @@ RETRY_SECONDS = 5
 # reason.
 DRAIN_BYTES = 1000 * 10**6
 DRAIN_SECONDS = 30
+ENVELOPE = 2**20  # what a form adds to hundreds of files
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,16 @@ TOO_LARGE = Failure(
     413,
     "too_large",
     "That is too much at once",
-    f"One upload may have at most {settings.UPLOAD_LIMIT_BYTES // 10**6} MB.",
+    f"One upload may have at most {settings.UPLOAD_LIMIT_BYTES // 10**6} MB, "
+    f"a batch of pictures {settings.BATCH_LIMIT_BYTES // 10**6} MB.",
     "Send fewer or smaller files.",
 )
 TOO_MANY_FILES = Failure(
     413,
     "too_many_files",
     "Those are too many files at once",
-    f"One upload may have at most {settings.UPLOAD_LIMIT_FILES} files.",
+    f"One upload may have at most {settings.UPLOAD_LIMIT_FILES} files, "
+    f"a batch of pictures {settings.BATCH_LIMIT_FILES}.",
     "Send fewer files, or put them into one zip archive.",
 )
 
@@ -174,7 +178,7 @@ class FriendlyFailures:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if _length(request) > settings.UPLOAD_LIMIT_BYTES:
+        if _length(request) > most_bytes(request.path):
             drain(request)
             return answer(request, TOO_LARGE)
         return self.get_response(request)
@@ -185,6 +189,12 @@ class FriendlyFailures:
             return None
         logger.warning("%s %s answered with %s: %s", request.method, request.path, failure.status, error)
         return answer(request, failure)
+
+
+def most_bytes(path: str) -> int:
+    """What one post to this address may have."""
+    batch = path in (reverse("api-batch"), reverse("analyze-batch"))
+    return settings.BATCH_LIMIT_BYTES + ENVELOPE if batch else settings.UPLOAD_LIMIT_BYTES
 
 
 def drain(request: HttpRequest) -> None:

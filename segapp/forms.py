@@ -108,6 +108,30 @@ class AnalyzeForm(Spoken):
         return files
 
 
+class BatchForm(Spoken):
+    """Many pictures, or one zip of them, which may also lie among the files."""
+
+    archive = ManyFilesField(required=False)
+
+    def __init__(self, *sent: Any) -> None:
+        super().__init__(*sent)
+        self.fields["files"] = ManyFilesField(required=False)  # as a class attribute it would hide the form's own
+
+    def clean(self) -> dict[str, Any]:
+        sent = super().clean() or self.cleaned_data
+        files, archives = sent.get("files", []), list(sent.get("archive", []))
+        archives += [file for file in files if str(file.name).lower().endswith(".zip")]
+        pictures = [file for file in files if file not in archives]
+        if not pictures and not archives:
+            raise forms.ValidationError("No pictures were chosen. Choose PNG, JPEG or WebP files, or a zip of them.")
+        if len(archives) > 1 or (archives and pictures):
+            raise forms.ValidationError("Send either pictures or one zip at a time; the rest can follow as a batch.")
+        if len(pictures) > settings.BATCH_LIMIT_FILES:
+            most = settings.BATCH_LIMIT_FILES
+            raise forms.ValidationError(f"{len(pictures)} pictures are too many at once. Send at most {most}.")
+        return {"files": pictures, "archive": archives[0] if archives else None}
+
+
 class RenameForm(Spoken):
     name = forms.CharField(
         max_length=80,

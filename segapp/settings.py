@@ -38,7 +38,7 @@ SEGAPP_URL = os.environ.get("SEGAPP_URL") or "http://127.0.0.1:8000"
 SEGAPP_RATE_LIMITS = env_flag("SEGAPP_RATE_LIMITS", True)
 SEGAPP_CACHE_BYTES = env_int("SEGAPP_CACHE_MB", 1024) * 2**20  # networks kept in memory by one worker
 SEGAPP_QUEUE = env_int("SEGAPP_QUEUE", 48)  # pictures that may wait; who sends more is asked to come back
-SEGAPP_RESULT_DAYS = env_int("SEGAPP_RESULT_DAYS", 7)  # analyses and videos are kept this long
+SEGAPP_RESULT_DAYS = env_int("SEGAPP_RESULT_DAYS", 7)  # analyses, batches and videos are kept this long
 SEGAPP_TRASH_DAYS = 7
 SEGAPP_STORAGE_BYTES = env_int("SEGAPP_STORAGE_MB", 2048) * 2**20  # per visitor, originals included
 
@@ -171,10 +171,12 @@ WHITENOISE_USE_FINDERS = DEBUG or "pytest" in sys.modules
 VIDEO_LIMIT_BYTES = env_int("SEGAPP_VIDEO_MB", 200) * 10**6
 UPLOAD_LIMIT_BYTES = max(200 * 10**6, VIDEO_LIMIT_BYTES)  # of one post
 UPLOAD_LIMIT_FILES = 100
+BATCH_LIMIT_BYTES = max(200, env_int("SEGAPP_BATCH_MB", 1000)) * 10**6  # of one batch, packed and unpacked
+BATCH_LIMIT_FILES = max(UPLOAD_LIMIT_FILES, env_int("SEGAPP_BATCH_FILES", 500))
 VIDEO_LIMIT_SECONDS = env_int("SEGAPP_VIDEO_SECONDS", 600)
 VIDEO_LIMIT_PIXELS = env_int("SEGAPP_VIDEO_PIXELS", 3840 * 2160)  # of one frame
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 2**20
-DATA_UPLOAD_MAX_NUMBER_FILES = UPLOAD_LIMIT_FILES + 1  # one more gets through, to be refused in plain words
+DATA_UPLOAD_MAX_NUMBER_FILES = BATCH_LIMIT_FILES + 1  # one more gets through, to be refused in plain words
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 2**20
 
 # --- security ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from celery import signals
 from segapp import heartbeat
 from segapp.celery import app
 from segapp.services import analyses, runs
-from segapp.worker import exports, inference, networks, training, video
+from segapp.worker import batch, exports, inference, networks, training, video
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,11 @@ def train(pk: int) -> None:
 @app.task(name="segapp.video")
 def segment_video(pk: int) -> None:
     video.run(pk)
+
+
+@app.task(name="segapp.batch")
+def segment_batch(pk: int) -> None:
+    batch.run(pk)
 
 
 @app.task(name="segapp.analyze")

@@ -6,6 +6,7 @@ from django.urls import include, path
 from segapp.views import (
     analyze,
     api,
+    batch,
     compare,
     exports,
     files,
@@ -13,6 +14,7 @@ from segapp.views import (
     home,
     models,
     mydata,
+    paint,
     reset,
     share,
     status,
@@ -38,6 +40,18 @@ finetune_urls = [
     path("runs/<str:public_id>/again/", finetune.again, name="finetune-again"),
 ]
 
+paint_urls = [
+    path("", paint.begin, name="finetune-paint-begin"),
+    path("afresh/", paint.afresh, name="finetune-afresh"),
+    path("on/<str:public_id>/", paint.train_on, name="finetune-train-on"),
+    path("improve/<str:public_id>/", paint.improve, name="finetune-improve"),
+    path("<str:public_id>/", paint.paint, name="finetune-paint"),
+    path("<str:public_id>/mask", paint.mask, name="finetune-paint-mask"),
+    path("<str:public_id>/mask.png", paint.download, name="finetune-paint-download"),
+    path("<str:public_id>/edit/", paint.to_edit, name="finetune-paint-edit"),
+    path("<str:public_id>/nothing/", paint.nothing, name="finetune-paint-nothing"),
+]
+
 analyze_urls = [
     path("", analyze.analyze, name="analyze"),
     path("sample/", analyze.sample, name="analyze-sample"),
@@ -46,6 +60,7 @@ analyze_urls = [
     path("<str:public_id>/compare/", analyze.compare, name="analyze-compare"),
     path("<str:public_id>/classes.csv", analyze.table, name="analyze-table"),
     path("<str:public_id>/delete/", analyze.delete, name="analyze-delete"),
+    path("<str:public_id>/fix/", paint.fix, name="analyze-fix"),
 ]
 
 models_urls = [
@@ -77,6 +92,8 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("status/", include(status_urls)),
     path("finetune/", include(finetune_urls)),
+    path("analyze/batch/", include(batch.urlpatterns)),
+    path("finetune/paint/", include(paint_urls)),
     path("analyze/", include(analyze_urls)),
     path("video/", include(video.urlpatterns)),
     path("models/", include(models_urls)),
@@ -84,7 +101,7 @@ urlpatterns = [
     path("transfer/", include(transfer.urlpatterns)),
     path("reset/", reset.reset, name="reset"),
     path("files/", include(files_urls)),
-    path("", include([*api.api_urlpatterns, *video.api_urlpatterns, *share.api_urlpatterns])),
+    path("", include([*api.api_urlpatterns, *video.api_urlpatterns, *batch.api_urlpatterns, *share.api_urlpatterns])),
     path("admin/", admin.site.urls),
 ]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segapp.imaging import cautions, numbering, palette, snapping
+from segapp.imaging import cautions, numbering, painted, palette, snapping
 from segapp.imaging.decode import MaskSource
 from segapp.imaging.numbering import IGNORE
 from segapp.imaging.refused import Refused
@@ -66,34 +66,66 @@ def read_summaries(
     summaries: Sequence[Summary],
     names: Sequence[str] | None = None,
     edits: dict[str, dict[str, Any]] | None = None,
+    known: Sequence[dict[str, Any]] = (),
 ) -> Reading:
     """The same from summaries; `names` are the files', for messages. `edits`: as for `edit_by_source`, and what is
-    warned about follows them."""
+    warned about follows them.
+
+    `known`: the classes of painted masks, {id, name, color} and the uploaded value they came from as `source`, if any.
+    Painted masks say their classes themselves; the contract's rule is for the uploaded ones.
+    """
     if not summaries:
         raise Refused("masks", "There are none.", "Add at least one picture with its mask.")
     names = list(names or [f"mask {k + 1}" for k in range(len(summaries))])
+    uploaded = [k for k, summary in enumerate(summaries) if not painted.is_painted(summary)]
+    own, own_names = [summaries[k] for k in uploaded], [names[k] for k in uploaded]
+    alike, counts_as, ids, rules = _numbered(own, own_names, known) if own else ([], {}, {}, [])
+    if len(uploaded) < len(summaries):
+        rules.append(_how_painted(len(summaries) - len(uploaded)))
+    drawn = sorted({key for summary in summaries if painted.is_painted(summary) for key in summary.keys})
+    ids |= {key: key - painted.PAINTED for key in drawn}
+    numbering.hold_to_limit(ids, summaries, names)
+    sources = {number: value for value, number in reversed(ids.items())}
+    ids = {value: ids[meant] for value, meant in counts_as.items()} | {key: ids[key] for key in drawn}
+    whole = list(summaries)
+    for k, same in zip(uploaded, alike, strict=True):
+        whole[k] = same
+    held = [{ids[key] for key in summary.keys} for summary in whole]
+    kind = alike[0].kind if alike else painted.KIND
+    rows = _rows(whole, ids, sources, held, kind, known)
+    rules += cautions.transparency(alike) + cautions.softness(alike)
+    reading = Reading(kind, ids, any(summary.soft for summary in alike), rows, rules=rules)
+    if edits:
+        reading = edit_by_source(reading, edits)
+        ids = dict(reading.ids)
+        held = [{ids[key] for key in summary.keys} for summary in whole]
+    warnings = cautions.of_set(reading.classes, held, names) + cautions.of_classes(reading.classes, len(whole))
+    warnings += cautions.of_files(own, own_names)
+    for original, same in zip(own, alike, strict=True):  # masks keep the values they came with
+        ids |= {key: ids[other] for key, other in zip(original.keys, same.keys, strict=True) if original is not same}
+    return replace(reading, ids=ids, warnings=warnings, hints=cautions.of_each(reading.classes, held))
+
+
+def _numbered(
+    summaries: Sequence[Summary], names: Sequence[str], known: Sequence[dict[str, Any]]
+) -> tuple[list[Summary], dict[int, int], dict[int, int], list[str]]:
+    """Uploaded masks by the contract's rule: all of one kind, value -> value it counts as, that -> id, the rules."""
     alike = numbering.of_one_kind(summaries, names)
     kind = alike[0].kind
     counts_as = numbering.joined(alike)
     values = sorted(set(counts_as.values()))
     ids, rules = numbering.ids_of_colours(values) if kind == "colour" else numbering.ids_of_numbers(values)
-    numbering.hold_to_limit(ids, alike, names)
     if TRANSPARENT in counts_as:
         ids[TRANSPARENT] = IGNORE
-    sources = {number: value for value, number in reversed(ids.items())}
-    ids = {value: ids[meant] for value, meant in counts_as.items()}
-    held = [{ids[key] for key in summary.keys} for summary in alike]
-    rules += cautions.transparency(alike) + cautions.softness(alike)
-    reading = Reading(kind, ids, any(summary.soft for summary in alike), _rows(alike, ids, sources, held), rules=rules)
-    if edits:
-        reading = edit_by_source(reading, edits)
-        ids = dict(reading.ids)
-        held = [{ids[key] for key in summary.keys} for summary in alike]
-    warnings = cautions.of_set(reading.classes, held, names) + cautions.of_classes(reading.classes, len(alike))
-    warnings += cautions.of_files(summaries, names)
-    for original, same in zip(summaries, alike, strict=True):  # masks keep the values they came with
-        ids |= {key: ids[other] for key, other in zip(original.keys, same.keys, strict=True) if original is not same}
-    return replace(reading, ids=ids, warnings=warnings, hints=cautions.of_each(reading.classes, held))
+    if known:
+        ids = painted.anchored(ids, {value: _source(value, kind) for value in ids}, kind == "index", known)
+    return alike, counts_as, ids, rules
+
+
+def _how_painted(count: int) -> str:
+    return (
+        f"{count} mask{'s were' if count > 1 else ' was'} painted here: the classes are those you chose while painting."
+    )
 
 
 def apply(source: MaskSource | Mask, reading: Reading) -> np.ndarray:
@@ -142,8 +174,35 @@ def edit_by_source(reading: Reading, edits: dict[str, dict[str, Any]]) -> Readin
     return edit(reading, found)
 
 
+def extended(earlier: Reading, added: Reading, pixels: tuple[int, int], masks: int) -> Reading:
+    """The reading of an earlier set of masks together with painted ones that were added to it.
+
+    Ids stay what they were; added classes come behind, and names and colours are the added ones' where both have them.
+    `pixels`: how many the masks of each set hold; `masks`: how many there are together.
+    """
+    rows = {row["id"]: dict(row) for row in earlier.classes}
+    everything = max(1, sum(pixels))
+    for row in rows.values():
+        row["share"] = row["share"] * pixels[0] / everything
+    for new in added.classes:
+        row = rows.setdefault(new["id"], {**new, "share": 0.0, "images": 0})
+        row["share"] += new["share"] * pixels[1] / everything
+        row["images"] += new["images"]
+        if new["id"] != IGNORE:
+            row["name"], row["color"] = new["name"], new["color"]
+    classes = [{**rows[number], "share": round(rows[number]["share"], 4)} for number in sorted(rows)]
+    rules = list(dict.fromkeys([*earlier.rules, *added.rules]))
+    warnings = cautions.of_classes(classes, masks)
+    return replace(earlier, ids={**added.ids, **earlier.ids}, classes=classes, rules=rules, warnings=warnings)
+
+
 def _rows(
-    summaries: Sequence[Summary], ids: dict[int, int], sources: dict[int, int], held: list[set[int]]
+    summaries: Sequence[Summary],
+    ids: dict[int, int],
+    sources: dict[int, int],
+    held: list[set[int]],
+    kind: str,
+    known: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     pixels = dict.fromkeys(sources, 0)
     own: dict[int, str] = {}
@@ -153,20 +212,22 @@ def _rows(
         for key, color in summary.palette.items():
             own.setdefault(ids[key], color)
     everything = max(1, sum(pixels.values()))
-    kind, numbers = summaries[0].kind, sorted(number for number in sources if number != IGNORE)
+    numbers = sorted(number for number in sources if number != IGNORE)
     named = _names(kind, numbers, sources)
+    chosen = {row["id"]: row for row in known}
     distinct = len(set(own.values())) == len(own) > 1
     rows = []
     for place, number in enumerate(sorted(sources)):
         value = sources[number]
         color = own.get(number, "") if distinct else ""
-        if kind == "colour" and value > 0:
+        if kind == "colour" and 0 < value < painted.PAINTED:
             color = f"#{value:06x}"
+        color = color if color and color != "#000000" else palette.color(place if number else 0)
         rows.append(
             {
                 "id": number,
-                "name": named.get(number, "ignore"),
-                "color": color if color and color != "#000000" else palette.color(place if number else 0),
+                "name": chosen.get(number, {}).get("name") or named.get(number, "ignore"),
+                "color": chosen.get(number, {}).get("color") or color,
                 "ignore": number == IGNORE,
                 "source": _source(value, kind),
                 "share": round(100 * pixels[number] / everything, 4),
@@ -189,6 +250,9 @@ def _names(kind: str, numbers: list[int], sources: dict[int, int]) -> dict[int, 
 def _source(value: int, kind: str) -> str:
     if value == TRANSPARENT:
         return "transparent"
+    if value >= painted.PAINTED:
+        number = value - painted.PAINTED
+        return "unpainted" if number == painted.UNPAINTED else f"painted {number}"
     return f"#{value:06x}" if kind == "colour" else str(value)
 
 

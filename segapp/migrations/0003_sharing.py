@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('registry', '0001_initial'),
-        ('segapp', '0001_initial'),
+        ('segapp', '0002_paint'),
     ]
 
     operations = [

@@ -4,7 +4,9 @@ Knows nothing of requests, tasks or torch.
 """
 
 from segapp.models.analysis import Analysis
+from segapp.models.batch import Batch, BatchItem, ItemState
 from segapp.models.export import Export, ExportFormat
+from segapp.models.painting import Painting, PaintingQuerySet
 from segapp.models.sharing import ModelShare, TransferCode
 from segapp.models.training import Effort, Example, TrainingRun
 from segapp.models.video import VideoJob
@@ -16,11 +18,16 @@ __all__ = [
     "MOST_ATTEMPTS",
     "UNFINISHED",
     "Analysis",
+    "Batch",
+    "BatchItem",
     "Effort",
     "Example",
     "Export",
     "ExportFormat",
+    "ItemState",
     "ModelShare",
+    "Painting",
+    "PaintingQuerySet",
     "Pinned",
     "State",
     "Stop",

@@ -18,7 +18,9 @@ class Example(models.Model):
     stem = models.CharField(max_length=200)
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
-    mask_kind = models.CharField(max_length=8, help_text="index or colour: how the mask's values are to be read")
+    mask_kind = models.CharField(
+        max_length=8, help_text="index, colour or painted: how the mask's values are to be read"
+    )
     size_bytes = models.PositiveBigIntegerField(default=0)
     draft = models.BooleanField(default=True, help_text="Uploaded and not trained on yet")
     created = models.DateTimeField(auto_now_add=True)
@@ -41,11 +43,24 @@ class Example(models.Model):
 
     @property
     def mask_path(self) -> Path:
+        """The uploaded mask as codes; a painted one has a file for each revision."""
         return self.folder / "mask.png"
 
     @property
     def thumbnail_path(self) -> Path:
         return self.folder / "thumbnail.webp"
+
+    @property
+    def to_paint(self) -> bool:
+        """Whether its mask is still to be painted; until then it cannot be trained on."""
+        painting = getattr(self, "painting", None)
+        return painting is not None and not painting.ready
+
+    @property
+    def mask_stamp(self) -> str:
+        """Changes with the mask; part of the addresses of what shows it."""
+        painting = getattr(self, "painting", None)
+        return f"{painting.revision}.{painting.unpainted}.{painting.ready:d}" if painting else "0"
 
 
 class Effort(models.TextChoices):

@@ -31,6 +31,7 @@ from segapp.pipeline.clip_write import FILMS, Parts
 
 AHEAD = 6  # decoded frames waiting at most
 LOOK_SECONDS = 0.4  # between two looks at whether to go on
+ENDINGS = {"overlay.mp4": "_overlay.mp4", "mask.mp4": "_mask.mp4", "frames.csv": ".csv"}  # of files on request
 
 
 class Verdict(Enum):
@@ -97,14 +98,15 @@ def process(
     options: Options,
     limits: Limits,
     watch: Watch = go_on,
+    source: Source | None = None,
 ) -> Outcome:
     """Segment a clip into `folder`, going on behind the segments that are complete there.
 
-    `watch` hears of progress about twice a second and says how to go on. Raises ClipRefused, Cancelled, Paused and
-    OSError (a full disk).
+    `watch` hears of progress about twice a second and says how to go on; `source` is what a probe found, where one
+    was made already. Raises ClipRefused, Cancelled, Paused and OSError (a full disk).
     """
     started = time.monotonic()
-    source = probe(original, limits)
+    source = source or probe(original, limits)
     segmenter = Segmenter(net, source.height, source.width, options.damping)
     parts = Parts(folder / "parts")
     plan = settle(segmenter, source, options, folder, parts)
@@ -262,23 +264,21 @@ def rows(parts: Parts, count: int, source: Source) -> Iterator[Row]:
 def segment_file(
     net: LoadedNetwork, file: Path, out: Path, options: Options | None = None, limits: Limits | None = None
 ) -> dict[str, Any]:
-    """Write `<stem>.mp4` (masks over the clip), `<stem>_mask.mp4` and `<stem>.csv` into `out`, and say what is on it.
+    """Write `<stem>_overlay.mp4`, `<stem>_mask.mp4` and `<stem>.csv` into `out`, and say what is on the clip.
 
-    Raises ClipRefused, and ValueError when the clip itself would be overwritten.
+    Raises ClipRefused and OSError; nothing is left in `out` then.
     """
-    targets = {"overlay.mp4": f"{file.stem}.mp4", "mask.mp4": f"{file.stem}_mask.mp4", "frames.csv": f"{file.stem}.csv"}
-    if any((out / name).resolve() == file.resolve() for name in targets.values()):
-        raise ValueError(f"{file.name} would be overwritten by its own result. Choose another folder with --out.")
+    targets = {name: out / f"{file.stem}{ending}" for name, ending in ENDINGS.items()}
     limits = limits or Limits(bytes=1 << 40, seconds=6 * 3600, pixels=1 << 25)
     with tempfile.TemporaryDirectory(dir=out, prefix=".clip-") as draft:
         done = process(net, file, Path(draft), options or Options(), limits)
         for name, target in targets.items():
-            (Path(draft) / name).replace(out / target)
+            (Path(draft) / name).replace(target)
     return {
         "file": str(file.resolve()),
-        "mask": str((out / targets["mask.mp4"]).resolve()),
-        "overlay": str((out / targets["overlay.mp4"]).resolve()),
-        "table": str((out / targets["frames.csv"]).resolve()),
+        "mask": str(targets["mask.mp4"].resolve()),
+        "overlay": str(targets["overlay.mp4"].resolve()),
+        "table": str(targets["frames.csv"].resolve()),
         "model_key": net.key,
         "classes": done.classes,
         "frames": done.frames,

@@ -29,9 +29,8 @@ class Paint:
         space = colors[0] if colors[0] in (1, 5, 6, 9) else (1 if height >= HD_LINES else 6)
         self.rgb = rgb
         self.yuv = yuv_of(rgb, MATRICES.get(space, PLAIN_MATRIX), colors[1] == FULL_RANGE)
-        self._under = np.uint16(256 - cover)
-        self._over = (self.yuv.astype(np.uint16) * np.uint16(cover)).T.copy()  # 3,256
-        self.flat = self.yuv.T.copy()  # 3,256
+        self._under, self._over = np.uint16(256 - cover), np.uint16(cover)
+        self._tables = [bytes(column) for column in self.yuv.T]  # Y, U, V of every class id
 
     def draw(self, planes: Sequence[np.ndarray], ids: np.ndarray) -> tuple[VideoFrame, VideoFrame]:
         """The frame with the mask over it, and the mask alone, both yuv420p of even size.
@@ -46,15 +45,21 @@ class Paint:
         for k, (over, alone) in enumerate(zip(planes_of(overlay), planes_of(mask), strict=True)):
             where = ids if k == 0 else halves
             h, w = where.shape
+            color = looked_up(where, self._tables[k])
             mixed = planes[k] * self._under  # at most 255 * 256 with what is added: fits 16 bits
-            mixed += self._over[k][where]
+            mixed += color * self._over
             mixed >>= 8
             over[:h, :w] = mixed
-            alone[:h, :w] = self.flat[k][where]
+            alone[:h, :w] = color
             if k == 0:
                 extend(over, h, w)
                 extend(alone, h, w)
         return overlay, mask
+
+
+def looked_up(values: np.ndarray, table: bytes) -> np.ndarray:
+    """table[value] of every uint8 value; numpy's own way would make a 64-bit index of each first."""
+    return np.frombuffer(values.tobytes().translate(table), np.uint8).reshape(values.shape)
 
 
 def extend(plane: np.ndarray, height: int, width: int) -> None:

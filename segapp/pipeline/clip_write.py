@@ -21,9 +21,10 @@ from segapp.pipeline.clip_probe import Source
 from segapp.pipeline.frames import Frame
 
 FILMS = ("overlay", "mask")
-QUALITY = {"overlay": "23", "mask": "18"}
+QUALITY = {"overlay": "23", "mask": "22"}
+# The quickest preset: films a tenth larger for half the time, which the forward pass would miss.
 # No B frames: packets then have the order of their frames, so segments follow each other without a gap in time.
-ENCODER = {"preset": "superfast", "bf": "0"}
+ENCODER = {"preset": "ultrafast", "bf": "0"}
 
 
 @dataclass

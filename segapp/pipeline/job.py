@@ -43,11 +43,22 @@ class Job:
     rivals: dict[int, np.ndarray] = field(default_factory=dict)  # example -> the comparison's ids
     base_says: dict[int, np.ndarray] = field(default_factory=dict)  # in the base's own ids, for looking at
     judged: list[Judged] = field(default_factory=list)
+    share: float = 1.0  # how much of the way from its start the kept decoder goes; set by the judging
+    _base_views: Views | None = None
 
-    def begin(self, views: Views, members: Sequence[int]) -> Student:
-        """A student that starts from the root, its head fitted to the members' plain views."""
+    def begin(self, views: Views, members: Sequence[int], start: LoadedNetwork | None = None) -> Student:
+        """A student that starts from the root (or `start`), its head fitted to the members' plain views."""
         plain = [views.get(i, 0) for i in members]
-        return Student(new_network(self.root, self.spec, plain, self.seed))
+        return Student(new_network(start or self.root, self.spec, plain, self.seed))
+
+    @property
+    def unseeing_views(self) -> Views:
+        """Views by the base's encoder: a root that has learnt from these pictures may have changed its own."""
+        if self.root is self.base or (self.root.encoder_key and self.root.encoder_key == self.base.encoder_key):
+            return self.views
+        if self._base_views is None:
+            self._base_views = Views(self.base, self.prepared, self.seed, self.pace.tick)
+        return self._base_views
 
     def class_weights(self, views: Views, members: Sequence[int]) -> Tensor:
         """Loss weights per class, from the members' plain views, on the job's device."""

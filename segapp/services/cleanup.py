@@ -14,7 +14,7 @@ from django.utils import timezone
 from registry import store
 from registry.models import FileState, UserModel
 from registry.services import delete_with_file, mark_lost
-from segapp.models import UNFINISHED, Analysis, Example, Export, TrainingRun, VideoJob
+from segapp.models import UNFINISHED, Analysis, Batch, Example, Export, TrainingRun, VideoJob
 from segapp.services import exports, transfer
 
 GRACE = 3600  # seconds; a younger file may belong to a publication that is just happening
@@ -66,8 +66,8 @@ def _orphan_files() -> Iterator[Removal]:
     for path in _old_files(settings.MEDIA_ROOT / "bases", "base_*.*.*"):
         if path.stem not in names:
             yield Removal(f"base version that no model needs: bases/{path.name}", partial(store.remove, path))
-    work = (("runs", TrainingRun), ("analyses", Analysis), ("videos", VideoJob), ("exports", Export))
-    for folder, rows in (("examples", Example), *work):
+    owners = {"examples": Example, "runs": TrainingRun, "analyses": Analysis, "videos": VideoJob, "batches": Batch}
+    for folder, rows in {**owners, "exports": Export}.items():
         there = set(rows._default_manager.values_list("public_id", flat=True))
         for path in _old_files(settings.MEDIA_ROOT / folder, "*"):
             if path.is_dir() and path.name not in there:
@@ -87,6 +87,8 @@ def _results() -> Iterator[Removal]:
         yield Removal(f"expired result: analyses/{analysis.public_id}", partial(_remove, analysis))
     for job in VideoJob.objects.filter(created__lt=limit).exclude(state__in=UNFINISHED):
         yield Removal(f"expired video: videos/{job.public_id}", partial(_remove, job))
+    for batch in Batch.objects.filter(created__lt=limit).exclude(state__in=UNFINISHED):
+        yield Removal(f"expired batch: batches/{batch.public_id}", partial(_remove, batch))
 
 
 def _passing() -> Iterator[Removal]:
@@ -98,8 +100,10 @@ def _passing() -> Iterator[Removal]:
 
 
 def _drafts() -> Iterator[Removal]:
-    """Uploads that were never trained on."""
-    for example in Example.objects.filter(draft=True, runs=None, created__lt=_ago(settings.SEGAPP_RESULT_DAYS)):
+    """Uploads that were never trained on, and pictures that nobody has painted on for as long."""
+    limit = _ago(settings.SEGAPP_RESULT_DAYS)
+    idle = Q(painting=None) | Q(painting__updated__lt=limit)
+    for example in Example.objects.filter(idle, draft=True, runs=None, created__lt=limit):
         yield Removal(f"upload never used: examples/{example.public_id}", partial(_remove, example))
 
 
@@ -116,7 +120,7 @@ def _local_copies() -> Iterator[Removal]:
             yield Removal(f"copy that the shared storage has, too: models/{path.name}", path.unlink)
 
 
-def _remove(row: Analysis | VideoJob | Example) -> None:
+def _remove(row: Analysis | VideoJob | Batch | Example) -> None:
     folder = row.folder
     row.delete()
     store.remove_folder(folder)

@@ -3,8 +3,10 @@
 Everything is encoded anew, so nothing of what else was in the uploaded files is kept.
 """
 
+import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +15,7 @@ from PIL import Image
 
 from registry import store
 from registry.files import write_atomically
-from segapp.imaging import Refused, masks, palette, render
+from segapp.imaging import Refused, masks, painted, palette, render
 from segapp.imaging.masks import Reading
 from segapp.imaging.pairs import Pair
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
@@ -28,28 +30,118 @@ LARGE_PHOTO = 2_000_000  # pixels from which a JPEG stays one: PNG takes ten tim
 def write(example: Example, pair: Pair) -> None:
     """Write the folder and set size_bytes. On any failure nothing of it is left."""
     try:
-        small = render.thumbnail(pair.picture, THUMBNAIL)
-        write_atomically(_picture_path(example, pair), _picture(pair))
+        small = _write_picture(example, pair.picture, pair.lossy)
         write_atomically(example.mask_path, _codes(pair.mask, pair.picture.size))
         write_atomically(example.folder / SMALL_MASK, _codes(pair.mask, small.size))
-        write_atomically(example.thumbnail_path, lambda out: small.save(out, "WEBP", quality=80))
-        summary = json.dumps(pair.mask.summary.to_dict()).encode()
-        write_atomically(example.folder / SUMMARY, lambda out: out.write(summary))
-        example.size_bytes = sum(path.stat().st_size for path in example.folder.iterdir())
+        content = json.dumps(pair.mask.summary.to_dict()).encode()
+        write_atomically(example.folder / SUMMARY, partial(_write, content))
+        example.size_bytes = size_of(example)
     except BaseException:
         store.remove_folder(example.folder)
         raise
 
 
 def bring(example: Example) -> Example:
-    """See that the files are on this machine. The summary is written last, so where it is the others are, too."""
-    if not (example.folder / SUMMARY).exists():
+    """See that the files are on this machine. Those written last tell: where they are the others are, too."""
+    if not all(path.exists() for path in _last_written(example)):
         store.fetch_folder(example.folder)
     return example
 
 
+def write_photo(example: Example, picture: Image.Image, lossy: bool) -> None:
+    """Write a picture whose mask is still to be painted, and set size_bytes. On any failure nothing of it is left."""
+    try:
+        _write_picture(example, picture, lossy)
+        example.size_bytes = size_of(example)
+    except BaseException:
+        store.remove_folder(example.folder)
+        raise
+
+
+def copy_picture(example: Example, source: Example) -> None:
+    """Give `example` the picture of `source`, byte for byte, and set size_bytes. Raises Refused when it is gone."""
+    try:
+        bring(source)
+        for path in (source.image_path, source.thumbnail_path):
+            write_atomically(example.folder / path.name, partial(_write, path.read_bytes()))
+        example.size_bytes = size_of(example)
+    except FileNotFoundError:
+        store.remove_folder(example.folder)
+        raise _gone(source) from None
+    except BaseException:
+        store.remove_folder(example.folder)
+        raise
+
+
+def grey_png(values: np.ndarray) -> bytes:
+    """A painted mask as it is stored: an 8-bit grey PNG of its values."""
+    out = io.BytesIO()
+    Image.fromarray(values).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def write_painted(example: Example, revision: int, png: bytes, counted: np.ndarray) -> None:
+    """Write one revision of a painted mask: a grey PNG's bytes, and how many pixels hold each value.
+
+    No revision's file ever changes, so the row's revision says which one is meant, on every machine and after a crash.
+    """
+    write_atomically(_painted(example, revision, "png"), partial(_write, png))
+    content = json.dumps({int(value): int(counted[value]) for value in np.flatnonzero(counted)}).encode()
+    write_atomically(_painted(example, revision, "json"), partial(_write, content))
+
+
+def forget_painted(example: Example, revision: int) -> None:
+    """Remove the files of a revision that nobody reads any more."""
+    for ending in ("png", "json") if revision > 0 else ():
+        store.remove(_painted(example, revision, ending))
+
+
+def painted_values(example: Example) -> np.ndarray:
+    """uint8 (H, W) as painted: class ids, 255 for unpainted; all of it before the first save. Raises Refused."""
+    if not example.painting.revision:
+        return np.full((example.height, example.width), painted.UNPAINTED, np.uint8)
+    bring(example)
+    try:
+        with Image.open(_painted(example, example.painting.revision, "png")) as stored:
+            return np.array(stored, dtype=np.uint8)
+    except OSError:
+        raise _gone(example) from None
+
+
+def painted_counts(example: Example) -> np.ndarray:
+    """int64 (256): how many pixels of the painted mask hold each value. Raises Refused."""
+    counted = np.zeros(256, dtype=np.int64)
+    counted[painted.UNPAINTED] = example.width * example.height
+    if not example.painting.revision:
+        return counted
+    bring(example)
+    try:
+        kept = json.loads(_painted(example, example.painting.revision, "json").read_bytes())
+        counted[painted.UNPAINTED] = 0
+        for value, count in kept.items():
+            counted[int(value)] = count
+    except (OSError, ValueError, AttributeError, IndexError):
+        raise _gone(example) from None
+    return counted
+
+
+def _write(content: bytes, out: BinaryIO) -> None:
+    out.write(content)
+
+
+def remove(example: Example) -> None:
+    store.remove_folder(example.folder)
+
+
+def size_of(example: Example) -> int:
+    """Bytes of its files."""
+    return sum(path.stat().st_size for path in example.folder.iterdir())
+
+
 def summary_of(example: Example) -> Summary:
     """What the mask holds. Raises Refused when the files are gone."""
+    if example.mask_kind == painted.KIND:
+        return painted.summary(painted_counts(example), example.painting.unpainted)
     bring(example)
     try:
         return Summary.from_dict(json.loads((example.folder / SUMMARY).read_bytes()))
@@ -69,6 +161,9 @@ def picture_of(example: Example) -> np.ndarray:
 
 def ids_of(example: Example, reading: Reading, small: bool = False) -> np.ndarray:
     """uint8 (H, W) of class ids by the reading, 255 is ignored; `small`: at the thumbnail's size. Raises Refused."""
+    if example.mask_kind == painted.KIND:
+        mask = painted.as_mask(painted_values(example), example.painting.unpainted)
+        return masks.apply(Mask(_shrunk(mask.codes) if small else mask.codes, mask.summary), reading)
     bring(example)
     try:
         with Image.open(example.folder / SMALL_MASK if small else example.mask_path) as stored:
@@ -78,15 +173,34 @@ def ids_of(example: Example, reading: Reading, small: bool = False) -> np.ndarra
     return masks.apply(Mask(codes, summary_of(example)), reading)
 
 
-def _picture_path(example: Example, pair: Pair) -> Path:
-    keeps = pair.lossy and pair.picture.width * pair.picture.height > LARGE_PHOTO
-    return example.folder / ("image.jpg" if keeps else "image.png")
+def _write_picture(example: Example, picture: Image.Image, lossy: bool) -> Image.Image:
+    """The picture and its thumbnail, which is returned."""
+    small = render.thumbnail(picture, THUMBNAIL)
+    if lossy and picture.width * picture.height > LARGE_PHOTO:
+        write_atomically(example.folder / "image.jpg", lambda out: picture.save(out, "JPEG", quality=95, subsampling=0))
+    else:
+        write_atomically(example.folder / "image.png", lambda out: picture.save(out, "PNG", compress_level=1))
+    write_atomically(example.thumbnail_path, lambda out: small.save(out, "WEBP", quality=80))
+    return small
 
 
-def _picture(pair: Pair) -> Callable[[BinaryIO], None]:
-    if pair.lossy and pair.picture.width * pair.picture.height > LARGE_PHOTO:
-        return lambda out: pair.picture.save(out, "JPEG", quality=95, subsampling=0)
-    return lambda out: pair.picture.save(out, "PNG", compress_level=1)
+def _last_written(example: Example) -> list[Path]:
+    """What is written after all else of the example; a painted mask comes later than its picture."""
+    if example.mask_kind != painted.KIND:
+        return [example.folder / SUMMARY]
+    revision = example.painting.revision
+    mask = [_painted(example, revision, "json")] if revision else []
+    return [example.thumbnail_path, *mask]
+
+
+def _painted(example: Example, revision: int, ending: str) -> Path:
+    return example.folder / f"painted_{revision}.{ending}"
+
+
+def _shrunk(codes: np.ndarray) -> np.ndarray:
+    """The codes at about the thumbnail's size."""
+    step = max(1, max(codes.shape) // THUMBNAIL)
+    return codes[::step, ::step]
 
 
 def _codes(mask: Mask, size: tuple[int, int]) -> Callable[[BinaryIO], None]:

@@ -19,13 +19,13 @@ from PIL import Image
 
 from registry.services import storage_used
 from registry.store import remove_folder
-from segapp.imaging import Refused, bundle, pairs, sample
+from segapp.imaging import Refused, bundle, decode, painted, pairs, sample
 from segapp.imaging import masks as rules
 from segapp.imaging.masks import Reading
 from segapp.models import Example
 from segapp.services import example_files
 from segapp.services.example_files import ids_of, picture_of
-from segapp.services.pairing import Refusal, fold, pair, shown
+from segapp.services.pairing import Refusal, fold, pair, shown, stem_of, unique
 
 __all__ = ["Refusal", "ids_of", "pair", "picture_of"]
 
@@ -38,7 +38,7 @@ def store(
 ) -> list[Example]:
     """Take pairs in, as drafts or for a training at once. Raises Refusal with one entry for each faulty file."""
     images, masks, problems = list(images), list(masks), []
-    _hold_to_post_limits([*images, *masks])
+    hold_to_post_limits([*images, *masks])
     for archive in archives:
         try:
             for kind, name, content in bundle.read_zip(_opened(archive), shown(archive.name)):
@@ -50,7 +50,7 @@ def store(
     found = pair(images, masks)
     if not found:
         raise Refusal([{"file": "", "message": "No pictures with masks were sent. Choose at least one of each."}])
-    _hold_to_set_limits(visitor, [stem for stem, _, _ in found], [*images, *masks], draft)
+    hold_to_set_limits(visitor, [stem for stem, _, _ in found], [*images, *masks], draft)
     made: list[Example] = []
     try:
         for stem, image, mask in found:
@@ -62,6 +62,32 @@ def store(
             raise Refusal(problems)
         for example in made:
             example.draft = draft
+        with transaction.atomic():
+            Example.objects.bulk_create(made)
+    except BaseException:
+        for example in made:
+            remove_folder(example.folder)
+        raise
+    return list(Example.objects.filter(public_id__in=[example.public_id for example in made]))
+
+
+def store_photos(visitor: str, images: Iterable[Any]) -> list[Example]:
+    """Take in pictures whose masks are still to be painted, as drafts. Raises Refusal, as `store` does."""
+    images, problems = list(images), []
+    hold_to_post_limits(images)
+    if not images:
+        raise Refusal([{"file": "", "message": "No pictures were chosen. Choose at least one to paint on."}])
+    found = unique(images)
+    hold_to_set_limits(visitor, [stem_of(image.name) for image in found], found)
+    made: list[Example] = []
+    try:
+        for image in found:
+            try:
+                made.append(_store_photo(visitor, image))
+            except Refused as refused:
+                problems.append(_entry(refused))
+        if problems:
+            raise Refusal(problems)
         with transaction.atomic():
             Example.objects.bulk_create(made)
     except BaseException:
@@ -90,8 +116,13 @@ def sample_picture() -> SimpleUploadedFile:
 
 
 def drafts(visitor: str) -> QuerySet[Example]:
-    """What was uploaded and not trained on yet."""
-    return Example.objects.filter(visitor=visitor, draft=True)
+    """What was uploaded or painted, and not trained on yet."""
+    return Example.objects.filter(visitor=visitor, draft=True).select_related("painting")
+
+
+def ready(examples: Iterable[Example]) -> list[Example]:
+    """Those that have a mask: what is still to be painted is left out."""
+    return [example for example in examples if not example.to_paint]
 
 
 def draft_again(visitor: str, examples: Iterable[Example]) -> None:
@@ -113,14 +144,29 @@ def discard(examples: Iterable[Example]) -> None:
     _remove(Example.objects.filter(pk__in=[example.pk for example in examples]))
 
 
-def review(examples: Iterable[Example], edits: dict[str, dict[str, Any]] | None = None) -> Reading:
+def review(
+    examples: Iterable[Example],
+    edits: dict[str, dict[str, Any]] | None = None,
+    known: Iterable[dict[str, Any]] = (),
+) -> Reading:
     """What the masks of these examples mean together, with the visitor's edits by mask value. Raises Refused.
 
-    Reads a small table for each example and no mask, so a page may ask for it every time.
+    `known`: classes of a model to train on from, {id, name, color, source?}, which these masks join.
+
+    Reads a small table for each example and no mask, so a page may ask for it every time. What is still to be painted
+    is left out.
     """
-    examples = list(examples)
+    examples = ready(examples)
     summaries = [example_files.summary_of(example) for example in examples]
-    return rules.read_summaries(summaries, [example.stem for example in examples], edits)
+    chosen = painted.known_by_id([chosen_classes(examples), list(known)])
+    return rules.read_summaries(summaries, [example.stem for example in examples], edits, chosen)
+
+
+def chosen_classes(examples: Iterable[Example]) -> list[dict[str, Any]]:
+    """The classes named while painting these, {id, name, color, source?}; the latest word on each is right."""
+    found = [painting for example in examples if (painting := getattr(example, "painting", None))]
+    latest = sorted(found, key=lambda painting: painting.updated, reverse=True)
+    return painted.known_by_id(painting.classes for painting in latest)
 
 
 def storage_in_use(visitor: str) -> int:
@@ -129,7 +175,8 @@ def storage_in_use(visitor: str) -> int:
     return storage_used(visitor) + examples
 
 
-def _hold_to_post_limits(files: list[Any]) -> None:
+def hold_to_post_limits(files: list[Any]) -> None:
+    """Raises Refusal for too many files, or too many bytes, in one post."""
     most, megabytes = settings.UPLOAD_LIMIT_FILES, settings.UPLOAD_LIMIT_BYTES // 10**6
     if len(files) > most:
         words = f"{len(files)} files are too many at once. Send at most {most} ({most // 2} pairs), then the rest."
@@ -139,7 +186,8 @@ def _hold_to_post_limits(files: list[Any]) -> None:
         raise Refusal([{"file": "", "message": words}])
 
 
-def _hold_to_set_limits(visitor: str, stems: list[str], files: list[Any], draft: bool) -> None:
+def hold_to_set_limits(visitor: str, stems: list[str], files: list[Any], draft: bool = True) -> None:
+    """Raises Refusal for names that are in the set already, for too many pictures, and when the storage is full."""
     there = {fold(stem) for stem in drafts(visitor).values_list("stem", flat=True)} if draft else set()
     twice = [stem for stem in stems if fold(stem) in there]
     if twice:
@@ -161,6 +209,19 @@ def _store_pair(visitor: str, stem: str, image: Any, mask: Any) -> Example:
         kind = read.mask.summary.kind
         example = Example(visitor=visitor, stem=stem, width=width, height=height, mask_kind=kind)
         example_files.write(example, read)
+    return example
+
+
+def _store_photo(visitor: str, image: Any) -> Example:
+    """One picture, decoded and written anew; its row is not saved here. Raises Refused; then nothing is left."""
+    file = _opened(image)
+    with _desks:
+        picture = decode.picture(file, shown(image.name))
+        width, height = picture.size
+        example = Example(
+            visitor=visitor, stem=stem_of(image.name), width=width, height=height, mask_kind=painted.KIND, draft=True
+        )
+        example_files.write_photo(example, picture, decode.is_lossy(file))
     return example
 
 

@@ -65,6 +65,14 @@ def pair(images: Iterable[File], masks: Iterable[File]) -> list[tuple[str, File,
     return [(stem_of(pictures[key].name), pictures[key], drawn[key]) for key in sorted(pictures)]
 
 
+def unique(files: Iterable[File]) -> list[File]:
+    """Pictures without masks, sorted by stem. Raises Refusal that lists those who share their stem with another."""
+    pictures, problems = _by_stem(files, "pictures")
+    if problems:
+        raise Refusal(problems)
+    return [pictures[key] for key in sorted(pictures)]
+
+
 def _stem(name: Any) -> str:
     bare = PurePosixPath(str(name).replace("\\", "/")).name
     stem, dot, ending = bare.rpartition(".")

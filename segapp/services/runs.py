@@ -17,6 +17,7 @@ from segapp.imaging.masks import Reading
 from segapp.models import (
     MOST_ATTEMPTS,
     UNFINISHED,
+    Batch,
     Example,
     Export,
     State,
@@ -142,7 +143,7 @@ _rung: dict[tuple[str, int], float] = {}
 
 def reap() -> None:
     """Take rows back from owners that died, and ring again for rows whose message was lost."""
-    for kind in (TrainingRun, VideoJob, Export):
+    for kind in (TrainingRun, VideoJob, Batch, Export):
         take_back(kind.objects.all())
         for row in kind.objects.filter(state=State.QUEUED).order_by("pk")[:20]:
             if _due(row):
@@ -156,6 +157,8 @@ def _ring(row: Work) -> None:
         dispatch.video(row)
     elif isinstance(row, Export):
         dispatch.export(row)
+    elif isinstance(row, Batch):
+        dispatch.batch(row)
 
 
 def _rows_of(row: Work) -> WorkQuerySet:

@@ -33,7 +33,7 @@ class TooManyLinks(Exception):
 
 def create(model: UserModel, label: str = "") -> ModelShare:
     """A new link to the model. Raises TooManyLinks."""
-    if model.shares.count() >= MOST_PER_MODEL:
+    if ModelShare.objects.filter(model=model).count() >= MOST_PER_MODEL:
         raise TooManyLinks
     return ModelShare.objects.create(model=model, label=label)
 

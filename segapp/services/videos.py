@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.urls import reverse
 
-from registry import services as registry
 from registry import store
 from registry.files import write_atomically
 from segapp import dispatch
 from segapp.imaging import Refused, container
-from segapp.models import UNFINISHED, State, Stop, VideoJob
-from segapp.services import intake, runs
+from segapp.models import UNFINISHED, State, Stop, TrainingRun, VideoJob
+from segapp.services import runs, storage
+from segapp.services.pins import pin
 
 MOST_UNFINISHED = 5  # of one visitor
 AUTO, EVERY = "auto", "every"
@@ -43,22 +44,12 @@ def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO) -> Vid
     head = file.read(container.HEAD)
     file.seek(0)
     check(visitor, file, head, name)
-    answer = registry.resolve(visitor)
-    model = answer.model
-    if model is None and answer.base is None:
-        raise registry.NoBaseReady("No base model is ready on this server. Its operator can run manage.py build_base.")
     job = VideoJob(
         visitor=visitor,
         title=name[:200],
         options={"rate": rate, "suffix": container.suffix(head)},
         source={"bytes": file.size or 0},
-        model=model,
-        base_key=model.base_key if model else answer.base.key if answer.base else "",
-        base_sha256=model.base_sha256 if model else answer.base.sha256 if answer.base else "",
-        model_key=answer.key,
-        model_name=model.name if model else answer.name,
-        model_sha256=answer.sha256,
-        message=answer.notice[:500],
+        **pin(visitor),
     )
     try:
         write_atomically(original(job), lambda out: shutil.copyfileobj(file, out, 2**20))
@@ -83,7 +74,7 @@ def check(visitor: str, file: UploadedFile, head: bytes, name: str) -> None:
         raise Refused(name, f"The file is over {most} MB.", "Shorten it or lower its quality.")
     if VideoJob.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MOST_UNFINISHED:
         raise TooMany(f"{MOST_UNFINISHED} videos of yours are not finished yet. Wait for one, or stop one first.")
-    if storage_used(visitor) + intake.storage_in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
+    if storage.in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
         limit = settings.SEGAPP_STORAGE_BYTES // 2**20
         raise Refused(name, f"Your storage of {limit} MB is full.", "Delete videos, models or pictures first.")
 
@@ -102,7 +93,18 @@ def owned(visitor: str, public_id: str) -> VideoJob:
 
 
 def recent(visitor: str, count: int = 12) -> QuerySet[VideoJob]:
-    return VideoJob.objects.filter(visitor=visitor)[:count]
+    """The visitor's newest videos, newest first."""
+    return VideoJob.objects.filter(visitor=visitor).order_by("-created", "-pk")[:count]
+
+
+def waits_for_training(job: VideoJob) -> bool:
+    """Whether a training, anybody's, is what this video waits for."""
+    return job.state == State.QUEUED and TrainingRun.objects.filter(state__in=UNFINISHED).exists()
+
+
+def kept_until(job: VideoJob) -> datetime:
+    """When the cleanup may remove the results."""
+    return job.created + timedelta(days=settings.SEGAPP_RESULT_DAYS)
 
 
 def status(job: VideoJob) -> dict[str, Any]:
@@ -185,12 +187,6 @@ def mask_archives(job: VideoJob) -> Iterator[Path]:
     if not found:
         raise VideoNotFound("This video has no index masks, or not any more. Upload it again.")
     return iter(found)
-
-
-def storage_used(visitor: str) -> int:
-    """Bytes of the visitor's videos and their results."""
-    folders = [job.folder for job in VideoJob.objects.filter(visitor=visitor).only("public_id")]
-    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
 
 
 def pace(device: str) -> float:

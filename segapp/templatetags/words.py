@@ -55,6 +55,13 @@ def last_of(values: list[Any]) -> Any:
 
 
 @register.filter
+def largest(classes: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The classes that cover most of a picture; those that are not on it never."""
+    found = sorted((one for one in classes if one["pixels"]), key=lambda one: -int(one["pixels"]))
+    return found[:count]
+
+
+@register.filter
 def best_of(values: list[Any]) -> float | None:
     """The highest entry; of pairs (fraction, value) the highest value."""
     plain = [value[1] if isinstance(value, (list, tuple)) else value for value in values]

@@ -6,15 +6,20 @@ A machine is a media folder; the S3 server is a local one over real HTTP.
 import os
 import time
 
+import numpy as np
 import pytest
 from botocore.config import Config
+from django.core.management import CommandError, call_command
 
 from registry import services, store
 from registry.files import ModelFileDamaged, write_atomically
 from registry.models import FileState, UserModel
 from registry.tests.test_services import ALICE, make
-from segapp.services import cleanup
+from segapp.services import cleanup, example_files, intake, mydata, painting
 from segapp.tests.buckets import Bucket, new_bucket, s3_server
+from segapp.tests.imaging.drawing import photo, saved, truth
+from segapp.tests.services.test_painting import sent
+from segapp.tests.views.rows import upload
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +92,10 @@ def test_a_copy_at_hand_is_not_fetched_again_unless_a_newer_one_is_wanted(bucket
     path = store.fetch(elsewhere() / "runs/1/mask.png")
     bucket.write("runs/1/mask.png", b"second")
     assert store.fetch(path).read_bytes() == b"first"
-    assert store.fetch(path, newer=True).read_bytes() == b"first", "fetched within the same second"
-    os.utime(path, (time.time() - 60,) * 2)
-    assert store.fetch(path, newer=True).read_bytes() == b"second"
+    os.utime(path, (time.time() + 60,) * 2)
+    assert store.fetch(path, newer=True).read_bytes() == b"first"
+    os.utime(path, (time.time(),) * 2)
+    assert store.fetch(path, newer=True).read_bytes() == b"second", "in doubt it may be older"
     bucket.delete("runs/1/mask.png")
     assert store.fetch(path, newer=True).read_bytes() == b"second", "gone there is no reason to lose it here"
 
@@ -102,6 +108,23 @@ def test_removing_removes_both(bucket, settings, elsewhere):
     store.remove_folder(elsewhere() / "runs/1")
     store.remove_folder(settings.MEDIA_ROOT / "never")
     assert [name for name in bucket.names() if name != store.MARK] == ["runs/10/kept.png"]
+
+
+def test_a_mask_painted_in_turns_on_two_machines_is_never_an_old_one(bucket, db, elsewhere):
+    """Each machine has a copy of what was there when it looked last."""
+    (one,) = painting.begin(ALICE, [upload("one.png", saved(photo(96)))])
+    blank = np.zeros((96, 96), np.uint8)
+    for turn, (machine, mask) in enumerate([("one", truth()), ("two", blank), ("one", truth()), ("two", blank)]):
+        elsewhere(machine)
+        found = painting.owned(ALICE, one.public_id)
+        painting.save(found, sent(mask, sequence=turn + 1))
+        for other in ("one", "two", "three"):
+            elsewhere(other)
+            found = painting.owned(ALICE, one.public_id)
+            assert (example_files.painted_values(found) == mask).all()
+            assert (intake.ids_of(found, intake.review([found])) == mask).all()
+            assert intake.picture_of(found).shape == (96, 96, 3)
+    assert [name for name in bucket.names() if "/painted_1." in name] == []
 
 
 def test_a_model_made_elsewhere_answers_here(bucket, db, elsewhere):
@@ -186,3 +209,30 @@ def test_cleanup_on_one_machine_knows_of_the_others_files(bucket, db, elsewhere,
     assert not model.path.exists() and store.exists(model.path)
     services.delete_with_file(model)
     assert model.file_name not in bucket.names()
+
+
+def test_media_of_a_folder_moves_into_a_bucket_with_one_command(endpoint, settings, tmp_path, db, elsewhere, capsys):
+    settings.MEDIA_ROOT = tmp_path / "one"
+    with pytest.raises(CommandError, match="SEGAPP_MEDIA"):
+        call_command("push_media")
+    model, mask = make(ALICE, active=True), written(settings)
+    bucket = new_bucket(endpoint)
+    settings.STORAGES = {**settings.STORAGES, "default": bucket.storage()}
+    call_command("push_media", "--dry-run")
+    assert bucket.names() == [] and "2 files would be copied" in capsys.readouterr().out
+    call_command("push_media")
+    assert bucket.names() == [model.file_name, mask.relative_to(settings.MEDIA_ROOT).as_posix(), store.MARK]
+    capsys.readouterr()
+    call_command("push_media")
+    assert capsys.readouterr().out == "0 files copied.\n"
+    elsewhere()
+    assert services.resolve(ALICE).key == model.key
+
+
+def test_erasing_a_visitor_empties_the_bucket_of_them(bucket, db, elsewhere):
+    model = published()
+    other = make("c" * 32)
+    store.push(other.path)
+    elsewhere()
+    mydata.erase(ALICE)
+    assert model.file_name not in bucket.names() and other.file_name in bucket.names()

@@ -18,7 +18,7 @@ from segapp import failures
 from segapp.forms import MOST_AT_ONCE, AnalyzeForm
 from segapp.imaging import Refused
 from segapp.models import Analysis, State
-from segapp.services import analyses, intake, limits
+from segapp.services import analyses, intake, limits, tables
 from segapp.views.common import PageRequest, say
 
 POLL_SECONDS = 2.0  # a partial waits this long for its result, so that it comes the moment it is there
@@ -231,9 +231,7 @@ def table(request: PageRequest, public_id: str) -> HttpResponse:
     rows = csv.writer(response)
     rows.writerow(["id", "name", "color", "pixels", "percent"])
     for found in analysis.classes:
-        # A name that starts like a formula must stay text in a spreadsheet.
-        name = "'" + found["name"] if found["name"][:1] in "=+-@\t\r" else found["name"]
-        rows.writerow([found["id"], name, found["color"], found["pixels"], found["percent"]])
+        rows.writerow([found["id"], tables.plain(found["name"]), found["color"], found["pixels"], found["percent"]])
     return response
 
 

@@ -14,7 +14,7 @@ from registry.models import UserModel
 from segapp.api_forms import FinetuneForm, RenameForm, RestoreForm, SegmentForm, StopForm
 from segapp.imaging import Refused
 from segapp.models import Analysis, State, Worker
-from segapp.services import analyses, intake, limits, restore, runs, sharing, studio
+from segapp.services import analyses, batches, intake, limits, restore, runs, sharing, studio
 from segapp.visitors import VisitorRequest
 
 WAIT_SECONDS = 60
@@ -40,7 +40,13 @@ def speaks_json(view: Any) -> Any:
         except Refused as refused:
             problem = {"file": refused.file, "message": f"{refused.problem} {refused.advice}"}
             return error(422, "refused", str(refused), [problem])
-        except (runs.RunNotFound, analyses.AnalysisNotFound, registry.ModelNotFound, sharing.ShareNotFound) as missing:
+        except (
+            runs.RunNotFound,
+            analyses.AnalysisNotFound,
+            batches.BatchNotFound,
+            registry.ModelNotFound,
+            sharing.ShareNotFound,
+        ) as missing:
             return error(404, "not_found", str(missing))
         except runs.AlreadyTraining as busy:
             response = error(409, "already_training", str(busy))
@@ -51,6 +57,8 @@ def speaks_json(view: Any) -> Any:
             response = error(status, code, str(late))
             response["Retry-After"] = str(late.retry_after)
             return response
+        except batches.TooMany as many:
+            return error(429, "too_many_batches", str(many))
         except registry.NoBaseReady as none:
             return error(503, "no_base", str(none))
 

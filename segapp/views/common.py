@@ -3,9 +3,9 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render, resolve_url
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.http import content_disposition_header, url_has_allowed_host_and_scheme
 from django_htmx.http import trigger_client_event
 
 from segapp import context
@@ -24,6 +24,19 @@ class PageRequest(HttpRequest):
 def say(request: HttpRequest, text: str, undo: str = "", level: int = messages.SUCCESS) -> None:
     """Leave a note for the next page or partial; `undo` is the address whose POST takes it back."""
     messages.add_message(request, level, text, extra_tags=undo)
+
+
+def by_script(request: HttpRequest) -> bool:
+    """The page's script sends the files itself, to show how far it is, and wants to know where to go."""
+    return request.headers.get("Accept", "").startswith("application/json")
+
+
+def offer(response: HttpResponseBase, name: str) -> HttpResponseBase:
+    """To be saved under this name instead of shown."""
+    header = content_disposition_header(True, name)
+    if header:
+        response["Content-Disposition"] = header
+    return response
 
 
 def back(request: HttpRequest, fallback: str) -> HttpResponse:

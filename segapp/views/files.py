@@ -40,7 +40,8 @@ def _png(image: Image.Image) -> HttpResponse:
     return HttpResponse(out.getvalue(), content_type="image/png")
 
 
-def _webp(image: Image.Image) -> HttpResponse:
+def webp(image: Image.Image) -> HttpResponse:
+    """A picture drawn for this answer."""
     out = io.BytesIO()
     image.save(out, "WEBP", quality=80, method=1)
     return HttpResponse(out.getvalue(), content_type="image/webp")
@@ -78,7 +79,7 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
     reading, ids = None, None
     try:
         reading = studio.reading_of(request, found.runs.first(), drafts)
-        ids = intake.ids_of(found, reading, small=not large) if reading else None
+        ids = intake.ids_of(found, reading, small=not large) if reading and not found.to_paint else None
     except Refused:  # masks that do not go together: the picture alone
         pass
     try:
@@ -91,7 +92,7 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
         classes = [row for row in reading.trained if row["name"] != "background"]
         small = render.overlay(small, shown, classes, 1.0 if large else 0.55)
         small = render.hatched(small, shown == render.IGNORE)
-    return _webp(small)
+    return webp(small)
 
 
 @require_safe
@@ -138,7 +139,7 @@ def analysis_view(request: PageRequest, public_id: str, kind: str) -> HttpRespon
         with Image.open(picture) as stored:
             small = render.thumbnail(stored, SMALL)
         ids = np.asarray(values.resize(small.size, Image.Resampling.NEAREST))
-        return _webp(render.overlay(small, ids, found.classes, 0.5))
+        return webp(render.overlay(small, ids, found.classes, 0.5))
     scale = analyses.SHOWN_SIDE / max(values.size)
     if scale < 1:
         size = (max(1, round(values.width * scale)), max(1, round(values.height * scale)))

@@ -5,14 +5,15 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from segapp.forms import ClassesForm, TrainForm, UploadForm
+from segapp.forms import ClassesForm, Spoken, TrainForm, UploadForm
 from segapp.imaging import Refused, sample
 from segapp.imaging.masks import Reading
 from segapp.models import TrainingRun
-from segapp.services import intake, limits, runs
+from segapp.services import continuing, intake, limits, painting, runs
 from segapp.views import studio
 from segapp.views.common import PageRequest, changed, say
 
+STILL_TO_PAINT = "This picture is not painted yet. Paint it, say that there is nothing to paint on it, or remove it."
 NOTHING_YET = "There is nothing to train on yet. Upload pictures with their masks first."
 
 
@@ -29,15 +30,15 @@ def finetune(request: PageRequest) -> HttpResponse:
         return _show(request)
     form = UploadForm(request.POST, request.FILES)
     if not form.is_valid():
-        return _refuse(request, [{"file": "", "message": text} for text in form.words()])
+        return refuse(request, said(form))
     sent = form.cleaned_data
     try:
         limits.check(request, limits.UPLOADS)
         intake.store(request.visitor, sent["images"], sent["masks"], sent["archives"])
     except intake.Refusal as refusal:
-        return _refuse(request, refusal.problems)
+        return refuse(request, refusal.problems)
     except limits.TooOften as late:
-        return _refuse(request, [{"file": "", "message": str(late)}])
+        return refuse(request, [{"file": "", "message": str(late)}])
     return _done(request)
 
 
@@ -47,7 +48,7 @@ def samples(request: PageRequest) -> HttpResponse:
     try:
         intake.store_samples(request.visitor)
     except intake.Refusal as refusal:
-        return _refuse(request, refusal.problems)
+        return refuse(request, refusal.problems)
     names = {str(value): {"name": name} for value, name in enumerate(sample.CLASSES)}
     request.session[studio.EDITS] = {**names, **request.session.get(studio.EDITS, {})}
     return _done(request)
@@ -64,7 +65,8 @@ def remove(request: PageRequest, public_id: str) -> HttpResponse:
 @require_POST
 def clear(request: PageRequest) -> HttpResponse:
     intake.clear_drafts(request.visitor)
-    request.session.pop(studio.EDITS, None)
+    for key in (studio.EDITS, studio.CONTINUE):
+        request.session.pop(key, None)
     return _done(request)
 
 
@@ -74,7 +76,7 @@ def classes(request: PageRequest) -> HttpResponse:
     try:
         _keep_edits(request)
     except Refused as error:
-        return _refuse(request, [_problem(error)])
+        return refuse(request, [problem(error)])
     return _done(request)
 
 
@@ -82,18 +84,26 @@ def classes(request: PageRequest) -> HttpResponse:
 def train(request: PageRequest) -> HttpResponse:
     form = TrainForm(request.POST)
     if not form.is_valid():
-        return _refuse(request, [{"file": "", "message": text} for text in form.words()])
+        return refuse(request, said(form))
     drafts = list(intake.drafts(request.visitor))
     if not drafts:
-        return _refuse(request, [{"file": "", "message": NOTHING_YET}])
+        return refuse(request, [{"file": "", "message": NOTHING_YET}])
+    if unpainted := [draft.stem for draft in drafts if draft.to_paint]:
+        return refuse(request, [{"file": stem, "message": STILL_TO_PAINT} for stem in unpainted])
     try:
         limits.check(request, limits.TRAININGS)
-        runs.start(request.visitor, drafts, _keep_edits(request), **form.cleaned_data)
-        request.session.pop(studio.EDITS, None)
+        reading, model = _keep_edits(request), studio.continued(request)
+        if model is not None:
+            edits = request.session[studio.EDITS]
+            continuing.start(request.visitor, model, drafts, edits, **form.cleaned_data)
+        else:
+            runs.start(request.visitor, drafts, reading, **form.cleaned_data)
+        for key in (studio.EDITS, studio.CONTINUE):
+            request.session.pop(key, None)
     except Refused as error:
-        return _refuse(request, [_problem(error)])
+        return refuse(request, [problem(error)])
     except limits.TooOften as late:
-        return _refuse(request, [{"file": "", "message": str(late)}])
+        return refuse(request, [{"file": "", "message": str(late)}])
     except runs.AlreadyTraining as busy:
         say(request, str(busy), level=messages.WARNING)
     return _done(request)
@@ -139,16 +149,24 @@ def _keep_edits(request: PageRequest) -> Reading:
     """The drafts' reading with what the class table says now, kept in the session. Raises Refused, keeping nothing."""
     drafts = list(intake.drafts(request.visitor))
     kept = dict(request.session.get(studio.EDITS, {}))
-    reading = intake.review(drafts, kept)
+    model = studio.continued(request)
+    known = continuing.classes_of(model) if model else []
+    reading = intake.review(drafts, kept, known)
     source_of = {row["id"]: row["source"] for row in reading.classes}
     for edit in ClassesForm(request.POST, reading.classes).edits():
         kept[source_of[edit.pop("id")]] = edit
-    reading = intake.review(drafts, kept)
+    reading = intake.review(drafts, kept, known)
     request.session[studio.EDITS] = kept
+    painting.share_classes(request.visitor, painting.classes_of(reading))
     return reading
 
 
-def _problem(error: Refused) -> dict[str, str]:
+def said(form: Spoken) -> list[dict[str, str]]:
+    """What is wrong with a form, as problems to show."""
+    return [{"file": "", "message": text} for text in form.words()]
+
+
+def problem(error: Refused) -> dict[str, str]:
     return {"file": error.file, "message": f"{error.problem} {error.advice}"}
 
 
@@ -165,7 +183,7 @@ def _show(request: PageRequest, problems: list[dict[str, str]] | None = None, st
     return render(request, "finetune.html#studio" if request.htmx else "finetune.html", context, status=status)
 
 
-def _refuse(request: PageRequest, problems: list[dict[str, str]]) -> HttpResponse:
+def refuse(request: PageRequest, problems: list[dict[str, str]]) -> HttpResponse:
     """Said above the steps; what the visitor has chosen in a form stays chosen."""
     if not request.htmx:
         return _show(request, problems, status=422)

@@ -8,13 +8,15 @@ from django.urls import reverse
 
 from registry import services as registry
 from registry import store
+from registry.models import UserModel
 from segapp.imaging import Refused
 from segapp.imaging.masks import Reading
 from segapp.models import Example, State, TrainingRun, VideoJob
-from segapp.services import intake, runs
+from segapp.services import continuing, intake, painting, runs
 from segapp.views.common import PageRequest
 
 EDITS = "class_edits"  # in the session: what the visitor changed in the class table, by the mask value it stands for
+CONTINUE = "continue_from"  # in the session: public id of the model that the next training starts from
 WEAK = 0.5  # IoU under which a class is named as the one that needs more pictures
 FINE = 0.75  # IoU of the weakest class from which a thorough training is not suggested
 ENOUGH = 4  # pictures that show a class, below which more of them are what helps
@@ -26,7 +28,8 @@ def context(request: PageRequest) -> dict[str, Any]:
     run = runs.current(request.visitor)
     live = run is not None and run.unfinished
     done = run is not None and run.state == State.DONE
-    shown = drafts if drafts and not live else list(run.examples.all()) if run and (live or done) else []
+    trained_on = run.examples.select_related("painting") if run and (live or done) else []
+    shown = drafts if drafts and not live else list(trained_on)
     editable = bool(drafts) and not live
     reading, problems = None, []
     try:
@@ -37,6 +40,10 @@ def context(request: PageRequest) -> dict[str, Any]:
     stumbled = run is not None and not live and not done and not drafts
     return {
         "drafts": drafts if editable else [],
+        "to_paint": [draft for draft in drafts if draft.to_paint] if editable else [],
+        "paintable": paintable(drafts if editable else []),
+        "continuing": continued(request) if not live else None,
+        **(mended(request, drafts) if editable else {}),
         "waiting": len(drafts) if live else 0,
         "examples": shown,
         "reading": reading,
@@ -54,7 +61,8 @@ def context(request: PageRequest) -> dict[str, Any]:
             "train": live or stumbled or editable,
             "result": done and not drafts,
         },
-        "land": "train" if live or stumbled else "classes" if editable else "result" if done else "pictures",
+        "land": _landing(live or stumbled, editable, reading is not None, done),
+        "base_names": base_names() if editable else [],
         "versions": registry.versions(request.visitor).count(),
         "limit_files": settings.UPLOAD_LIMIT_FILES,
         "limit_megabytes": settings.UPLOAD_LIMIT_BYTES // 10**6,
@@ -63,27 +71,70 @@ def context(request: PageRequest) -> dict[str, Any]:
     }
 
 
+def _landing(busy: bool, editable: bool, readable: bool, done: bool) -> str:
+    """The step to look at: classes once there are masks, pictures while they are still to be painted."""
+    if busy:
+        return "train"
+    if editable:
+        return "classes" if readable else "pictures"
+    return "result" if done else "pictures"
+
+
 def reading_of(request: PageRequest, run: TrainingRun | None, drafts: list[Example]) -> Reading | None:
     """How the masks on show are read: the drafts' with the visitor's edits, else as the run did. Raises Refused."""
     if drafts:
-        return intake.review(drafts, request.session.get(EDITS, {}))
+        model = continued(request)
+        known = continuing.classes_of(model) if model else []
+        return intake.review(drafts, request.session.get(EDITS, {}), known) if intake.ready(drafts) else None
     if run is not None and run.reading:
         return Reading.from_dict(run.reading)
     return None
 
 
+def base_names() -> list[str]:
+    """What the base model calls its classes; [] when there is no base."""
+    base = registry.current_base()
+    return [found["name"] for found in base.card["classes"]] if base else []
+
+
 def mark(examples: list[Example], reading: Reading | None, problems: list[dict[str, str]]) -> None:
     """Put on each example what its picture says: `fault`, the one thing to fix, or `hint`, what is odd about it."""
     faults = {problem["file"]: problem["message"] for problem in problems}
-    hints = reading.hints if reading and len(reading.hints) == len(examples) else [""] * len(examples)
-    for example, hint in zip(examples, hints, strict=True):
-        example.fault, example.hint = faults.get(example.stem, ""), hint  # type: ignore[attr-defined]
+    read = [example.pk for example in intake.ready(examples)]
+    hints = dict(zip(read, reading.hints, strict=False)) if reading and len(reading.hints) == len(read) else {}
+    for example in examples:
+        example.fault = faults.get(example.stem, "")  # type: ignore[attr-defined]
+        example.hint = hints.get(example.pk, "")  # type: ignore[attr-defined]
 
 
 def edits_of(run: TrainingRun) -> dict[str, dict[str, Any]]:
     """The class table of a run as edits, so that training again starts from the names that were given."""
     rows = run.reading.get("classes", [])
     return {row["source"]: {key: row[key] for key in ("name", "color", "ignore")} for row in rows}
+
+
+def continued(request: PageRequest) -> UserModel | None:
+    """The visitor's model that the next training starts from, if one was chosen and can still be used."""
+    try:
+        found = registry.owned(request.visitor, request.session.get(CONTINUE, ""))
+    except registry.ModelNotFound:
+        return None
+    return found if painting.usable(found) else None
+
+
+def mended(request: PageRequest, drafts: list[Example]) -> dict[str, Any]:
+    """The drafts that mend results of the visitor's active model, or of one it comes from, and that model."""
+    model = registry.resolve(request.visitor).model
+    if model is None or not any(hasattr(draft, "painting") and draft.painting.corrects_id for draft in drafts):
+        return {}
+    found = continuing.corrections(request.visitor, model)
+    return {"mended": found, "mended_model": model}
+
+
+def paintable(drafts: list[Example]) -> set[int]:
+    """Which of these can be painted on as they are; the others are made so first."""
+    there = [draft.pk for draft in drafts if hasattr(draft, "painting")]
+    return set(Example.objects.filter(pk__in=there, runs=None).values_list("pk", flat=True))
 
 
 def stamp(reading: Reading | None) -> str:

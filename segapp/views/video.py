@@ -1,6 +1,5 @@
 """Videos in, the same videos with masks over them out: send one, watch it being made, look at it, take it along."""
 
-import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
-from django.utils.http import content_disposition_header
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
@@ -21,9 +19,9 @@ from segapp.api_forms import StopForm
 from segapp.forms import VideoForm
 from segapp.imaging import Refused
 from segapp.models import State, VideoJob
-from segapp.services import limits, videos
+from segapp.services import limits, videos, zips
 from segapp.views import api, ranges
-from segapp.views.common import PageRequest, say
+from segapp.views.common import PageRequest, by_script, offer, say
 
 TYPES = {".mp4": "video/mp4", ".mkv": "video/x-matroska", ".csv": "text/csv; charset=utf-8", ".webp": "image/webp"}
 RATE_WORDS = [
@@ -58,18 +56,13 @@ def video(request: PageRequest) -> HttpResponse:
         return _refuse(request, [{"file": file.name, "message": str(error)}], 429)
     except registry.NoBaseReady as error:
         return _refuse(request, [{"file": file.name, "message": str(error)}], 503)
-    if _by_script(request):
+    if by_script(request):
         return JsonResponse({"url": reverse("video-job", args=[job.public_id])}, status=201)
     return redirect("video-job", job.public_id)
 
 
-def _by_script(request: HttpRequest) -> bool:
-    """The page's script sends the file itself, to show how far it is."""
-    return request.headers.get("Accept", "").startswith("application/json")
-
-
 def _refuse(request: PageRequest, problems: list[dict[str, str]], status: int) -> HttpResponse:
-    if _by_script(request):
+    if by_script(request):
         return render(request, "problems.html", {"problems": problems}, status=status)
     return _show(request, problems=problems, status=status)
 
@@ -78,8 +71,8 @@ def _show(
     request: PageRequest, job: VideoJob | None = None, problems: list[dict[str, str]] | None = None, status: int = 200
 ) -> HttpResponse:
     shown = {
-        "job": job,
-        "preview_stamp": _preview_stamp(job) if job and job.unfinished else 0,
+        **(_live(job) if job else {"job": None}),
+        "kept_until": videos.kept_until(job) if job else None,
         "status_json": videos.status(job) if job and job.state == State.DONE else None,
         "problems": problems or [],
         "recent": videos.recent(request.visitor),
@@ -105,10 +98,16 @@ def video_live(request: PageRequest, public_id: str) -> HttpResponse:
     """What changes while it runs; when it has ended, the page is loaded anew."""
     job = _owned(request, public_id)
     if job.unfinished:
-        return render(request, "video/live.html", {"job": job, "preview_stamp": _preview_stamp(job)})
+        return render(request, "video/live.html", _live(job))
     response = HttpResponse()
     response["HX-Refresh"] = "true"
     return response
+
+
+def _live(job: VideoJob) -> dict[str, Any]:
+    """What the part that asks for itself shows."""
+    stamp = _preview_stamp(job) if job.unfinished else 0
+    return {"job": job, "preview_stamp": stamp, "training_first": videos.waits_for_training(job)}
 
 
 def _preview_stamp(job: VideoJob) -> int:
@@ -147,7 +146,7 @@ def video_file(request: PageRequest, public_id: str, name: str) -> HttpResponseB
         raise Http404(str(error)) from error
     response = ranges.send(request, found, TYPES[found.suffix])
     if "download" in request.GET:
-        _offer(response, job, found.name)
+        offer(response, _saved_as(job, found.name))
     return response
 
 
@@ -159,46 +158,21 @@ def video_masks(request: PageRequest, public_id: str) -> HttpResponseBase:
         archives = videos.mask_archives(job)
     except videos.VideoNotFound as error:
         raise Http404(str(error)) from error
-    response = StreamingHttpResponse(joined(archives, job), content_type="application/zip")
-    _offer(response, job, "masks.zip")
-    return response
+    response = StreamingHttpResponse(zips.stream(mask_members(archives, job)), content_type="application/zip")
+    return offer(response, _saved_as(job, "masks.zip"))
 
 
-def _offer(response: HttpResponseBase, job: VideoJob, name: str) -> None:
-    header = content_disposition_header(True, f"{Path(job.title).stem or 'video'}_{name}")
-    if header:
-        response["Content-Disposition"] = header
+def _saved_as(job: VideoJob, name: str) -> str:
+    return f"{Path(job.title).stem or 'video'}_{name}"
 
 
-class Pipe(io.RawIOBase):
-    """What a zip is written into while it is sent: bytes come out as soon as they are there."""
-
-    def __init__(self) -> None:
-        self._written: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._written.append(bytes(data))
-        return len(data)
-
-    def take(self) -> bytes:
-        written, self._written = b"".join(self._written), []
-        return written
-
-
-def joined(archives: Iterator[Path], job: VideoJob) -> Iterator[bytes]:
-    """One zip of all archives' entries and the table that says which frame has which mask."""
-    pipe = Pipe()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as out:
-        out.writestr("frames.csv", store.fetch(job.folder / "frames.csv").read_bytes())
-        for archive in archives:
-            with zipfile.ZipFile(archive) as part:
-                for entry in part.infolist():
-                    out.writestr(entry.filename, part.read(entry))
-                    yield pipe.take()
-    yield pipe.take()
+def mask_members(archives: Iterator[Path], job: VideoJob) -> Iterator[zips.Member]:
+    """All archives' entries, and the table that says which frame has which mask."""
+    yield "frames.csv", store.fetch(job.folder / "frames.csv")
+    for archive in archives:
+        with zipfile.ZipFile(archive) as part:
+            for entry in part.infolist():
+                yield entry.filename, part.read(entry)
 
 
 # --- API ------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Training and segmenting in the calling process, for the command line: the workers' verbs without queue or rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from registry.runtime import LoadedNetwork
 from segapp.imaging import Refused, decode, masks, pairs, render
 from segapp.imaging.values import Mask
 from segapp.models import Effort
+from segapp.pipeline.clip import ENDINGS
 from segapp.pipeline.finetune import Example, Progress, finetune
 from segapp.pipeline.predict import predict, shares
 from segapp.services import intake, runs
@@ -111,17 +112,41 @@ def named_network(key: str, visitor: str = "local") -> Iterator[LoadedNetwork]:
         yield network
 
 
-def segment_picture(network: LoadedNetwork, file: Path, out: Path) -> dict[str, Any]:
-    """Write `<stem>.png`, the index mask at the picture's own size, and say what is on it."""
+def refuse_collisions(files: Sequence[Path], out: Path, stems: Sequence[str] = ()) -> None:
+    """Raise ValueError when a result would overwrite another one, or one of the files themselves.
+
+    `stems`: the results' in the files' order, where they are not the files' own.
+    """
+    made = {file.resolve(): "" for file in files}
+    for file, stem in zip(files, stems or [file.stem for file in files], strict=True):
+        for ending in ENDINGS.values() if file.suffix.lower() in VIDEOS else (".png",):
+            target = (out / f"{stem}{ending}").resolve()
+            if target in made:
+                what = f"the result of {made[target]}" if made[target] else "a file that you named"
+                raise ValueError(
+                    f"{target.name}, a result of {file.name}, would overwrite {what}. "
+                    "Choose another folder with --out, or rename one of them."
+                )
+            made[target] = file.name
+
+
+def segment_picture(
+    network: LoadedNetwork, file: Path, out: Path, stem: str = "", overlays: Path | None = None
+) -> dict[str, Any]:
+    """Write `<stem>.png`, the index mask at the picture's own size, and say what is on it.
+
+    Where `overlays` is a folder, `<stem>.jpg` in it shows the mask over the picture.
+    """
     with open(file, "rb") as opened:
-        picture = np.asarray(decode.picture(opened, file.name))
-    found = predict(network, picture)
+        picture = decode.picture(opened, file.name)
+    found = predict(network, np.asarray(picture))
+    stem = stem or file.stem
     classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
-    target = out / f"{file.stem}.png"
-    if target.resolve() == file.resolve():
-        raise ValueError(f"{file.name} would be overwritten by its own mask. Choose another folder with --out.")
+    target = out / f"{stem}.png"
     png = render.palette_png(found.ids, classes)
     write_atomically(target, lambda opened: opened.write(png))
+    if overlays is not None:
+        pictures.draw_overlay(overlays / f"{stem}.jpg", picture, found.ids, classes)
     return {
         "file": str(file.resolve()),
         "mask": str(target.resolve()),

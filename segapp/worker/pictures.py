@@ -15,6 +15,7 @@ from segapp.pipeline.finetune import Example, Trained
 
 SIDE = 640  # pixels
 THUMBNAIL = 240
+JPEG_SIDE = 65_500  # the format holds no more
 ALPHA = 0.55
 NAMED = 4  # classes of a picture that are named below it
 
@@ -57,6 +58,15 @@ def before_after(trained: Trained, examples: list[Example]) -> Image.Image | Non
     both.paste(left, (0, 0))
     both.paste(right, (left.width, 0))
     return both
+
+
+def draw_overlay(path: Path, picture: Image.Image, ids: np.ndarray, classes: list[dict[str, Any]]) -> Image.Image:
+    """A picture with its classes laid over, written as JPEG at its own size, and returned."""
+    drawn = render.overlay(picture, ids, classes, 0.5)
+    if max(drawn.size) > JPEG_SIDE:
+        drawn.thumbnail((JPEG_SIDE, JPEG_SIDE))
+    write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88))
+    return drawn
 
 
 def clear(folder: Path) -> None:

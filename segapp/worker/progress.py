@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from segapp import heartbeat
-from segapp.models import Stop, TrainingRun
+from segapp.models import MOST_ATTEMPTS, State, Stop, TrainingRun
 from segapp.pipeline.finetune import Cancelled, Example, Progress
 from segapp.worker import pictures
 from segapp.worker.publishing import LeaseLost
@@ -25,6 +25,11 @@ def publishing_took(seconds: float) -> None:
 
 class HandBack(BaseException):
     """The worker was asked to end: put the run back into the queue. No `Exception`, so that nothing swallows it."""
+
+
+def training_waits() -> bool:
+    """Whether a training could begin: somebody sits in front of its page, so videos and batches make room for it."""
+    return TrainingRun.objects.filter(state=State.QUEUED, attempts__lt=MOST_ATTEMPTS).exists()
 
 
 class Watcher:

@@ -11,6 +11,7 @@ from django.db import DatabaseError
 from PIL import Image
 
 from registry import services as registry
+from registry.bases import ReadyBase
 from registry.files import ModelFileDamaged, ModelFileMissing
 from registry.models import FileState
 from registry.network import ClassInfo
@@ -74,9 +75,8 @@ def _end(row: TrainingRun, state: State, message: str, error: Exception | None =
 def _train(row: TrainingRun) -> None:
     examples = read_examples(row)
     classes = [ClassInfo(found["id"], found["name"], found["color"]) for found in row.classes]
-    runtime = networks.runtime()
-    ready = runtime.base(row.base_key or settings.SEGAPP_BASE)
-    with runtime.use_base(ready) as base:
+    ready = _base_of(row)
+    with networks.runtime().use_base(ready) as base:
         watcher = Watcher(row, examples, row.classes)
         trained = _finetune(row, base, examples, classes, watcher)
     began = time.monotonic()
@@ -94,6 +94,12 @@ def _train(row: TrainingRun) -> None:
         metrics={**trained.metrics, "held_out_pictures": drawn},
     )
     publishing_took(time.monotonic() - began)
+
+
+def _base_of(row: TrainingRun) -> ReadyBase:
+    """The very base that the model to train on from stands on, whatever the server runs by now; else the server's."""
+    own = registry.base_of(row.continued_from) if row.continued_from is not None else None
+    return own or networks.runtime().base(row.base_key or settings.SEGAPP_BASE)
 
 
 def _finetune(

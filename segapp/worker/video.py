@@ -6,7 +6,6 @@ another one goes on with.
 
 import errno
 import logging
-import secrets
 import time
 from typing import Any
 
@@ -15,20 +14,19 @@ from django.conf import settings
 from django.db import DatabaseError
 from PIL import Image
 
-from registry import services as registry
 from registry import store
-from registry.bases import CATALOGUE
 from registry.files import write_atomically
-from registry.runtime import BaseMissing, LoadedNetwork
+from registry.runtime import BaseMissing
 from segapp import dispatch, heartbeat
 from segapp.imaging import render
-from segapp.models import MOST_ATTEMPTS, State, Stop, TrainingRun, VideoJob
+from segapp.models import State, Stop, VideoJob
 from segapp.pipeline.clip import Cancelled, Outcome, Paused, Report, Verdict, process
+from segapp.pipeline.clip_guard import examine
 from segapp.pipeline.clip_open import ClipRefused, Limits
 from segapp.pipeline.clip_plan import AUTO, EVERY, Options
 from segapp.services import videos
-from segapp.worker import networks
-from segapp.worker.progress import HandBack
+from segapp.worker import answers, claims, networks
+from segapp.worker.progress import HandBack, training_waits
 from segapp.worker.publishing import LeaseLost
 
 logger = logging.getLogger(__name__)
@@ -41,24 +39,22 @@ UNKNOWN = "The video failed on the server. Upload it again; if it fails again, t
 
 
 def run(pk: int) -> None:
-    """Work on a queued video: the oldest one, whichever the message named, so that one handed back keeps its place."""
+    """Work on a queued video until it ends, or until something else goes first."""
     videos.sweep()
-    token = secrets.token_hex(16)
-    claimed = next((k for k in candidates(pk) if VideoJob.objects.claim(k, heartbeat.NAME, token)), None)
-    if claimed is None:
+    job = claims.oldest(VideoJob.objects.all(), pk)
+    if job is None:
         return
-    job = VideoJob.objects.select_related("model").get(pk=claimed)
-    heartbeat.hold(LABEL, job.pk, token)
+    heartbeat.hold(LABEL, job.pk, job.lease)
     try:
         _segment(job)
     except (Paused, HandBack):
         store.push_folder(job.folder)  # whoever goes on with it may be on another machine
-        VideoJob.objects.hand_back(job.pk, token)
+        VideoJob.objects.hand_back(job.pk, job.lease)
         dispatch.video(job)
     except LeaseLost:
         logger.warning("video %s went to another worker; nothing finished here", job.public_id)
         if not VideoJob.objects.filter(pk=job.pk).exists():  # its visitor has deleted it
-            shutil.rmtree(job.folder, ignore_errors=True)
+            store.remove_folder(job.folder)
     except Cancelled:
         _end(job, State.CANCELLED, "Cancelled. Nothing was kept of this video.")
     except (ClipRefused, BaseMissing) as error:
@@ -71,11 +67,6 @@ def run(pk: int) -> None:
         heartbeat.release(LABEL, job.pk)
 
 
-def candidates(pk: int) -> list[int]:
-    queued = VideoJob.objects.filter(state=State.QUEUED, attempts__lt=MOST_ATTEMPTS).order_by("pk")
-    return [*queued.values_list("pk", flat=True)[:3], pk]
-
-
 def _end(job: VideoJob, state: State, message: str, error: Exception | None = None) -> None:
     store.remove_folder(job.folder)
     try:
@@ -85,14 +76,17 @@ def _end(job: VideoJob, state: State, message: str, error: Exception | None = No
 
 
 def _segment(job: VideoJob) -> None:
+    if job.segments_done:  # perhaps on another machine
+        store.fetch_folder(job.folder)
     original = store.fetch(videos.original(job))
     if not original.is_file():
         raise ClipRefused("The uploaded video is gone. Upload it again.")
     limits = Limits(settings.VIDEO_LIMIT_BYTES, settings.VIDEO_LIMIT_SECONDS, settings.VIDEO_LIMIT_PIXELS)
     options = Options(per_second=per_second(job), alpha=ALPHA)
+    source = examine(original, limits)
     with networks.pinned(job) as network:
-        note = name_what_answers(job, network)
-        outcome = process(network, original, job.folder, options, limits, Watcher(job))
+        note = answers.name_what_answers(job, network)
+        outcome = process(network, original, job.folder, options, limits, Watcher(job), source)
     publish(job, outcome, note)
 
 
@@ -101,20 +95,6 @@ def per_second(job: VideoJob) -> float:
     if rate == videos.AUTO:
         return AUTO
     return EVERY if rate == videos.EVERY else float(rate)
-
-
-def name_what_answers(job: VideoJob, network: LoadedNetwork) -> str:
-    """Write into the row what really answers; words for the visitor when it is not what was pinned."""
-    pinned_key, note = job.model_key, ""
-    model = job.model if job.model is not None and job.model.key == network.key else None
-    if model is not None:
-        registry.mark_used(model)
-    elif pinned_key.startswith("user_"):
-        note = f"“{job.model_name}” could not be used any more, so {CATALOGUE[network.base_key].name} answered."
-    job.model_key, job.model_sha256 = network.key, network.sha256
-    job.model_name = model.name if model else CATALOGUE[network.base_key].name
-    job.base_key, job.base_sha256 = network.base_key, network.base_sha256
-    return note
 
 
 def publish(job: VideoJob, outcome: Outcome, note: str) -> None:
@@ -146,11 +126,7 @@ def described(job: VideoJob, source: dict[str, Any], rate: float, pace: float) -
     """The row's words on the clip and on what answers."""
     return {
         "source": {**job.source, **source, "per_second": rate, "pace": round(pace, 4)},
-        "model_key": job.model_key,
-        "model_name": job.model_name,
-        "model_sha256": job.model_sha256,
-        "base_key": job.base_key,
-        "base_sha256": job.base_sha256,
+        **answers.named(job),
     }
 
 
@@ -174,8 +150,7 @@ class Watcher:
             raise HandBack
         if stop == Stop.KEEP:
             return Verdict.KEEP
-        # A training is what somebody waits for in front of the page: it goes first.
-        wanted = self.begun and TrainingRun.objects.filter(state=State.QUEUED).exists()
+        wanted = self.begun and training_waits()
         self.begun = True
         return Verdict.PAUSE if wanted and report.phase == "predicting" else Verdict.GO
 

@@ -74,6 +74,21 @@
   const toggle = () => (lead.paused ? lead.play().catch(ignore) : lead.pause());
   play.addEventListener("click", toggle);
   for (const film of [lead, ...Object.values(followers)]) film.addEventListener("click", toggle);
+  // --- sound and full screen: the browser's own controls for them are hidden ---
+  const mute = player.querySelector("[data-mute]");
+  mute?.addEventListener("click", () => { lead.muted = !lead.muted; });
+  lead.addEventListener("volumechange", () => {
+    mute?.setAttribute("aria-pressed", String(!lead.muted));
+    mute?.querySelector('[data-icon="loud"]').setAttribute("visibility", lead.muted ? "hidden" : "visible");
+    mute?.querySelector('[data-icon="mute"]').setAttribute("visibility", lead.muted ? "visible" : "hidden");
+  });
+  const full = player.querySelector("[data-full]");
+  full.hidden = !document.fullscreenEnabled;
+  full.addEventListener("click", () => {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else player.requestFullscreen().catch(ignore);
+  });
+
   scrub.addEventListener("input", () => seek(Number(scrub.value)));
 
   function step(frames) {

@@ -1,5 +1,6 @@
-"""manage.py segment: index masks for pictures, and masked copies of videos."""
+"""manage.py segment: masks of pictures, folders, zips and videos."""
 
+import tempfile
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -9,39 +10,58 @@ from segapp.management.output import ProjectCommand
 
 
 class Command(ProjectCommand):
-    help = "Writes <stem>.png index masks at each picture's own size; for videos <stem>.mp4 and <stem>_mask.mp4."
+    help = (
+        "Writes <stem>.png index masks at each picture's own size; for videos <stem>_overlay.mp4, <stem>_mask.mp4 "
+        "and <stem>.csv with the shares of every frame."
+    )
     expected: tuple[type[Exception], ...] = (OSError, ValueError, Refused)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+        parser.add_argument(
+            "files",
+            nargs="+",
+            type=Path,
+            metavar="FILE",
+            help="pictures, folders or zips of pictures, videos",
+        )
         parser.add_argument(
             "--model", default="", help="a model's id or a base's key (default: the active model, else the base)"
         )
         parser.add_argument("--out", type=Path, default=Path("masks"), metavar="DIR", help="default: %(default)s")
+        parser.add_argument("--zip", type=Path, metavar="OUT.zip", help="also one zip: masks, overlays, class areas")
+        parser.add_argument("--csv", type=Path, metavar="OUT.csv", help="also a table of class areas, for each picture")
         parser.add_argument("--json", action="store_true", help="print one JSON list on stdout, nothing else there")
 
     def handle(self, **options: Any) -> None:
         from registry.files import ModelFileDamaged, ModelFileMissing
         from registry.runtime import BaseMissing
-        from segapp.pipeline.clip import ClipRefused, segment_file
-        from segapp.worker import local
+        from segapp.pipeline.clip import ClipRefused
+        from segapp.worker import local, local_batch
 
         self.expected = (*self.expected, BaseMissing, ModelFileMissing, ModelFileDamaged, ClipRefused)
-        for file in options["files"]:
-            if not file.is_file():
-                raise FileNotFoundError(f"There is no file {file}. Nothing was segmented.")
-        options["out"].mkdir(parents=True, exist_ok=True)
-        results = []
-        with local.named_network(options["model"]) as network:
-            for file in options["files"]:
-                one = segment_file if file.suffix.lower() in local.VIDEOS else local.segment_picture
-                results.append(one(network, file, options["out"]))
-                self.tell_progress(f"{file.name} done")
-        self.tell_progress("")
+        with tempfile.TemporaryDirectory() as scratch:
+            files = local_batch.gathered(options["files"], Path(scratch, "unpacked"))
+            together = bool(options["zip"] or options["csv"])
+            if together and any(file.suffix.lower() in local.VIDEOS for file in files):
+                raise ValueError(
+                    "--zip and --csv are for pictures. Leave the videos out, or segment them by themselves."
+                )
+            options["out"].mkdir(parents=True, exist_ok=True)
+            overlays = Path(scratch, "overlays") if options["zip"] else None
+            go_on = together or files != options["files"]
+            with local.named_network(options["model"]) as network:
+                done = local_batch.segment(network, files, options["out"], overlays, go_on, self.tell_progress)
+            self.tell_progress("")
+            for file, message in done.left_out:
+                self.tell(f"{file}: {message}")
+            if options["csv"]:
+                local_batch.write_table(options["csv"], done)
+            if options["zip"]:
+                local_batch.write_zip(options["zip"], done)
         if options["json"]:
-            self.print_json(results)
+            self.print_json(done.results)
             return
-        for result in results:
+        for result in done.results:
             largest = sorted(result["classes"], key=lambda found: -found["percent"])[:4]
             words = ", ".join(f"{found['name']} {found['percent']:.1f} %" for found in largest)
             self.stdout.write(f"{result['mask']}: {words}")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from segapp.tests.browser.visits import faults
 from segapp.tests.fixtures import unavailable
 from segapp.tests.serving import until
 from segapp.tests.video.clips import write_clip
@@ -117,6 +118,19 @@ def test_the_timeline_moves_with_the_film_and_the_film_with_the_timeline(page):
     before = chart.locator("polygon").count()
     page.locator("[data-show]").first.uncheck()
     assert chart.locator("polygon").count() == before - 1
+
+
+def test_the_sound_is_there_and_can_be_switched_off(page):
+    assert film(page, "overlay", "webkitAudioDecodedByteCount") > 0
+    page.click("[data-mute]")
+    until(lambda: film(page, "overlay", "muted"))
+    expect(page.locator("[data-mute]")).to_have_attribute("aria-pressed", "false")
+    page.click("[data-mute]")
+    until(lambda: not film(page, "overlay", "muted"))
+
+
+def test_the_page_is_sound(page):
+    assert faults(page) == []
 
 
 def test_original_and_overlay_stand_side_by_side_at_the_same_moment(page):

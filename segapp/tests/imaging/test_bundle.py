@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from segapp.imaging import Refused, bundle
+from segapp.imaging import Refused, archive, bundle
 
 
 def packed(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.BytesIO:
@@ -89,7 +89,7 @@ def test_a_long_list_is_refused_before_it_is_read(monkeypatch):
     monkeypatch.setattr(bundle, "MOST_LISTED", 10_000)
     monkeypatch.setattr(zipfile, "ZipFile", lambda *args: pytest.fail("it was opened"))
     content = io.BytesIO()
-    content.write(bundle.LAST_RECORD.pack(b"PK\x05\x06", 0, 0, 9000, 9000, 500_000, 0, 0))
+    content.write(archive.LAST_RECORD.pack(b"PK\x05\x06", 0, 0, 9000, 9000, 500_000, 0, 0))
     with pytest.raises(Refused, match="far too many"):
         bundle.read_zip(content, "list.zip")
 

@@ -18,6 +18,7 @@ from segapp.pipeline.clip_plan import EVERY, Options
 from segapp.pipeline.predict import decide, fitted, normalised, resized
 from segapp.tests.video.clips import CLASSES, bright_network, click_seconds, corner, decoded_frames, moving, write_clip
 from segapp.tests.video.test_frames import bright_corner
+from segapp.worker import local
 
 EACH = Options(per_second=EVERY, damping=0)
 
@@ -351,7 +352,7 @@ def test_segment_file_writes_three_files_and_nothing_else(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     result = clip.segment_file(bright_network(), original, out)
-    assert sorted(path.name for path in out.iterdir()) == ["ride.csv", "ride.mp4", "ride_mask.mp4"]
+    assert sorted(path.name for path in out.iterdir()) == ["ride.csv", "ride_mask.mp4", "ride_overlay.mp4"]
     assert result["file"] == str(original)
     assert result["mask"] == str(out / "ride_mask.mp4")
     assert result["frames"] == 12
@@ -367,9 +368,19 @@ def test_segment_file_leaves_nothing_when_the_clip_is_refused(tmp_path):
     assert list(out.iterdir()) == []
 
 
-def test_segment_file_never_overwrites_its_own_clip(tmp_path):
+def test_results_beside_a_clip_leave_it_alone(tmp_path):
     original = write_clip(tmp_path / "ride.mp4", frames=3)
     content = original.read_bytes()
-    with pytest.raises(ValueError, match="overwritten"):
-        clip.segment_file(bright_network(), original, tmp_path)
+    clip.segment_file(bright_network(), original, tmp_path)
     assert original.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("names", "clash"),
+    [(["a.png"], "a.png"), (["a.jpg", "a.webp"], "a.png"), (["a.mp4", "a.mov"], "a_overlay.mp4"),
+     (["a_mask.mp4", "a.mp4"], "a_mask.mp4")],
+)  # fmt: skip
+def test_results_that_would_overwrite_something_are_refused_before_the_work(tmp_path, names, clash):
+    with pytest.raises(ValueError, match=clash):
+        local.refuse_collisions([tmp_path / name for name in names], tmp_path)
+    local.refuse_collisions([tmp_path / "a.mp4", tmp_path / "a.jpg", tmp_path / "b.mp4"], tmp_path)

@@ -31,7 +31,7 @@ def test_each_clip_comes_out_whole(base, data, tmp_path, name, frames):
         stream = source.streams.video[0]
         length, frame = float(stream.duration * stream.time_base), 1 / float(stream.average_rate)
         times = [picture.pts * picture.time_base for picture in source.decode(stream)]
-    for target in (f"{name}.mp4", f"{name}_mask.mp4"):
+    for target in (f"{name}_overlay.mp4", f"{name}_mask.mp4"):
         with av.open(str(tmp_path / target)) as film:
             stream = film.streams.video[0]
             assert float(stream.duration * stream.time_base) == pytest.approx(length, abs=frame)

@@ -1,10 +1,12 @@
 """The page and the API of videos: who may, what is said, and files in parts."""
 
+from datetime import UTC, datetime
+
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
-from segapp.models import State, Stop, VideoJob
+from segapp.models import State, Stop, TrainingRun, VideoJob
 from segapp.services import videos
 from segapp.tests.video.clips import bright_network, write_clip
 from segapp.worker import networks, video
@@ -91,6 +93,24 @@ def test_every_state_has_a_page(alice, queued, state):
     response = alice.get(f"/video/{queued.public_id}/")
     assert response.status_code == 200
     assert ("Because of this." in response.content.decode()) == (state in ("done", "failed", "cancelled"))
+
+
+def test_a_video_says_that_a_training_goes_first_only_while_there_is_one(alice, queued):
+    address = f"/video/{queued.public_id}/live/"
+    VideoJob.objects.update(segments_done=1)
+    assert "A training goes first" not in alice.get(address).content.decode()
+    TrainingRun.objects.create(visitor="somebody")
+    assert f"A training goes first; {queued.title} goes on after it" in alice.get(address).content.decode()
+    VideoJob.objects.update(segments_done=0)
+    assert f"{queued.title} starts after it" in alice.get(address).content.decode()
+
+
+def test_a_result_says_until_when_it_is_kept(alice, done, settings):
+    settings.SEGAPP_RESULT_DAYS = 3
+    VideoJob.objects.update(created=datetime(2030, 2, 27, 12, tzinfo=UTC))
+    page = alice.get(f"/video/{done.public_id}/").content.decode()
+    assert "Kept until 2 Mar." in page
+    assert "kept for 3 days" in page
 
 
 def test_the_running_part_asks_on_and_then_for_the_whole_page(alice, queued):

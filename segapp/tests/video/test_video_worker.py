@@ -10,6 +10,7 @@ from registry.models import UserModel
 from segapp import heartbeat
 from segapp.models import State, Stop, TrainingRun, VideoJob
 from segapp.pipeline import clip as pipeline
+from segapp.pipeline.clip_probe import probe
 from segapp.services import videos
 from segapp.tests.video.clips import bright_network, decoded_frames, write_clip
 from segapp.worker import networks, video
@@ -36,6 +37,7 @@ def net(monkeypatch):
 
     monkeypatch.setattr(networks, "pinned", pinned)
     monkeypatch.setattr(pipeline, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(video, "examine", probe)  # in this process: quicker; test_guard.py has the real one
     return network
 
 

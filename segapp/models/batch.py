@@ -1,0 +1,92 @@
+"""Many pictures sent at once, and what a model found in each of them."""
+
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+
+from segapp.models.work import Pinned, State, Work, WorkQuerySet
+
+
+class Batch(Pinned, Work):
+    """`classes` are summed over all finished pictures; `model_key` and `model_sha256` are of what answered last."""
+
+    title = models.CharField(max_length=200)
+    total = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0, help_text="Refused when sent, or when the worker came to them")
+    pace = models.FloatField(null=True, blank=True, help_text="Seconds a picture took, as measured")
+    error = models.TextField(blank=True, help_text="What the log says; the visitor reads `message`")
+
+    objects = WorkQuerySet.as_manager()
+
+    class Meta(Work.Meta):
+        verbose_name_plural = "batches"
+
+    @property
+    def folder(self) -> Path:
+        """Holds sources/, masks/, overlays/, shown/ and small/; files are named by the picture's number."""
+        return Path(settings.MEDIA_ROOT) / "batches" / self.public_id
+
+    @property
+    def waiting(self) -> int:
+        return self.total - self.done - self.failed
+
+    @property
+    def has_results(self) -> bool:
+        """Whether there is something to take along: also what was done before the rest failed."""
+        return self.state in (State.DONE, State.FAILED) and self.done > 0
+
+
+class ItemState(models.TextChoices):
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class BatchItem(models.Model):
+    """One picture of a batch. A worker that takes the batch over goes on with those that wait."""
+
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items")
+    number = models.PositiveIntegerField(help_text="Its place in the batch, from 1; its files are named by it")
+    name = models.CharField(max_length=200, help_text="As it was sent")
+    stem = models.CharField(max_length=200, help_text="Its name in the results, different from every other's")
+    state = models.CharField(max_length=10, choices=ItemState.choices, default=ItemState.WAITING)
+    message = models.CharField(max_length=500, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="How often a worker began it")
+    width = models.PositiveIntegerField(default=0)
+    height = models.PositiveIntegerField(default=0)
+    classes = models.JSONField(default=list, help_text="[{id, name, color, pixels, percent}]")
+    model_key = models.CharField(max_length=64, blank=True)
+    model_sha256 = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        ordering = ["batch", "number"]
+        constraints = [models.UniqueConstraint(fields=["batch", "number"], name="one_picture_per_number_in_a_batch")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.state})"
+
+    @property
+    def source(self) -> Path:
+        """The picture as it was sent; gone when its turn is over."""
+        return self.batch.folder / "sources" / f"{self.number:05d}"
+
+    @property
+    def mask(self) -> Path:
+        """Index palette PNG at the picture's own size."""
+        return self.batch.folder / "masks" / f"{self.number:05d}.png"
+
+    @property
+    def overlay(self) -> Path:
+        return self.batch.folder / "overlays" / f"{self.number:05d}.jpg"
+
+    @property
+    def shown(self) -> Path:
+        """The picture, no larger than a screen, to look at under its mask."""
+        return self.batch.folder / "shown" / f"{self.number:05d}.jpg"
+
+    @property
+    def small(self) -> Path:
+        """The picture with its mask over it, as a thumbnail."""
+        return self.batch.folder / "small" / f"{self.number:05d}.webp"

@@ -1,0 +1,60 @@
+"""What the paint page sends: one save, with the classes as JSON."""
+
+import json
+from typing import Any
+
+from django import forms
+
+from segapp.forms import COLOR, Spoken
+from segapp.imaging.painted import MOST_CLASSES, UNPAINTED
+from segapp.services.painting import Save
+
+LONGEST_NAME = 60
+
+
+class PaintForm(Spoken):
+    """One save of one page."""
+
+    mask = forms.FileField(required=False)
+    base = forms.IntegerField(min_value=0)
+    editor = forms.RegexField(r"^[0-9a-f]{8,32}$")
+    sequence = forms.IntegerField(min_value=1, max_value=2**31 - 1)
+    unpainted = forms.IntegerField(min_value=0, max_value=UNPAINTED)
+    nothing_there = forms.BooleanField(required=False)
+    classes = forms.CharField(max_length=30_000)
+
+    def clean_classes(self) -> list[dict[str, Any]]:
+        try:
+            rows = json.loads(self.cleaned_data["classes"])
+            found = [_class(row) for row in rows]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise forms.ValidationError("The list of classes could not be read. Reload the page.") from None
+        ids = [row["id"] for row in found]
+        if len(ids) != len(set(ids)):
+            raise forms.ValidationError("Two classes have the same number. Reload the page.")
+        if not 0 < len(ids) <= MOST_CLASSES:
+            raise forms.ValidationError(f"There are {len(ids)} classes. Use 1 to {MOST_CLASSES}.")
+        return found
+
+    def clean(self) -> dict[str, Any]:
+        sent = super().clean() or self.cleaned_data
+        ids = {row["id"] for row in sent.get("classes", [])}
+        if ids and sent.get("unpainted", UNPAINTED) not in ids | {UNPAINTED}:
+            raise forms.ValidationError("Unpainted pixels cannot be of a class that is not there. Choose another one.")
+        return sent
+
+    def save_of(self) -> Save:
+        """The valid form as the service takes it."""
+        sent = dict(self.cleaned_data)
+        file = sent.pop("mask")
+        return Save(mask=file.file if file else None, **sent)
+
+
+def _class(row: dict[str, Any]) -> dict[str, Any]:
+    number, color = row["id"], str(row["color"]).lower()
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < UNPAINTED:
+        raise ValueError(f"{number} is no class number")
+    if not COLOR.fullmatch(color):
+        raise ValueError(f"{color} is no colour")
+    letters = "".join(letter for letter in str(row["name"]) if letter.isprintable())
+    return {"id": number, "name": letters.strip()[:LONGEST_NAME] or f"class {number}", "color": color}

@@ -1,0 +1,46 @@
+"""What a batch leaves: figures over all of it, the table of class areas, and the zip of everything."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from registry import store
+from segapp.models import Batch, BatchItem, ItemState
+from segapp.services import tables
+from segapp.services.zips import Member
+
+
+def totals(batch: Batch) -> list[dict[str, Any]]:
+    """[{id, name, color, pixels, percent}] over all finished pictures, a class that two models name alike once."""
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+    for classes in batch.items.filter(state=ItemState.DONE).values_list("classes", flat=True):
+        for one in classes:
+            sum_of = found.setdefault((one["id"], one["name"]), {**one, "pixels": 0})
+            sum_of["pixels"] += one["pixels"]
+    pixels = sum(one["pixels"] for one in found.values()) or 1
+    for one in found.values():
+        one["percent"] = round(100.0 * one["pixels"] / pixels, 2)
+    return list(found.values())
+
+
+def table(batch: Batch) -> str:
+    """CSV: one row for each finished picture and class."""
+    return tables.class_areas(
+        tables.Areas(item.name, _mask_name(item), item.classes, item.model_key, item.model_sha256)
+        for item in batch.items.filter(state=ItemState.DONE)
+    )
+
+
+def members(batch: Batch) -> Iterator[Member]:
+    """Name and content of each file of the zip: masks, overlays, the table, and what was left out and why."""
+    yield "classes.csv", table(batch).encode()
+    missing = batch.items.exclude(state=ItemState.DONE)
+    lines = tables.left_out((item.name, item.message or "The batch was stopped before its turn.") for item in missing)
+    if lines:
+        yield "left_out.csv", lines.encode()
+    for item in batch.items.filter(state=ItemState.DONE).select_related("batch"):
+        yield _mask_name(item), store.fetch(item.mask)
+        yield f"overlays/{item.stem}.jpg", store.fetch(item.overlay)
+
+
+def _mask_name(item: BatchItem) -> str:
+    return f"masks/{item.stem}.png"

@@ -1,0 +1,274 @@
+"""Batches of pictures as the web sees them: submit, look, stop, hand out, forget. Free of torch.
+
+A batch ends by whoever asks for it: stopping writes the end state at once, and the worker finds its lease gone at the
+picture it is at. So a stop never waits for a large picture, nor for a worker that has died.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, cast
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
+from django.db.models import QuerySet
+from django.urls import reverse
+from django.utils import timezone
+
+from registry import store
+from registry.files import write_atomically
+from segapp import dispatch
+from segapp.imaging import Refused, archive, decode
+from segapp.models import UNFINISHED, Analysis, Batch, BatchItem, ItemState, State, Stop
+from segapp.services import batch_results, storage
+from segapp.services.naming import result_stems
+from segapp.services.pairing import Refusal, shown
+from segapp.services.pins import pin
+
+MOST_UNFINISHED = 3  # of one visitor
+GUESSED_PACE = {"CPU": 1.0, "CUDA": 0.1}  # seconds a picture, until something here has measured it
+PIECE = 2**20
+KINDS = ("mask", "overlay", "shown", "small")
+
+
+class BatchNotFound(Exception):
+    """No such batch, another visitor's, or its file is gone."""
+
+
+class TooMany(Exception):
+    """The visitor has enough unfinished batches."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One file as it came: its name for people, and its bytes."""
+
+    name: str
+    pieces: Iterator[bytes]
+
+
+def submit(visitor: str, files: list[UploadedFile], packed: UploadedFile | None = None) -> Batch:
+    """Store pictures, or one zip of them, and queue them for the model that answers the visitor now.
+
+    Files are looked at by their headers here and decoded by the worker. One that is no picture is named in the batch
+    and the others go on; when no file is a picture, or the zip is not to be trusted, everything is refused.
+    Raises pairing.Refusal, imaging.Refused, TooMany and registry.services.NoBaseReady; nothing is stored then.
+    """
+    size = sum(file.size or 0 for file in [*files, *([packed] if packed else [])])
+    check(visitor, size)
+    batch = Batch(visitor=visitor, **pin(visitor))
+    try:
+        sent = _unpacked(cast(IO[bytes], packed.file), shown(packed.name)) if packed else _loose(files)
+        items = _stored(batch, sent)
+        readable = [item for item in items if item.state == ItemState.WAITING]
+        if not readable:
+            raise Refusal([{"file": item.name, "message": item.message} for item in items])
+        batch.title = shown(packed.name) if packed else _title(readable)
+        batch.total, batch.failed = len(items), len(items) - len(readable)
+        with transaction.atomic():
+            batch.save()
+            BatchItem.objects.bulk_create(items)
+            dispatch.batch(batch)
+    except BaseException:
+        store.remove_folder(batch.folder)
+        raise
+    return batch
+
+
+def check(visitor: str, size: int) -> None:
+    """Refuse what is too large, what the visitor's storage does not hold, and one batch too many."""
+    most = settings.BATCH_LIMIT_BYTES
+    if size > most:
+        words = f"These files are over {most // 10**6} MB together. Send them in smaller parts."
+        raise Refusal([{"file": "", "message": words}])
+    if Batch.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MOST_UNFINISHED:
+        raise TooMany(f"{MOST_UNFINISHED} batches of yours are not finished yet. Wait for one, or stop one first.")
+    if storage.in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
+        limit = settings.SEGAPP_STORAGE_BYTES // 2**20
+        words = f"Your storage of {limit} MB is full. Delete batches, videos, models or pictures first."
+        raise Refusal([{"file": "", "message": words}])
+
+
+def _loose(files: list[UploadedFile]) -> Iterator[Sent]:
+    for file in files:
+        yield Sent(shown(file.name), file.chunks(PIECE))
+
+
+def _unpacked(file: IO[bytes], name: str) -> Iterator[Sent]:
+    """The files of a zip by their paths in it; what systems add to zips is passed over. Raises Refused."""
+    most = settings.BATCH_LIMIT_FILES
+    limits = archive.Limits(files=3 * most, bytes=settings.BATCH_LIMIT_BYTES)  # folders and hidden files count, too
+    with archive.opened(file, name, limits) as opened:
+        found = [info for info in opened.infolist() if not archive.is_hidden(info)]
+        if not found:
+            raise Refused(name, "There is no file in it.", "Pack PNG, JPEG or WebP pictures into it.")
+        if len(found) > most:
+            raise Refused(name, f"It holds {len(found)} files.", f"The limit is {most}; send them in parts.")
+        left = limits.bytes
+        for info in found:
+            path = "/".join(shown(part) for part in archive.path_of(info).parts)
+            yield Sent(path if len(path) <= 200 else shown(path), archive.pieces(opened, info, left, name))
+            left -= info.file_size
+
+
+def _stored(batch: Batch, sent: Iterator[Sent]) -> list[BatchItem]:
+    """The files on disk under the server's names, and a row for each, not saved yet."""
+    items = []
+    for number, one in enumerate(sent, 1):
+        item = BatchItem(batch=batch, number=number, name=one.name)
+        write_atomically(item.source, partial(_fill, one.pieces))
+        try:
+            with item.source.open("rb") as stored:
+                item.width, item.height = decode.glance(stored, one.name)
+        except Refused as refused:
+            item.state, item.message = ItemState.FAILED, f"{refused.problem} {refused.advice}"
+            store.remove(item.source)
+        items.append(item)
+    for item, stem in zip(items, result_stems(item.name for item in items), strict=True):
+        item.stem = stem
+    return items
+
+
+def _fill(pieces: Iterator[bytes], out: IO[bytes]) -> None:
+    out.writelines(pieces)
+
+
+def _title(items: list[BatchItem]) -> str:
+    return items[0].name if len(items) == 1 else f"{items[0].name} and {len(items) - 1} more"
+
+
+# --- looking ----------------------------------------------------------------------------------------------
+
+
+def owned(visitor: str, public_id: str) -> Batch:
+    """The visitor's batch; raises BatchNotFound, the same for what is another's and what does not exist."""
+    batch = Batch.objects.filter(visitor=visitor, public_id=public_id).select_related("model").first()
+    if batch is None:
+        raise BatchNotFound("There is no such batch among yours. Results are kept for some days; send it again.")
+    return batch
+
+
+def recent(visitor: str, count: int = 12) -> QuerySet[Batch]:
+    return Batch.objects.filter(visitor=visitor)[:count]
+
+
+def item_of(batch: Batch, number: int) -> BatchItem:
+    """A finished picture of the batch, by its number; raises BatchNotFound."""
+    item = batch.items.filter(number=number, state=ItemState.DONE).select_related("batch").first()
+    if item is None:
+        raise BatchNotFound("This batch has no such result. Open the batch's page to see what is done.")
+    return item
+
+
+def file_of(item: BatchItem, kind: str) -> Path:
+    """A picture's mask, overlay, shown or small file; raises BatchNotFound when it has no such file."""
+    path: Path | None = getattr(item, kind) if kind in KINDS else None
+    if path is None or not store.fetch(path).is_file():
+        raise BatchNotFound("This picture has no such file, or not any more. Send it again.")
+    return path
+
+
+def status(batch: Batch) -> dict[str, Any]:
+    """The batch as the JSON API shows it."""
+    has = batch.has_results
+    return {
+        "batch_id": batch.public_id,
+        "state": batch.state,
+        "progress": round(batch.progress, 4),
+        "eta_seconds": batch.eta_seconds,
+        "queue_position": batch.queue_position(),
+        "total": batch.total,
+        "done": batch.done,
+        "failed": batch.failed,
+        "model_key": batch.model_key,
+        "model_name": batch.model_name,
+        "model_sha256": batch.model_sha256,
+        "base": batch.base_key,
+        "classes": batch.classes,
+        "zip_url": reverse("analyze-batch-zip", args=[batch.public_id]) if has else None,
+        "table_url": reverse("analyze-batch-table", args=[batch.public_id]) if has else None,
+        "files": [_status_of(batch, item) for item in batch.items.all()],
+        "message": batch.message,
+    }
+
+
+def _status_of(batch: Batch, item: BatchItem) -> dict[str, Any]:
+    done = item.state == ItemState.DONE
+    urls = {
+        f"{kind}_url": reverse("analyze-batch-file", args=[batch.public_id, item.number, kind]) if done else None
+        for kind in ("mask", "overlay")
+    }
+    return {"file": item.name, "stem": item.stem, "state": item.state, "message": item.message, **urls}
+
+
+def pace(device: str) -> float:
+    """Seconds that a picture takes here, as the latest batch or analysis measured it: for an estimate beforehand."""
+    latest = Batch.objects.exclude(pace=None).order_by("-started").values_list("pace", flat=True).first()
+    if latest:
+        return float(latest)
+    timings = Analysis.objects.filter(state=State.DONE).values_list("timings", flat=True).first() or {}
+    measured = sum(timings.get(part, 0) for part in ("inference_ms", "decode_ms", "encode_ms"))
+    return measured / 1000 if measured else GUESSED_PACE.get(device, GUESSED_PACE["CPU"])
+
+
+# --- ending ---------------------------------------------------------------------------------------------
+
+
+def stop(batch: Batch, keep: bool) -> None:
+    """End a batch here and now, keeping the pictures that are done or nothing. Idempotent."""
+    keep = keep and batch.items.filter(state=ItemState.DONE).exists()
+    ended = Batch.objects.filter(pk=batch.pk, state__in=UNFINISHED).update(
+        state=State.DONE if keep else State.CANCELLED,
+        stop=Stop.KEEP if keep else Stop.DISCARD,
+        lease="",
+        ended=timezone.now(),
+        eta_seconds=0,
+    )
+    if ended and keep:
+        settle(batch, "Stopped on request.")
+    elif ended:
+        Batch.objects.filter(pk=batch.pk).update(message="Nothing was kept of it.")
+        forget(batch)
+    batch.refresh_from_db()
+
+
+def settle(batch: Batch, message: str) -> None:
+    """After the end: the figures over all pictures, and no copies of what was sent."""
+    classes = batch_results.totals(batch)
+    Batch.objects.filter(pk=batch.pk).update(classes=classes, message=message[:500], lease="")
+    store.remove_folder(batch.folder / "sources")
+
+
+def forget(batch: Batch) -> None:
+    """Remove what a batch holds, its row not."""
+    batch.items.all().delete()
+    store.remove_folder(batch.folder)
+
+
+def delete(batch: Batch) -> None:
+    """Forget a batch and its files; a worker that is at it finds its lease gone."""
+    stop(batch, keep=False)
+    batch.delete()
+    store.remove_folder(batch.folder)
+
+
+def clear_up(batch: Batch) -> None:
+    """Remove what was written after the end, in the moment in which somebody else ended the batch."""
+    now = Batch.objects.filter(pk=batch.pk).first()
+    if now is None or now.state == State.CANCELLED:
+        store.remove_folder(batch.folder)
+    elif not now.unfinished:
+        for item in now.items.exclude(state=ItemState.DONE).select_related("batch"):
+            for kind in KINDS:
+                store.remove(getattr(item, kind))
+
+
+def sweep() -> None:
+    """What a worker that died had no chance to do: remove a cancelled batch's files, settle one that was given up."""
+    for batch in Batch.objects.filter(state=State.CANCELLED).only("public_id"):
+        if batch.folder.exists():
+            store.remove_folder(batch.folder)
+    for batch in Batch.objects.filter(state=State.FAILED).exclude(lease=""):
+        settle(batch, batch.message)

@@ -1,0 +1,298 @@
+"""Masks painted in the browser: photos to paint on, saves with a revision number, classes shared by a set of drafts.
+
+What a training has used is never changed: painting on goes to a copy. Knows nothing of how the page paints.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+from django.db import transaction
+from PIL import Image
+
+from registry import store
+from registry.models import FileState, UserModel
+from segapp.imaging import Refused, decode, painted, palette
+from segapp.imaging.masks import Reading
+from segapp.imaging.painted import UNPAINTED
+from segapp.models import Analysis, Example, Painting, State
+from segapp.services import example_files, intake
+from segapp.services.pairing import fold, stem_of
+
+KEPT = 2  # revisions whose files stay: somebody may be reading the one before
+START = (
+    {"id": 0, "name": "background", "color": palette.color(0)},
+    {"id": 1, "name": "object", "color": palette.color(1)},
+)
+
+
+class PaintingNotFound(Exception):
+    """No such picture to paint on, or another visitor's."""
+
+
+class PaintedElsewhere(Exception):
+    """Another tab has saved this mask since; what it looks like now has `revision`."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__("This picture was painted in another tab or window in the meantime.")
+        self.revision = revision
+
+
+class PaintingClosed(Exception):
+    """A training uses this mask, so it stays as it is."""
+
+    def __init__(self) -> None:
+        super().__init__("A training uses this mask, so it is kept as it was. Open the picture from Fine-tune again.")
+
+
+@dataclass(frozen=True)
+class Save:
+    """One save of one page. `base`: the revision it started from; `mask`: a grey PNG, None when unchanged."""
+
+    base: int
+    editor: str
+    sequence: int
+    classes: list[dict[str, Any]]
+    unpainted: int
+    nothing_there: bool
+    mask: IO[bytes] | None = None
+
+
+def begin(visitor: str, images: Iterable[Any]) -> list[Example]:
+    """Take in photos as drafts whose masks are still to be painted. Raises intake.Refusal."""
+    there = list(intake.drafts(visitor))
+    classes, unpainted = starting_classes(there), usual_unpainted(there)
+    examples = intake.store_photos(visitor, images)
+    try:
+        Painting.objects.bulk_create(
+            Painting(example=example, classes=classes, unpainted=unpainted) for example in examples
+        )
+    except BaseException:
+        intake.discard(examples)
+        raise
+    return examples
+
+
+def owned(visitor: str, public_id: str) -> Example:
+    """A draft of the visitor's with its painting. Raises PaintingNotFound, the same for another's and for none."""
+    found = intake.drafts(visitor).filter(public_id=public_id, runs=None).exclude(painting=None).first()
+    if found is None:
+        raise PaintingNotFound("There is no such picture to paint on among yours. Open Fine-tune to see your pictures.")
+    return found
+
+
+def to_edit(visitor: str, public_id: str, edits: dict[str, dict[str, Any]]) -> Example:
+    """A draft as one to paint on: an uploaded mask becomes a painted one, one that a training has used a copy.
+
+    Raises PaintingNotFound, and Refused when its files are gone or the set's masks cannot be read together.
+    """
+    found = intake.drafts(visitor).filter(public_id=public_id).first()
+    if found is None:
+        raise PaintingNotFound("There is no such picture among your uploads. Open Fine-tune to see them.")
+    used = found.runs.exists()
+    if not used and hasattr(found, "painting"):
+        return found
+    there = list(intake.drafts(visitor))
+    classes = starting_classes(there, edits)
+    if hasattr(found, "painting"):
+        values, unpainted = example_files.painted_values(found), found.painting.unpainted
+    else:
+        values, unpainted = intake.ids_of(found, intake.review(there, edits)), UNPAINTED
+    if used:
+        return _copy(found, values, classes, unpainted)
+    return _convert(found, values, classes, unpainted)
+
+
+def settle(examples: Iterable[Example], reading: Reading) -> list[Example]:
+    """These examples with masks in class ids by the reading: uploaded ones become painted ones. Raises Refused."""
+    classes, found = classes_of(reading), []
+    for example in examples:
+        if hasattr(example, "painting"):
+            found.append(example)
+            continue
+        values = intake.ids_of(example, reading)
+        change = _copy if example.runs.exists() else _convert
+        found.append(change(example, values, classes, UNPAINTED))
+    return found
+
+
+def starting_classes(drafts: Sequence[Example], edits: dict[str, dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """The classes to paint with beside these drafts: those in their masks and those chosen before, else a first two."""
+    chosen = intake.chosen_classes(drafts)
+    there = classes_of(intake.review(drafts, edits)) if intake.ready(drafts) else []
+    return painted.known_by_id([there, chosen]) or [dict(row) for row in START]
+
+
+def classes_of(reading: Reading) -> list[dict[str, Any]]:
+    """The reading's classes as a painting keeps them, each with the uploaded value it stands for, if any."""
+    found = []
+    for row in reading.classes:
+        if row["id"] != UNPAINTED:
+            source = {} if row["source"].startswith("painted") else {"source": row["source"]}
+            found.append({"id": row["id"], "name": row["name"], "color": row["color"], **source})
+    return found
+
+
+def usual_unpainted(drafts: Sequence[Example]) -> int:
+    """What the visitor last let unpainted pixels be, among those who paint from nothing; at first the background."""
+    found = [draft.painting for draft in drafts if hasattr(draft, "painting") and not draft.painting.origin]
+    return max(found, key=lambda painting: painting.updated).unpainted if found else 0
+
+
+def save(example: Example, sent: Save) -> Painting:
+    """Keep what was painted. Raises Refused, PaintedElsewhere, PaintingClosed; then nothing has changed."""
+    painting = example.painting
+    classes = _merged(sent.classes, painting.classes)
+    changes: dict[str, Any] = {"classes": classes, "unpainted": sent.unpainted, "nothing_there": sent.nothing_there}
+    if sent.mask is not None:
+        values = painted.decode(sent.mask, (example.width, example.height), example.stem)
+    else:
+        values = example_files.painted_values(example)
+    counted = painted.counts(values)
+    _hold_to_classes(example, counted, classes)
+    png = example_files.grey_png(values)
+    example_files.bring(example)
+    with transaction.atomic():
+        changes["empty"] = _is_empty(counted)
+        if not Painting.objects.save_next(painting.pk, sent.base, sent.editor, sent.sequence, **changes):
+            return _why_not(painting, sent)
+        painting.refresh_from_db()
+        example_files.write_painted(example, painting.revision, png, counted)
+        Example.objects.filter(pk=example.pk).update(size_bytes=example_files.size_of(example))
+    example_files.forget_painted(example, painting.revision - KEPT)
+    share_classes(example.visitor, classes)
+    return painting
+
+
+def nothing_there(example: Example) -> int:
+    """The visitor says that a picture shows nothing to paint: all of it is what unpainted counts as, or the background.
+
+    Returns that class's id. Raises Refused when unpainted pixels are ignored and no class is called background.
+    """
+    painting = example.painting
+    background = next((row["id"] for row in painting.classes if row["name"].casefold() == "background"), None)
+    unpainted = painting.unpainted if painting.unpainted != UNPAINTED else background
+    if unpainted is None:
+        raise Refused(example.stem, "None of its classes is called background.", "Paint it, or name a class so.")
+    Painting.objects.filter(pk=painting.pk).update(nothing_there=True, unpainted=unpainted)
+    return unpainted
+
+
+def share_classes(visitor: str, classes: Sequence[dict[str, Any]]) -> None:
+    """Names and colours are one for all of a visitor's drafts: what was changed in one place changes everywhere."""
+    for painting in Painting.objects.filter(example__visitor=visitor, example__draft=True, example__runs=None):
+        merged = _merged(classes, painting.classes)
+        if merged != painting.classes:
+            Painting.objects.filter(pk=painting.pk).update(classes=merged)
+
+
+def from_analysis(analysis: Analysis) -> Example:
+    """A draft made of a result: its picture, with what the model found as the painted mask. Raises Refused, Refusal.
+
+    A result that is being mended already leads to the same draft.
+    """
+    if analysis.state != State.DONE:
+        raise Refused(analysis.title, "This result is not done yet.", "Wait until it is there.")
+    before = intake.drafts(analysis.visitor).filter(painting__origin=analysis.public_id, runs=None).first()
+    if before is not None:
+        return before
+    stem = _free_stem(analysis.visitor, stem_of(analysis.title))
+    intake.hold_to_set_limits(analysis.visitor, [stem], [])
+    try:
+        with Image.open(store.fetch(analysis.folder / "image.png")) as stored:
+            picture = stored.convert("RGB")
+        with Image.open(store.fetch(analysis.folder / "mask.png")) as stored:
+            values = np.array(decode.pixels(stored))
+    except OSError:
+        raise Refused(analysis.title, "The files of this result are gone.", "Analyze the picture again.") from None
+    example = Example(
+        visitor=analysis.visitor, stem=stem, width=analysis.width, height=analysis.height, mask_kind=painted.KIND
+    )
+    example_files.write_photo(example, picture, lossy=False)
+    classes = [{"id": row["id"], "name": row["name"], "color": row["color"]} for row in analysis.classes]
+    usable = analysis.model if analysis.model and analysis.model_key == analysis.model.key else None
+    values[~np.isin(values, [row["id"] for row in classes])] = UNPAINTED
+    return _enter(example, values, classes, UNPAINTED, origin=analysis.public_id, corrects=usable)
+
+
+def usable(model: UserModel | None) -> bool:
+    return model is not None and model.trashed_at is None and model.file_state == FileState.OK
+
+
+def _why_not(painting: Painting, sent: Save) -> Painting:
+    """A later save of the same page is there already: fine. Else raises what stood in the way."""
+    painting.refresh_from_db()
+    example = Example.objects.get(pk=painting.example_id)
+    if not example.draft or example.runs.exists():
+        raise PaintingClosed
+    if painting.editor == sent.editor and painting.sequence >= sent.sequence:
+        return painting
+    raise PaintedElsewhere(painting.revision)
+
+
+def _copy(source: Example, values: np.ndarray, classes: list[dict[str, Any]], unpainted: int) -> Example:
+    """A draft of its own with the same picture; the source stays as its trainings used it, and is no draft any more."""
+    example = Example(
+        visitor=source.visitor, stem=source.stem, width=source.width, height=source.height, mask_kind=painted.KIND
+    )
+    example_files.copy_picture(example, source)
+    made = _enter(example, values, classes, unpainted)
+    Example.objects.filter(pk=source.pk).update(draft=False)
+    return made
+
+
+def _enter(example: Example, values: np.ndarray, classes: list[dict[str, Any]], unpainted: int, **more: Any) -> Example:
+    """Save a new example that comes with a mask. On any failure nothing of it is left."""
+    counted = painted.counts(values)
+    try:
+        example_files.write_painted(example, 1, example_files.grey_png(values), counted)
+        example.size_bytes = example_files.size_of(example)
+        with transaction.atomic():
+            example.save()
+            empty = _is_empty(counted)
+            Painting.objects.create(
+                example=example, classes=classes, unpainted=unpainted, empty=empty, revision=1, **more
+            )
+    except BaseException:
+        example_files.remove(example)
+        raise
+    return example
+
+
+def _convert(example: Example, values: np.ndarray, classes: list[dict[str, Any]], unpainted: int) -> Example:
+    """Make an uploaded draft a painted one, in place."""
+    counted = painted.counts(values)
+    empty = _is_empty(counted)
+    with transaction.atomic():
+        Painting.objects.create(
+            example=example, classes=classes, unpainted=unpainted, empty=empty, nothing_there=empty, revision=1
+        )
+        example.mask_kind = painted.KIND
+        Example.objects.filter(pk=example.pk).update(mask_kind=painted.KIND)
+        example_files.write_painted(example, 1, example_files.grey_png(values), counted)
+    return example
+
+
+def _merged(sent: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The sent classes, keeping where each came from, and those that were there and are not mentioned."""
+    sources = {row["id"]: row["source"] for row in [*sent, *before] if row.get("source")}
+    rows = painted.known_by_id([sent, before])
+    return [{**row, "source": sources[row["id"]]} if row["id"] in sources else row for row in rows]
+
+
+def _hold_to_classes(example: Example, counted: np.ndarray, classes: Sequence[dict[str, Any]]) -> None:
+    unknown = set(np.flatnonzero(counted).tolist()) - {row["id"] for row in classes} - {UNPAINTED}
+    if unknown:
+        words = f"The painted mask holds the value {min(unknown)}, which is none of its classes."
+        raise Refused(example.stem, words, "Reload the page and paint on; what was saved before is kept.")
+
+
+def _is_empty(counted: np.ndarray) -> bool:
+    return int(counted[UNPAINTED]) == int(counted.sum())
+
+
+def _free_stem(visitor: str, stem: str) -> str:
+    taken = {fold(name) for name in intake.drafts(visitor).values_list("stem", flat=True)}
+    names = [stem, *(f"{stem[:190]} {number}" for number in range(2, intake.MOST_PAIRS + 2))]
+    return next((name for name in names if fold(name) not in taken), stem)

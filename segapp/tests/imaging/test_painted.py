@@ -1,0 +1,116 @@
+"""Painted masks beside uploaded ones: their ids are what was painted, whatever the rules make of files."""
+
+import io
+
+import numpy as np
+import pytest
+
+from segapp.imaging import Refused, decode, masks, painted, snapping
+from segapp.imaging.decode import MaskSource
+from segapp.imaging.painted import PAINTED, UNPAINTED
+from segapp.imaging.values import Mask, Summary
+from segapp.tests.imaging.drawing import photo, saved, shapes, truth
+
+NAMED = [{"id": 0, "name": "ground", "color": "#111111"}, {"id": 1, "name": "leaf", "color": "#00ff00"}]
+
+
+def drawn(values: np.ndarray, unpainted: int = UNPAINTED) -> Mask:
+    mask = painted.as_mask(values, unpainted)
+    return Mask(mask.codes, painted.summary(painted.counts(values), unpainted))
+
+
+def source(*values: int) -> MaskSource:
+    """An uploaded index mask with these values in equal stripes."""
+    return MaskSource("index", np.repeat(np.array(values, np.uint8), 16)[None].repeat(16, axis=0))
+
+
+def settle(image) -> Summary:
+    """What an uploaded mask file holds."""
+    return snapping.settle(decode.mask(saved(image), "m"), "m").summary
+
+
+def colours(*values: str) -> MaskSource:
+    rows = [[int(value[k : k + 2], 16) for k in (0, 2, 4)] + [255] for value in values]
+    return MaskSource("colour", np.repeat(np.array(rows, np.uint8), 16, axis=0)[None].repeat(16, axis=0))
+
+
+def read(*given, known=NAMED) -> masks.Reading:
+    summaries = [one.summary if isinstance(one, Mask) else snapping.settle(one, "m").summary for one in given]
+    return masks.read_summaries(summaries, known=known)
+
+
+def test_only_background_and_unpainted_is_no_binary_mask():
+    values = np.zeros((8, 8), np.uint8)
+    values[4:] = UNPAINTED
+    reading = read(drawn(values))
+    assert [(row["id"], row["ignore"]) for row in reading.classes] == [(0, False), (255, True)]
+    assert (masks.apply(painted.as_mask(values, UNPAINTED), reading) == values).all()
+
+
+def test_a_class_number_over_127_stays_what_it_is():
+    values = np.full((8, 8), 200, np.uint8)
+    values[0] = 0
+    reading = read(drawn(values), known=[])
+    assert [row["id"] for row in reading.classes] == [0, 200]
+
+
+def test_unpainted_pixels_count_as_the_chosen_class():
+    values = np.full((8, 8), UNPAINTED, np.uint8)
+    values[0] = 1
+    reading = read(drawn(values, unpainted=0))
+    assert [(row["id"], row["share"]) for row in reading.classes] == [(0, 87.5), (1, 12.5)]
+    assert (masks.apply(painted.as_mask(values, 0), reading) == np.where(values == 1, 1, 0)).all()
+
+
+def test_names_and_colours_chosen_while_painting_arrive():
+    reading = read(drawn(truth()))
+    assert reading.trained == NAMED
+    assert any("painted here" in rule for rule in reading.rules)
+
+
+@pytest.mark.parametrize("top", [255, 1, 200])
+def test_uploaded_two_class_masks_and_painted_ones_are_one_set(top):
+    reading = masks.read_summaries([settle(shapes([0, top])), drawn(truth()).summary], known=NAMED)
+    assert reading.trained == NAMED, "both hold the same two classes"
+    assert {row["images"] for row in reading.classes} == {2}
+
+
+def test_a_painted_class_keeps_the_uploaded_colour_it_was_made_from():
+    """Red became class 1 and was painted on; a blue that comes later must not push it to 2."""
+    known = [
+        {"id": 0, "name": "ground", "color": "#000000", "source": "#000000"},
+        {"id": 1, "name": "car", "color": "#ff0000", "source": "#ff0000"},
+    ]
+    reading = read(colours("000000", "0000ff", "ff0000"), drawn(truth()), known=known)
+    assert {row["source"]: row["id"] for row in reading.classes} == {"#000000": 0, "#ff0000": 1, "#0000ff": 3}
+    assert {reading.ids[0xFF0000], reading.ids[PAINTED + 1]} == {1}
+
+
+def test_the_rule_for_uploaded_masks_alone_is_as_before():
+    assert [row["id"] for row in read(source(0, 7, 255), known=[]).classes] == [0, 7, 255]
+
+
+def test_more_than_64_classes_are_refused_together():
+    values = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    with pytest.raises(Refused):
+        read(drawn(values + 100), source(0, 1, 2), known=[])
+
+
+def test_a_sent_mask_must_be_a_grey_png_of_the_pictures_size():
+    good = np.asarray(shapes([0, 1]))
+    assert (painted.decode(saved(shapes([0, 1])), (96, 96), "one") == good).all()
+    for bad in (saved(shapes([0, 1]), "JPEG"), saved(photo(96)), saved(shapes([0, 1]).convert("P")), io.BytesIO(b"x")):
+        with pytest.raises(Refused):
+            painted.decode(bad, (96, 96), "one")
+    with pytest.raises(Refused, match="96 × 96 pixels, its picture 96 × 95"):
+        painted.decode(saved(shapes([0, 1])), (96, 95), "one")
+
+
+def test_an_added_set_keeps_the_ids_of_the_earlier_one_and_brings_its_new_classes():
+    earlier = masks.read_summaries([settle(shapes([0, 255]))])
+    values = np.where(truth() == 1, 3, 0).astype(np.uint8)
+    added = read(drawn(values), known=[*NAMED, {"id": 3, "name": "stem", "color": "#0000ff"}])
+    joined = masks.extended(earlier, added, (96 * 96, 96 * 96), 2)
+    assert [(row["id"], row["name"]) for row in joined.trained] == [(0, "ground"), (1, "object"), (3, "stem")]
+    assert joined.ids[255] == 1 and joined.ids[PAINTED + 3] == 3
+    assert sum(row["share"] for row in joined.classes) == pytest.approx(100, abs=0.01)

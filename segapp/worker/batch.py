@@ -1,0 +1,201 @@
+"""One batch of pictures from claim to end. Knows nothing of requests or tasks.
+
+It runs where videos run: at low priority, beside the worker that answers single pictures and never before it. Each
+picture is finished by itself, so a worker that dies, is asked to end, or makes room for a training leaves a batch
+that another one goes on with, at the first picture that waits.
+"""
+
+import errno
+import logging
+import time
+from collections import deque
+
+import numpy as np
+from django.db import DatabaseError, transaction
+from django.db.models import F, QuerySet
+from PIL import Image
+
+from registry import store
+from registry.files import write_atomically
+from registry.runtime import BaseMissing, LoadedNetwork
+from registry.store import StoreUnreachable
+from segapp import dispatch, heartbeat
+from segapp.imaging import Refused, decode, render
+from segapp.models import Batch, BatchItem, ItemState, State
+from segapp.pipeline.predict import predict, shares
+from segapp.services import batches
+from segapp.worker import answers, claims, networks, pictures
+from segapp.worker.progress import HandBack, training_waits
+from segapp.worker.publishing import LeaseLost
+
+logger = logging.getLogger(__name__)
+
+LABEL = "segapp.Batch"
+MOST_TRIES = 2  # of one picture: one that a worker dies of twice is left out, so that the others come through
+RECENT = 20  # pictures whose time makes the estimate
+SHOWN, SMALL = 1280, 264  # pixels
+DISK_FULL = "The disk is full, so the rest was not done. Free some space and send the missing pictures again."
+UNKNOWN = "The batch failed on the server. Send the missing pictures again; what was done is kept."
+NOTHING = "None of these files could be used. What is wrong stands beside each of them."
+DIED = "The server stopped twice at this picture. Send it smaller, or as a PNG."
+FAILED = "This picture could not be analyzed. Send it again smaller, or as a PNG."
+GONE = "The uploaded file is gone. Send it again."
+
+
+def run(pk: int) -> None:
+    """Work on a queued batch until it ends, or until something else goes first."""
+    batches.sweep()
+    batch = claims.oldest(Batch.objects.all(), pk)
+    if batch is None:
+        return
+    heartbeat.hold(LABEL, batch.pk, batch.lease)
+    try:
+        with networks.pinned(batch) as network:
+            note = _begin(batch, network)
+            _work(batch, network)
+        _end(batch, State.DONE, note)
+    except HandBack:
+        Batch.objects.hand_back(batch.pk, batch.lease)
+        dispatch.batch(batch)
+    except LeaseLost:
+        _withdraw(batch)
+    except BaseMissing as error:
+        _end(batch, State.FAILED, str(error))
+    except StoreUnreachable as error:  # a try for nobody's fault: the reaper takes the row back until it answers
+        logger.warning("batch %s waits: %s", batch.public_id, error)
+        _held(batch).update(attempts=1)
+    except DatabaseError:  # nothing can be written now; without beats the reaper takes the row back
+        logger.exception("batch %s: its rows could not be written", batch.public_id)
+    except Exception as error:
+        logger.exception("batch %s failed", batch.public_id)
+        _end(batch, State.FAILED, DISK_FULL if getattr(error, "errno", None) == errno.ENOSPC else UNKNOWN, error)
+    finally:
+        heartbeat.release(LABEL, batch.pk)
+
+
+def _begin(batch: Batch, network: LoadedNetwork) -> str:
+    note = answers.name_what_answers(batch, network)
+    if not _held(batch).update(message=note[:500], **answers.named(batch)):
+        raise LeaseLost
+    return note
+
+
+def _work(batch: Batch, network: LoadedNetwork) -> None:
+    """Every picture that waits, those last that a worker died of.
+
+    Raises HandBack, LeaseLost, and OSError for a full disk.
+    """
+    waiting = batch.items.filter(state=ItemState.WAITING).order_by("attempts", "number")
+    seconds: deque[float] = deque(maxlen=RECENT)
+    for number, item in enumerate(list(waiting)):
+        # Somebody waits for a training in front of the page: it goes first, as soon as this turn did one picture.
+        if heartbeat.stopping.is_set() or (number and training_waits()):
+            raise HandBack
+        item.batch = batch
+        if item.attempts >= MOST_TRIES:
+            _close(batch, item, ItemState.FAILED, DIED, None)
+            continue
+        _open(batch, item)
+        began = time.monotonic()
+        try:
+            state, message = _segment(batch, item, network)
+        except (HandBack, StoreUnreachable):
+            BatchItem.objects.filter(pk=item.pk).update(attempts=F("attempts") - 1)
+            raise
+        seconds.append(time.monotonic() - began)
+        _close(batch, item, state, message, sum(seconds) / len(seconds))
+
+
+def _open(batch: Batch, item: BatchItem) -> None:
+    """Count the try before it is made. The batch's own count begins anew with each picture: the pictures' bound it."""
+    BatchItem.objects.filter(pk=item.pk).update(attempts=F("attempts") + 1)
+    if not _held(batch).update(attempts=1):
+        raise LeaseLost
+
+
+def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[ItemState, str]:
+    """Write the picture's files and fill the item's fields; what is wrong with it when nothing came of it."""
+
+    def watch(_: float) -> None:
+        """Between the tiles of a large picture."""
+        if heartbeat.stopping.is_set():
+            raise HandBack
+        _hold(batch)
+
+    try:
+        with store.fetch(item.source).open("rb") as file:
+            picture = decode.picture(file, item.name)
+        found = predict(network, np.asarray(picture), watch)
+        classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
+        _write(item, picture, found.ids, classes)
+    except (LeaseLost, StoreUnreachable):
+        raise
+    except Refused as refused:
+        return ItemState.FAILED, f"{refused.problem} {refused.advice}"
+    except Exception as error:
+        _hold(batch)  # a batch that was cancelled meanwhile has lost its files
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        logger.exception("batch %s, picture %s failed", batch.public_id, item.number)
+        return ItemState.FAILED, GONE if isinstance(error, FileNotFoundError) else FAILED
+    item.width, item.height = picture.size
+    item.classes = shares(found.ids, network.spec.classes)
+    item.model_key, item.model_sha256 = network.key, network.sha256
+    return ItemState.DONE, ""
+
+
+def _write(item: BatchItem, picture: Image.Image, ids: np.ndarray, classes: list[dict[str, object]]) -> None:
+    png = render.palette_png(ids, classes)
+    write_atomically(item.mask, lambda out: out.write(png))
+    small = render.thumbnail(pictures.draw_overlay(item.overlay, picture, ids, classes), SMALL)
+    write_atomically(item.small, lambda out: small.save(out, "WEBP", quality=80, method=1))
+    shown = render.thumbnail(picture, SHOWN)
+    write_atomically(item.shown, lambda out: shown.save(out, "JPEG", quality=85))
+
+
+def _close(batch: Batch, item: BatchItem, state: ItemState, message: str, pace: float | None) -> None:
+    """The picture and the batch's count of it, together or not at all. Raises LeaseLost."""
+    batch.done += state == ItemState.DONE
+    batch.failed += state == ItemState.FAILED
+    values: dict[str, object] = {"done": batch.done, "failed": batch.failed}
+    values["progress"] = min(0.999, (batch.done + batch.failed) / batch.total)
+    if pace is not None:
+        values |= {"pace": round(pace, 4), "eta_seconds": round(pace * batch.waiting, 1)}
+    item.state, item.message = state, message[:500]
+    with transaction.atomic():
+        if not _held(batch).update(**values):
+            raise LeaseLost
+        item.save(update_fields=["state", "message", "width", "height", "classes", "model_key", "model_sha256"])
+    store.remove(item.source)
+
+
+def _held(batch: Batch) -> QuerySet[Batch]:
+    return Batch.objects.held(batch.pk, batch.lease)
+
+
+def _hold(batch: Batch) -> None:
+    """Raises LeaseLost when the batch was stopped, deleted, or taken over."""
+    if not _held(batch).exists():
+        raise LeaseLost
+
+
+def _end(batch: Batch, state: State, message: str, error: Exception | None = None) -> None:
+    """Running -> an end, if the lease still holds; a batch of which nothing came has failed."""
+    if state == State.DONE and not batch.done:
+        state, message = State.FAILED, NOTHING
+    values: dict[str, object] = {"message": message[:500], "error": repr(error) if error else ""}
+    if state == State.DONE:
+        values["progress"] = 1.0
+    try:
+        if Batch.objects.end(batch.pk, batch.lease, state, **values):
+            batches.settle(batch, message)
+        else:
+            _withdraw(batch)
+    except DatabaseError:  # the reaper takes the row back
+        logger.exception("batch %s: its end could not be written", batch.public_id)
+
+
+def _withdraw(batch: Batch) -> None:
+    """The batch ended without this worker: what was just being written for it goes."""
+    logger.info("batch %s was ended or taken over; nothing finished here", batch.public_id)
+    batches.clear_up(batch)

@@ -1,0 +1,122 @@
+// The list of classes on the paint page: choose, name, colour, add. Knows nothing of pixels.
+(() => {
+  "use strict";
+  const UNPAINTED = 255;
+  const FIRST = ["#4b5563", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#8b5cf6"];
+
+  function fresh(number) {
+    if (number < FIRST.length) return FIRST[number];
+    const hue = (number * 0.618033988749895) % 1;
+    const part = (shift) => {
+      const k = (shift + hue * 6) % 6;
+      return Math.round(255 * (0.9 - 0.9 * 0.65 * Math.max(0, Math.min(k, 4 - k, 1)))).toString(16).padStart(2, "0");
+    };
+    return `#${part(5)}${part(3)}${part(1)}`;
+  }
+
+  // options: list (element), unpainted (select), add (button), classes, taken, most, changed(), chosen(id)
+  function create(options) {
+    const classes = options.classes;
+    let active = (classes.find((row) => row.name.toLowerCase() !== "background") || classes[0]).id;
+
+    function row(entry, place) {
+      const item = document.createElement("li");
+      item.dataset.id = entry.id;
+      const radio = Object.assign(document.createElement("input"), { type: "radio", name: "class", value: entry.id, checked: entry.id === active });
+      radio.setAttribute("aria-label", `Paint ${entry.name}`);
+      radio.addEventListener("change", () => choose(entry.id));
+      const color = Object.assign(document.createElement("input"), { type: "color", value: entry.color });
+      color.setAttribute("aria-label", `Colour of ${entry.name}`);
+      color.addEventListener("input", () => { entry.color = color.value; options.changed(); });
+      const name = Object.assign(document.createElement("input"), { type: "text", value: entry.name, maxLength: 60, autocomplete: "off" });
+      name.setAttribute("aria-label", `Name of class ${entry.id}`);
+      name.addEventListener("focus", () => choose(entry.id));
+      name.addEventListener("input", () => {
+        entry.name = name.value.trim() || `class ${entry.id}`;
+        radio.setAttribute("aria-label", `Paint ${entry.name}`);
+        color.setAttribute("aria-label", `Colour of ${entry.name}`);
+        meanings();
+        options.changed();
+      });
+      name.addEventListener("keydown", (event) => { if (event.key === "Enter") document.querySelector("[data-stage]").focus(); });
+      const key = document.createElement("kbd");
+      key.textContent = place < 9 ? place + 1 : "";
+      item.append(radio, color, name, key);
+      return item;
+    }
+
+    function show() {
+      options.list.replaceChildren(...classes.map(row), eraser());
+      options.add.disabled = classes.length >= options.most;
+      meanings();
+      mark();
+    }
+
+    // Painting "unpainted" takes paint away, with any tool.
+    function eraser() {
+      const item = document.createElement("li");
+      item.dataset.id = UNPAINTED;
+      const label = document.createElement("label");
+      const radio = Object.assign(document.createElement("input"), { type: "radio", name: "class", value: UNPAINTED, checked: active === UNPAINTED });
+      radio.addEventListener("change", () => choose(UNPAINTED));
+      const words = Object.assign(document.createElement("span"), { textContent: "Unpainted" });
+      label.append(radio, words);
+      item.append(label, Object.assign(document.createElement("kbd"), { textContent: "U" }));
+      return item;
+    }
+
+    // What unpainted pixels may count as.
+    function meanings() {
+      const before = options.unpainted.value;
+      const choices = [[UNPAINTED, "ignored: they teach nothing"], ...classes.map((entry) => [entry.id, entry.name])];
+      options.unpainted.replaceChildren(...choices.map(([value, words]) => Object.assign(document.createElement("option"), { value, textContent: words })));
+      options.unpainted.value = before;
+    }
+
+    function mark() {
+      for (const item of options.list.children) {
+        const on = Number(item.dataset.id) === active;
+        item.classList.toggle("chosen", on);
+        item.querySelector("input[type=radio]").checked = on;
+      }
+    }
+
+    function choose(id) {
+      active = id;
+      mark();
+      options.chosen(id);
+    }
+
+    function add() {
+      if (classes.length >= options.most) return;
+      const used = new Set([...classes.map((entry) => entry.id), ...options.taken]);
+      let id = 0;
+      while (used.has(id)) id += 1;
+      classes.push({ id, name: `class ${id}`, color: fresh(id) });
+      classes.sort((a, b) => a.id - b.id);
+      show();
+      choose(id);
+      options.changed();
+      const name = options.list.querySelector(`[data-id="${id}"] input[type=text]`);
+      name.focus();
+      name.select();
+    }
+
+    options.add.addEventListener("click", add);
+    show();
+    return {
+      choose,
+      active: () => active,
+      nth: (place) => { if (classes[place]) choose(classes[place].id); },
+      step: (by) => {
+        const ids = [...classes.map((entry) => entry.id), UNPAINTED];
+        choose(ids[(ids.indexOf(active) + by + ids.length) % ids.length]);
+      },
+      nameOf: (id) => (id === UNPAINTED ? "unpainted" : (classes.find((entry) => entry.id === id) || { name: `class ${id}` }).name),
+      colorOf: (id) => (classes.find((entry) => entry.id === id) || {}).color,
+      plain: () => classes.map(({ id, name, color }) => ({ id, name, color })),
+    };
+  }
+
+  window.paintClasses = { create, UNPAINTED };
+})();

@@ -1,0 +1,45 @@
+// Undo and redo: for every change the box it touched, before and after. The oldest go when they take too much room.
+(() => {
+  "use strict";
+  const MOST_BYTES = 96e6;
+
+  // mask: {labels, width, height}; changed(): called after every step
+  function create(mask, changed) {
+    let shadow = mask.labels.slice(); // the mask as it was after the last step
+    let steps = [];
+    let done = 0; // how many of the steps are in effect
+    const bytes = () => steps.reduce((sum, step) => sum + 2 * step.before.length, 0);
+
+    function keep(box) {
+      if (paintRaster.isNothing(box)) return false;
+      const [before, after] = [paintRaster.cut(shadow, mask.width, box), paintRaster.cut(mask.labels, mask.width, box)];
+      if (before.every((value, k) => value === after[k])) return false;
+      steps = [...steps.slice(0, done), { box, before, after }];
+      while (steps.length > 1 && bytes() > MOST_BYTES) steps.shift();
+      done = steps.length;
+      paintRaster.paste(shadow, mask.width, box, after);
+      changed();
+      return true;
+    }
+
+    function put(step, part) {
+      paintRaster.paste(mask.labels, mask.width, step.box, part);
+      paintRaster.paste(shadow, mask.width, step.box, part);
+      changed();
+      return true;
+    }
+
+    return {
+      keep,
+      // Takes back what was drawn since the last step.
+      drop: (box) => {
+        if (!paintRaster.isNothing(box)) paintRaster.paste(mask.labels, mask.width, box, paintRaster.cut(shadow, mask.width, box));
+      },
+      undo: () => done > 0 && put(steps[(done -= 1)], steps[done].before),
+      redo: () => done < steps.length && put(steps[done], steps[(done += 1) - 1].after),
+      can: () => ({ undo: done > 0, redo: done < steps.length }),
+    };
+  }
+
+  window.paintHistory = { create };
+})();

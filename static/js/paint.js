@@ -1,0 +1,199 @@
+// The paint page: the mask with its view, history, tools and saving, joined to what stands around the picture.
+(() => {
+  "use strict";
+  const { UNPAINTED } = paintClasses;
+  const $ = (name) => document.querySelector(`[data-${name}]`);
+  const stage = $("stage");
+  if (!stage) return;
+  const page = JSON.parse(document.getElementById("paint-page").textContent);
+  const mask = { width: page.width, height: page.height, labels: null };
+  let [view, history, save, classes, tools] = [];
+  let hidden = false;
+
+  const size = () => Number($("size").value);
+  const reach = () => Number($("reach").value);
+  const value = () => (tools.name() === "eraser" ? UNPAINTED : classes.active());
+  const color = () => (value() === UNPAINTED ? "" : classes.colorOf(value()));
+
+  function afterStep() {
+    const can = history.can();
+    $("undo").disabled = !can.undo;
+    $("redo").disabled = !can.redo;
+    showEmpty();
+    view.redraw();
+    save.changed(true);
+  }
+  function showEmpty() {
+    $("nothing-row").hidden = !mask.labels.every((label) => label === UNPAINTED);
+  }
+  function step(how) {
+    tools.forget();
+    how();
+    view.redrawMarks();
+  }
+
+  // --- words: what lies under the pointer, what was saved ---
+  const readout = $("readout");
+  function read([x, y]) {
+    const [i, j] = [Math.floor(x), Math.floor(y)];
+    const inside = i >= 0 && j >= 0 && i < mask.width && j < mask.height;
+    readout.hidden = !inside;
+    if (inside) readout.textContent = `${classes.nameOf(mask.labels[j * mask.width + i])} at ${i}, ${j}`;
+  }
+  function says(words, kind) {
+    const line = $("saved");
+    line.textContent = words;
+    line.className = `save-state small ${kind}`;
+  }
+
+  // --- choosing tools and settings ---
+  function choose(name) {
+    tools.choose(name);
+    stage.dataset.tool = name;
+    document.querySelector(`input[name=tool][value=${name}]`).checked = true;
+    $("size-row").hidden = name !== "brush" && name !== "eraser";
+    $("reach-row").hidden = name !== "snap";
+    $("polygon-row").hidden = name !== "polygon";
+  }
+  function adjust(by) {
+    const snapping = tools.name() === "snap";
+    const slider = snapping ? $("reach") : $("size");
+    slider.value = Number(slider.value) + by * (snapping ? 4 : Math.max(1, Math.round(size() / 6)));
+    settings();
+  }
+  function settings() {
+    $("size-says").textContent = `${size()} px`;
+    $("reach-says").textContent = reach() < 40 ? "small" : reach() < 75 ? "middle" : "large";
+    view.setOpacity(hidden ? 0 : $("opacity").value / 100);
+    $("hide").setAttribute("aria-pressed", hidden);
+    tools.hint();
+    view.redrawMarks();
+  }
+  function hide() {
+    hidden = !hidden;
+    settings();
+  }
+  const help = () => $("help").showModal();
+
+  function listen() {
+    document.addEventListener("change", (event) => { if (event.target.name === "tool") choose(event.target.value); });
+    for (const name of ["size", "reach", "opacity"]) $(name).addEventListener("input", settings);
+    $("undo").addEventListener("click", () => step(history.undo));
+    $("redo").addEventListener("click", () => step(history.redo));
+    $("hide").addEventListener("click", hide);
+    $("close-polygon").addEventListener("click", tools.closePolygon);
+    $("open-help").addEventListener("click", help);
+    for (const button of document.querySelectorAll("[data-zoom]")) {
+      button.addEventListener("click", () => (button.dataset.zoom === "fit" ? view.fit() : view.zoom(button.dataset.zoom === "in" ? 1.4 : 1 / 1.4)));
+    }
+    $("unpainted").addEventListener("change", () => save.changed(false));
+    $("nothing").addEventListener("change", nothingThere);
+    const unread = () => { readout.hidden = true; };
+    paintPointers.listen({ stage, view, tools, read, unread });
+    const [undo, redo] = [() => step(history.undo), () => step(history.redo)];
+    paintKeys.listen({ stage, mask, view, tools, classes, choose, adjust, hide, help, undo, redo, read });
+  }
+
+  // "Nothing to paint here" needs unpainted pixels to count as something.
+  function nothingThere() {
+    const background = classes.plain().find((row) => row.name.toLowerCase() === "background");
+    if ($("nothing").checked && Number($("unpainted").value) === UNPAINTED && background) $("unpainted").value = background.id;
+    save.changed(false);
+  }
+
+  // --- leaving: first everything is saved ---
+  function leaving() {
+    document.addEventListener("click", async (event) => {
+      const link = event.target.closest("a[data-leave]");
+      if (!link || !save.dirty()) return;
+      event.preventDefault();
+      if (await save.flush()) window.location.assign(link.href);
+    });
+    document.addEventListener("submit", async (event) => {
+      if (!event.target.matches("[data-leave]") || !save.dirty()) return;
+      event.preventDefault();
+      event.stopPropagation();
+      if (await save.flush()) event.target.requestSubmit();
+    }, true);
+  }
+
+  // --- what the server has, and what to do when another tab was faster ---
+  async function load() {
+    const answer = await fetch(stage.dataset.mask, { credentials: "same-origin", cache: "no-store" });
+    if (!answer.ok) throw new Error(String(answer.status));
+    const labels = await paintRaster.read(await answer.blob(), mask.width, mask.height);
+    return { labels, revision: Number(answer.headers.get("X-Revision")) };
+  }
+  function conflict(revision) {
+    const box = $("conflict");
+    box.hidden = false;
+    $("take-theirs").onclick = async () => {
+      let theirs;
+      try {
+        theirs = await load();
+      } catch {
+        says("The other version could not be loaded. Try again in a moment.", "bad");
+        return;
+      }
+      mask.labels.set(theirs.labels);
+      box.hidden = true;
+      history.keep([0, 0, mask.width, mask.height]); // ours can be had back by undo
+      save.resume(theirs.revision, false);
+    };
+    $("keep-mine").onclick = () => {
+      box.hidden = true;
+      save.resume(revision, true);
+    };
+  }
+
+  const gather = () => ({
+    mask,
+    fields: {
+      unpainted: $("unpainted").value,
+      nothing_there: $("nothing").checked ? "1" : "",
+      classes: JSON.stringify(classes.plain()),
+    },
+  });
+
+  async function begin() {
+    const image = Object.assign(new Image(), { src: stage.dataset.picture });
+    let first;
+    try {
+      [first] = await Promise.all([load(), image.decode()]);
+    } catch {
+      says("The picture could not be loaded. Reload the page to try again.", "bad");
+      return;
+    }
+    mask.labels = first.labels;
+    view = paintView.create(stage, image, mask);
+    save = paintSave.create({ url: stage.dataset.mask, revision: first.revision, gather, say: says, conflict });
+    history = paintHistory.create(mask, afterStep);
+    const snap = paintSnap.create(image, mask, stage.dataset.worker, (took) => { stage.dataset.regions = Math.round(took); });
+    const wait = () => { document.getElementById("announcer").textContent = "The snapping tool is ready in a moment."; };
+    tools = paintTools.create({ mask, view, history, snap, size, reach, value, color, wait });
+    classes = paintClasses.create({
+      list: $("class-list"),
+      unpainted: $("unpainted"),
+      add: $("add-class"),
+      classes: page.classes,
+      taken: page.taken,
+      most: page.most,
+      changed: () => {
+        view.setColors(page.classes);
+        save.changed(false);
+      },
+      chosen: () => tools.hint(),
+    });
+    $("unpainted").value = page.unpainted;
+    $("nothing").checked = page.nothing;
+    view.setColors(page.classes);
+    listen();
+    leaving();
+    choose("brush");
+    settings();
+    showEmpty();
+    says(page.revision ? "All changes are saved." : "Nothing painted yet. What you paint is saved by itself.", "");
+    stage.dataset.ready = "1";
+  }
+  begin();
+})();
