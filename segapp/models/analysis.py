@@ -13,7 +13,7 @@ from segapp.models.work import UNFINISHED, Pinned, State
 class Analysis(Pinned):
     public_id = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
     visitor = models.CharField(max_length=64, db_index=True)
-    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED, db_index=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     progress = models.FloatField(default=0, help_text="0 to 1, for pictures that are looked at in many tiles")
     title = models.CharField(max_length=200)
     width = models.PositiveIntegerField()
