@@ -29,9 +29,8 @@ class Command(ProjectCommand):
         parser.add_argument("what", choices=list(BENCHES), metavar="WHAT", help=", ".join(BENCHES))
         parser.add_argument(
             "--sets", nargs="+", type=Path, default=[], metavar="DIR",
-            help="what to measure on: folders with images/ and masks/, or folders of such, of clips for video, of pictures "
-            "for segment "
-            "(default: drawn samples)",
+            help="what to measure on: folders with images/ and masks/, or folders of such, of clips for video, "
+            "of pictures for segment (default: drawn samples)",
         )  # fmt: skip
         parser.add_argument("--base", default=settings.SEGAPP_BASE, metavar="KEY", help="default: %(default)s")
         parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else there")
