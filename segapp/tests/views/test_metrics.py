@@ -18,7 +18,7 @@ def worker():
     )
 
 
-def read(client, **headers) -> dict[str, float]:
+def read(client, **headers) -> dict[tuple[str, ...], float]:
     response = client.get("/metrics", **headers)
     assert response.status_code == 200 and response["Content-Type"].startswith("text/plain; version=0.0.4")
     found = {}
