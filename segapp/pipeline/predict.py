@@ -33,6 +33,7 @@ __all__ = [
 PASS = 1024  # pixels a side that one pass takes at most
 REACH = 2.0  # a picture so many times as long as the examples may show more rather than the same more finely
 FINEST = 16_384  # pixels a side that the network is made to see at most
+MOST_SUMS = 160_000_000  # of a row of tiles, all classes together: 640 MB
 
 Tick = Callable[[float], None]
 
@@ -129,7 +130,10 @@ def _finer(net: LoadedNetwork, height: int, width: int) -> tuple[int, int] | Non
     spec = net.spec
     if not spec.example_side or max(height, width) < REACH * spec.example_side:
         return None
-    return fitted(height, width, min(FINEST, max(height, width) * spec.input_size / spec.example_side))
+    longest = max(height, width)
+    scale = min(spec.input_size / spec.example_side, FINEST / longest)
+    tile = min(PASS, spec.input_size)
+    return fitted(height, width, longest * min(scale, MOST_SUMS / (len(spec.classes) * tile * width)))
 
 
 def _surer(whole: Prediction, tiled: Prediction) -> Prediction:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 OVERLAP = 0.25  # of a tile
+STRIP_VALUES = 8_000_000  # logits given at once
 
 Run = Callable[[np.ndarray], Tensor]
 
@@ -38,11 +39,14 @@ def strips(
             weight[:, left : left + tile] += fade
             tick((number * len(cols) + position + 1) / (len(rows) * len(cols)))
         done = (rows[number + 1] if number + 1 < len(rows) else height) - top
-        yield top, total[:, :done] / weight[:done]
-        for sums in (total, weight):  # what the next row of tiles overlaps moves to the top
-            left_over = sums[..., done:, :].clone()
+        step = max(1, STRIP_VALUES // (classes * width))
+        for first in range(0, done, step):
+            last = min(done, first + step)
+            yield top + first, total[:, first:last] / weight[first:last]
+        for sums in (*total, weight):  # what the next row of tiles overlaps moves to the top
+            left_over = sums[done:].clone()
             sums.zero_()
-            sums[..., : left_over.shape[-2], :] = left_over
+            sums[: len(left_over)] = left_over
 
 
 def starts(length: int, tile: int) -> list[int]:

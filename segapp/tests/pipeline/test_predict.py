@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from registry.network import ClassInfo
-from segapp.pipeline import deciding, passes
+from segapp.pipeline import deciding, passes, tiles
 from segapp.pipeline import predict as module
 from segapp.pipeline.predict import decide, logits_of, predict, shares
 from segapp.pipeline.sizing import SHRUNK, usual_side
@@ -116,7 +116,7 @@ def test_strips_decide_like_the_whole(monkeypatch, source, target):
     assert np.abs(decision.sure - sure[::2, ::2]).max() <= 1
 
 
-def test_strips_are_what_the_tiles_blended_at_once_would_be():
+def test_strips_are_what_the_tiles_blended_at_once_would_be(monkeypatch):
     image = np.random.default_rng(0).integers(0, 255, (230, 170, 3), dtype=np.uint8)
 
     def run(piece: np.ndarray) -> torch.Tensor:
@@ -133,6 +133,10 @@ def test_strips_are_what_the_tiles_blended_at_once_would_be():
     pieces = list(strips(run, image, 64, 2))
     assert [top for top, _ in pieces] == starts(230, 64)
     assert all(piece.shape[1] <= 64 for _, piece in pieces)
+    monkeypatch.setattr(tiles, "STRIP_VALUES", 2 * 170 * 9)
+    narrow = list(strips(run, image, 64, 2))
+    assert max(piece.shape[1] for _, piece in narrow) == 9
+    assert torch.equal(torch.cat([p for _, p in narrow], dim=1), torch.cat([p for _, p in pieces], dim=1))
     assert torch.allclose(torch.cat([piece for _, piece in pieces], dim=1), total / weight, rtol=1e-5)
 
 
