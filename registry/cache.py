@@ -39,7 +39,16 @@ class NetworkCache:
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._bytes = 0
-        self._counters = {"hits": 0, "misses": 0, "loads": 0, "evictions": 0, "load_ms": 0.0}
+        self._counters = {
+            "hits": 0,
+            "misses": 0,
+            "loads": 0,
+            "failures": 0,
+            "evictions": 0,
+            "load_ms": 0.0,
+            "load_ms_last": 0.0,
+            "load_ms_most": 0.0,
+        }
 
     @contextmanager
     def use(self, key: Hashable, loader: Callable[[], Loaded]) -> Iterator[Any]:
@@ -88,7 +97,7 @@ class NetworkCache:
         """Counters so far, and what is held now."""
         with self._lock:
             return {
-                **self._counters,
+                **{name: round(value, 2) for name, value in self._counters.items()},
                 "bytes": self._bytes,
                 "limit_bytes": self._limit,
                 "entries": len(self._entries),
@@ -103,6 +112,7 @@ class NetworkCache:
             entry.error = error
             with self._lock:
                 entry.users -= 1
+                self._counters["failures"] += 1
                 if self._entries.get(key) is entry:
                     del self._entries[key]
             entry.ready.set()
@@ -111,7 +121,10 @@ class NetworkCache:
             entry.loaded = loaded
             self._bytes += loaded.size
             self._counters["loads"] += 1
-            self._counters["load_ms"] += (time.monotonic() - started) * 1000
+            took = (time.monotonic() - started) * 1000
+            self._counters["load_ms"] += took
+            self._counters["load_ms_last"] = took
+            self._counters["load_ms_most"] = max(took, self._counters["load_ms_most"])
         entry.ready.set()
         self._make_room()
 

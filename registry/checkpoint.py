@@ -22,13 +22,14 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model file's content. Tensors are float32 again, whatever the file held."""
+    """A model file's content. Tensors are float32 again, whatever the file held; `precision` says what that was."""
 
     spec: Spec
     tensors: dict[str, Tensor]
     base_key: str
     base_sha256: str
     extra: dict[str, Any]
+    precision: str = "float32"
 
 
 def save(
@@ -48,6 +49,7 @@ def save(
         "base_key": spec.base_key,
         "base_sha256": base_sha256,
         "spec": spec.to_dict(),
+        "precision": precision(tensors),
         "tensors": {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
         # Plain JSON values only: anything else, be it a subclass of str, weights_only would refuse to read.
         "extra": json.loads(json.dumps(dict(extra or {}))),
@@ -74,6 +76,7 @@ def load(path: Path, sha256: str) -> Checkpoint:
             base_key=content["base_key"],
             base_sha256=content["base_sha256"],
             extra=content["extra"],
+            precision=content.get("precision", "float32"),
         )
     except ModelFileDamaged:
         raise
@@ -89,6 +92,11 @@ def halve(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name: tensor.half() if tensor.dtype == torch.float32 and bool((tensor.abs() < 60_000).all()) else tensor
         for name, tensor in tensors.items()
     }
+
+
+def precision(tensors: Mapping[str, Tensor]) -> str:
+    """ "float16" where any of the tensors is in half precision, else "float32"."""
+    return "float16" if any(tensor.dtype == torch.float16 for tensor in tensors.values()) else "float32"
 
 
 def _restore(tensor: Tensor) -> Tensor:

@@ -82,10 +82,14 @@ def on_written(listener: Callable[[Path], object]) -> None:
     _listeners.append(listener)
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object], announce: bool = True) -> tuple[str, int]:
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object], announce: bool = True, durable: bool = True
+) -> tuple[str, int]:
     """Let `write` fill a temporary file beside `path`, then move it into place.
 
-    Those who asked by `on_written` hear of it, unless `announce` is off.
+    Those who asked by `on_written` hear of it, unless `announce` is off. What can be
+    made again need not be `durable`: it is whole or not there for every process, but
+    a power cut may take it.
 
     Returns the sha256 and the size in bytes of what was written. On any failure
     the temporary file is removed and an older file at `path` stays as it was.
@@ -97,7 +101,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], announce: 
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         sha = hashlib.sha256()
         with open(temporary, "rb") as file:
@@ -108,7 +113,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], announce: 
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
     for listener in _listeners if announce else ():
         listener(path)
     return sha.hexdigest(), size

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
 from registry import bases, store
@@ -69,10 +69,11 @@ def resolve(visitor: str) -> Answer:
     Verifies the file of the active model (hashed once per process as long as it does not change). When it is gone or
     damaged, marks the row, drops the pointer and answers with the base model and a notice.
     """
-    model = UserModel.objects.filter(visitor=visitor, active=True).first()
+    telling = UserModel.objects.filter(visitor=visitor).filter(Q(active=True) | (Q(trashed_at=None) & ~Q(notice="")))
+    model = next((found for found in telling if found.active), None)
     if model is not None and not _file_answers(model):
         model = None
-    notice = UserModel.objects.of(visitor).exclude(notice="").first() if model is None else None
+    notice = telling.all().filter(active=False).first() if model is None and telling else None
     if notice is None:
         return Answer(model=model, base=current_base())
     return Answer(None, current_base(), notice.notice, earlier_version(notice))

@@ -37,6 +37,7 @@ SEGAPP_DEVICE = os.environ.get("SEGAPP_DEVICE") or "auto"
 SEGAPP_URL = os.environ.get("SEGAPP_URL") or "http://127.0.0.1:8000"
 SEGAPP_RATE_LIMITS = env_flag("SEGAPP_RATE_LIMITS", True)
 SEGAPP_CACHE_BYTES = env_int("SEGAPP_CACHE_MB", 1024) * 2**20  # networks kept in memory by one worker
+SEGAPP_METRICS_TOKEN = os.environ.get("SEGAPP_METRICS_TOKEN", "")  # who sends it may read /metrics from anywhere
 SEGAPP_QUEUE = env_int("SEGAPP_QUEUE", 48)  # pictures that may wait; who sends more is asked to come back
 SEGAPP_RESULT_DAYS = env_int("SEGAPP_RESULT_DAYS", 7)  # analyses, batches and videos are kept this long
 SEGAPP_TRASH_DAYS = 7
@@ -115,8 +116,8 @@ if "sqlite" in DATABASES["default"]["ENGINE"]:
     }
     DATABASES["default"]["TEST"] = {"NAME": str(SEGAPP_HOME / "var" / "test.sqlite3")}
 else:
-    DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASES["default"]["CONN_MAX_AGE"] = 60  # opening one costs more than most queries
 
 # --- broker --------------------------------------------------------------------------------------------
 REDIS_URL = os.environ.get("REDIS_URL", "")

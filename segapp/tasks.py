@@ -12,7 +12,7 @@ from segapp.worker import batch, exports, inference, networks, training, video
 
 logger = logging.getLogger(__name__)
 
-heartbeat.describe(device=networks.runtime().device_name, info=networks.runtime().stats)
+heartbeat.describe(device=networks.runtime().device_name, info=networks.stats)
 heartbeat.every(3, runs.reap)
 heartbeat.every(3, analyses.reap)
 

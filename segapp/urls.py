@@ -12,6 +12,7 @@ from segapp.views import (
     files,
     finetune,
     home,
+    metrics,
     models,
     mydata,
     paint,
@@ -102,6 +103,7 @@ urlpatterns = [
     path("reset/", reset.reset, name="reset"),
     path("files/", include(files_urls)),
     path("", include([*api.api_urlpatterns, *video.api_urlpatterns, *batch.api_urlpatterns, *share.api_urlpatterns])),
+    path("metrics", metrics.metrics, name="metrics"),
     path("admin/", admin.site.urls),
 ]
 

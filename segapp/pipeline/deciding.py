@@ -17,14 +17,21 @@ def decide(logits: Tensor, height: int, width: int, classes: Sequence[ClassInfo]
     """From logits K,h,w to ids and confidence (uint8 height,width)."""
     decision = Decision(classes, (logits.shape[1], logits.shape[2]), (height, width))
     decision.add(0, logits)
-    return decision.result()
+    return decision.ids, enlarged(decision.sure, (height, width))
+
+
+def enlarged(sure: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Confidence (uint8 h,w) at another height and width, bilinear."""
+    if sure.shape == size:
+        return sure
+    return np.asarray(Image.fromarray(sure).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 class Decision:
-    """ids and confidence of `target` (height, width) from strips of logits on the grid `source` (height, width).
+    """From strips of logits on the grid `source` (height, width) to `ids`, uint8 of `target` (height, width).
 
-    The logits are resized bilinearly and the largest wins. Confidence is the winner's probability on the network's
-    own grid, resized: finer than that it is not known.
+    The logits are resized bilinearly and the largest wins. `sure`, uint8 of half of `source`, is the winner's
+    probability (255 is certain) on every second place of the network's own grid: its logits are no finer than that.
     """
 
     def __init__(self, classes: Sequence[ClassInfo], source: tuple[int, int], target: tuple[int, int]) -> None:
@@ -33,19 +40,20 @@ class Decision:
         self._above, self._below, self._down = neighbours(source[0], target[0])
         self._columns = neighbours(source[1], target[1])
         self._plain = source == target
-        self._certain = np.empty(source, dtype=np.uint8)
-        self._ids = np.empty(target, dtype=np.uint8)
+        self.sure = np.empty(((source[0] + 1) // 2, (source[1] + 1) // 2), dtype=np.uint8)
+        self.ids = np.empty(target, dtype=np.uint8)
         self._next = 0  # the first row of the target that is not decided yet
         self._last: Tensor | None = None  # the last source row, which the next strip's first rows lean on
 
     def add(self, top: int, strip: Tensor) -> None:
         """The next strip: logits K,rows,w of the source's rows from `top` on."""
-        best, channel = strip.max(dim=0)
-        certain = (strip - best).exp_().sum(dim=0).reciprocal_().mul_(255).round_()
+        channel = strip.max(dim=0).indices
         bottom = top + strip.shape[1]
-        self._certain[top:bottom] = certain.to(torch.uint8).numpy()
+        some = strip[:, top % 2 :: 2, ::2]
+        certain = (some - some.amax(dim=0)).exp_().sum(dim=0).reciprocal_().mul_(255).round_()
+        self.sure[(top + 1) // 2 : (bottom + 1) // 2] = certain.to(torch.uint8).numpy()
         if self._plain:
-            self._ids[top:bottom] = self._table[channel.numpy()]
+            self.ids[top:bottom] = self._table[channel.numpy()]
             return
         first = top
         if self._last is not None:
@@ -57,16 +65,8 @@ class Decision:
         band = max(1, BAND_VALUES // (len(self._table) * self._target[1]))
         for row in range(self._next, end, band):
             rows = slice(row, min(end, row + band))
-            self._ids[rows] = self._table[self._rows(strip.numpy(), coarse, rows, first)]
+            self.ids[rows] = self._table[self._rows(strip.numpy(), coarse, rows, first)]
         self._next = end
-
-    def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """ids and confidence, uint8 each, when all strips were added."""
-        if self._plain:
-            return self._ids, self._certain
-        height, width = self._target
-        resized = Image.fromarray(self._certain).resize((width, height), Image.Resampling.BILINEAR)
-        return self._ids, np.asarray(resized)
 
     def _rows(self, logits: np.ndarray, coarse: np.ndarray, rows: slice, first: int) -> np.ndarray:
         """Channels of some rows of the target. Between four neighbours that agree every mean of them agrees, too, so

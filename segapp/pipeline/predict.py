@@ -13,7 +13,7 @@ from torch import Tensor
 
 from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
-from segapp.pipeline.deciding import Decision, decide
+from segapp.pipeline.deciding import Decision, decide, enlarged
 from segapp.pipeline.passes import STRIDE, normalised, run
 from segapp.pipeline.tiles import strips
 
@@ -39,12 +39,18 @@ Tick = Callable[[float], None]
 
 @dataclass
 class Prediction:
-    """ids: uint8 H,W class ids; confidence: uint8 H,W, 255 is certain; timings in ms; tiled: seen in tiles."""
+    """ids: uint8 H,W class ids; sure: uint8 h,w, 255 is certain, coarser (see deciding.py); timings in ms; tiled:
+    seen in tiles."""
 
     ids: np.ndarray
-    confidence: np.ndarray
+    sure: np.ndarray
     timings: dict[str, float] = field(default_factory=dict)
     tiled: bool = False
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """uint8 H,W, 255 is certain."""
+        return enlarged(self.sure, (self.ids.shape[0], self.ids.shape[1]))
 
 
 def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None) -> Prediction:
@@ -112,13 +118,10 @@ def _look(net: LoadedNetwork, image: np.ndarray, size: tuple[int, int], tile: in
         began = time.perf_counter()
         decision.add(top, strip)
         deciding += time.perf_counter() - began
-    began = time.perf_counter()
-    ids, confidence = decision.result()
     ended = time.perf_counter()
-    deciding += ended - began
     timings = {"prepare": prepared - started, "forward": ended - prepared - deciding, "decide": deciding}
     tiled = max(size) > tile
-    return Prediction(ids, confidence, {stage: spent * 1000 for stage, spent in timings.items()}, tiled)
+    return Prediction(decision.ids, decision.sure, {stage: spent * 1000 for stage, spent in timings.items()}, tiled)
 
 
 def _finer(net: LoadedNetwork, height: int, width: int) -> tuple[int, int] | None:
@@ -136,4 +139,4 @@ def _surer(whole: Prediction, tiled: Prediction) -> Prediction:
     more of it (a scan, a map: tiles are right), and a network is less sure of what it sees at a scale it has not
     learnt. docs/engine.md has the measurements.
     """
-    return tiled if tiled.confidence.mean() > whole.confidence.mean() else whole
+    return tiled if tiled.sure.mean() > whole.sure.mean() else whole

@@ -1,9 +1,10 @@
 """One picture in, one mask out, as the web sees it: submit, wait, look, and what the reaper does. Free of torch."""
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -17,6 +18,7 @@ from registry.files import write_atomically
 from registry.models import UserModel
 from segapp import dispatch
 from segapp.imaging import decode, render
+from segapp.imaging.bare import bare
 from segapp.models import UNFINISHED, Analysis, State, Worker
 from segapp.services.admission import Overloaded, admit, seat
 
@@ -49,8 +51,15 @@ def submit(
     """
     admit()
     answer = answer or registry.resolve(visitor)
-    picture = decode.picture(file, name)
-    return _queue(visitor, picture, name, model or answer.model, answer, shared)
+    picture, turn = decode.picture_and_turn(file, name)
+    row = _pinned(visitor, picture, name, model or answer.model, answer)
+    row.shared = shared
+    file.seek(0)
+    plain = bare(file.read()) if turn == 1 else None
+    if plain is None:
+        return _queue(row, lambda out: picture.save(out, "PNG", compress_level=1))
+    row.suffix, content = plain
+    return _queue(row, lambda out: out.write(content))
 
 
 def again(analysis: Analysis, model: UserModel | None) -> Analysis:
@@ -59,37 +68,34 @@ def again(analysis: Analysis, model: UserModel | None) -> Analysis:
     Raises Overloaded and registry.services.NoBaseReady.
     """
     admit()
-    with Image.open(store.fetch(analysis.folder / "image.png")) as stored:
-        picture = stored.convert("RGB")
-    return _queue(analysis.visitor, picture, analysis.title, model, registry.resolve(analysis.visitor))
+    content = store.fetch(analysis.picture_path).read_bytes()
+    row = _pinned(analysis.visitor, analysis, analysis.title, model, registry.resolve(analysis.visitor))
+    row.suffix = analysis.suffix
+    return _queue(row, lambda out: out.write(content))
 
 
-def _queue(
-    visitor: str,
-    picture: Image.Image,
-    title: str,
-    model: UserModel | None,
-    answer: registry.Answer,
-    shared: bool = False,
+def _pinned(
+    visitor: str, size: Image.Image | Analysis, title: str, model: UserModel | None, answer: registry.Answer
 ) -> Analysis:
+    """A new row that names what is to answer. Raises NoBaseReady."""
     if model is None and answer.base is None:
         raise registry.NoBaseReady("No base model is ready on this server. Its operator can run manage.py build_base.")
-    row = Analysis(
+    return Analysis(
         visitor=visitor,
         title=title[:200],
-        width=picture.width,
-        height=picture.height,
+        width=size.width,
+        height=size.height,
         model=model,
         base_key=model.base_key if model else answer.base.key if answer.base else "",
         base_sha256=model.base_sha256 if model else answer.base.sha256 if answer.base else "",
         message=answer.notice[:500],
-        shared=shared,
     )
+
+
+def _queue(row: Analysis, write: Callable[[BinaryIO], object]) -> Analysis:
+    """Store the picture, then the row, then send it off; or leave nothing behind."""
     try:
-        write_atomically(row.folder / "image.png", lambda out: picture.save(out, "PNG", compress_level=1))
-        if max(picture.size) > SHOWN_SIDE:
-            shown = render.thumbnail(picture, SHOWN_SIDE)
-            write_atomically(row.folder / "shown.jpg", lambda out: shown.save(out, "JPEG", quality=88))
+        write_atomically(row.picture_path, write, durable=False)
         with transaction.atomic():
             row.save()
             dispatch.analysis(row)
@@ -102,12 +108,10 @@ def _queue(
 def wait(analysis: Analysis, seconds: float) -> Analysis:
     """The row as it is when it has ended, or after `seconds`. The row decides, the bell only shortens the wait."""
     deadline = time.monotonic() + seconds
-    while True:
-        analysis.refresh_from_db()
-        left = deadline - time.monotonic()
-        if not analysis.unfinished or left <= 0:
-            return analysis
+    while analysis.unfinished and (left := deadline - time.monotonic()) > 0:
         dispatch.await_bell(analysis.public_id, max(0.05, min(left, 1.0)))
+        analysis.refresh_from_db()
+    return analysis
 
 
 def wait_if_free(analysis: Analysis, seconds: float) -> Analysis:
@@ -162,30 +166,49 @@ def key_of(analysis: Analysis) -> str:
 
 
 def file_of(analysis: Analysis, kind: str) -> Path:
-    """The file to show: image, mask, confidence or overlay; the overlay is drawn when first asked for.
+    """The file to show: image, mask, confidence or overlay; what is not stored is drawn when first asked for.
 
     Raises AnalysisNotFound for a result without such a file.
     """
-    folder = analysis.folder
+    large = max(analysis.width, analysis.height) > SHOWN_SIDE
     if kind == "image":
-        large = max(analysis.width, analysis.height) > SHOWN_SIDE
-        path = folder / "shown.jpg" if large and store.fetch(folder / "shown.jpg").exists() else folder / "image.png"
-    elif kind == "overlay":
-        path = folder / "overlay.jpg"
-        if analysis.state == State.DONE and not store.fetch(path).exists():
-            _draw_overlay(analysis, path)
+        path = analysis.folder / "shown.jpg" if large else analysis.picture_path
     else:
-        path = folder / f"{kind}.png"
+        path = analysis.folder / ("overlay.jpg" if kind == "overlay" else f"{kind}.png")
+    draw = {"image": _draw_shown, "overlay": _draw_overlay, "confidence": _draw_confidence}.get(kind)
+    if draw is not None and not store.fetch(path).exists():
+        draw(analysis, path)
     if not store.fetch(path).is_file():
         raise AnalysisNotFound(f"This result has no {kind} file any more. Analyze the picture again.")
     return path
 
 
+def _draw_shown(analysis: Analysis, path: Path) -> None:
+    """A smaller copy to look at; where the picture itself is small, or gone, there is nothing to draw."""
+    if path == analysis.picture_path or not store.fetch(analysis.picture_path).exists():
+        return
+    with Image.open(analysis.picture_path) as picture:
+        shown = render.thumbnail(picture, SHOWN_SIDE)
+    write_atomically(path, lambda out: shown.save(out, "JPEG", quality=88), durable=False)
+
+
 def _draw_overlay(analysis: Analysis, path: Path) -> None:
-    picture_path, mask_path = (store.fetch(analysis.folder / name) for name in ("image.png", "mask.png"))
-    with Image.open(picture_path) as picture, Image.open(mask_path) as mask:
+    if analysis.state != State.DONE:
+        return
+    mask_path = store.fetch(analysis.folder / "mask.png")
+    with Image.open(store.fetch(analysis.picture_path)) as picture, Image.open(mask_path) as mask:
         drawn = render.overlay(picture.convert("RGB"), decode.pixels(mask), analysis.classes, 0.5)
-    write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88))
+    write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88), durable=False)
+
+
+def _draw_confidence(analysis: Analysis, path: Path) -> None:
+    """The confidence at the picture's own size, a grey PNG."""
+    small = store.fetch(analysis.folder / "sure.png")
+    if not small.exists():
+        return
+    with Image.open(small) as sure:
+        drawn = sure.resize((analysis.width, analysis.height), Image.Resampling.BILINEAR)
+    write_atomically(path, lambda out: drawn.save(out, "PNG", compress_level=1), durable=False)
 
 
 def delete(analysis: Analysis) -> None:

@@ -200,7 +200,7 @@ def from_analysis(analysis: Analysis) -> Example:
     stem = _free_stem(analysis.visitor, stem_of(analysis.title))
     intake.hold_to_set_limits(analysis.visitor, [stem], [])
     try:
-        with Image.open(store.fetch(analysis.folder / "image.png")) as stored:
+        with Image.open(store.fetch(analysis.picture_path)) as stored:
             picture = stored.convert("RGB")
         with Image.open(store.fetch(analysis.folder / "mask.png")) as stored:
             values = np.array(decode.pixels(stored))

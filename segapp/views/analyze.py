@@ -131,8 +131,17 @@ def result(request: PageRequest, public_id: str) -> HttpResponse:
     if request.htmx and analysis.unfinished:
         analyses.wait_if_free(analysis, POLL_SECONDS)
         if analysis.unfinished:
-            return HttpResponse(status=204)  # the page asks again
+            return _so_far(request, analysis)
     return _show(request, analysis)
+
+
+def _so_far(request: PageRequest, analysis: Analysis) -> HttpResponse:
+    """Nothing new, and the page asks again; or how far a large picture is."""
+    if not analysis.progress:
+        return HttpResponse(status=204)
+    response = render(request, "analyze/waiting.html", {"analysis": analysis})
+    response["HX-Retarget"], response["HX-Reswap"] = "#waiting", "outerHTML"
+    return response
 
 
 @require_safe

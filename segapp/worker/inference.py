@@ -22,6 +22,8 @@ from segapp.worker import networks
 
 logger = logging.getLogger(__name__)
 
+TELL_SECONDS = 0.7  # between two writes of progress
+
 
 def run(pk: int) -> None:
     """Answer one analysis. A doubled message finds the row taken and does nothing."""
@@ -39,35 +41,47 @@ def run(pk: int) -> None:
         logger.exception("analysis %s failed", analysis.public_id)
         words = "This picture could not be analyzed. Try again; if it fails again, try it smaller or as PNG."
         values = {"state": State.FAILED, "message": words}
-    Analysis.objects.filter(pk=pk, state=State.RUNNING, worker=heartbeat.NAME).update(ended=timezone.now(), **values)
-    if not Analysis.objects.filter(pk=pk).exists():  # deleted meanwhile
+    mine = Analysis.objects.filter(pk=pk, state=State.RUNNING, worker=heartbeat.NAME)
+    ended = mine.update(ended=timezone.now(), **values)
+    dispatch.announce(analysis.public_id)  # somebody waits: what is not for them comes after it
+    if not ended and not Analysis.objects.filter(pk=pk).exists():  # deleted meanwhile
         remove_folder(analysis.folder)
-    dispatch.announce(analysis.public_id)
+    if analysis.model is not None and values.get("model_key") == analysis.model.key and not analysis.shared:
+        registry.mark_used(analysis.model)  # guests leave the owner's "last used" as it is
+
+
+class Teller:
+    """Hears how far a picture is and writes it into its row, for those that take long enough to be watched."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._pk, self._written = analysis.pk, time.monotonic()
+
+    def __call__(self, progress: float) -> None:
+        if time.monotonic() - self._written >= TELL_SECONDS:
+            Analysis.objects.filter(pk=self._pk, state=State.RUNNING).update(progress=round(progress, 3))
+            self._written = time.monotonic()
 
 
 def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     """Run the network, write the files, and say what answered: the values of the finished row."""
     began = time.perf_counter()
-    with Image.open(store.fetch(analysis.folder / "image.png")) as stored:
+    with Image.open(store.fetch(analysis.picture_path)) as stored:
         picture = np.asarray(stored.convert("RGB"))
     read = time.perf_counter()
-    found = predict(network, picture)
+    found = predict(network, picture, Teller(analysis))
     ran = time.perf_counter()
     classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
     png = render.palette_png(found.ids, classes)
-    write_atomically(analysis.folder / "mask.png", lambda out: out.write(png))
-    confidence = Image.fromarray(found.confidence)
-    write_atomically(analysis.folder / "confidence.png", lambda out: confidence.save(out, "PNG", compress_level=1))
+    write_atomically(analysis.folder / "mask.png", lambda out: out.write(png), durable=False)
+    sure = Image.fromarray(found.sure)
+    write_atomically(analysis.folder / "sure.png", lambda out: sure.save(out, "PNG", compress_level=1), durable=False)
     written = time.perf_counter()
     model = analysis.model
     custom = model is not None and network.key == model.key
     if analysis.shared:
         if not custom:
             analysis.message = "The shared model could not be used any more, so the base model answered."
-        # Its owner's "last used" is the owner's: guests leave it as it is.
-    elif model is not None and custom:
-        registry.mark_used(model)
-    elif model is not None:
+    elif model is not None and not custom:
         model.refresh_from_db()
         analysis.message = model.notice or analysis.message
     return {

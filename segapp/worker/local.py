@@ -63,6 +63,7 @@ def train_folders(
         base=ready,
         image_count=len(examples),
         preview=pictures.before_after(trained, examples),
+        pictures=[example.image for example in examples],
     )
 
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from typing import Any
 
 import numpy as np
 from django.conf import settings
@@ -18,6 +19,7 @@ from registry.files import ModelFileDamaged, ModelFileMissing
 from registry.models import FileState, UserModel
 from registry.runtime import BaseMissing, LoadedNetwork, ModelRef, Runtime
 from segapp.models import Pinned
+from segapp.pipeline import passes
 from segapp.pipeline.predict import predict
 
 logger = logging.getLogger(__name__)
@@ -26,6 +28,11 @@ logger = logging.getLogger(__name__)
 @cache
 def runtime() -> Runtime:
     return Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE, settings.SEGAPP_CACHE_BYTES)
+
+
+def stats() -> dict[str, Any]:
+    """Figures of the cache and of the features that are kept, for the heartbeat."""
+    return {**runtime().stats(), "features_bytes": passes.kept_bytes()}
 
 
 def warm_up() -> None:

@@ -4,19 +4,26 @@ Delivery is at least once, publication happens once: a run whose lease was lost 
 """
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from PIL import Image
+from torch import Tensor
 
 from registry import bases, checkpoint, store
 from registry.files import write_atomically
 from registry.models import UserModel, new_public_id
+from registry.runtime import with_base
 from segapp.models import State, TrainingRun
 from segapp.pipeline.finetune import Trained
+from segapp.pipeline.halving import halved
 from segapp.visitors import current_id
+from segapp.worker import networks
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +43,14 @@ def publish(
     run: TrainingRun | None = None,
     preview: Image.Image | None = None,
     metrics: dict[str, Any] | None = None,
+    pictures: Sequence[np.ndarray] = (),
 ) -> UserModel:
     """Write `user_<id>.pth` and make it the visitor's model. Raises LeaseLost, and OSError when the disk is full.
 
     With a `run`, the row, the active pointer and the run's end are one transaction that holds only while the run's
     lease is still `run.lease`; a reset in the meantime leaves the model kept and not active. A crash between the
-    file and the commit leaves an orphan that `cleanup_models` collects, and the old model in use.
+    file and the commit leaves an orphan that `cleanup_models` collects, and the old model in use. The file is in half
+    precision where that changes nothing on `pictures`.
     """
     model = UserModel(
         public_id=new_public_id(),
@@ -61,7 +70,8 @@ def publish(
     bases.keep_version(base, settings.MEDIA_ROOT)
     try:
         extra = {"metrics": model.metrics, "recipe": trained.recipe}
-        model.sha256, model.size_bytes = checkpoint.save(model.path, trained.spec, trained.tensors, base.sha256, extra)
+        tensors = _light(trained, base, pictures)
+        model.sha256, model.size_bytes = checkpoint.save(model.path, trained.spec, tensors, base.sha256, extra)
         if preview is not None:
             write_atomically(model.preview_path, lambda out: preview.save(out, "WEBP", quality=80))
         _enter(model, run)
@@ -70,6 +80,18 @@ def publish(
         store.remove(model.preview_path)
         raise
     return model
+
+
+def _light(trained: Trained, base: bases.ReadyBase, pictures: Sequence[np.ndarray]) -> dict[str, Tensor]:
+    """The tensors for the file; in full precision when there is anything to wonder about."""
+    if not pictures:
+        return trained.tensors
+    with networks.runtime().use_base(base) as network:
+        placed = {name: tensor.to(network.device) for name, tensor in trained.tensors.items()}
+        module = with_base(network, trained.spec, placed)
+        changed = any(name.startswith("encoder.") for name in placed)
+        own = replace(network, spec=trained.spec, module=module, encoder_key="" if changed else network.encoder_key)
+        return halved(network, own, placed, pictures)
 
 
 @transaction.atomic

@@ -90,6 +90,7 @@ def _train(row: TrainingRun) -> None:
         parent=row.continued_from,
         run=row,
         preview=pictures.before_after(trained, examples),
+        pictures=[example.image for example in examples],
         metrics={**trained.metrics, "held_out_pictures": drawn},
     )
     publishing_took(time.monotonic() - began)
