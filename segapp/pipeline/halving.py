@@ -26,7 +26,7 @@ def halved(
     """
     if not pictures:
         return tensors
-    small = [resized(p, fitted(*p.shape[:2], min(PASS, own.spec.input_size))) for p in pictures[:PICTURES]]
+    small = [resized(p, fitted(p.shape[0], p.shape[1], min(PASS, own.spec.input_size))) for p in pictures[:PICTURES]]
     truth: dict[int, Tensor] = {}
     for smaller in _choices(tensors):
         restored = {name: tensor.to(tensors[name].dtype) for name, tensor in smaller.items()}
