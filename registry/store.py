@@ -2,7 +2,7 @@
 
 By default media is the local folder and nothing here does anything. With SEGAPP_MEDIA naming a bucket, a file that
 was written is pushed there, and one that is not at hand is fetched. Files are immutable and models are held to their
-sha256, so a copy is as good as the original; the few that are drawn anew (previews) are fetched again when newer.
+sha256, so a copy is as good as the original; the few that change (previews, painted masks) are fetched when newer.
 Knows nothing of models, rows or torch; the web process imports it.
 """
 
@@ -24,6 +24,7 @@ from registry.files import on_written, write_atomically
 logger = logging.getLogger(__name__)
 
 MARK = "segapp.txt"  # tells our bucket from an empty or a wrong one, where every file would seem to be missing
+DOUBT = 10.0  # seconds by which clocks may differ: a copy that may be older than the original counts as older
 DECORATION = ".webp"  # previews: one that could not be pushed is logged and fails nothing
 
 
@@ -78,7 +79,7 @@ def fetch(path: Path, newer: bool = False) -> Path:
     with _answering(f"fetch {name}"):
         if not storage.exists(name):
             _hold_to_mark()
-        elif not here or storage.get_modified_time(name).timestamp() > path.stat().st_mtime:
+        elif not here or storage.get_modified_time(name).timestamp() > path.stat().st_mtime - DOUBT:
             with storage.open(name, "rb") as stored:
                 write_atomically(path, lambda out: shutil.copyfileobj(stored, out, 2**20), announce=False)
     return path
@@ -128,15 +129,18 @@ def remove_folder(folder: Path) -> None:
         logger.warning("%s", error)
 
 
-def is_spare(path: Path, days: float) -> bool:
-    """Whether this machine's copy of a file is older than `days` and could be fetched again at any time."""
-    if not is_shared() or time.time() - path.stat().st_mtime < days * 86400:
-        return False
+def is_stored(path: Path) -> bool:
+    """Whether the shared storage has a file of this name, whatever is here. Raises StoreUnreachable."""
     name = _name(path)
     if name is None:
         return False
     with _answering(f"look for {name}"):
         return storages["default"].exists(name)
+
+
+def is_spare(path: Path, days: float) -> bool:
+    """Whether this machine's copy of a file is older than `days` and could be fetched again at any time."""
+    return is_shared() and time.time() - path.stat().st_mtime >= days * 86400 and is_stored(path)
 
 
 @cache

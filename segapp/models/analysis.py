@@ -4,6 +4,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 
 from registry.models import new_public_id
 from segapp.models.work import UNFINISHED, Pinned, State
@@ -27,6 +28,10 @@ class Analysis(Pinned):
     class Meta:
         ordering = ["-created", "-pk"]
         verbose_name_plural = "analyses"
+        indexes = [
+            # Asked with every picture that comes in (how many wait), over a table that holds days of results.
+            models.Index(fields=["state"], condition=Q(state__in=UNFINISHED), name="unfinished_analyses"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.title} ({self.state})"

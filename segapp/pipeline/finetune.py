@@ -27,7 +27,7 @@ from segapp.pipeline.turns import Course, take_turns
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
-RECIPE = 1
+RECIPE = 2
 SECONDS = {"quick": 17.0, "thorough": 75.0}  # for five pictures with the smallest base
 HEAVY = 3.0  # times as long with a base of many parameters
 HEAVY_FROM = 10_000_000
@@ -130,6 +130,8 @@ def _train(job: Job, steps: int | None) -> Trained:
     except Stopped:
         stopped = True
     judge(job, rehearsals)
+    if student is not None:
+        student.go(job.share)
     if not stopped:
         stopped = _announce(job)
     student = student or job.begin(job.views, members)
@@ -185,6 +187,7 @@ def _recipe(job: Job) -> dict[str, Any]:
         "effort": job.effort,
         "seed": job.seed,
         "input_size": job.spec.input_size,
+        "share": job.share,
         "batch": job.settings.batch,
         "base": job.base.key,
         "base_sha256": job.base.base_sha256 or job.base.sha256,

@@ -39,6 +39,7 @@ class Glances:
             return
         ids = self._look(0)
         if len(self._tables) < len(self._places):
+            self._job.pace.tick(preview=(self._watched[1], ids))
             for number in range(1, len(self._places)):
                 self._look(number)
                 self._job.pace.tick()
@@ -53,7 +54,7 @@ class Glances:
     def _look(self, number: int) -> np.ndarray:
         """What the rehearsal's network now makes of a picture, uint8 H,W of ids at the network's size; keeps score."""
         rehearsal, index = self._places[number]
-        view = self._job.views.get(index, 0)
+        view = self._job.unseeing_views.get(index, 0)
         found = holdout.mask_of(rehearsal.student.average, view, view.size, self._job.spec.classes)
         truth = holdout.judged_part(self._job.prepared[index].mask, rehearsal.fold)
         table = confusion(truth, channels(found, self._ids), len(self._ids))

@@ -43,6 +43,7 @@ class Job:
     rivals: dict[int, np.ndarray] = field(default_factory=dict)  # example -> the comparison's ids
     base_says: dict[int, np.ndarray] = field(default_factory=dict)  # in the base's own ids, for looking at
     judged: list[Judged] = field(default_factory=list)
+    share: float = 1.0  # how much of the way from its start the kept decoder goes; set by the judging
     _base_views: Views | None = None
 
     def begin(self, views: Views, members: Sequence[int], start: LoadedNetwork | None = None) -> Student:

@@ -1,10 +1,11 @@
 """The held-out score of a training: short trainings on the folds beside it, and what they are held to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from registry.network import Network
 from segapp.pipeline import holdout
@@ -19,6 +20,9 @@ from segapp.pipeline.turns import Course
 
 SHOWN = 6  # held-out pictures on which the base's own answer can be looked at
 JUDGING = {"quick": 0.15, "thorough": 0.08}  # share of the training time that goes into the score
+# Of the way from a training's start to its end that a model may go; a changed encoder goes all of it with its decoder.
+SHARES = {"quick": (0.25, 0.5, 0.75, 1.0), "thorough": (1.0,)}
+NEAR = 0.005  # mean IoU that is no reason to go further
 
 
 @dataclass
@@ -61,12 +65,41 @@ def rehearsal_steps(job: Job, one: Rehearsal, steps: int | None, seconds: float)
 
 
 def judge(job: Job, rehearsals: Sequence[Rehearsal]) -> None:
-    """Score every example by the rehearsal that has not learnt from it; the results go into job.judged."""
+    """Score every example by the rehearsal that has not learnt from it; the results go into job.judged.
+
+    Also sets job.share. The share that a fold is scored with is chosen on the other fold's examples, so that the score
+    stays honest.
+    """
     job.judged.clear()
-    for one in rehearsals:
+    curves = [_curve(job, one) for one in rehearsals]
+    for one, others in zip(rehearsals, reversed(curves), strict=True):
+        network = one.student.blended(best_share([others]))
         for index in one.fold.judge:
-            judge_one(job, one.student.average, one.fold, index)
+            judge_one(job, network, one.fold, index)
+    if curves:
+        job.share = best_share(curves)
     job.pace.miou = metrics_of(job)["miou"]
+
+
+def best_share(curves: Sequence[Mapping[float, np.ndarray]]) -> float:
+    """The smallest share whose mean IoU, over the confusions of all curves, is about the best."""
+    scores = {share: mean(ious(np.sum([curve[share] for curve in curves], axis=0))) or 0.0 for share in curves[0]}
+    return min(share for share, score in scores.items() if score >= max(scores.values()) - NEAR)
+
+
+def _curve(job: Job, one: Rehearsal) -> dict[float, np.ndarray]:
+    """For each of SHARES, the confusion on what the rehearsal's fold judges, at a quarter of the input size."""
+    classes = len(job.spec.classes)
+    networks = {share: one.student.blended(share) for share in SHARES[job.effort]}
+    curve = {share: np.zeros((classes, classes), dtype=np.int64) for share in networks}
+    for index in one.fold.judge:
+        view = job.unseeing_views.get(index, 0)
+        truth = holdout.judged_part(view.target.cpu().numpy().astype(np.uint8), one.fold)
+        for share, network in networks.items():
+            with torch.inference_mode():
+                found = network.segmentation_head[0](network.decoder(list(view.features)))[0].argmax(dim=0)
+            curve[share] += confusion(truth, found.cpu().numpy(), classes)
+    return curve
 
 
 def judge_one(job: Job, network: Network, fold: Fold, index: int) -> None:

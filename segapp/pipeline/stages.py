@@ -18,6 +18,7 @@ from segapp.pipeline.losses import cross_entropy_dice
 from segapp.pipeline.pace import Schedule
 
 AVERAGE = 0.97
+TRAINED = ("decoder", "segmentation_head")
 STEPS_PER_VIEW = 3  # a new view is computed every so many steps
 
 
@@ -74,21 +75,48 @@ class Chance:
 class Student:
     """A network in training and its running average, which is what is kept.
 
-    Only decoder and head are its own; the encoder is shared until `adopt_encoder`.
+    Only decoder and head are its own; the encoder is shared until `own_encoder`.
     """
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self.average = copy.copy(network)
         self.average._modules = dict(network._modules)
-        for name in ("decoder", "segmentation_head"):
+        for name in TRAINED:
             setattr(self.average, name, copy.deepcopy(getattr(network, name)).eval())
+        self._start = [p.detach().clone() for p in self._own(self.average)]
         self.steps = 0
 
     def own_encoder(self, encoder: Network) -> None:
         """Give the network an encoder of its own to train."""
         self.network.encoder = encoder
         self.average.encoder = copy.deepcopy(encoder).eval()
+
+    def blended(self, share: float) -> Network:
+        """The average of decoder and head, `share` of the way from where the training started.
+
+        Going only a part of the way keeps what the start knew beyond these few examples.
+        """
+        mixed = copy.copy(self.average)
+        mixed._modules = dict(self.average._modules)
+        for name in TRAINED:
+            setattr(mixed, name, copy.deepcopy(getattr(self.average, name)))
+        with torch.no_grad():
+            for parameter, start in zip(self._own(mixed), self._start, strict=True):
+                parameter.copy_(torch.lerp(start, parameter, share))
+        return mixed
+
+    def go(self, share: float) -> None:
+        """Set network and average to that part of the way."""
+        mixed = self.blended(share)
+        with torch.no_grad():
+            for part in (self.network, self.average):
+                for parameter, found in zip(self._own(part), self._own(mixed), strict=True):
+                    parameter.copy_(found)
+
+    @staticmethod
+    def _own(network: Network) -> list[Tensor]:
+        return [p for name in TRAINED for p in getattr(network, name).parameters()]
 
     def follow(self) -> None:
         """Move the average a little towards the network; faster in the beginning."""

@@ -46,7 +46,7 @@ def admit() -> None:
 
 def expected_seconds(waiting: int) -> float:
     """How long it takes to answer so many, at the pace of the latest results and with the workers there are."""
-    latest = Analysis.objects.filter(state=State.DONE).order_by("-ended").values_list("timings", flat=True)[:PACE_OF]
+    latest = Analysis.objects.filter(state=State.DONE).order_by("-pk").values_list("timings", flat=True)[:PACE_OF]
     taken = [sum(timings.get(part, 0) for part in ("decode_ms", "inference_ms", "encode_ms")) for timings in latest]
     pace = sum(taken) / len(taken) / 1000 if taken else GUESSED_SECONDS
     workers = Worker.objects.alive().filter(queues__contains="predict").count()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from registry import store
 from segapp.models import Batch, BatchItem, ItemState
 from segapp.services import tables
 from segapp.services.zips import Member
@@ -37,8 +38,8 @@ def members(batch: Batch) -> Iterator[Member]:
     if lines:
         yield "left_out.csv", lines.encode()
     for item in batch.items.filter(state=ItemState.DONE).select_related("batch"):
-        yield _mask_name(item), item.mask
-        yield f"overlays/{item.stem}.jpg", item.overlay
+        yield _mask_name(item), store.fetch(item.mask)
+        yield f"overlays/{item.stem}.jpg", store.fetch(item.overlay)
 
 
 def _mask_name(item: BatchItem) -> str:

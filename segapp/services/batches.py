@@ -4,7 +4,6 @@ A batch ends by whoever asks for it: stopping writes the end state at once, and 
 picture it is at. So a stop never waits for a large picture, nor for a worker that has died.
 """
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
+from registry import store
 from registry.files import write_atomically
 from segapp import dispatch
 from segapp.imaging import Refused, archive, decode
@@ -72,7 +72,7 @@ def submit(visitor: str, files: list[UploadedFile], packed: UploadedFile | None 
             BatchItem.objects.bulk_create(items)
             dispatch.batch(batch)
     except BaseException:
-        shutil.rmtree(batch.folder, ignore_errors=True)
+        store.remove_folder(batch.folder)
         raise
     return batch
 
@@ -124,7 +124,7 @@ def _stored(batch: Batch, sent: Iterator[Sent]) -> list[BatchItem]:
                 item.width, item.height = decode.glance(stored, one.name)
         except Refused as refused:
             item.state, item.message = ItemState.FAILED, f"{refused.problem} {refused.advice}"
-            item.source.unlink()
+            store.remove(item.source)
         items.append(item)
     for item, stem in zip(items, result_stems(item.name for item in items), strict=True):
         item.stem = stem
@@ -165,7 +165,7 @@ def item_of(batch: Batch, number: int) -> BatchItem:
 def file_of(item: BatchItem, kind: str) -> Path:
     """A picture's mask, overlay, shown or small file; raises BatchNotFound when it has no such file."""
     path: Path | None = getattr(item, kind) if kind in KINDS else None
-    if path is None or not path.is_file():
+    if path is None or not store.fetch(path).is_file():
         raise BatchNotFound("This picture has no such file, or not any more. Send it again.")
     return path
 
@@ -236,38 +236,39 @@ def stop(batch: Batch, keep: bool) -> None:
 
 def settle(batch: Batch, message: str) -> None:
     """After the end: the figures over all pictures, and no copies of what was sent."""
-    Batch.objects.filter(pk=batch.pk).update(classes=batch_results.totals(batch), message=message[:500])
-    shutil.rmtree(batch.folder / "sources", ignore_errors=True)
+    classes = batch_results.totals(batch)
+    Batch.objects.filter(pk=batch.pk).update(classes=classes, message=message[:500], lease="")
+    store.remove_folder(batch.folder / "sources")
 
 
 def forget(batch: Batch) -> None:
     """Remove what a batch holds, its row not."""
     batch.items.all().delete()
-    shutil.rmtree(batch.folder, ignore_errors=True)
+    store.remove_folder(batch.folder)
 
 
 def delete(batch: Batch) -> None:
     """Forget a batch and its files; a worker that is at it finds its lease gone."""
     stop(batch, keep=False)
     batch.delete()
-    shutil.rmtree(batch.folder, ignore_errors=True)
+    store.remove_folder(batch.folder)
 
 
 def clear_up(batch: Batch) -> None:
     """Remove what was written after the end, in the moment in which somebody else ended the batch."""
     now = Batch.objects.filter(pk=batch.pk).first()
     if now is None or now.state == State.CANCELLED:
-        shutil.rmtree(batch.folder, ignore_errors=True)
+        store.remove_folder(batch.folder)
     elif not now.unfinished:
         for item in now.items.exclude(state=ItemState.DONE).select_related("batch"):
             for kind in KINDS:
-                getattr(item, kind).unlink(missing_ok=True)
+                store.remove(getattr(item, kind))
 
 
 def sweep() -> None:
     """What a worker that died had no chance to do: remove a cancelled batch's files, settle one that was given up."""
-    for batch in Batch.objects.filter(state__in=(State.CANCELLED, State.FAILED)):
-        if batch.state == State.CANCELLED:
-            shutil.rmtree(batch.folder, ignore_errors=True)
-        elif (batch.folder / "sources").exists():
-            settle(batch, batch.message)
+    for batch in Batch.objects.filter(state=State.CANCELLED).only("public_id"):
+        if batch.folder.exists():
+            store.remove_folder(batch.folder)
+    for batch in Batch.objects.filter(state=State.FAILED).exclude(lease=""):
+        settle(batch, batch.message)

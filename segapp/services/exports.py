@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from registry import store
 from registry.models import UserModel
 from segapp import dispatch
 from segapp.models import Export, ExportFormat, State
@@ -44,7 +45,7 @@ def request(model: UserModel, format: str) -> Export:
 def current(model: UserModel, format: str) -> Export | None:
     """The export as it stands; None when there is none, or its file is gone."""
     row = Export.objects.filter(model=model, format=format).select_related("model").first()
-    if row is not None and row.state == State.DONE and not row.path.is_file():
+    if row is not None and row.state == State.DONE and not store.fetch(row.path).is_file():
         delete(row)
         return None
     return row

@@ -1,16 +1,26 @@
 """All that is stored of one visitor: what it is, how large, and deleting every bit of it. Knows nothing of requests."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from django.db import models, transaction
 
+from registry import store
 from registry.models import UserModel
 from registry.services import storage_used
-from segapp.models import Analysis, Example, Export, ModelShare, TrainingRun, TransferCode, VideoJob, VisitorAlias
-from segapp.services import intake, restore, videos
+from segapp.models import (
+    Analysis,
+    Batch,
+    Example,
+    Export,
+    ModelShare,
+    TrainingRun,
+    TransferCode,
+    VideoJob,
+    VisitorAlias,
+)
+from segapp.services import restore, storage
 
 WORDS: dict[type[models.Model], str] = {
     UserModel: "Model versions, the trash included",
@@ -18,6 +28,7 @@ WORDS: dict[type[models.Model], str] = {
     TrainingRun: "Trainings, with their test pictures",
     Analysis: "Analyzed pictures and their masks",
     VideoJob: "Videos and their results",
+    Batch: "Batches of pictures and their results",
     Export: "Files made for download",
     TransferCode: "Codes for another device",
 }
@@ -33,8 +44,8 @@ class Holding:
 
 
 def used(visitor: str) -> int:
-    """Bytes that count against the visitor's limit: models, training pictures and videos."""
-    return intake.storage_in_use(visitor) + videos.storage_used(visitor)
+    """Bytes that count against the visitor's limit: models, training pictures, videos and batches."""
+    return storage.in_use(visitor)
 
 
 def holdings(visitor: str) -> list[Holding]:
@@ -69,10 +80,10 @@ def erase(visitor: str) -> None:
             rows.delete()
         VisitorAlias.objects.filter(new=visitor).delete()
     for path in files:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+        if path.suffix:
+            store.remove(path)
         else:
-            path.unlink(missing_ok=True)
+            store.remove_folder(path)
 
 
 def _files(row: Any) -> list[Path]:

@@ -11,6 +11,7 @@ import numpy as np
 from django.db import transaction
 from PIL import Image
 
+from registry import store
 from registry.models import FileState, UserModel
 from segapp.imaging import Refused, decode, painted, palette
 from segapp.imaging.masks import Reading
@@ -207,9 +208,9 @@ def from_analysis(analysis: Analysis) -> Example:
     stem = _free_stem(analysis.visitor, stem_of(analysis.title))
     intake.hold_to_set_limits(analysis.visitor, [stem], [])
     try:
-        with Image.open(analysis.folder / "image.png") as stored:
+        with Image.open(store.fetch(analysis.folder / "image.png")) as stored:
             picture = stored.convert("RGB")
-        with Image.open(analysis.folder / "mask.png") as stored:
+        with Image.open(store.fetch(analysis.folder / "mask.png")) as stored:
             values = np.array(decode.pixels(stored))
     except OSError:
         raise Refused(analysis.title, "The files of this result are gone.", "Analyze the picture again.") from None

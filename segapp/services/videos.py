@@ -93,7 +93,8 @@ def owned(visitor: str, public_id: str) -> VideoJob:
 
 
 def recent(visitor: str, count: int = 12) -> QuerySet[VideoJob]:
-    return VideoJob.objects.filter(visitor=visitor)[:count]
+    """The visitor's newest videos, newest first."""
+    return VideoJob.objects.filter(visitor=visitor).order_by("-created", "-pk")[:count]
 
 
 def waits_for_training(job: VideoJob) -> bool:
@@ -186,11 +187,6 @@ def mask_archives(job: VideoJob) -> Iterator[Path]:
     if not found:
         raise VideoNotFound("This video has no index masks, or not any more. Upload it again.")
     return iter(found)
-
-
-def storage_used(visitor: str) -> int:
-    """Bytes of the visitor's videos and their results."""
-    return storage.held(VideoJob.objects.filter(visitor=visitor).only("public_id"))
 
 
 def pace(device: str) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from registry import store
+
 PIECE = 2**20
 Member = tuple[str, bytes | Path]
 
@@ -45,7 +47,7 @@ def stream(members: Iterable[Member]) -> Iterator[bytes]:
 
 def _copied(out: zipfile.ZipFile, name: str, path: Path, pipe: Pipe) -> Iterator[bytes]:
     try:
-        file = path.open("rb")
+        file = store.fetch(path).open("rb")
     except FileNotFoundError:
         return
     with file, out.open(_info(name), "w", force_zip64=path.stat().st_size > 2**31 - 1) as entry:

@@ -9,12 +9,13 @@ import time
 import numpy as np
 import pytest
 from botocore.config import Config
+from django.core.management import CommandError, call_command
 
 from registry import services, store
 from registry.files import ModelFileDamaged, write_atomically
 from registry.models import FileState, UserModel
 from registry.tests.test_services import ALICE, make
-from segapp.services import cleanup, example_files, intake, painting
+from segapp.services import cleanup, example_files, intake, mydata, painting
 from segapp.tests.buckets import Bucket, new_bucket, s3_server
 from segapp.tests.imaging.drawing import photo, saved, truth
 from segapp.tests.services.test_painting import sent
@@ -91,9 +92,10 @@ def test_a_copy_at_hand_is_not_fetched_again_unless_a_newer_one_is_wanted(bucket
     path = store.fetch(elsewhere() / "runs/1/mask.png")
     bucket.write("runs/1/mask.png", b"second")
     assert store.fetch(path).read_bytes() == b"first"
-    assert store.fetch(path, newer=True).read_bytes() == b"first", "fetched within the same second"
-    os.utime(path, (time.time() - 60,) * 2)
-    assert store.fetch(path, newer=True).read_bytes() == b"second"
+    os.utime(path, (time.time() + 60,) * 2)
+    assert store.fetch(path, newer=True).read_bytes() == b"first"
+    os.utime(path, (time.time(),) * 2)
+    assert store.fetch(path, newer=True).read_bytes() == b"second", "in doubt it may be older"
     bucket.delete("runs/1/mask.png")
     assert store.fetch(path, newer=True).read_bytes() == b"second", "gone there is no reason to lose it here"
 
@@ -207,3 +209,30 @@ def test_cleanup_on_one_machine_knows_of_the_others_files(bucket, db, elsewhere,
     assert not model.path.exists() and store.exists(model.path)
     services.delete_with_file(model)
     assert model.file_name not in bucket.names()
+
+
+def test_media_of_a_folder_moves_into_a_bucket_with_one_command(endpoint, settings, tmp_path, db, elsewhere, capsys):
+    settings.MEDIA_ROOT = tmp_path / "one"
+    with pytest.raises(CommandError, match="SEGAPP_MEDIA"):
+        call_command("push_media")
+    model, mask = make(ALICE, active=True), written(settings)
+    bucket = new_bucket(endpoint)
+    settings.STORAGES = {**settings.STORAGES, "default": bucket.storage()}
+    call_command("push_media", "--dry-run")
+    assert bucket.names() == [] and "2 files would be copied" in capsys.readouterr().out
+    call_command("push_media")
+    assert bucket.names() == [model.file_name, mask.relative_to(settings.MEDIA_ROOT).as_posix(), store.MARK]
+    capsys.readouterr()
+    call_command("push_media")
+    assert capsys.readouterr().out == "0 files copied.\n"
+    elsewhere()
+    assert services.resolve(ALICE).key == model.key
+
+
+def test_erasing_a_visitor_empties_the_bucket_of_them(bucket, db, elsewhere):
+    model = published()
+    other = make("c" * 32)
+    store.push(other.path)
+    elsewhere()
+    mydata.erase(ALICE)
+    assert model.file_name not in bucket.names() and other.file_name in bucket.names()

@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from registry import services as registry
+from registry import store
 from registry.models import FileState, UserModel
 from segapp.models import Export, ExportFormat, State
 from segapp.services import exports, limits
@@ -40,7 +41,7 @@ def offers(model: UserModel, made: dict[str, Export]) -> list[Offer]:
 
 def offer(model: UserModel, format: str, row: Export | None) -> Offer:
     kind = ExportFormat(format)
-    if row is not None and row.state == State.DONE and not row.path.is_file():
+    if row is not None and row.state == State.DONE and not store.fetch(row.path).is_file():
         row = None
     usual = exports.usual_seconds(row) if row is not None and row.unfinished else None
     return Offer(model, kind.value, str(kind.label), ABOUT[kind], row, usual)

@@ -64,6 +64,7 @@ def context(request: PageRequest) -> dict[str, Any]:
             "result": done and not drafts and not adding,
         },
         "land": _landing(live or stumbled, editable, reading is not None, done and not adding),
+        "base_names": base_names() if editable else [],
         "versions": registry.versions(request.visitor).count(),
         "limit_files": settings.UPLOAD_LIMIT_FILES,
         "limit_megabytes": settings.UPLOAD_LIMIT_BYTES // 10**6,
@@ -89,6 +90,12 @@ def reading_of(request: PageRequest, run: TrainingRun | None, drafts: list[Examp
     if run is not None and run.reading:
         return Reading.from_dict(run.reading)
     return None
+
+
+def base_names() -> list[str]:
+    """What the base model calls its classes; [] when there is no base."""
+    base = registry.current_base()
+    return [found["name"] for found in base.card["classes"]] if base else []
 
 
 def mark(examples: list[Example], reading: Reading | None, problems: list[dict[str, str]]) -> None:

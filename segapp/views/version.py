@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from registry import services as registry
+from registry import store
 from registry.models import UserModel
 from segapp.models import TrainingRun
 from segapp.views.common import PageRequest
@@ -37,7 +38,7 @@ def held_out(run: TrainingRun) -> list[dict[str, Any]]:
     """Addresses of the held-out pictures that the training left, with what the model found on them."""
     found = []
     for row in run.metrics.get("held_out_pictures", [])[:MOST_PICTURES]:
-        if (run.folder / f"heldout_{row['index']}_custom.webp").exists():
+        if store.fetch(run.folder / f"heldout_{row['index']}_custom.webp").exists():
             names = {kind: f"heldout_{row['index']}_{kind}.webp" for kind in ("image", "custom")}
             addresses = {kind: reverse("run-file", args=[run.public_id, name]) for kind, name in names.items()}
             found.append({"stem": row["stem"], **addresses})

@@ -15,8 +15,10 @@ from django.db import DatabaseError, transaction
 from django.db.models import F, QuerySet
 from PIL import Image
 
+from registry import store
 from registry.files import write_atomically
 from registry.runtime import BaseMissing, LoadedNetwork
+from registry.store import StoreUnreachable
 from segapp import dispatch, heartbeat
 from segapp.imaging import Refused, decode, render
 from segapp.models import Batch, BatchItem, ItemState, State
@@ -59,6 +61,9 @@ def run(pk: int) -> None:
         _withdraw(batch)
     except BaseMissing as error:
         _end(batch, State.FAILED, str(error))
+    except StoreUnreachable as error:  # a try for nobody's fault: the reaper takes the row back until it answers
+        logger.warning("batch %s waits: %s", batch.public_id, error)
+        _held(batch).update(attempts=1)
     except DatabaseError:  # nothing can be written now; without beats the reaper takes the row back
         logger.exception("batch %s: its rows could not be written", batch.public_id)
     except Exception as error:
@@ -94,7 +99,7 @@ def _work(batch: Batch, network: LoadedNetwork) -> None:
         began = time.monotonic()
         try:
             state, message = _segment(batch, item, network)
-        except HandBack:
+        except (HandBack, StoreUnreachable):
             BatchItem.objects.filter(pk=item.pk).update(attempts=F("attempts") - 1)
             raise
         seconds.append(time.monotonic() - began)
@@ -118,12 +123,12 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
         _hold(batch)
 
     try:
-        with item.source.open("rb") as file:
+        with store.fetch(item.source).open("rb") as file:
             picture = decode.picture(file, item.name)
         found = predict(network, np.asarray(picture), watch)
         classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
         _write(item, picture, found.ids, classes)
-    except LeaseLost:
+    except (LeaseLost, StoreUnreachable):
         raise
     except Refused as refused:
         return ItemState.FAILED, f"{refused.problem} {refused.advice}"
@@ -161,7 +166,7 @@ def _close(batch: Batch, item: BatchItem, state: ItemState, message: str, pace: 
         if not _held(batch).update(**values):
             raise LeaseLost
         item.save(update_fields=["state", "message", "width", "height", "classes", "model_key", "model_sha256"])
-    item.source.unlink(missing_ok=True)
+    store.remove(item.source)
 
 
 def _held(batch: Batch) -> QuerySet[Batch]:
@@ -178,9 +183,11 @@ def _end(batch: Batch, state: State, message: str, error: Exception | None = Non
     """Running -> an end, if the lease still holds; a batch of which nothing came has failed."""
     if state == State.DONE and not batch.done:
         state, message = State.FAILED, NOTHING
-    progress = {"progress": 1.0} if state == State.DONE else {}
+    values: dict[str, object] = {"message": message[:500], "error": repr(error) if error else ""}
+    if state == State.DONE:
+        values["progress"] = 1.0
     try:
-        if Batch.objects.end(batch.pk, batch.lease, state, error=repr(error) if error else "", **progress):
+        if Batch.objects.end(batch.pk, batch.lease, state, **values):
             batches.settle(batch, message)
         else:
             _withdraw(batch)

@@ -3,10 +3,10 @@
 import errno
 import logging
 import secrets
-import shutil
 
 from django.db import DatabaseError
 
+from registry import store
 from registry.export import ExportFailed, export
 from registry.files import ModelFileDamaged, ModelFileMissing
 from registry.runtime import BaseMissing
@@ -51,11 +51,11 @@ def _write(row: Export) -> None:
     Export.objects.end(row.pk, row.lease, State.DONE, progress=1.0, **values)
     # When another worker has taken it, that one writes the same network under the same name.
     if not Export.objects.filter(pk=row.pk).exists():  # deleted meanwhile
-        shutil.rmtree(row.folder, ignore_errors=True)
+        store.remove_folder(row.folder)
 
 
 def _fail(row: Export, message: str) -> None:
-    shutil.rmtree(row.folder, ignore_errors=True)
+    store.remove_folder(row.folder)
     try:
         Export.objects.end(row.pk, row.lease, State.FAILED, message=message[:500])
     except DatabaseError:  # the reaper takes the row back

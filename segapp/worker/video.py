@@ -76,6 +76,8 @@ def _end(job: VideoJob, state: State, message: str, error: Exception | None = No
 
 
 def _segment(job: VideoJob) -> None:
+    if job.segments_done:  # perhaps on another machine
+        store.fetch_folder(job.folder)
     original = store.fetch(videos.original(job))
     if not original.is_file():
         raise ClipRefused("The uploaded video is gone. Upload it again.")

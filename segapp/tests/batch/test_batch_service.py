@@ -183,7 +183,8 @@ def test_the_reaper_takes_a_batch_back_from_a_dead_worker_and_rings(monkeypatch)
 def test_what_was_given_up_by_the_reaper_is_settled_by_the_next_worker():
     batch = batches.submit("alice", many(2))
     finished(batch, 1)
-    Batch.objects.filter(pk=batch.pk).update(state=State.FAILED, message="Its worker stopped twice.")
+    gone = {"state": State.FAILED, "lease": "a dead worker's", "message": "Its worker stopped twice."}
+    Batch.objects.filter(pk=batch.pk).update(**gone)
     batches.sweep()
     batch.refresh_from_db()
     assert batch.has_results and batch.classes and batch.message == "Its worker stopped twice."

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -13,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from segapp.home import PROJECT
 from segapp.tests.processes import training
-from segapp.tests.serving import Browser, Served, until
+from segapp.tests.serving import Browser, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.data, pytest.mark.timeout(3000)]
 CLIPS = ("car-detection", "solidWhiteRight")
@@ -34,8 +35,7 @@ def lengths(clips) -> dict[str, tuple[float, float, int]]:
 def measured(film: Path) -> tuple[float, float, int]:
     """The picture's seconds, one frame's, and how many frames decode; any damage is an error."""
     with av.open(str(film)) as container:
-        stream = container.streams.video[0]
-        assert stream.duration and stream.time_base and stream.average_rate
+        stream: Any = container.streams.video[0]
         length, frame = float(stream.duration * stream.time_base), 1 / float(stream.average_rate)
         return length, frame, sum(1 for _ in container.decode(stream))
 
@@ -85,7 +85,7 @@ def model(visitor, data) -> str:
     return f"user_{run['user_id']}"
 
 
-def plays(page: Page, served: Served, wanted: tuple[float, float, int]) -> None:
+def plays(page: Page, wanted: tuple[float, float, int]) -> None:
     """Overlay and mask have the clip's length and move when they are told to."""
     for view, button in (("overlay", False), ("mask", True)):
         if button:
@@ -109,13 +109,13 @@ def downloaded(visitor: Browser, job: dict, tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_by_page_with_the_base(page, served, visitor, clips, lengths, tmp_path, name):
+def test_by_page_with_the_base(page, visitor, clips, lengths, tmp_path, name):
     page.goto("/video/")
     page.set_input_files("#clip", clips[CLIPS.index(name)])
     page.check("input[name=rate][value='1']")
     page.click("[data-send]")
     expect(page.locator("#player")).to_be_visible(timeout=PATIENCE * 1000)
-    plays(page, served, lengths[name])
+    plays(page, lengths[name])
     job = visitor.get("/api/video/" + page.url.rstrip("/").rpartition("/")[2]).json()
     assert not job["model_key"].startswith("user_")
     for film in downloaded(visitor, job, tmp_path):
@@ -123,7 +123,7 @@ def test_by_page_with_the_base(page, served, visitor, clips, lengths, tmp_path, 
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_by_api_with_ones_own_model(page, served, visitor, model, clips, lengths, tmp_path, name):
+def test_by_api_with_ones_own_model(page, visitor, model, clips, lengths, tmp_path, name):
     clip = clips[CLIPS.index(name)]
     answer = visitor.post("/api/video", {"rate": "1"}, [("file", clip.name, clip.read_bytes())])
     assert answer.status == 202, answer.body
@@ -134,22 +134,13 @@ def test_by_api_with_ones_own_model(page, served, visitor, model, clips, lengths
     for film in downloaded(visitor, job, tmp_path):
         same_length(film, lengths[name])
     page.goto(f"/video/{job['job_id']}/")
-    plays(page, served, lengths[name])
+    plays(page, lengths[name])
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["base", "own"])
 def test_by_command(served, model, clips, lengths, tmp_path, own):
-    chosen = model if own else "auto"
-    command = [
-        sys.executable,
-        str(PROJECT / "manage.py"),
-        "segment",
-        "--model",
-        chosen,
-        "--out",
-        str(tmp_path),
-        "--json",
-    ]
+    options = ["--model", model if own else "auto", "--out", str(tmp_path), "--json"]
+    command = [sys.executable, str(PROJECT / "manage.py"), "segment", *options]
     environment = {**os.environ, "SEGAPP_HOME": str(served.home)}
     done = subprocess.run([*command, *map(str, clips)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

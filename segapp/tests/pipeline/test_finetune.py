@@ -6,7 +6,7 @@ import torch
 
 from registry.network import ClassInfo
 from segapp.pipeline import finetune as engine
-from segapp.pipeline import glances, job, judging, stages
+from segapp.pipeline import glances, job, judging, pace, stages
 from segapp.pipeline.finetune import Cancelled, Example, TrainingFailed, finetune
 from segapp.pipeline.pace import Progress
 from segapp.pipeline.predict import predict
@@ -63,18 +63,25 @@ def test_budget_decides_the_steps_on_a_slow_clock(base, discs):
 def test_held_out_score_uses_only_pictures_not_trained_on(base, discs, monkeypatch):
     learnt: dict[int, set[int]] = {}  # student -> examples
     judged: list[int] = []
-    train, judge_one = job.train_decoder, judging.judge_one
+    train, judge_one, blended = job.train_decoder, judging.judge_one, stages.Student.blended
 
     def note_training(student, views, members, *rest):
-        learnt[id(student.average)] = set(members)
+        learnt[id(student)] = set(members)
+        student.learnt = set(members)
         return train(student, views, members, *rest)
 
+    def note_blending(student, share):
+        network = blended(student, share)
+        network.learnt = student.learnt
+        return network
+
     def note_judging(job_, network, fold, index):
-        assert index not in learnt[id(network)]
+        assert index not in network.learnt
         judged.append(index)
         judge_one(job_, network, fold, index)
 
     monkeypatch.setattr(job, "train_decoder", note_training)
+    monkeypatch.setattr(stages.Student, "blended", note_blending)
     monkeypatch.setattr(judging, "judge_one", note_judging)
     finetune(base, discs, CLASSES, steps=4)
     assert sorted(judged) == [0, 1, 2, 3]
@@ -90,7 +97,8 @@ def test_the_held_out_score_rises_while_training_and_one_picture_is_watched(base
     assert looks[0].fraction < 0.2 and looks[-2].fraction > 0.8, "from the first step to the last"
     assert len({p.preview[0] for p in looks[:-1]}) == 1
     assert looks[-1].miou == pytest.approx(result.metrics["miou"])
-    assert looks[-1].miou > looks[0].miou
+    scores = [p.miou for p in looks if p.miou is not None]
+    assert scores[-1] > scores[0]
     assert looks[0].rival["kind"] == "base" and looks[0].rival["miou"] is not None
 
 
@@ -107,6 +115,30 @@ def test_a_stop_in_the_middle_is_scored_too(base, discs):
     assert 0 < kept.steps < 100
     assert kept.recipe["stopped"] is True
     assert kept.metrics["miou"] is not None
+
+
+def test_how_far_a_training_goes_is_chosen_where_it_was_not_trained(base, discs):
+    """Each fold is scored with the share that suits the other fold; near the best, the smaller one is taken."""
+    good, bad = np.diag([10, 10]), np.array([[5, 5], [5, 5]])
+    assert judging.best_share([{0.5: bad, 1.0: good}]) == 1.0
+    assert judging.best_share([{0.5: good, 1.0: good}, {0.5: bad, 1.0: bad}]) == 0.5
+    trained = finetune(base, discs, CLASSES, steps=4)
+    assert trained.recipe["share"] in judging.SHARES["quick"]
+
+
+def test_a_student_can_go_a_part_of_its_way(base, discs):
+    made = job.prepare_job(base, base, discs, CLASSES, "quick", 0, pace.Pace(lambda _: True, 1e9), stages.Settings())
+    student = made.begin(made.views, range(4))
+    start = student.average.segmentation_head[0].weight.clone()
+    schedule = pace.Schedule(lambda: 0.0, steps=3)
+    for _ in made.train_decoder(student, made.views, range(4), schedule, lambda loss, schedule: None):
+        pass
+    end = student.average.segmentation_head[0].weight.clone()
+    assert not torch.equal(start, end)
+    assert torch.allclose(student.blended(0.5).segmentation_head[0].weight, (start + end) / 2)
+    student.go(0.0)
+    assert torch.equal(student.average.segmentation_head[0].weight, start)
+    assert torch.equal(student.network.segmentation_head[0].weight, start)
 
 
 def test_wrong_masks_cannot_be_scored_well_by_memory(base):

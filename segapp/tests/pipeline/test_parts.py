@@ -4,13 +4,15 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 from segapp.pipeline import features
-from segapp.pipeline.features import Views, crops, prepare
+from segapp.pipeline.features import Views, crops, encode, prepare
 from segapp.pipeline.holdout import Fold, folds, judged_part, only_half
-from segapp.pipeline.metrics import confusion, dices, ious
+from segapp.pipeline.metrics import channels, confusion, dices, ious
 from segapp.pipeline.pace import Schedule
 from segapp.pipeline.sizing import choose_input_size
+from segapp.pipeline.start import fit_head
 from segapp.tests.pipeline.conftest import FakeClock, disc
 
 
@@ -99,3 +101,17 @@ def test_many_large_pictures_get_fewer_views(base, monkeypatch):
     assert views.per_example == 3
     monkeypatch.setattr(features, "CACHE_BYTES", 0)
     assert views.per_example == 1
+
+
+def test_the_first_head_tells_classes_apart_and_never_says_an_absent_one(base, discs):
+    views = [encode(base, prepare(e.image, channels(e.mask, [0, 3, 9]), 64)) for e in discs]
+    weight, bias = fit_head(base.module.decoder, views, 3, seed=0)
+    again = fit_head(base.module.decoder, views, 3, seed=0)
+    assert torch.equal(weight, again[0]) and torch.equal(bias, again[1])
+    right = total = 0
+    for view in views:
+        features = base.module.decoder(list(view.features))[0].flatten(1).T
+        found, truth = (features @ weight.T + bias).argmax(dim=1), view.target.flatten()
+        right, total = right + int((found == truth).sum()), total + len(truth)
+        assert not (found == 2).any()
+    assert right / total > 0.8

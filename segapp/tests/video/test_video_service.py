@@ -97,6 +97,13 @@ def test_another_visitors_video_is_not_found(clip):
             videos.owned(visitor, public_id)
 
 
+def test_the_newest_videos_come_first():
+    for number in range(4):
+        VideoJob.objects.create(visitor="alice", title=f"{number}.mp4")
+    VideoJob.objects.create(visitor="charlie")
+    assert [job.title for job in videos.recent("alice", 3)] == ["3.mp4", "2.mp4", "1.mp4"]
+
+
 def test_a_queued_video_is_cancelled_at_once_and_its_file_goes(clip):
     job = videos.submit("alice", upload(clip), "a.mp4")
     videos.stop(job, keep=True)

@@ -211,7 +211,7 @@ def test_the_chart_shows_what_the_score_is_held_to(alice):
         visitor=alice.visitor, name="Live", state=State.RUNNING, metrics={"comparison": {"kind": "base", "miou": 0.25}}
     )
     page = text(alice.get("/finetune/"))
-    assert 'd="M0 75.0H100"' in page and "the base model has 0.25" in page
+    assert 'd="M0 75.0H100"' in page and "The base model has 0.25" in page
 
 
 def test_the_base_is_looked_at_even_where_it_knows_other_classes(alice):

@@ -1,0 +1,54 @@
+"""`manage.py segment` with videos, and what `bench video` measures; a network of a few numbers stands in."""
+
+import json
+from contextlib import contextmanager
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from segapp.pipeline.bench_video import bench
+from segapp.tests.video.clips import bright_network, decoded_frames, write_clip
+from segapp.worker import local
+
+
+@pytest.fixture(autouse=True)
+def network(monkeypatch):
+    @contextmanager
+    def named(key):
+        yield bright_network()
+
+    monkeypatch.setattr(local, "named_network", named)
+
+
+@pytest.fixture
+def ride(tmp_path):
+    return write_clip(tmp_path / "ride.mp4", frames=12, audio="aac")
+
+
+def test_segment_takes_videos_and_says_what_is_on_them(ride, tmp_path):
+    said = StringIO()
+    call_command("segment", str(ride), out=tmp_path / "out", json=True, stdout=said)
+    (found,) = json.loads(said.getvalue())
+    assert found["file"] == str(ride)
+    assert found["mask"] == str(tmp_path / "out" / "ride_mask.mp4")
+    assert found["model_key"] == bright_network().key
+    assert {tuple(sorted(c)) for c in found["classes"]} == {("color", "id", "name", "percent", "pixels")}
+    assert found["inference_ms"] > 0
+    for film in (found["mask"], found["overlay"]):
+        assert decoded_frames(film)[0] == decoded_frames(ride)[0]
+
+
+def test_segment_says_in_one_line_what_is_no_video(tmp_path):
+    fake = tmp_path / "list.mp4"
+    fake.write_text("#EXTM3U\nfile:///etc/hostname\n")
+    with pytest.raises(CommandError, match="not an MP4"):
+        call_command("segment", str(fake), out=tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_bench_measures_by_turns(ride):
+    (row,) = bench(bright_network(), [ride], most=6, rounds=2)
+    assert (row["clip"], row["size"], row["frames"]) == ("ride.mp4", "64x48", 6)
+    assert [len(turn) for turn in row["rates"]] == [3, 3]
+    assert row["ratio"] > 0
