@@ -1,13 +1,19 @@
 """From file to network: identical to the full checkpoint, shared, refused when damaged."""
 
+import dataclasses
 import pickle
+import random
+import threading
 
 import pytest
 import torch
 
+from registry import vision_shim  # noqa: F401  isort: skip  (before smp)
+import segmentation_models_pytorch as smp
+
 from registry import bases, checkpoint
 from registry.files import ModelFileDamaged, ModelFileMissing
-from registry.network import Spec, build
+from registry.network import Spec, Uninitialised, build
 from registry.runtime import BaseMissing, ModelRef, Runtime
 from registry.tests.conftest import spec_of, write_small_base
 
@@ -154,6 +160,120 @@ def test_memory_stays_bounded_and_the_base_goes_last(media, weights, lite):
         with runtime.use(ref):
             assert runtime.stats()["entries"] == 2
     assert runtime.stats()["entries"] == 0
+
+
+def test_many_visitors_at_once_each_get_their_own_models_answer(media, weights, lite):
+    """More models than the cache holds, from threads; some have encoders of their own."""
+    made = [custom(media, weights, lite, 1.0 + s / 10 if s % 4 == 0 else None, seed=s) for s in range(9)]
+    picture = torch.rand(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        wanted = [whole.to(memory_format=torch.channels_last)(picture) for _, whole in made]
+    assert not any(torch.equal(a, b) for k, a in enumerate(wanted) for b in wanted[:k])
+    runtime = Runtime(media, weights, "cpu", 1 << 40)
+    with runtime.use_base(runtime.base(LITE)):
+        pass
+    base_bytes = runtime.stats()["bytes"]
+    with runtime.use(made[1][0]):
+        one = runtime.stats()["bytes"] - base_bytes
+    limit = int(base_bytes + 3.5 * one)
+    runtime = Runtime(media, weights, "cpu", limit)
+    wrong, done = [], []
+
+    def visit(number: int) -> None:
+        draw = random.Random(number)
+        for _ in range(12):
+            which = draw.randrange(len(made))
+            with torch.inference_mode(), runtime.use(made[which][0]) as net:
+                found = net.module(picture)
+                if not torch.equal(found, wanted[which]) or net.sha256 != made[which][0].sha256:
+                    wrong.append(which)
+        done.append(number)
+
+    threads = [threading.Thread(target=visit, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    stats = runtime.stats()
+    assert len(done) == 4 and wrong == []
+    assert stats["evictions"] > 0 and stats["loads"] > len(made), "the cache was too small for all"
+    assert stats["hits"] + stats["misses"] >= 4 * 12 and stats["in_use"] <= 1, "only the base, for what is cached"
+    assert stats["bytes"] <= limit
+
+
+def test_a_file_is_loaded_once_for_all_who_wait_and_another_beside_it(media, weights, lite, monkeypatch):
+    (one, _), (two, _) = custom(media, weights, lite), custom(media, weights, lite, seed=4)
+    runtime = Runtime(media, weights, "cpu", 1 << 30)
+    with runtime.use_base(runtime.base(LITE)):
+        pass
+    begun, go_on, read = threading.Event(), threading.Event(), []
+    plain = checkpoint.load
+
+    def slow(path, sha256):
+        read.append(path.name)
+        if path == one.path:
+            begun.set()
+            assert go_on.wait(60)
+        return plain(path, sha256)
+
+    monkeypatch.setattr(checkpoint, "load", slow)
+    seen = []
+
+    def visit() -> None:
+        with runtime.use(one) as net:
+            seen.append(net)
+
+    threads = [threading.Thread(target=visit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(60)
+    with runtime.use(two) as net:
+        assert net.key == two.key and seen == [], "another key does not wait"
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert read.count(one.path.name) == 1 and len(seen) == 4 and len({id(net) for net in seen}) == 1
+
+
+def test_a_new_file_of_the_same_id_is_never_answered_from_memory(media, weights, lite, runtime):
+    old, _ = custom(media, weights, lite)
+    picture = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode(), runtime.use(old) as net:
+        before = net.module(picture)
+    new, whole = custom(media, weights, lite, seed=4)
+    old.path.write_bytes(new.path.read_bytes())
+    ref = dataclasses.replace(old, sha256=new.sha256)
+    with torch.inference_mode(), runtime.use(ref) as net:
+        after = net.module(picture)
+        assert torch.allclose(after, whole(picture), atol=1e-4) and not torch.allclose(before, after, atol=1e-2)
+    with pytest.raises(ModelFileDamaged), runtime.use(old):
+        pass
+
+
+def test_a_custom_network_leaves_its_bases_tensors_alone(media, weights, lite, runtime):
+    changed, _ = custom(media, weights, lite, 2.0)
+    with runtime.use_base(runtime.base(LITE)) as base:
+        before = {name: t.clone() for name, t in base.module.state_dict().items()}
+        with runtime.use(changed) as net:
+            assert not net.module.training and not any(p.requires_grad for p in net.module.parameters())
+        assert all(torch.equal(t, before[name]) for name, t in base.module.state_dict().items())
+
+
+@pytest.mark.parametrize("encoder", ["mit_b0", "tu-tf_efficientnet_lite0"])
+def test_an_encoder_is_built_without_drawing_numbers_only_where_it_is_asked_for(encoder):
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    with Uninitialised():
+        module = smp.encoders.get_encoder(encoder, weights=None)
+    assert torch.equal(torch.get_rng_state(), state)
+    usual = smp.encoders.get_encoder(encoder, weights=None)
+    assert not torch.equal(torch.get_rng_state(), state)
+    assert {k: v.shape for k, v in module.state_dict().items()} == {k: v.shape for k, v in usual.state_dict().items()}
+    module.load_state_dict(usual.state_dict())
+    picture = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        for one, two in zip(module.eval()(picture), usual.eval()(picture), strict=True):
+            assert torch.equal(one, two)
 
 
 def test_half_precision_on_disk_changes_no_decision(media, weights, lite, runtime):

@@ -36,7 +36,7 @@ def analyzed(visitor: str, **values: Any) -> Analysis:
     row.folder.mkdir(parents=True)
     photo(96).save(row.folder / "image.png")
     (row.folder / "mask.png").write_bytes(render.palette_png(ids, CLASSES))
-    shapes([100, 200]).save(row.folder / "confidence.png")
+    shapes([100, 200]).resize((48, 48)).save(row.folder / "sure.png")
     return row
 
 

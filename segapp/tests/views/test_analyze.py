@@ -4,9 +4,11 @@ import csv
 import io
 
 import pytest
+from PIL import Image
 
 from registry.tests.test_services import make
 from segapp.models import Analysis, State
+from segapp.services import analyses
 from segapp.tests.imaging.drawing import photo, saved
 from segapp.tests.views.rows import HTMX, analyzed, upload
 
@@ -35,6 +37,40 @@ def test_a_picture_waits_at_an_address_of_its_own(alice, charlie):
     assert "Analyzing cat.jpg" in text(alice.get(address))
     assert charlie.get(address).status_code == 404
     assert alice.post("/analyze/", {"file": picture()})["Location"].startswith("/analyze/")
+
+
+def test_a_large_picture_shows_how_far_it_is(alice):
+    alice.post("/analyze/", {"file": picture()}, headers=HTMX)
+    row = Analysis.objects.get()
+    Analysis.objects.update(state=State.RUNNING, progress=0.4)
+    response = alice.get(f"/analyze/{row.public_id}/", headers=HTMX)
+    assert (response["HX-Retarget"], response["HX-Reswap"]) == ("#waiting", "outerHTML")
+    assert "40 % done" in text(response) and 'value="0.4"' in text(response) and 'id="bench"' not in text(response)
+    assert f'hx-get="/analyze/{row.public_id}/"' in text(response), "it goes on asking"
+    assert "40 % done" in text(alice.get(f"/analyze/{row.public_id}/"))
+
+
+def test_a_picture_is_stored_as_it_came_but_for_what_is_no_picture(alice):
+    tags = Image.Exif()
+    tags[0x010E] = "Canal Street 12"
+    plain, turned = io.BytesIO(), io.BytesIO()
+    photo(96).save(plain, "JPEG", exif=tags)
+    tags[0x0112] = 6
+    photo(96).resize((96, 40)).save(turned, "JPEG", exif=tags)
+    for name, file in (("plain.jpg", plain), ("turned.jpg", turned)):
+        alice.post("/analyze/", {"file": upload(name, file)}, headers=HTMX)
+    straight, lying = (Analysis.objects.get(title=name) for name in ("plain.jpg", "turned.jpg"))
+    assert (straight.suffix, lying.suffix) == (".jpg", ".png")
+    with Image.open(plain) as sent, Image.open(straight.picture_path) as stored:
+        assert sent.convert("RGB").tobytes() == stored.convert("RGB").tobytes()
+    with Image.open(lying.picture_path) as stored:
+        assert stored.size == (lying.width, lying.height) == (40, 96)
+    for row in (straight, lying):
+        assert b"Canal Street" not in row.picture_path.read_bytes()
+        again = analyses.again(row, None)
+        assert again.picture_path.read_bytes() == row.picture_path.read_bytes() and again.suffix == row.suffix
+    shown = alice.get(f"/files/analyses/{straight.public_id}/image")
+    assert shown["Content-Type"] == "image/jpeg"
 
 
 def test_several_pictures_are_all_queued(alice):

@@ -77,6 +77,16 @@ def test_the_mask_is_a_palette_picture_of_ids_and_can_be_saved(alice):
     assert image.mode == "P" and np.array_equal(np.asarray(image), truth())
 
 
+def test_the_confidence_is_drawn_at_the_pictures_own_size_when_somebody_asks(alice):
+    result = analyzed(alice.visitor)
+    address = f"/files/analyses/{result.public_id}/confidence"
+    image = opened(alice.get(address))
+    assert (image.mode, image.size) == ("L", (96, 96)) and image.getextrema() == (100, 200)
+    assert opened(alice.get(f"/files/analyses/{result.public_id}/view/confidence")).size == (96, 96)
+    (result.folder / "sure.png").unlink()
+    assert alice.get(address).status_code == 200, "it is drawn once"
+
+
 @pytest.mark.parametrize(
     "name", ["..%2f..%2fvar%2fsecret_key", "preview.webp%00.png", "shown.jpg", "heldout_0_secret.webp", "preview.png"]
 )
@@ -88,6 +98,6 @@ def test_only_known_names_are_handed_out(alice, name):
 
 def test_a_file_that_is_gone_is_a_404(alice):
     result = analyzed(alice.visitor)
-    (result.folder / "confidence.png").unlink()
+    (result.folder / "sure.png").unlink()
     assert alice.get(f"/files/analyses/{result.public_id}/confidence").status_code == 404
     assert alice.get(f"/files/analyses/{result.public_id}/view/confidence").status_code == 404
