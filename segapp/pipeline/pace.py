@@ -11,6 +11,7 @@ import numpy as np
 HOLD = 2 / 3  # share of the steps at full learning rate; the rate falls over the rest
 TICK = 0.3  # seconds between two reports, at most
 ALMOST = 0.95  # how far the clock alone may move the progress
+AHEAD = 0.6  # of the time spent so far is still to come, at least, while no step was taken: machines may be overloaded
 
 
 class Cancelled(Exception):
@@ -78,7 +79,7 @@ class Pace:
         return self._part(self.elapsed) if self.timed else 0.0
 
     def _part(self, elapsed: float) -> float:
-        return min(ALMOST, elapsed / self.seconds)
+        return min(ALMOST if self.losses else 1 / (1 + AHEAD), elapsed / self.seconds)
 
     def counted(self, fraction: float) -> None:
         """From here on the steps that are left are known, and tell the time."""
@@ -120,7 +121,7 @@ class Pace:
     def _eta(self, elapsed: float) -> float:
         due = max(1.0, self.seconds - elapsed)
         if self.timed and self._counted is None:
-            return due
+            return due if self.losses else max(due, AHEAD * elapsed)
         since, done = self._counted if self.timed and self._counted else (0.0, 0.0)
         if self._fraction - done < 0.05:
             return due
