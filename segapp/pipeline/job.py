@@ -43,6 +43,7 @@ class Job:
     judged: list[Judged] = field(default_factory=list)
     student: Student | None = None
     share: float = 1.0  # how much of the way from its start the kept decoder goes; set by the judging
+    fold_steps: int = 0  # of each training that judged
 
     def begin(self, views: Views, members: Sequence[int]) -> Student:
         """A student that starts from the root, its head fitted to the members' plain views."""

@@ -16,7 +16,9 @@ from segapp.pipeline.pace import Schedule
 from segapp.pipeline.stages import Student
 from segapp.pipeline.start import class_map
 
-JUDGING = {"quick": 0.3, "thorough": 0.12}  # share of the time that goes into the score
+JUDGING = {"quick": 0.25, "thorough": 0.12}  # share of the time that goes into the score
+FOLD_STEPS = (6, 9, 13, 20, 30, 45, 60)  # that a fold may take
+FOLDS_OF = {"quick": 5.0, "thorough": 1.5}  # times as many steps, at least, has the training that is kept
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from a training's start to its end that a model may go
 NEAR = 0.005  # mean IoU that is no reason to go further
 
@@ -30,18 +32,16 @@ def judge(job: Job, steps: int | None) -> None:
     part = JUDGING[job.effort]
     folds = holdout.folds(len(job.examples))
     students, curves = [], []
+    taken = None if steps is None else fold_steps(job.effort, steps)
     for number, fold in enumerate(folds):
         left = job.pace.seconds * part - job.pace.elapsed
-        schedule = Schedule(
-            job.pace.clock,
-            steps=None if steps is None else max(6, steps // 4),
-            seconds=max(0.5, left / (len(folds) - number)),
-        )
+        schedule = Schedule(job.pace.clock, steps=taken, seconds=max(0.5, left / len(folds)), totals=FOLD_STEPS)
         views = _views_of(job, fold)
         job.student = job.begin(views, fold.learn)
         weights = job.class_weights(views, fold.learn)
         share = (part * number / len(folds), part * (number + 1) / len(folds))
         job.train_decoder(views, fold.learn, schedule, weights, share)
+        taken = schedule.step
         students.append(job.student)
         curves.append(_curve(job, job.student, fold))
         job.student = None
@@ -50,7 +50,20 @@ def judge(job: Job, steps: int | None) -> None:
         for index in fold.judge:
             judge_one(job, network, fold, index)
     job.share = best_share(curves)
+    job.fold_steps = taken or 0
     job.pace.miou = metrics_of(job)["miou"]
+
+
+def fold_steps(effort: str, steps: int) -> int:
+    """Steps of a fold where the training that is kept takes `steps`: so these alone decide the whole run."""
+    return max([FOLD_STEPS[0], *(n for n in FOLD_STEPS if n * FOLDS_OF[effort] <= steps)])
+
+
+def totals(effort: str, taken: int, most: int) -> range:
+    """Steps that the training that is kept may take after folds of `taken`: those of which fold_steps says `taken`."""
+    least = round(FOLDS_OF[effort] * taken) if taken > FOLD_STEPS[0] else 3
+    above = [round(FOLDS_OF[effort] * n) for n in FOLD_STEPS if n > taken]
+    return range(least, max(least + 1, min([most + 1, *above])), 3)
 
 
 def best_share(curves: Sequence[Mapping[float, np.ndarray]]) -> float:

@@ -8,7 +8,9 @@ import torch
 
 from segapp.pipeline import features
 from segapp.pipeline.features import Views, crops, encode, prepare
+from segapp.pipeline.finetune import default_seconds
 from segapp.pipeline.holdout import Fold, folds, judged_part, only_half
+from segapp.pipeline.judging import FOLD_STEPS, fold_steps, totals
 from segapp.pipeline.metrics import channels, confusion, dices, ious
 from segapp.pipeline.pace import Schedule
 from segapp.pipeline.sizing import choose_input_size
@@ -115,3 +117,17 @@ def test_the_first_head_tells_classes_apart_and_never_says_an_absent_one(base, d
         right, total = right + int((found == truth).sum()), total + len(truth)
         assert not (found == 2).any()
     assert right / total > 0.8
+
+
+@pytest.mark.parametrize("effort", ["quick", "thorough"])
+def test_the_steps_that_were_taken_tell_those_of_the_folds(effort):
+    for taken in FOLD_STEPS:
+        allowed = totals(effort, taken, 300)
+        assert len(allowed) >= 1
+        assert all(fold_steps(effort, steps) == taken for steps in allowed)
+
+
+def test_more_pictures_get_proportionally_more_time(base):
+    five, ten = (default_seconds("quick", n, base.module) for n in (5, 10))
+    assert ten == 2 * five
+    assert default_seconds("quick", 1, base.module) < five < 20
