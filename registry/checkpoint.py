@@ -50,7 +50,7 @@ def save(
         "base_sha256": base_sha256,
         "spec": spec.to_dict(),
         "precision": precision(tensors),
-        "tensors": {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
+        "tensors": _joined(tensors),
         # Plain JSON values only: anything else, be it a subclass of str, weights_only would refuse to read.
         "extra": json.loads(json.dumps(dict(extra or {}))),
     }
@@ -97,6 +97,29 @@ def halve(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def precision(tensors: Mapping[str, Tensor]) -> str:
     """ "float16" where any of the tensors is in half precision, else "float32"."""
     return "float16" if any(tensor.dtype == torch.float16 for tensor in tensors.values()) else "float32"
+
+
+def _joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that lie one behind the other in one storage for each dtype: read in one go, and in less room.
+
+    Weights of convolutions lie with their channels last, as networks want them.
+    """
+    plain = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    sizes: dict[torch.dtype, int] = {}
+    for tensor in plain.values():
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.numel()
+    room = {dtype: torch.empty(size, dtype=dtype) for dtype, size in sizes.items()}
+    joined, taken = {}, dict.fromkeys(sizes, 0)
+    for name, tensor in plain.items():
+        begin = taken[tensor.dtype]
+        taken[tensor.dtype] = end = begin + tensor.numel()
+        place = room[tensor.dtype][begin:end]
+        if tensor.dim() == 4:
+            out, into, height, width = tensor.shape
+            joined[name] = place.view(out, height, width, into).permute(0, 3, 1, 2).copy_(tensor)
+        else:
+            joined[name] = place.view(tensor.shape).copy_(tensor)
+    return joined
 
 
 def _restore(tensor: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Knows nothing of files; see checkpoint.py for those and weights.py for encoders.
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,17 +97,27 @@ class Spec:
         }
 
 
-def build(spec: Spec, encoder: Network | None = None) -> Network:
+def build(spec: Spec, encoder: Network | None = None, like: Network | None = None) -> Network:
     """The network of `spec`.
 
     Without an encoder: a whole smp.FPN, freshly initialised. With one: an smp.FPN
     around that very encoder, in eval mode, whose decoder and head stand on the meta
-    device and wait for `assign_tensors`; nothing is initialised.
+    device and wait for `assign_tensors`; nothing is initialised. `like` is a network of
+    the same encoder and decoder options whose modules are copied instead, with its
+    own tensors still in them.
     """
     if encoder is None:
         return smp.FPN(**spec.fpn_arguments())
     network = smp.FPN.__new__(smp.FPN)
     smp.base.SegmentationModel.__init__(network)
+    if like is not None:
+        network.decoder, network.segmentation_head = shell(like.decoder), shell(like.segmentation_head)
+        last = network.segmentation_head[0]
+        last.out_channels = len(spec.classes)
+        with torch.device("meta"):
+            last.weight = nn.Parameter(torch.empty(last.out_channels, *last.weight.shape[1:]), requires_grad=False)
+            last.bias = nn.Parameter(torch.empty(last.out_channels), requires_grad=False)
+        return _around(network, spec, encoder)
     options = spec.decoder
     with torch.device("meta"):
         network.decoder = FPNDecoder(
@@ -125,8 +135,13 @@ def build(spec: Spec, encoder: Network | None = None) -> Network:
             kernel_size=1,
             upsampling=options.get("upsampling", 4),
         )
-    # The encoder is put in last and left alone: it may be another network's, at work right now.
+    # Before the encoder comes, which is left alone: it may be another network's, at work right now.
     network.eval().requires_grad_(False)
+    return _around(network, spec, encoder)
+
+
+def _around(network: Network, spec: Spec, encoder: Network) -> Network:
+    network.training = False
     network.encoder = encoder
     network.classification_head = None
     network.name = f"fpn-{spec.encoder}"
@@ -154,6 +169,31 @@ def assign_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             parent._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
         else:
             parent._buffers[leaf] = tensor
+
+
+def shell(module: nn.Module) -> Network:
+    """A copy of a decoder's or head's modules around the very same tensors, to be replaced by `assign_tensors`.
+
+    Ten times as fast as `share`, for modules that keep their parts in no other attribute.
+    """
+    copied = module.__class__.__new__(module.__class__)
+    copied.__dict__.update(module.__dict__)
+    for name in ("_parameters", "_buffers"):
+        copied.__dict__[name] = dict(module.__dict__[name])
+    copied.__dict__["_modules"] = {
+        name: None if part is None else shell(part) for name, part in module._modules.items()
+    }
+    return copied
+
+
+def tensor_names(module: nn.Module, prefix: str) -> Iterator[str]:
+    """The names in a module's state dict, without making one."""
+    for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+        if tensor is not None and name not in module._non_persistent_buffers_set:
+            yield f"{prefix}.{name}"
+    for name, part in module._modules.items():
+        if part is not None:
+            yield from tensor_names(part, f"{prefix}.{name}")
 
 
 def share(module: nn.Module) -> Network:

@@ -16,7 +16,7 @@ import torch
 from registry import bases, checkpoint, files, weights
 from registry.bases import ReadyBase
 from registry.cache import Loaded, NetworkCache
-from registry.network import Network, Spec, assign_tensors, build, own_bytes, share
+from registry.network import Network, Spec, assign_tensors, build, own_bytes, share, tensor_names
 
 MODULE_BYTES = 3500  # that one nn.Module takes besides its tensors, as measured; small networks are a fifth structure
 
@@ -196,12 +196,12 @@ def with_base(base: LoadedNetwork, spec: Spec, tensors: dict[str, torch.Tensor])
     encoder = base.module.encoder
     if any(name.startswith("encoder.") for name in tensors):
         encoder = share(encoder)
-    module = build(spec, encoder)
+    module = build(spec, encoder, like=base.module if spec.decoder == base.spec.decoder else None)
     assign_tensors(module, tensors)
-    fresh = {"decoder": module.decoder, "segmentation_head": module.segmentation_head}
-    left = [f"{part}.{name}" for part, own in fresh.items() for name, t in own.state_dict().items() if t.is_meta]
-    if left:
-        raise files.ModelFileDamaged(f"The model file lacks the tensor {left[0]}. Use another version of the model.")
+    for part in ("decoder", "segmentation_head"):
+        left = next((name for name in tensor_names(getattr(module, part), part) if name not in tensors), None)
+        if left is not None:
+            raise files.ModelFileDamaged(f"The model file lacks the tensor {left}. Use another version of the model.")
     return module
 
 

@@ -1,4 +1,4 @@
-"""The bench inside its own home: `python -m segapp.bench OPTIONS`, started by run.py. Prints one JSON object."""
+"""The bench inside its own home: `python -m segapp.bench WHAT OPTIONS`, started by run.py. Prints one JSON object."""
 
 import json
 import sys
@@ -8,12 +8,13 @@ import django
 
 def main() -> None:
     django.setup()
-    from segapp.bench import serve  # here: models need the setup above
+    from segapp.bench import segment, serve  # here: models need the setup above
     from segapp.bench.run import Options
     from segapp.home import prepare_database
 
     prepare_database()
-    print(json.dumps(serve.run(Options(**json.loads(sys.argv[1])))))
+    what, options = sys.argv[1], json.loads(sys.argv[2])
+    print(json.dumps(serve.run(Options(**options)) if what == "serve" else segment.run(**options)))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,11 @@ class Options:
 def measure(options: Options, environment: dict[str, str] | None = None) -> dict[str, Any]:
     """Run the bench on an empty home; its progress goes to stderr. Raises ValueError and BenchFailed."""
     options.check()
+    return alone("serve", asdict(options), environment)
+
+
+def alone(what: str, options: dict[str, Any], environment: dict[str, str] | None = None) -> dict[str, Any]:
+    """Run one bench on an empty home in a process of its own. Raises BenchFailed."""
     with tempfile.TemporaryDirectory(prefix="segapp-bench-") as home:
         lend_bases(Path(home))
         inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
@@ -69,7 +74,7 @@ def measure(options: Options, environment: dict[str, str] | None = None) -> dict
         }
         parent = os.getpid()
         done = subprocess.run(
-            [sys.executable, "-m", "segapp.bench", json.dumps(asdict(options))],
+            [sys.executable, "-m", "segapp.bench", what, json.dumps(options)],
             cwd=PROJECT,
             env={**inherited, **own, **(environment or {}), "DJANGO_SETTINGS_MODULE": "segapp.settings"},
             stdout=subprocess.PIPE,

@@ -15,6 +15,7 @@ RECIPES = ("naive", "usual", "quick", "thorough")
 # table(result) -> the lines for people. `options` are this command's; run raises ValueError or OSError when it cannot.
 BENCHES = {
     "finetune": "segapp.worker.bench_finetune",
+    "segment": "segapp.bench.run_segment",
     "serve": "segapp.bench.run",
     "video": "segapp.worker.bench_video",
 }
@@ -28,8 +29,8 @@ class Command(ProjectCommand):
         parser.add_argument("what", choices=list(BENCHES), metavar="WHAT", help=", ".join(BENCHES))
         parser.add_argument(
             "--sets", nargs="+", type=Path, default=[], metavar="DIR",
-            help="what to measure on: folders with images/ and masks/, or folders of such, or of clips for video "
-            "(default: drawn samples)",
+            help="what to measure on: folders with images/ and masks/, or folders of such, of clips for video, "
+            "of pictures for segment (default: drawn samples)",
         )  # fmt: skip
         parser.add_argument("--base", default=settings.SEGAPP_BASE, metavar="KEY", help="default: %(default)s")
         parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else there")
@@ -39,7 +40,7 @@ class Command(ProjectCommand):
         tuning.add_argument(
             "--tests", type=int, default=30, metavar="N", help="pictures to score on (default: %(default)s)"
         )
-        load = parser.add_argument_group("serve")
+        load = parser.add_argument_group("serve (segment: --requests)")
         load.add_argument("--visitors", type=int, default=0, metavar="N", help="default: as many as models")
         load.add_argument("--models", type=int, default=100, metavar="N", help="registered (default: %(default)s)")
         load.add_argument("--rotate", type=int, default=0, metavar="N", help="asked in turn (default: all)")

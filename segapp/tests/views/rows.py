@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 from django.core.files.uploadedfile import SimpleUploadedFile
+from PIL import Image
 
 from registry.models import UserModel
 from segapp.imaging import render
@@ -36,7 +37,7 @@ def analyzed(visitor: str, **values: Any) -> Analysis:
     row.folder.mkdir(parents=True)
     photo(96).save(row.folder / "image.png")
     (row.folder / "mask.png").write_bytes(render.palette_png(ids, CLASSES))
-    shapes([100, 200]).resize((48, 48)).save(row.folder / "sure.png")
+    shapes([100, 200]).resize((48, 48), Image.Resampling.NEAREST).save(row.folder / "sure.png")
     return row
 
 

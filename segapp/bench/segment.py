@@ -1,0 +1,165 @@
+"""`bench segment` inside its own home: a request's cost beside the bare network's, alone and while somebody trains.
+
+Brings torch; run.py starts it in a process of its own.
+"""
+
+import io
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from django.conf import settings
+from PIL import Image
+
+from registry.runtime import LoadedNetwork
+from segapp.bench import networks as one_network
+from segapp.bench.client import Client, Upload
+from segapp.bench.group import Group
+from segapp.imaging import render, sample
+from segapp.pipeline.predict import fitted, normalised, resized
+from segapp.worker import networks
+
+REFERENCE = "mit_b3"
+OVERHEAD_TARGET, TRAINING_TARGET = 1.15, 2.2
+WARM_UP = 4
+SHIFT = 7  # pixels, so that no two requests send the same picture
+TRAINING_SECONDS = 120.0  # until it must have begun
+PATIENCE = 240.0
+
+
+def run(requests: int, base: str, pictures: list[str]) -> dict[str, Any]:
+    """All phases; the home must be empty and nobody else's. `pictures` are files, drawn ones when there are none."""
+    runtime = networks.runtime()
+    with runtime.use_base(runtime.base(base)) as network, Group(Path(settings.SEGAPP_HOME)) as group:
+        tell(f"{requests} requests beside the bare network, in turns ...")
+        result = {
+            "base": network.key,
+            "threads": torch.get_num_threads(),
+            "request": request(network, group, requests, [Path(p) for p in pictures]),
+        }
+        tell(f"{requests} requests alone and as many while a thorough training runs ...")
+        result["training"] = beside_training(group, requests)
+    weights = Path(settings.SEGAPP_WEIGHTS)
+    keys = dict.fromkeys((REFERENCE, network.key))
+    result["models"] = [one_network.measure(key, weights, tell) for key in keys]
+    return result
+
+
+def request(network: LoadedNetwork, group: Group, requests: int, pictures: list[Path]) -> dict[str, Any]:
+    """p50 from HTTP in to JSON out, and of decoding, the bare forward, resizing back and encoding in one process."""
+    client = Client(group.url)
+    alone, whole, stages = [], [], []
+    for number in range(-WARM_UP, requests):
+        body = encoded(number, pictures)
+        began = time.perf_counter()
+        bare(network, body)
+        between = time.perf_counter()
+        found = analyze(client, body)
+        ended = time.perf_counter()
+        if number >= 0:
+            alone.append((between - began) * 1000)
+            whole.append((ended - between) * 1000)
+            stages.append(found["timings"])
+    p50 = {"bare_p50_ms": statistics.median(alone), "request_p50_ms": statistics.median(whole)}
+    return {
+        "requests": requests,
+        **{name: round(value, 2) for name, value in p50.items()},
+        "overhead": round(p50["request_p50_ms"] / p50["bare_p50_ms"], 3),
+        "overhead_of_pairs": round(statistics.median(b / a for a, b in zip(alone, whole, strict=True)), 3),
+        "stages_p50_ms": {name: round(statistics.median(s[name] for s in stages), 2) for name in stages[0]},
+        "target": OVERHEAD_TARGET,
+    }
+
+
+def beside_training(group: Group, requests: int) -> dict[str, Any]:
+    """p50 of requests on an idle server and beside a training."""
+    client, trainer = Client(group.url), Client(group.url)
+    idle = [_timed(client, number) for number in range(requests)]
+    run = trainer.post("/api/finetune", {"effort": "thorough"}, _pairs(), timeout=60).json()
+    busy, states = [], []
+    try:
+        _until(lambda: trainer.get(run["status_url"]).json()["progress"] > 0.02, TRAINING_SECONDS)
+        for number in range(requests):
+            busy.append(_timed(client, 1000 + number))
+            if trainer.get(run["status_url"]).json()["state"] != "running":
+                break
+        states.append(len(busy))
+    finally:
+        trainer.post(run["status_url"] + "/stop", {"keep": "false"})
+    _until(lambda: trainer.get(run["status_url"]).json()["state"] not in ("queued", "running"), PATIENCE)
+    idle += [_timed(client, 2000 + number) for number in range(requests)]
+    p50 = {"idle_p50_ms": statistics.median(idle), "training_p50_ms": statistics.median(busy)}
+    return {
+        "requests": len(busy),
+        **{name: round(value, 2) for name, value in p50.items()},
+        "slower": round(p50["training_p50_ms"] / p50["idle_p50_ms"], 3),
+        "target": TRAINING_TARGET,
+    }
+
+
+def bare(network: LoadedNetwork, body: bytes) -> bytes:
+    """From a picture's file to its mask's PNG, with nothing around the network."""
+    with Image.open(io.BytesIO(body)) as sent:
+        picture = np.asarray(sent.convert("RGB"))
+    height, width = picture.shape[:2]
+    small = resized(picture, fitted(height, width, network.spec.input_size))
+    with torch.inference_mode():
+        logits = network.module(normalised(small, network))[:, :, : small.shape[0], : small.shape[1]]
+        full = F.interpolate(logits.float(), size=(height, width), mode="bilinear", align_corners=False)
+        channels = full[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+    ids = np.array([c.id for c in network.spec.classes], np.uint8)[channels]
+    return render.palette_png(ids, [{"id": c.id, "color": c.color} for c in network.spec.classes])
+
+
+def analyze(client: Client, body: bytes) -> dict[str, Any]:
+    answer = client.post("/api/segment", {}, [("file", "picture.jpg", body)])
+    if answer.status != 200:
+        raise RuntimeError(f"The server answered {answer.status}: {answer.body[:200]!r}")
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def encoded(number: int, pictures: list[Path]) -> bytes:
+    """A JPEG that was not sent before."""
+    if pictures:
+        with Image.open(pictures[number % len(pictures)]) as stored:
+            picture = np.asarray(stored.convert("RGB"))
+    else:
+        picture = sample.draw(number % len(sample.NAMES))[0]
+    out = io.BytesIO()
+    Image.fromarray(np.roll(picture, number * SHIFT, 1)).save(out, "JPEG", quality=92)
+    return out.getvalue()
+
+
+def _timed(client: Client, number: int) -> float:
+    body = encoded(number, [])
+    began = time.perf_counter()
+    analyze(client, body)
+    return (time.perf_counter() - began) * 1000
+
+
+def _pairs() -> list[Upload]:
+    files: list[Upload] = []
+    for number, name in enumerate(sample.NAMES[:5]):
+        for field, array in zip(("images", "masks"), sample.draw(number), strict=True):
+            out = io.BytesIO()
+            Image.fromarray(array).save(out, "PNG")
+            files.append((field, f"{name}.png", out.getvalue()))
+    return files
+
+
+def _until(condition: Any, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError("The training did not do what it should in time.")
+        time.sleep(0.3)
+
+
+def tell(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
