@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,9 @@ def measure(key: str, weights: Path, tell: Callable[[str], None]) -> dict[str, A
         refs = [_custom(whole, spec, runtime, media, number) for number in range(COLD_TIMES + 2)]
         full_file = Path(folder) / "full.pth"
         torch.save(whole.state_dict(), full_file)
-        full = [_timed(lambda: _whole(spec, full_file)) for _ in range(FULL_TIMES)]
+        full = [_timed(partial(_whole, spec, full_file)) for _ in range(FULL_TIMES)]
         with runtime.use_base(runtime.base(key)):
-            cold = [_timed(lambda ref=ref: _activate(runtime, ref)) for ref in refs[:COLD_TIMES]]
+            cold = [_timed(partial(_activate, runtime, ref)) for ref in refs[:COLD_TIMES]]
             look, switch = _switching(runtime, refs[-2], refs[-1])
         sizes = {
             "full_mb": full_file.stat().st_size / 1e6,
@@ -116,8 +117,8 @@ def _switching(runtime: Runtime, one: ModelRef, two: ModelRef) -> tuple[float, f
         for number in range(LOOKS):
             picture = sample.draw(number)[0]
             with _forgetful():
-                first.append(_timed(lambda picture=picture: predict(a, picture)))
-                second.append(_timed(lambda picture=picture: predict(b, picture)))
+                first.append(_timed(partial(predict, a, picture)))
+                second.append(_timed(partial(predict, b, picture)))
     return statistics.median(first), statistics.median(second)
 
 
