@@ -31,7 +31,6 @@ GPU = 0.3  # of the time
 HEAVY = 3.0  # times as long with a base of many parameters
 HEAVY_FROM = 10_000_000
 THOROUGH_DECODER_STEPS = 90
-WHOLE_SHARE = 0.75  # of the way from the decoder stage to the end of the whole network's training
 ATTEMPTS = 3
 
 
@@ -162,7 +161,7 @@ def _keep(job: Job, steps: int | None) -> int:
         job.student, job.prepared, schedule, job.pace, job.settings, weights, job.seed,
         (0.3, 1.0), normal,
     )  # fmt: skip
-    job.student.go(WHOLE_SHARE)
+    job.student.go(job.share)
     return schedule.step
 
 
