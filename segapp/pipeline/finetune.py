@@ -20,7 +20,7 @@ from registry.network import ClassInfo, Network, Spec
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.glances import Glances
 from segapp.pipeline.job import Example, Job, prepare_job
-from segapp.pipeline.judging import REHEARSING, Rehearsal, judge, metrics_of, rehearsal_steps, rehearse
+from segapp.pipeline.judging import Rehearsal, judge, metrics_of, rehearsal_steps, rehearse
 from segapp.pipeline.pace import Beside, Cancelled, Clock, Pace, Progress, Schedule, Stopped, Watch
 from segapp.pipeline.stages import Settings, Student, TrainingFailed, train_whole
 from segapp.pipeline.turns import Course, take_turns
@@ -37,7 +37,7 @@ THOROUGH_DECODER_STEPS = 90
 EVERY = 6  # steps of the quick training that is kept for each step of a rehearsal
 LEAST = 6  # steps of a rehearsal
 STRIDE = 18  # the clock chooses among multiples of it: then a rehearsal's steps follow from the kept one's
-WHOLE_SHARE = 0.75  # of the way from the decoder stage to the end of the whole network's training
+REHEARSED = 24  # steps of a rehearsal beside a thorough training
 ATTEMPTS = 3
 
 
@@ -140,7 +140,7 @@ def _train(job: Job, steps: int | None) -> Trained:
         stopped = True
     judge(job, rehearsals)
     if student is not None:
-        student.go(job.share if job.effort == "quick" else WHOLE_SHARE)
+        student.go(job.share)
     if not stopped:
         stopped = _announce(job)
     student = student or job.begin(job.views, members)
@@ -184,19 +184,24 @@ def _plan_quick(job: Job, student: Student, kept: Course, rehearsals: Sequence[R
 def _plan_thorough(
     job: Job, student: Student, kept: Course, rehearsals: Sequence[Rehearsal], steps: int | None
 ) -> None:
-    """The whole network, with the rehearsals spread over the time."""
-    seconds = _left(job.pace, 1.0) * REHEARSING / max(1, len(rehearsals))
-    few = None if steps is None else max(LEAST, steps // 4)
+    """The whole network; the rehearsals are over when its decoder stage is."""
     for one in rehearsals:
-        one.course.steps = rehearsal_steps(job, one, Schedule(one.course.clock, steps=few, seconds=seconds))
-    kept.steps = _whole_steps(job, student, kept, steps)
+        one.course.steps = rehearsal_steps(job, one, Schedule(one.course.clock, steps=REHEARSED))
+    kept.steps = _whole_steps(job, student, kept, rehearsals, steps)
 
 
-def _whole_steps(job: Job, student: Student, course: Course, steps: int | None) -> Iterator[None]:
+def _whole_steps(
+    job: Job, student: Student, course: Course, rehearsals: Sequence[Rehearsal], steps: int | None
+) -> Iterator[None]:
     """Decoder and head first, then the whole network; the number of steps of the latter repeats it."""
     members, pace = range(len(job.examples)), job.pace
     first = Schedule(pace.clock, steps=THOROUGH_DECODER_STEPS)
     yield from job.train_decoder(student, job.views, members, first, course.hear(pace.part, 0.3))
+    course.fraction = 1.0  # the rehearsals, which say how far to go, take their turns first
+    while any(one.course.fraction < 1.0 for one in rehearsals):
+        yield
+    judge(job, rehearsals)
+    student.go(job.share)
     student.own_encoder(copy.deepcopy(job.root.module.encoder))
     most = round(MOST_STEPS["thorough"] * more_for(len(job.examples)))
     schedule = Schedule(pace.clock, steps=steps, seconds=_left(pace, 2.0), totals=range(3, most + 1, 3))
@@ -217,7 +222,7 @@ def _recipe(job: Job) -> dict[str, Any]:
         "effort": job.effort,
         "seed": job.seed,
         "input_size": job.spec.input_size,
-        "share": job.share if job.effort == "quick" else WHOLE_SHARE,
+        "share": job.share,
         "batch": job.settings.batch,
         "base": job.base.key,
         "base_sha256": job.base.base_sha256 or job.base.sha256,
