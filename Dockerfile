@@ -6,9 +6,11 @@ FROM python:3.11-slim
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 SEGAPP_HOME=/data
 WORKDIR /app
 
-COPY requirements.txt .
+COPY requirements.txt requirements-s3.txt ./
 ARG PIP_EXTRA_INDEX_URL=
-RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt && python -m compileall -q /usr/local/lib
+# requirements-s3.txt for media in a bucket (docs/scaling.md).
+ARG REQUIREMENTS=requirements.txt
+RUN pip install --no-cache-dir --disable-pip-version-check -r "$REQUIREMENTS" && python -m compileall -q /usr/local/lib
 
 COPY . .
 RUN useradd --create-home --uid 10001 segapp && mkdir /data && chown segapp:segapp /data

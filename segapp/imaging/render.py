@@ -32,7 +32,7 @@ def hatched(image: Image.Image, where: np.ndarray) -> Image.Image:
     """The picture with slanting stripes over the pixels that are True in `where`, bool (H, W): they are ignored."""
     if not where.any():
         return image
-    rows, columns = np.arange(where.shape[0])[:, None], np.arange(where.shape[1])[None]
+    rows, columns = np.ogrid[: where.shape[0], : where.shape[1]]
     stripes = where & ((rows + columns) // STRIPE % 2 == 0)
     cover = Image.fromarray((stripes * 150).astype(np.uint8))
     return Image.composite(Image.new("RGB", image.size, "white"), image, cover)

@@ -98,6 +98,7 @@ def _train(
             "steps": trained.steps,
             "input_size": trained.spec.input_size,
             "held_out_miou": trained.metrics["miou"],
+            "share": trained.recipe["share"],
         }
         return _loaded(base, trained.spec, module), extra
     spec = Spec(

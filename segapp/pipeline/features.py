@@ -22,6 +22,8 @@ TARGET_STRIDE = 4
 VIEWS = 8  # per example at most, the plain one included
 CACHE_BYTES = 1 << 30  # what all views of a run may take
 SCALES = (0.65, 1.3)
+STEPS_PER_VIEW = 3  # a new view is computed every so many steps, where views are PLAIN_PIXELS large
+PLAIN_PIXELS = 512 * 512
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,12 @@ class Views:
                 prepared = varied(prepared, number, draw)
             self._known[key] = encode(self._net, prepared)
         return self._known[key]
+
+    @property
+    def steps_per_view(self) -> int:
+        """Steps between two new views: more where views are large, so that they never take most of the time."""
+        pixels = sum(p.mask.size for p in self._prepared) / len(self._prepared)
+        return max(STEPS_PER_VIEW, round(STEPS_PER_VIEW * pixels / PLAIN_PIXELS))
 
     @property
     def per_example(self) -> int:

@@ -20,18 +20,24 @@ from registry.network import ClassInfo, Network, Spec
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.glances import Glances
 from segapp.pipeline.job import Example, Job, prepare_job
-from segapp.pipeline.judging import JUDGING, judge, metrics_of, rehearsal_steps, rehearse
-from segapp.pipeline.pace import Cancelled, Clock, Pace, Progress, Schedule, Stopped, Watch
+from segapp.pipeline.judging import Rehearsal, judge, metrics_of, rehearsal_steps, rehearse
+from segapp.pipeline.pace import Beside, Cancelled, Clock, Pace, Progress, Schedule, Stopped, Watch
 from segapp.pipeline.stages import Settings, Student, TrainingFailed, train_whole
 from segapp.pipeline.turns import Course, take_turns
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
 RECIPE = 2
-SECONDS = {"quick": 17.0, "thorough": 75.0}  # for five pictures with the smallest base
+SECONDS = {"quick": 16.0, "thorough": 72.0}  # for five pictures with the smallest base, on a CPU
+MOST_STEPS = {"quick": 300, "thorough": 75}  # for five pictures, where there is time for more; whole-network ones
+GPU = 0.3  # of the time
 HEAVY = 3.0  # times as long with a base of many parameters
 HEAVY_FROM = 10_000_000
 THOROUGH_DECODER_STEPS = 90
+EVERY = 6  # steps of the quick training that is kept for each step of a rehearsal
+LEAST = 6  # steps of a rehearsal
+STRIDE = 18  # the clock chooses among multiples of it: then a rehearsal's steps follow from the kept one's
+REHEARSED = 24  # steps of a rehearsal beside a thorough training
 ATTEMPTS = 3
 
 
@@ -105,9 +111,15 @@ def finetune(
 
 def default_seconds(effort: str, examples: int, network: Network) -> float:
     """The time a run may take: more pictures and larger networks get more."""
-    size = sum(p.numel() for p in network.parameters())
-    heavy = HEAVY if size >= HEAVY_FROM else 1.0
-    return SECONDS[effort] * heavy * max(0.7, examples / 5)
+    parameters = list(network.parameters())
+    heavy = HEAVY if sum(p.numel() for p in parameters) >= HEAVY_FROM else 1.0
+    device = GPU if parameters[0].is_cuda else 1.0
+    return SECONDS[effort] * heavy * device * more_for(examples)
+
+
+def more_for(examples: int) -> float:
+    """How much more (or less) time and steps than five pictures so many get."""
+    return max(0.7, examples / 5)
 
 
 def _train(job: Job, steps: int | None) -> Trained:
@@ -121,11 +133,8 @@ def _train(job: Job, steps: int | None) -> Trained:
         glances = Glances(job, rehearsals)
         glances()
         job.pace.closing = glances.seconds
-        left = max(1.0, job.pace.seconds - job.pace.elapsed - job.pace.closing)
-        for one in rehearsals:
-            seconds = left * JUDGING[job.effort] / len(rehearsals)
-            one.course.steps = rehearsal_steps(job, one, steps, seconds)
-        kept.steps = _kept_steps(job, student, kept, steps)
+        plan = _plan_quick if job.effort == "quick" else _plan_thorough
+        plan(job, student, kept, rehearsals, steps)
         take_turns([*(one.course for one in rehearsals), kept], glances)
     except Stopped:
         stopped = True
@@ -159,17 +168,43 @@ def _announce(job: Job) -> bool:
     return False
 
 
-def _kept_steps(job: Job, student: Student, course: Course, steps: int | None) -> Iterator[None]:
-    """Train the model that is kept on everything; the last stage's number of steps repeats it."""
+def _plan_quick(job: Job, student: Student, kept: Course, rehearsals: Sequence[Rehearsal], steps: int | None) -> None:
+    """Decoder and head, with the rehearsals in step: the number of steps alone tells what each of them does."""
+    most = round(MOST_STEPS["quick"] * more_for(len(job.examples)))
+    totals = range(STRIDE, max(STRIDE, most) + 1, STRIDE)
+    leader = Schedule(job.pace.clock, steps=steps, seconds=_left(job.pace, 1.0), totals=totals)
+    for one in rehearsals:
+        one.course.weight = EVERY
+        one.course.steps = rehearsal_steps(job, one, Beside(leader, EVERY, LEAST))
+    kept.weight = 1
+    tell = kept.hear(job.pace.part, 1.0)
+    kept.steps = job.train_decoder(student, job.views, range(len(job.examples)), leader, tell)
+
+
+def _plan_thorough(
+    job: Job, student: Student, kept: Course, rehearsals: Sequence[Rehearsal], steps: int | None
+) -> None:
+    """The whole network; the rehearsals are over when its decoder stage is."""
+    for one in rehearsals:
+        one.course.steps = rehearsal_steps(job, one, Schedule(one.course.clock, steps=REHEARSED))
+    kept.steps = _whole_steps(job, student, kept, rehearsals, steps)
+
+
+def _whole_steps(
+    job: Job, student: Student, course: Course, rehearsals: Sequence[Rehearsal], steps: int | None
+) -> Iterator[None]:
+    """Decoder and head first, then the whole network; the number of steps of the latter repeats it."""
     members, pace = range(len(job.examples)), job.pace
-    if job.effort == "quick":
-        schedule = Schedule(pace.clock, steps=steps, seconds=_left(pace, 1.0))
-        yield from job.train_decoder(student, job.views, members, schedule, course.hear(pace.part, 1.0))
-        return
     first = Schedule(pace.clock, steps=THOROUGH_DECODER_STEPS)
     yield from job.train_decoder(student, job.views, members, first, course.hear(pace.part, 0.3))
+    course.fraction = 1.0  # the rehearsals, which say how far to go, take their turns first
+    while any(one.course.fraction < 1.0 for one in rehearsals):
+        yield
+    judge(job, rehearsals)
+    student.go(job.share)
     student.own_encoder(copy.deepcopy(job.root.module.encoder))
-    schedule = Schedule(pace.clock, steps=steps, seconds=_left(pace, 2.0))
+    most = round(MOST_STEPS["thorough"] * more_for(len(job.examples)))
+    schedule = Schedule(pace.clock, steps=steps, seconds=_left(pace, 2.0), totals=range(3, most + 1, 3))
     normal = (job.spec.mean, job.spec.std)
     weights = job.class_weights(job.views, members)
     tell = course.hear(max(0.3, pace.part), 1.0)

@@ -13,7 +13,8 @@ from segapp.pipeline.judging import Rehearsal
 from segapp.pipeline.metrics import channels, confusion, ious, mean
 
 EVERY = 2.0  # seconds between two looks, at least
-SHARE = 0.07  # of the time that looks may take
+SHARE = 0.07  # of the time that looks may take, unless that would leave the page without news
+NEWS = 4.0  # seconds between two looks, at most
 
 
 class Glances:
@@ -38,6 +39,7 @@ class Glances:
         if began < self._due:
             return
         ids = self._look(0)
+        spent = 2 * (clock() - began)
         if len(self._tables) < len(self._places):
             self._job.pace.tick(preview=(self._watched[1], ids))
             for number in range(1, len(self._places)):
@@ -48,7 +50,7 @@ class Glances:
             self._next = self._next % len(self._others) + 1
             self._look(self._next)
         self._job.pace.miou = mean(ious(sum(self._tables, np.zeros_like(self._tables[0]))))
-        self._due = clock() + max(EVERY, (clock() - began) / SHARE)
+        self._due = clock() + min(NEWS, max(EVERY, spent / SHARE))
         self._job.pace.tick(preview=(self._watched[1], ids))
 
     def _look(self, number: int) -> np.ndarray:

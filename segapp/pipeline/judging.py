@@ -19,9 +19,7 @@ from segapp.pipeline.start import class_map
 from segapp.pipeline.turns import Course
 
 SHOWN = 6  # held-out pictures on which the base's own answer can be looked at
-JUDGING = {"quick": 0.15, "thorough": 0.08}  # share of the training time that goes into the score
-# Of the way from a training's start to its end that a model may go; a changed encoder goes all of it with its decoder.
-SHARES = {"quick": (0.25, 0.5, 0.75, 1.0), "thorough": (1.0,)}
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from a training's start to its end that a model may go
 NEAR = 0.005  # mean IoU that is no reason to go further
 
 
@@ -57,10 +55,8 @@ def rehearse(job: Job) -> list[Rehearsal]:
     return found
 
 
-def rehearsal_steps(job: Job, one: Rehearsal, steps: int | None, seconds: float) -> Iterator[None]:
-    """The training of a rehearsal: a quarter of the `steps`, or `seconds` of its own time."""
-    quarter = None if steps is None else max(6, steps // 4)
-    schedule = Schedule(one.course.clock, steps=quarter, seconds=seconds)
+def rehearsal_steps(job: Job, one: Rehearsal, schedule: Schedule) -> Iterator[None]:
+    """The training of a rehearsal, one step for each `next`."""
     yield from job.train_decoder(one.student, one.views, one.fold.learn, schedule, one.course.hear(0.0, 1.0))
 
 
@@ -90,7 +86,7 @@ def best_share(curves: Sequence[Mapping[float, np.ndarray]]) -> float:
 def _curve(job: Job, one: Rehearsal) -> dict[float, np.ndarray]:
     """For each of SHARES, the confusion on what the rehearsal's fold judges, at a quarter of the input size."""
     classes = len(job.spec.classes)
-    networks = {share: one.student.blended(share) for share in SHARES[job.effort]}
+    networks = {share: one.student.blended(share) for share in SHARES}
     curve = {share: np.zeros((classes, classes), dtype=np.int64) for share in networks}
     for index in one.fold.judge:
         view = job.unseeing_views.get(index, 0)

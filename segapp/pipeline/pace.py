@@ -1,7 +1,7 @@
 """How long a training runs and what it tells while it does."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 HOLD = 2 / 3  # share of the steps at full learning rate; the rate falls over the rest
 TICK = 0.3  # seconds between two reports, at most
 ALMOST = 0.95  # how far the clock alone may move the progress
+AHEAD = 0.6  # of the time spent so far is still to come, at least, while no step was taken: machines may be overloaded
 
 
 class Cancelled(Exception):
@@ -78,7 +79,7 @@ class Pace:
         return self._part(self.elapsed) if self.timed else 0.0
 
     def _part(self, elapsed: float) -> float:
-        return min(ALMOST, elapsed / self.seconds)
+        return min(ALMOST if self.losses else 1 / (1 + AHEAD), elapsed / self.seconds)
 
     def counted(self, fraction: float) -> None:
         """From here on the steps that are left are known, and tell the time."""
@@ -120,7 +121,7 @@ class Pace:
     def _eta(self, elapsed: float) -> float:
         due = max(1.0, self.seconds - elapsed)
         if self.timed and self._counted is None:
-            return due
+            return due if self.losses else max(due, AHEAD * elapsed)
         since, done = self._counted if self.timed and self._counted else (0.0, 0.0)
         if self._fraction - done < 0.05:
             return due
@@ -152,25 +153,39 @@ class Stopwatch:
 class Schedule:
     """How many steps a stage takes, and its learning rate on the way.
 
-    With `steps` it takes exactly these. With `seconds` it holds the full rate for two
-    thirds of the time and then falls over half as many steps as it has taken: so the
+    With `steps` it takes exactly these. Otherwise the clock chooses among `totals`, rising
+    numbers of steps: at full rate until two thirds of a total are done, and when the time
+    would not do for the next total, the rate falls over the last third of this one. So the
     number of steps alone tells the whole course, and taking it again repeats it.
     """
 
-    def __init__(self, clock: Clock, *, steps: int | None = None, seconds: float = 0.0, warm: int = 5) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        steps: int | None = None,
+        seconds: float = 0.0,
+        totals: Sequence[int] = range(3, 30_000, 3),
+        warm: int = 5,
+    ) -> None:
         self.total = steps
         self.step = 0
         self._clock = clock
         self._started = clock()
         self._seconds = seconds
+        self._totals = totals
+        self._at = 0
         self._warm = warm
 
     @property
     def running(self) -> bool:
         """Whether another step is to be taken; fixes the total when the time has come."""
-        due = self._clock() - self._started >= HOLD * self._seconds
-        if self.total is None and due and self.step >= 2 and self.step % 2 == 0:
-            self.total = self.step * 3 // 2
+        while self.total is None and self.step >= held(self._totals[self._at]):
+            last = self._at + 1 == len(self._totals)
+            if last or self._spent * self._growth() >= HOLD * self._seconds:
+                self.total = self._totals[self._at]
+            else:
+                self._at += 1
         return self.total is None or self.step < self.total
 
     @property
@@ -178,15 +193,48 @@ class Schedule:
         """Share of the stage that is done."""
         if self.total is not None:
             return self.step / max(1, self.total)
-        spent = self._clock() - self._started
-        return min(HOLD, spent / max(1e-9, self._seconds))
+        return min(HOLD, max(self._spent / max(1e-9, self._seconds), self.step / self._totals[-1]))
+
+    @property
+    def _spent(self) -> float:
+        return self._clock() - self._started
+
+    def _growth(self) -> float:
+        """How many times the present total the next one is."""
+        return self._totals[self._at + 1] / self._totals[self._at]
 
     def rate(self) -> float:
         """Factor on the learning rate for the step about to be taken."""
         warm = min(1.0, (self.step + 1) / self._warm)
         if self.total is None:
             return warm
-        hold = self.total * 2 // 3
+        hold = held(self.total)
         if self.step < hold:
             return warm
         return warm * max(0.02, 1.0 - (self.step - hold) / max(1, self.total - hold))
+
+
+def held(total: int) -> int:
+    """Of `total` steps, those at full learning rate."""
+    return total * 2 // 3
+
+
+class Beside(Schedule):
+    """The schedule of a short training in step with a longer one: one step for `every` of the leader's.
+
+    Its total follows from the leader's, and is fixed at the same moment, so the leader's steps tell its whole course.
+    """
+
+    def __init__(self, leader: Schedule, every: int, least: int) -> None:
+        super().__init__(leader._clock)
+        self._leader, self._every, self._least = leader, every, least
+
+    @property
+    def running(self) -> bool:
+        if self.total is None and self._leader.total is not None:
+            self.total = max(self._least, self._leader.total // self._every)
+        return self.total is None or self.step < self.total
+
+    @property
+    def fraction(self) -> float:
+        return self._leader.fraction if self.total is None else self.step / max(1, self.total)

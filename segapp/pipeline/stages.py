@@ -19,7 +19,6 @@ from segapp.pipeline.pace import Schedule
 
 AVERAGE = 0.97
 TRAINED = ("decoder", "segmentation_head")
-STEPS_PER_VIEW = 3  # a new view is computed every so many steps
 
 
 Tell = Callable[[float, Schedule], None]  # hears the loss of each step
@@ -36,7 +35,7 @@ class Settings:
     batch: int = 4
     cells: int = 8  # crop side of the decoder stage, in stride-32 cells
     crop: int = 256  # crop side of the whole-network stage, in pixels
-    decoder_rate: float = 2e-3
+    decoder_rate: float = 4e-3
     encoder_rate: float = 2e-4
     dice: float = 1.0
 
@@ -84,22 +83,25 @@ class Student:
         self.average._modules = dict(network._modules)
         for name in TRAINED:
             setattr(self.average, name, copy.deepcopy(getattr(network, name)).eval())
+        self._trained: tuple[str, ...] = TRAINED
         self._start = [p.detach().clone() for p in self._own(self.average)]
         self.steps = 0
 
     def own_encoder(self, encoder: Network) -> None:
-        """Give the network an encoder of its own to train."""
+        """Give the network an encoder of its own to train; what it is now becomes its start."""
         self.network.encoder = encoder
         self.average.encoder = copy.deepcopy(encoder).eval()
+        self._trained = ("encoder", *TRAINED)
+        self._start = [p.detach().clone() for p in self._own(self.average)]
 
     def blended(self, share: float) -> Network:
-        """The average of decoder and head, `share` of the way from where the training started.
+        """The average of what is trained, `share` of the way from where that began.
 
         Going only a part of the way keeps what the start knew beyond these few examples.
         """
         mixed = copy.copy(self.average)
         mixed._modules = dict(self.average._modules)
-        for name in TRAINED:
+        for name in self._trained:
             setattr(mixed, name, copy.deepcopy(getattr(self.average, name)))
         with torch.no_grad():
             for parameter, start in zip(self._own(mixed), self._start, strict=True):
@@ -114,9 +116,8 @@ class Student:
                 for parameter, found in zip(self._own(part), self._own(mixed), strict=True):
                     parameter.copy_(found)
 
-    @staticmethod
-    def _own(network: Network) -> list[Tensor]:
-        return [p for name in TRAINED for p in getattr(network, name).parameters()]
+    def _own(self, network: Network) -> list[Tensor]:
+        return [p for name in self._trained for p in getattr(network, name).parameters()]
 
     def follow(self) -> None:
         """Move the average a little towards the network; faster in the beginning."""
@@ -154,8 +155,9 @@ def train_decoder(
     for part in parts:
         part.train()
     most = len(members) * views.per_example
+    every = views.steps_per_view
     while schedule.running:
-        known = len(members) + schedule.step // STEPS_PER_VIEW
+        known = len(members) + schedule.step // every
         numbers = [draw.randrange(min(known, most)) for _ in range(settings.batch)]
         chosen = [views.get(members[n % len(members)], n // len(members)) for n in numbers]
         batch = crops(chosen, settings.cells, draw)
@@ -189,8 +191,8 @@ def train_whole(
     optimizer = _adamw(
         [
             (network.encoder, settings.encoder_rate),
-            (network.decoder, settings.decoder_rate / 2),
-            (network.segmentation_head, settings.decoder_rate / 2),
+            (network.decoder, settings.decoder_rate / 4),
+            (network.segmentation_head, settings.decoder_rate / 4),
         ]
     )
     device = next(network.parameters()).device

@@ -19,8 +19,14 @@ class Course:
         self.clock = Stopwatch(pace.clock)
         self.fraction = 0.0
         self.taken = 0  # steps of the stage it is in
+        self.weight = 0  # what a step counts, where steps and not fractions decide whose turn it is
         self.steps: Iterator[None] = iter(())
         self._pace, self._kept = pace, kept
+
+    @property
+    def position(self) -> float:
+        """How far it is, to be compared with the others'."""
+        return self.taken * self.weight if self.weight else self.fraction
 
     def step(self) -> bool:
         """Take one step; False when there is none left."""
@@ -48,7 +54,7 @@ def take_turns(courses: Sequence[Course], between: Callable[[], None]) -> None:
     """Run the courses to their ends; `between` is called after every step. What either raises goes through."""
     running = list(courses)
     while running:
-        behind = min(running, key=lambda course: course.fraction)
+        behind = min(running, key=lambda course: course.position)
         if not behind.step():
             running.remove(behind)
         between()

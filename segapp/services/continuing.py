@@ -63,13 +63,14 @@ def start(
     """
     if not painting.usable(model):
         raise Refused(model.name, "This model cannot be trained on from: its file is gone.", "Choose another version.")
-    added = list(added)
+    before = earlier(model)
+    learnt = {example.pk for example in before}
+    added = [example for example in added if example.pk not in learnt]
     unpainted = [example.stem for example in added if example.to_paint]
     if unpainted:
         raise Refused(unpainted[0], "This picture is not painted yet.", "Paint it, or remove it.")
     if not added:
         raise Refused(model.name, "Nothing was added to what it has learnt from.", "Fix a result or add pictures.")
-    before = earlier(model)
     if len(before) + len(added) > MOST_PAIRS:
         words = f"With its {len(before)} pictures it would be {len(before) + len(added)}."
         raise Refused(model.name, words, f"One training takes at most {MOST_PAIRS}: remove some of the new ones.")

@@ -59,10 +59,13 @@ class Save:
     mask: IO[bytes] | None = None
 
 
-def begin(visitor: str, images: Iterable[Any]) -> list[Example]:
-    """Take in photos as drafts whose masks are still to be painted. Raises intake.Refusal."""
+def begin(visitor: str, images: Iterable[Any], known: Sequence[dict[str, Any]] = ()) -> list[Example]:
+    """Take in photos as drafts whose masks are still to be painted. `known`: classes of a model to train on from.
+
+    Raises intake.Refusal.
+    """
     there = list(intake.drafts(visitor))
-    classes, unpainted = starting_classes(there), usual_unpainted(there)
+    classes, unpainted = starting_classes(there, known=known), usual_unpainted(there)
     examples = intake.store_photos(visitor, images)
     try:
         Painting.objects.bulk_create(
@@ -82,7 +85,9 @@ def owned(visitor: str, public_id: str) -> Example:
     return found
 
 
-def to_edit(visitor: str, public_id: str, edits: dict[str, dict[str, Any]]) -> Example:
+def to_edit(
+    visitor: str, public_id: str, edits: dict[str, dict[str, Any]], known: Sequence[dict[str, Any]] = ()
+) -> Example:
     """A draft as one to paint on: an uploaded mask becomes a painted one, one that a training has used a copy.
 
     Raises PaintingNotFound, and Refused when its files are gone or the set's masks cannot be read together.
@@ -94,11 +99,11 @@ def to_edit(visitor: str, public_id: str, edits: dict[str, dict[str, Any]]) -> E
     if not used and hasattr(found, "painting"):
         return found
     there = list(intake.drafts(visitor))
-    classes = starting_classes(there, edits)
+    classes = starting_classes(there, edits, known)
     if hasattr(found, "painting"):
         values, unpainted = example_files.painted_values(found), found.painting.unpainted
     else:
-        values, unpainted = intake.ids_of(found, intake.review(there, edits)), UNPAINTED
+        values, unpainted = intake.ids_of(found, intake.review(there, edits, known)), UNPAINTED
     if used:
         return _copy(found, values, classes, unpainted)
     return _convert(found, values, classes, unpainted)
@@ -117,11 +122,14 @@ def settle(examples: Iterable[Example], reading: Reading) -> list[Example]:
     return found
 
 
-def starting_classes(drafts: Sequence[Example], edits: dict[str, dict[str, Any]] | None = None) -> list[dict[str, Any]]:
-    """The classes to paint with beside these drafts: those in their masks and those chosen before, else a first two."""
-    chosen = intake.chosen_classes(drafts)
-    there = classes_of(intake.review(drafts, edits)) if intake.ready(drafts) else []
-    return painted.known_by_id([there, chosen]) or [dict(row) for row in START]
+def starting_classes(
+    drafts: Sequence[Example],
+    edits: dict[str, dict[str, Any]] | None = None,
+    known: Sequence[dict[str, Any]] = (),
+) -> list[dict[str, Any]]:
+    """The classes to paint with beside these drafts: those in their masks, those chosen before, a model's; else two."""
+    there = classes_of(intake.review(drafts, edits, known)) if intake.ready(drafts) else []
+    return painted.known_by_id([there, intake.chosen_classes(drafts), known]) or [dict(row) for row in START]
 
 
 def classes_of(reading: Reading) -> list[dict[str, Any]]:

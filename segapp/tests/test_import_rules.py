@@ -5,7 +5,7 @@ import tomllib
 from segapp.home import PROJECT
 
 WORKER_SIDE = {"segapp.tasks", "segapp.worker", "segapp.pipeline"}
-APART = {"segapp.management", "segapp.migrations", "segapp.tests"}  # commands bring both sides together
+APART = {"segapp.bench", "segapp.management", "segapp.migrations", "segapp.tests"}  # these bring both sides together
 NETWORKS = {
     f"registry.{name}" for name in ("cache", "checkpoint", "export", "network", "runtime", "vision_shim", "weights")
 }

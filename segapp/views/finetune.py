@@ -142,6 +142,7 @@ def again(request: PageRequest, public_id: str) -> HttpResponse:
     found = _owned(request, public_id)
     intake.draft_again(request.visitor, found.examples.all())
     request.session[studio.EDITS] = {**studio.edits_of(found), **request.session.get(studio.EDITS, {})}
+    request.session.pop(studio.CONTINUE, None)
     return redirect("finetune")
 
 
@@ -149,8 +150,7 @@ def _keep_edits(request: PageRequest) -> Reading:
     """The drafts' reading with what the class table says now, kept in the session. Raises Refused, keeping nothing."""
     drafts = list(intake.drafts(request.visitor))
     kept = dict(request.session.get(studio.EDITS, {}))
-    model = studio.continued(request)
-    known = continuing.classes_of(model) if model else []
+    known = studio.known_classes(request)
     reading = intake.review(drafts, kept, known)
     source_of = {row["id"]: row["source"] for row in reading.classes}
     for edit in ClassesForm(request.POST, reading.classes).edits():

@@ -5,7 +5,6 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -58,7 +57,7 @@ def begin(request: PageRequest) -> HttpResponse:
         return finetune.refuse(request, words if not request.FILES else finetune.said(form))
     try:
         limits.check(request, limits.UPLOADS)
-        made = painting.begin(request.visitor, form.cleaned_data["images"])
+        made = painting.begin(request.visitor, form.cleaned_data["images"], studio.known_classes(request))
     except intake.Refusal as refusal:
         return finetune.refuse(request, refusal.problems)
     except limits.TooOften as late:
@@ -70,7 +69,8 @@ def begin(request: PageRequest) -> HttpResponse:
 def to_edit(request: PageRequest, public_id: str) -> HttpResponse:
     """Any draft as one to paint on; an uploaded mask becomes a painted one."""
     try:
-        found = painting.to_edit(request.visitor, public_id, request.session.get(studio.EDITS, {}))
+        edits = request.session.get(studio.EDITS, {})
+        found = painting.to_edit(request.visitor, public_id, edits, studio.known_classes(request))
     except painting.PaintingNotFound as error:
         raise Http404(str(error)) from error
     except Refused as error:
@@ -84,6 +84,7 @@ def paint(request: PageRequest, public_id: str) -> HttpResponse:
     example = _owned(request, public_id)
     own = example.painting
     siblings = [draft for draft in intake.drafts(request.visitor).filter(runs=None) if hasattr(draft, "painting")]
+    start = own.corrects or studio.continued(request)
     place = next(k for k, draft in enumerate(siblings) if draft.pk == example.pk)
     context = {
         "example": example,
@@ -101,10 +102,10 @@ def paint(request: PageRequest, public_id: str) -> HttpResponse:
             "unpainted": own.unpainted,
             "nothing": own.nothing_there,
             "classes": _classes(request, example),
-            "taken": continuing.taken_ids(own.corrects) if own.corrects else [],
+            "taken": continuing.taken_ids(start) if start else [],
             "most": painted.MOST_CLASSES,
         },
-        **_mended(request, own.corrects or studio.continued(request)),
+        **_mended(request, own.corrects),
     }
     return render(request, "paint.html", context)
 
@@ -114,8 +115,9 @@ def _classes(request: PageRequest, example: Example) -> list[dict[str, Any]]:
     own: list[dict[str, Any]] = example.painting.classes
     if example.painting.origin:
         return own
+    drafts, edits = list(intake.drafts(request.visitor)), request.session.get(studio.EDITS, {})
     try:
-        there = painting.starting_classes(list(intake.drafts(request.visitor)), request.session.get(studio.EDITS, {}))
+        there = painting.starting_classes(drafts, edits, studio.known_classes(request))
     except Refused:
         there = []
     return painted.known_by_id([own, there]) if own else there
@@ -241,8 +243,6 @@ def improve(request: PageRequest, public_id: str) -> HttpResponse:
     """The next training starts from this model: pictures added in Fine-tune join what it learnt from."""
     model = _model(request, public_id)
     request.session[studio.CONTINUE] = model.public_id
-    words = f"The next training goes on from “{model.name}”. Add pictures that show what it gets wrong."
-    say(request, words, undo=reverse("finetune-afresh"))
     return redirect("finetune")
 
 

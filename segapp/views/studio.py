@@ -38,11 +38,13 @@ def context(request: PageRequest) -> dict[str, Any]:
         problems = [{"file": error.file, "message": f"{error.problem} {error.advice}"}]
     mark(shown, reading, problems)
     stumbled = run is not None and not live and not done and not drafts
+    model = None if live else continued(request)
+    adding = model is not None and not drafts  # to what the model has learnt from
     return {
         "drafts": drafts if editable else [],
         "to_paint": [draft for draft in drafts if draft.to_paint] if editable else [],
         "paintable": paintable(drafts if editable else []),
-        "continuing": continued(request) if not live else None,
+        "continuing": model,
         **(mended(request, drafts) if editable else {}),
         "waiting": len(drafts) if live else 0,
         "examples": shown,
@@ -56,12 +58,12 @@ def context(request: PageRequest) -> dict[str, Any]:
         "result": done,
         "stumbled": stumbled,
         "open": {
-            "pictures": editable or not (live or done or stumbled),
+            "pictures": editable or adding or not (live or done or stumbled),
             "classes": editable,
             "train": live or stumbled or editable,
-            "result": done and not drafts,
+            "result": done and not drafts and not adding,
         },
-        "land": _landing(live or stumbled, editable, reading is not None, done),
+        "land": _landing(live or stumbled, editable, reading is not None, done and not adding),
         "base_names": base_names() if editable else [],
         "versions": registry.versions(request.visitor).count(),
         "limit_files": settings.UPLOAD_LIMIT_FILES,
@@ -83,9 +85,8 @@ def _landing(busy: bool, editable: bool, readable: bool, done: bool) -> str:
 def reading_of(request: PageRequest, run: TrainingRun | None, drafts: list[Example]) -> Reading | None:
     """How the masks on show are read: the drafts' with the visitor's edits, else as the run did. Raises Refused."""
     if drafts:
-        model = continued(request)
-        known = continuing.classes_of(model) if model else []
-        return intake.review(drafts, request.session.get(EDITS, {}), known) if intake.ready(drafts) else None
+        edits = request.session.get(EDITS, {})
+        return intake.review(drafts, edits, known_classes(request)) if intake.ready(drafts) else None
     if run is not None and run.reading:
         return Reading.from_dict(run.reading)
     return None
@@ -129,6 +130,12 @@ def mended(request: PageRequest, drafts: list[Example]) -> dict[str, Any]:
         return {}
     found = continuing.corrections(request.visitor, model)
     return {"mended": found, "mended_model": model}
+
+
+def known_classes(request: PageRequest) -> list[dict[str, Any]]:
+    """The classes of the model that the next training starts from; none when it starts from the base."""
+    model = continued(request)
+    return continuing.classes_of(model) if model is not None else []
 
 
 def paintable(drafts: list[Example]) -> set[int]:

@@ -57,7 +57,7 @@ def test_budget_decides_the_steps_on_a_slow_clock(base, discs):
     clock = FakeClock(0.1)
     slow = finetune(base, discs, CLASSES, budget_seconds=20, clock=clock)
     assert slow.steps < fast.steps / 2
-    assert clock.now < 30
+    assert clock.now < 33  # every look at this clock costs 0.4 s
 
 
 def test_held_out_score_uses_only_pictures_not_trained_on(base, discs, monkeypatch):
@@ -123,7 +123,7 @@ def test_how_far_a_training_goes_is_chosen_where_it_was_not_trained(base, discs)
     assert judging.best_share([{0.5: bad, 1.0: good}]) == 1.0
     assert judging.best_share([{0.5: good, 1.0: good}, {0.5: bad, 1.0: bad}]) == 0.5
     trained = finetune(base, discs, CLASSES, steps=4)
-    assert trained.recipe["share"] in judging.SHARES["quick"]
+    assert trained.recipe["share"] in judging.SHARES
 
 
 def test_a_student_can_go_a_part_of_its_way(base, discs):

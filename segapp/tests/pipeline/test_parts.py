@@ -8,9 +8,10 @@ import torch
 
 from segapp.pipeline import features
 from segapp.pipeline.features import Views, crops, encode, prepare
+from segapp.pipeline.finetune import default_seconds
 from segapp.pipeline.holdout import Fold, folds, judged_part, only_half
 from segapp.pipeline.metrics import channels, confusion, dices, ious
-from segapp.pipeline.pace import Schedule
+from segapp.pipeline.pace import Beside, Schedule
 from segapp.pipeline.sizing import choose_input_size
 from segapp.pipeline.start import fit_head
 from segapp.tests.pipeline.conftest import FakeClock, disc
@@ -115,3 +116,32 @@ def test_the_first_head_tells_classes_apart_and_never_says_an_absent_one(base, d
         right, total = right + int((found == truth).sum()), total + len(truth)
         assert not (found == 2).any()
     assert right / total > 0.8
+
+
+def taken_beside(leader: Schedule) -> list[float]:
+    """Learning rates of a training beside a leader that takes six steps for each of its own."""
+    short, rates = Beside(leader, 6, 6), []
+    while leader.running or short.running:
+        while short.running and short.step * 6 <= leader.step:
+            rates.append(short.rate())
+            short.step += 1
+        if leader.running:
+            leader.step += 1
+        elif short.running:
+            rates.append(short.rate())
+            short.step += 1
+    return rates
+
+
+@pytest.mark.parametrize("seconds", [1, 20, 47, 90, 300])
+def test_the_steps_of_a_timed_run_tell_those_of_the_trainings_beside_it(seconds):
+    timed = Schedule(FakeClock(0.2), seconds=seconds, totals=range(18, 301, 18))
+    rates = taken_beside(timed)
+    assert taken_beside(Schedule(FakeClock(0.2), steps=timed.total)) == rates
+    assert len(rates) == max(6, timed.step // 6)
+
+
+def test_more_pictures_get_proportionally_more_time(base):
+    five, ten = (default_seconds("quick", n, base.module) for n in (5, 10))
+    assert ten == 2 * five
+    assert default_seconds("quick", 1, base.module) < five < 20

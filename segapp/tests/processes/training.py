@@ -3,6 +3,7 @@
 import io
 import sqlite3
 import time
+from http.client import HTTPException
 
 from PIL import Image, ImageDraw
 
@@ -39,7 +40,7 @@ def follow(browser: Browser, status_url: str, patience: float = 180) -> dict:
     def ended() -> dict | None:
         try:
             run = browser.get(status_url, timeout=15)
-        except OSError:
+        except (OSError, HTTPException):
             return None
         return run.json() if run.status == 200 and run.json()["state"] in ENDED else None
 

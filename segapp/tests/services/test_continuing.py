@@ -79,6 +79,14 @@ def test_without_anything_new_it_is_refused(model):
         continuing.start(ALICE, model, [])
 
 
+def test_what_the_model_has_learnt_from_counts_once(model):
+    example = mended(model)
+    intake.draft_again(ALICE, continuing.earlier(model))
+    run = continuing.start(ALICE, model, intake.drafts(ALICE))
+    assert sorted(one.stem for one in run.examples.all()) == ["disc", "one", "two"]
+    assert Example.objects.count() == 3 and not fresh(example).draft
+
+
 def test_what_is_not_painted_yet_is_named(model):
     example = mended(model, np.full((96, 96), 255))
     with pytest.raises(Refused, match="not painted yet"):

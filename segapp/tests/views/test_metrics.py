@@ -21,7 +21,7 @@ def worker():
 def read(client, **headers) -> dict[tuple[str, ...], float]:
     response = client.get("/metrics", **headers)
     assert response.status_code == 200 and response["Content-Type"].startswith("text/plain; version=0.0.4")
-    found = {}
+    found: dict[tuple[str, ...], float] = {}
     for family in text_string_to_metric_families(response.content.decode()):
         for sample in family.samples:
             found[sample.name, *sorted(sample.labels.values())] = sample.value

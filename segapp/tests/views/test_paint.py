@@ -222,13 +222,29 @@ def test_improving_a_model_lets_the_next_training_go_on_from_it(alice, charlie):
     assert charlie.post(f"/finetune/paint/improve/{run.model.public_id}/").status_code == 404
     assert f"/finetune/paint/improve/{run.model.public_id}/" in text(alice.get("/finetune/"))
     alice.post(f"/finetune/paint/improve/{run.model.public_id}/")
-    assert "goes on from “First”" in text(alice.get("/finetune/"))
+    page = text(alice.get("/finetune/"))
+    assert "goes on from “First”" in page and 'id="step-pictures" open' in page and 'data-land="pictures"' in page
     alice.post("/finetune/", pairs("two"))
     assert 'value="=disc"' in text(alice.get("/finetune/")), "the new masks have the model's names"
     alice.post("/finetune/train/", {"name": "Second"})
     newest = TrainingRun.objects.exclude(pk=run.pk).get()
     assert (newest.name, newest.continued_from, newest.examples.count()) == ("Second", run.model, 2)
     assert "goes on from" not in text(alice.get("/finetune/"))
+
+
+def test_photos_added_to_a_model_are_painted_with_its_classes(alice):
+    run = done(alice)
+    alice.post(f"/finetune/paint/improve/{run.model.public_id}/")
+    alice.post("/finetune/paint/", {"images": [upload("new.png", saved(photo(96)))]})
+    new = Example.objects.get(stem="new")
+    page = text(alice.get(f"/finetune/paint/{new.public_id}/"))
+    assert "=disc" in page and '"object"' not in page and "Train on from" not in page
+    classes = json.dumps([*CLASSES, {"id": 2, "name": "sky", "color": "#56b4e9"}])
+    alice.post(f"/finetune/paint/{new.public_id}/mask", fields(np.where(truth() == 1, 2, 1), classes=classes))
+    alice.post("/finetune/train/", {})
+    newest = TrainingRun.objects.exclude(pk=run.pk).get()
+    assert [(row["id"], row["name"]) for row in newest.classes] == [(0, "background"), (1, "=disc"), (2, "sky")]
+    assert newest.continued_from == run.model and newest.examples.count() == 2
 
 
 def test_starting_afresh_takes_it_back(alice):
