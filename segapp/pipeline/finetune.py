@@ -138,7 +138,8 @@ def _train(job: Job, steps: int | None) -> Trained:
         take_turns([*(one.course for one in rehearsals), kept], glances)
     except Stopped:
         stopped = True
-    judge(job, rehearsals)
+    if not job.judged:  # a thorough training has asked before it changed the encoder
+        judge(job, rehearsals)
     if student is not None:
         student.go(job.share)
     if not stopped:
@@ -186,7 +187,7 @@ def _plan_thorough(
 ) -> None:
     """The whole network; the rehearsals are over when its decoder stage is."""
     for one in rehearsals:
-        one.course.steps = rehearsal_steps(job, one, Schedule(one.course.clock, steps=REHEARSED))
+        one.course.steps = rehearsal_steps(job, one, Schedule(job.pace.clock, steps=REHEARSED))
     kept.steps = _whole_steps(job, student, kept, rehearsals, steps)
 
 

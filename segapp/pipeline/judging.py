@@ -66,7 +66,6 @@ def judge(job: Job, rehearsals: Sequence[Rehearsal]) -> None:
     Also sets job.share. The share that a fold is scored with is chosen on the other fold's examples, so that the score
     stays honest.
     """
-    job.judged.clear()
     curves = [_curve(job, one) for one in rehearsals]
     for one, others in zip(rehearsals, reversed(curves), strict=True):
         network = one.student.blended(best_share([others]))

@@ -1,8 +1,7 @@
 """How long a training runs and what it tells while it does."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,27 +126,6 @@ class Pace:
             return due
         rate = (elapsed - since) / (self._fraction - done)
         return rate * (1 - self._fraction) + self.closing
-
-
-class Stopwatch:
-    """A clock that stands still between the turns of the training it times."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._spent = 0.0
-        self._since: float | None = None
-
-    def __call__(self) -> float:
-        return self._spent + (0.0 if self._since is None else self._clock() - self._since)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Run during a turn."""
-        self._since = self._clock()
-        try:
-            yield
-        finally:
-            self._spent, self._since = self(), None
 
 
 class Schedule:

@@ -6,17 +6,16 @@ Knows nothing of what is trained.
 
 from collections.abc import Callable, Iterator, Sequence
 
-from segapp.pipeline.pace import Pace, Schedule, Stopwatch
+from segapp.pipeline.pace import Pace, Schedule
 
 
 class Course:
     """One of the trainings: an iterator that takes a step for each `next`, and how far it is.
 
-    `clock` runs during its own steps only. With `kept` its losses and its progress are the run's.
+    With `kept` its losses and its progress are the run's.
     """
 
     def __init__(self, pace: Pace, kept: bool = False) -> None:
-        self.clock = Stopwatch(pace.clock)
         self.fraction = 0.0
         self.taken = 0  # steps of the stage it is in
         self.weight = 0  # what a step counts, where steps and not fractions decide whose turn it is
@@ -30,8 +29,7 @@ class Course:
 
     def step(self) -> bool:
         """Take one step; False when there is none left."""
-        with self.clock.running():
-            return next(self.steps, self) is None
+        return next(self.steps, self) is None
 
     def hear(self, start: float, end: float) -> Callable[[float, Schedule], None]:
         """What a stage tells its loss to, when it takes the course from `start` to `end` (fractions)."""
