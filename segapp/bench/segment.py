@@ -21,7 +21,8 @@ from segapp.bench import networks as one_network
 from segapp.bench.client import Client, Upload
 from segapp.bench.group import Group
 from segapp.imaging import render, sample
-from segapp.pipeline.predict import fitted, normalised, resized
+from segapp.pipeline.passes import normalised
+from segapp.pipeline.predict import fitted, resized
 from segapp.worker import networks
 
 REFERENCE = "mit_b3"

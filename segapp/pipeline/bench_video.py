@@ -23,7 +23,7 @@ from segapp.pipeline.clip_open import Limits
 from segapp.pipeline.clip_plan import EVERY, Options
 from segapp.pipeline.clip_probe import probe
 from segapp.pipeline.frames import frames
-from segapp.pipeline.predict import normalised
+from segapp.pipeline.passes import normalised
 
 TARGET = 0.8
 FRAMES = 120

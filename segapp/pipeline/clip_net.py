@@ -12,7 +12,8 @@ from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.clip_decide import decide
 from segapp.pipeline.clip_smooth import Damper
-from segapp.pipeline.predict import PASS, fitted, normalised
+from segapp.pipeline.passes import normalised
+from segapp.pipeline.predict import PASS, fitted
 
 FINEST_GRID = 1024  # long side of a mask; larger clips get masks in steps of 2, 3, … pixels
 GPU_BATCH = 8

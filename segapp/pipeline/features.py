@@ -15,7 +15,8 @@ from torch import Tensor
 
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.base_data import recolor
-from segapp.pipeline.predict import STRIDE, fitted, normalised, resized
+from segapp.pipeline.passes import STRIDE, normalised
+from segapp.pipeline.predict import fitted, resized
 
 IGNORE = 255
 TARGET_STRIDE = 4

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from registry.network import ClassInfo, Network
+from segapp.pipeline.deciding import decide
 from segapp.pipeline.features import IGNORE, Prepared, View
 from segapp.pipeline.metrics import channels, confusion, dices, ious, mean
-from segapp.pipeline.predict import decide
 
 
 @dataclass(frozen=True)

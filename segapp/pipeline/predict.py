@@ -13,22 +13,9 @@ from torch import Tensor
 
 from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
-from segapp.pipeline.deciding import Decision, decide, enlarged
-from segapp.pipeline.passes import STRIDE, normalised, run
+from segapp.pipeline.deciding import Decision, enlarged
+from segapp.pipeline.passes import run
 from segapp.pipeline.tiles import strips
-
-__all__ = [
-    "PASS",
-    "STRIDE",
-    "Prediction",
-    "decide",
-    "fitted",
-    "logits_of",
-    "normalised",
-    "predict",
-    "resized",
-    "shares",
-]
 
 PASS = 1024  # pixels a side that one pass takes at most
 REACH = 2.0  # a picture so many times as long as the examples may show more rather than the same more finely

@@ -9,7 +9,8 @@ import torch
 from registry.network import ClassInfo
 from segapp.pipeline import deciding, passes, tiles
 from segapp.pipeline import predict as module
-from segapp.pipeline.predict import decide, logits_of, predict, shares
+from segapp.pipeline.deciding import decide
+from segapp.pipeline.predict import logits_of, predict, shares
 from segapp.pipeline.sizing import SHRUNK, usual_side
 from segapp.pipeline.tiles import fades, starts, strips
 from segapp.tests.pipeline.conftest import disc, loaded

@@ -15,7 +15,9 @@ from segapp.pipeline import clip, clip_work
 from segapp.pipeline.clip import Cancelled, Paused, Verdict, process
 from segapp.pipeline.clip_open import ClipRefused, Limits
 from segapp.pipeline.clip_plan import EVERY, Options
-from segapp.pipeline.predict import decide, fitted, normalised, resized
+from segapp.pipeline.deciding import decide
+from segapp.pipeline.passes import normalised
+from segapp.pipeline.predict import fitted, resized
 from segapp.tests.video.clips import CLASSES, bright_network, click_seconds, corner, decoded_frames, moving, write_clip
 from segapp.tests.video.test_frames import bright_corner
 from segapp.worker import local
