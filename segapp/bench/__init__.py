@@ -1,4 +1,5 @@
-"""Figures of a whole server under load, each as a ratio against the plain way in the same run.
+"""What `manage.py bench` measures, each figure as a ratio against the plain way in the same run.
 
-`measure` starts everything on a temporary home of its own; nothing here touches the installation it is run from.
+A run_*.py for each of its words. `serve` and `segment` start a server on a temporary home of their own, so that
+nothing touches the installation; `finetune` and `video` measure in this process, with pipeline/bench_*.py.
 """

@@ -1,4 +1,4 @@
-"""The bench inside its own home: `python -m segapp.bench WHAT OPTIONS`, started by run.py. Prints one JSON object."""
+"""The bench inside its own home: `python -m segapp.bench WHAT OPTIONS`, from run_serve.py. Prints one JSON object."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ import django
 def main() -> None:
     django.setup()
     from segapp.bench import segment, serve  # here: models need the setup above
-    from segapp.bench.run import Options
+    from segapp.bench.run_serve import Options
     from segapp.home import prepare_database
 
     prepare_database()

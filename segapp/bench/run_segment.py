@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segapp.bench.run import alone
+from segapp.bench.run_serve import alone
 
 MOST = 60  # requests in each phase; more say nothing new about medians
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}

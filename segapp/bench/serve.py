@@ -20,7 +20,7 @@ from segapp.bench.client import Client
 from segapp.bench.group import Group
 from segapp.bench.load import Sent, Visitor
 from segapp.bench.plain import PlainWay
-from segapp.bench.run import Options
+from segapp.bench.run_serve import Options
 from segapp.visitors import COOKIE, COOKIE_SALT, new_id
 from segapp.worker import networks
 

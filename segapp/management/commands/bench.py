@@ -14,10 +14,10 @@ RECIPES = ("naive", "usual", "quick", "thorough")
 # What can be measured, and the module that does it: run(options, tell) -> what --json prints, and
 # table(result) -> the lines for people. `options` are this command's; run raises ValueError or OSError when it cannot.
 BENCHES = {
-    "finetune": "segapp.worker.bench_finetune",
+    "finetune": "segapp.bench.run_finetune",
     "segment": "segapp.bench.run_segment",
-    "serve": "segapp.bench.run",
-    "video": "segapp.worker.bench_video",
+    "serve": "segapp.bench.run_serve",
+    "video": "segapp.bench.run_video",
 }
 
 

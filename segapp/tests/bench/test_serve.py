@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from segapp.bench.run import Options, table
+from segapp.bench.run_serve import Options, table
 from segapp.home import PROJECT
 
 
