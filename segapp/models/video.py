@@ -8,7 +8,7 @@ from django.db import models
 from segapp.models.work import Pinned, Work, WorkQuerySet
 
 
-class VideoJob(Pinned, Work):
+class VideoJob(Work, Pinned):
     title = models.CharField(max_length=200)
     options = models.JSONField(default=dict, help_text="Frames per second to predict, and the like")
     source = models.JSONField(default=dict, help_text="What the probe found: size, rate, frames, seconds, audio")

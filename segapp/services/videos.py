@@ -94,7 +94,7 @@ def owned(visitor: str, public_id: str) -> VideoJob:
 
 def recent(visitor: str, count: int = 12) -> QuerySet[VideoJob]:
     """The visitor's newest videos, newest first."""
-    return VideoJob.objects.filter(visitor=visitor).order_by("-created", "-pk")[:count]
+    return VideoJob.objects.filter(visitor=visitor)[:count]
 
 
 def waits_for_training(job: VideoJob) -> bool:
