@@ -3,6 +3,7 @@
 Knows nothing of torch or the database; the web process imports it.
 """
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -25,6 +26,11 @@ class ModelFileMissing(Exception):
 
 class ModelFileDamaged(Exception):
     """The file of a model is there, but its content is not what was written."""
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error says that there is no room left; also those of libraries that carry the system's number."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
 def verify(path: Path, sha256: str) -> None:

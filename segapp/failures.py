@@ -3,7 +3,6 @@
 Knows nothing of the pages' own refusals (a bad picture, a run in progress): those are answers, made by views.
 """
 
-import errno
 import logging
 import sys
 import time
@@ -18,6 +17,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 
+from registry.files import disk_is_full
 from registry.store import StoreUnreachable
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def known(error: BaseException | None) -> Failure | None:
         return STORE_DOWN
     if isinstance(error, UnreadablePostError):
         return BAD_REQUEST
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and disk_is_full(error):
         return DISK_FULL
     if isinstance(error, OperationalError | InterfaceError):
         full = any(words in str(error).lower() for words in ("disk is full", "no space left"))

@@ -5,7 +5,6 @@ picture is finished by itself, so a worker that dies, is asked to end, or makes 
 that another one goes on with, at the first picture that waits.
 """
 
-import errno
 import logging
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from django.db.models import F, QuerySet
 from PIL import Image
 
 from registry import store
-from registry.files import write_atomically
+from registry.files import disk_is_full, write_atomically
 from registry.runtime import BaseMissing, LoadedNetwork
 from registry.store import StoreUnreachable
 from segapp import dispatch, heartbeat
@@ -68,7 +67,7 @@ def run(pk: int) -> None:
         logger.exception("batch %s: its rows could not be written", batch.public_id)
     except Exception as error:
         logger.exception("batch %s failed", batch.public_id)
-        _end(batch, State.FAILED, DISK_FULL if getattr(error, "errno", None) == errno.ENOSPC else UNKNOWN, error)
+        _end(batch, State.FAILED, DISK_FULL if disk_is_full(error) else UNKNOWN, error)
     finally:
         heartbeat.release(LABEL, batch.pk)
 
@@ -134,7 +133,7 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
         return ItemState.FAILED, f"{refused.problem} {refused.advice}"
     except Exception as error:
         _hold(batch)  # a batch that was cancelled meanwhile has lost its files
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        if disk_is_full(error):
             raise
         logger.exception("batch %s, picture %s failed", batch.public_id, item.number)
         return ItemState.FAILED, GONE if isinstance(error, FileNotFoundError) else FAILED

@@ -1,6 +1,5 @@
 """One export from claim to end: the model's network, written as a file of its own. Knows nothing of requests."""
 
-import errno
 import logging
 import secrets
 
@@ -8,7 +7,7 @@ from django.db import DatabaseError
 
 from registry import store
 from registry.export import ExportFailed, export
-from registry.files import ModelFileDamaged, ModelFileMissing
+from registry.files import ModelFileDamaged, ModelFileMissing, disk_is_full
 from registry.runtime import BaseMissing
 from segapp import heartbeat
 from segapp.models import Export, State
@@ -38,7 +37,7 @@ def run(pk: int) -> None:
         _fail(row, str(error))
     except Exception as error:
         logger.exception("export %s failed", row.public_id)
-        _fail(row, DISK_FULL if getattr(error, "errno", None) == errno.ENOSPC else UNKNOWN)
+        _fail(row, DISK_FULL if disk_is_full(error) else UNKNOWN)
     finally:
         heartbeat.release(LABEL, pk)
 

@@ -17,7 +17,6 @@ from segapp import dispatch, heartbeat
 from segapp.imaging import render
 from segapp.models import Analysis, State
 from segapp.pipeline.predict import predict, shares
-from segapp.services.analyses import remove_folder
 from segapp.worker import networks
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ def run(pk: int) -> None:
     ended = mine.update(ended=timezone.now(), **values)
     dispatch.announce(analysis.public_id)  # somebody waits: what is not for them comes after it
     if not ended and not Analysis.objects.filter(pk=pk).exists():  # deleted meanwhile
-        remove_folder(analysis.folder)
+        store.remove_folder(analysis.folder)
     if analysis.model is not None and values.get("model_key") == analysis.model.key and not analysis.shared:
         registry.mark_used(analysis.model)  # guests leave the owner's "last used" as it is
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from registry import services as registry
 from registry.bases import ReadyBase
-from registry.files import ModelFileDamaged, ModelFileMissing
+from registry.files import ModelFileDamaged, ModelFileMissing, disk_is_full
 from registry.models import FileState
 from registry.network import ClassInfo
 from registry.runtime import BaseMissing, LoadedNetwork
@@ -56,7 +56,7 @@ def run(pk: int) -> None:
         _end(row, State.FAILED, str(error))
     except OSError as error:
         logger.exception("run %s failed", row.public_id)
-        _end(row, State.FAILED, DISK_FULL if error.errno == 28 else UNKNOWN, error)
+        _end(row, State.FAILED, DISK_FULL if disk_is_full(error) else UNKNOWN, error)
     except Exception as error:
         logger.exception("run %s failed", row.public_id)
         _end(row, State.FAILED, UNKNOWN, error)

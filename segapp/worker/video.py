@@ -4,7 +4,6 @@ A segment that is complete stays: a worker that dies, is asked to end, or makes 
 another one goes on with.
 """
 
-import errno
 import logging
 import time
 from typing import Any
@@ -15,7 +14,7 @@ from django.db import DatabaseError
 from PIL import Image
 
 from registry import store
-from registry.files import write_atomically
+from registry.files import disk_is_full, write_atomically
 from registry.runtime import BaseMissing
 from segapp import dispatch, heartbeat
 from segapp.imaging import render
@@ -61,8 +60,7 @@ def run(pk: int) -> None:
         _end(job, State.FAILED, str(error))
     except Exception as error:
         logger.exception("video %s failed", job.public_id)
-        full = getattr(error, "errno", None) == errno.ENOSPC  # PyAV's own errors carry the number, too
-        _end(job, State.FAILED, DISK_FULL if full else UNKNOWN, error)
+        _end(job, State.FAILED, DISK_FULL if disk_is_full(error) else UNKNOWN, error)
     finally:
         heartbeat.release(LABEL, job.pk)
 
