@@ -6,7 +6,9 @@ the message points to is safe already. Knows nothing of what the tasks do.
 
 import logging
 import time
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -16,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from segapp.celery import app
-from segapp.models import Analysis, Batch, Export, TrainingRun, VideoJob
+from segapp.models import Analysis, Batch, Export, TrainingRun, VideoJob, Work
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,17 @@ def analysis(row: Analysis) -> None:
 def export(row: Export) -> None:
     """Beside the videos: an export may take as long as a hundred pictures, which nobody should have to wait for."""
     _after_commit("segapp.export", row.pk, VIDEO)
+
+
+def ring(row: Work) -> None:
+    """Send a piece of work again, whatever its kind."""
+    senders: dict[type[Work], Callable[[Any], None]] = {
+        TrainingRun: training,
+        VideoJob: video,
+        Batch: batch,
+        Export: export,
+    }
+    senders[type(row)](row)
 
 
 def announce(public_id: str) -> None:

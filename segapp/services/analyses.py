@@ -20,6 +20,7 @@ from segapp import dispatch
 from segapp.imaging import decode, render
 from segapp.imaging.bare import bare
 from segapp.models import UNFINISHED, Analysis, State, Worker
+from segapp.services import pins
 from segapp.services.admission import Overloaded, admit, seat
 
 __all__ = ["Overloaded", "seat"]
@@ -78,17 +79,8 @@ def _pinned(
     visitor: str, size: Image.Image | Analysis, title: str, model: UserModel | None, answer: registry.Answer
 ) -> Analysis:
     """A new row that names what is to answer. Raises NoBaseReady."""
-    if model is None and answer.base is None:
-        raise registry.NoBaseReady("No base model is ready on this server. Its operator can run manage.py build_base.")
     return Analysis(
-        visitor=visitor,
-        title=title[:200],
-        width=size.width,
-        height=size.height,
-        model=model,
-        base_key=model.base_key if model else answer.base.key if answer.base else "",
-        base_sha256=model.base_sha256 if model else answer.base.sha256 if answer.base else "",
-        message=answer.notice[:500],
+        visitor=visitor, title=title[:200], width=size.width, height=size.height, **pins.chosen(model, answer)
     )
 
 
@@ -100,7 +92,7 @@ def _queue(row: Analysis, write: Callable[[BinaryIO], object]) -> Analysis:
             row.save()
             dispatch.analysis(row)
     except BaseException:
-        remove_folder(row.folder)
+        store.remove_folder(row.folder)
         raise
     return row
 
@@ -213,12 +205,7 @@ def _draw_confidence(analysis: Analysis, path: Path) -> None:
 
 def delete(analysis: Analysis) -> None:
     analysis.delete()
-    remove_folder(analysis.folder)
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a result's folder and the files in it; missing ones are fine."""
-    store.remove_folder(folder)
+    store.remove_folder(analysis.folder)
 
 
 def expired(days: int) -> QuerySet[Analysis]:

@@ -13,7 +13,6 @@ from registry import store
 from registry.models import UserModel
 from segapp import dispatch
 from segapp.models import Export, ExportFormat, State
-from segapp.services.analyses import remove_folder
 
 KEPT = timedelta(days=1)
 MOST_KEPT = 6  # files of one visitor; a full one may have 200 MB
@@ -62,7 +61,7 @@ def usual_seconds(row: Export) -> float | None:
 
 def delete(row: Export) -> None:
     row.delete()
-    remove_folder(row.folder)
+    store.remove_folder(row.folder)
 
 
 def expired() -> QuerySet[Export]:

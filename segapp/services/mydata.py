@@ -20,7 +20,7 @@ from segapp.models import (
     VideoJob,
     VisitorAlias,
 )
-from segapp.services import restore, storage
+from segapp.services import restore
 
 WORDS: dict[type[models.Model], str] = {
     UserModel: "Model versions, the trash included",
@@ -41,11 +41,6 @@ class Holding:
     words: str
     count: int
     bytes: int | None
-
-
-def used(visitor: str) -> int:
-    """Bytes that count against the visitor's limit: models, training pictures, videos and batches."""
-    return storage.in_use(visitor)
 
 
 def holdings(visitor: str) -> list[Holding]:

@@ -10,13 +10,8 @@ from django.db import models, transaction
 from registry.models import UserModel
 from segapp.models import (
     UNFINISHED,
-    Analysis,
-    Batch,
-    Example,
-    Export,
     TrainingRun,
     TransferCode,
-    VideoJob,
     VisitorAlias,
 )
 from segapp.visitors import current_id
@@ -55,7 +50,7 @@ def restore(visitor: str, sent: str) -> str:
 def join(visitor: str, into: str) -> None:
     """Everything that `visitor` owns becomes `into`'s. A visitor that owns nothing leaves no trace."""
     TransferCode.objects.filter(visitor=visitor).update(visitor=into)  # who enters one gets what is here now
-    owned = [UserModel, Example, TrainingRun, Analysis, VideoJob, Batch, Export]
+    owned = [kind for kind in kinds() if kind is not TransferCode]
     if not any(model._default_manager.filter(visitor=visitor).exists() for model in owned):
         return
     UserModel.objects.filter(visitor=visitor).update(active=False)  # `into` keeps its own choice

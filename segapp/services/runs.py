@@ -25,7 +25,6 @@ from segapp.models import (
     TrainingRun,
     VideoJob,
     Work,
-    WorkQuerySet,
 )
 from segapp.services import restore
 
@@ -102,7 +101,7 @@ def owned(visitor: str, public_id: str) -> TrainingRun:
 
 def stop(run: Work, keep: bool) -> None:
     """Stop a run or a video, keeping the best so far or not; what is still queued never starts. Idempotent."""
-    rows = _rows_of(run)
+    rows: Any = type(run)._default_manager
     if not rows.cancel_queued(run.pk):
         rows.ask_to_stop(run.pk, Stop.KEEP if keep else Stop.DISCARD)
     run.refresh_from_db()
@@ -144,25 +143,11 @@ _rung: dict[tuple[str, int], float] = {}
 def reap() -> None:
     """Take rows back from owners that died, and ring again for rows whose message was lost."""
     for kind in (TrainingRun, VideoJob, Batch, Export):
-        take_back(kind.objects.all())
-        for row in kind.objects.filter(state=State.QUEUED).order_by("pk")[:20]:
+        rows = kind._default_manager.all()
+        take_back(rows)
+        for row in rows.filter(state=State.QUEUED).order_by("pk")[:20]:
             if _due(row):
-                _ring(row)
-
-
-def _ring(row: Work) -> None:
-    if isinstance(row, TrainingRun):
-        dispatch.training(row)
-    elif isinstance(row, VideoJob):
-        dispatch.video(row)
-    elif isinstance(row, Export):
-        dispatch.export(row)
-    elif isinstance(row, Batch):
-        dispatch.batch(row)
-
-
-def _rows_of(row: Work) -> WorkQuerySet:
-    return TrainingRun.objects.all() if isinstance(row, TrainingRun) else VideoJob.objects.all()
+                dispatch.ring(row)
 
 
 def take_back(rows: QuerySet[Any]) -> None:

@@ -16,7 +16,7 @@ from registry import store
 from registry.models import UserModel
 from segapp.forms import RenameForm
 from segapp.models import Export, ModelShare
-from segapp.services import exports, mydata, sharing, transfer
+from segapp.services import exports, mydata, sharing, storage, transfer
 from segapp.views.common import PageRequest, after_change, back, say
 from segapp.views.exports import Offer, offers
 
@@ -54,7 +54,7 @@ def models(request: PageRequest) -> HttpResponse:
         "result_days": settings.SEGAPP_RESULT_DAYS,
         "codes": transfer.listed(request.visitor),
         "holdings": mydata.holdings(request.visitor),
-        "storage_used": mydata.used(request.visitor),
+        "storage_used": storage.in_use(request.visitor),
         "storage_limit": settings.SEGAPP_STORAGE_BYTES,
     }
     return render(request, "models.html", context)

@@ -7,7 +7,7 @@ import pytest
 from registry.models import UserModel
 from registry.tests.test_services import make
 from segapp.models import Analysis, Example, Export, ModelShare, TrainingRun, TransferCode, VideoJob
-from segapp.services import mydata, restore, sharing, transfer
+from segapp.services import mydata, restore, sharing, storage, transfer
 from segapp.tests.views.rows import analyzed, trained
 from segapp.worker import inference, networks, training, video
 from segapp.worker.publishing import LeaseLost
@@ -61,7 +61,7 @@ def test_the_list_hides_nothing():
     assert found[mydata.WORDS[Export]] == (1, 10_000)
     assert found["Share links"] == (1, None) and found[mydata.WORDS[TransferCode]] == (1, None)
     assert len(found) == 8 and mydata.holdings(CHARLIE) == []
-    assert mydata.used(ALICE) == 14 + 100 + 1000
+    assert storage.in_use(ALICE) == 14 + 100 + 1000
 
 
 def test_deleting_everything_leaves_nothing_of_the_visitor_and_all_of_others(own_media):
