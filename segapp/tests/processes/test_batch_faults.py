@@ -3,8 +3,8 @@
 import io
 import os
 import signal
-import sqlite3
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,25 +12,10 @@ from PIL import Image
 
 from segapp.imaging import sample
 from segapp.tests.processes import training
-from segapp.tests.serving import Browser, Served, until
+from segapp.tests.serving import Browser, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 COUNT = 14
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Served(tmp_path_factory.mktemp("batch-faults"))
-    try:
-        server.start().wait_ready(300)
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def visitor(server):
-    return server.visitor()
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +50,7 @@ def at(visitor: Browser, status_url: str, done: int) -> dict:
     return batch
 
 
-def row(server: Served, status_url: str) -> dict:
-    with sqlite3.connect(server.home / "var" / "segapp.sqlite3", timeout=20) as database:
-        database.row_factory = sqlite3.Row
-        wanted = [status_url.rpartition("/")[2]]
-        return dict(database.execute("SELECT * FROM segapp_batch WHERE public_id = ?", wanted).fetchone())
+row = partial(training.row, table="batch")
 
 
 def masks(visitor: Browser, batch: dict) -> dict[str, np.ndarray]:

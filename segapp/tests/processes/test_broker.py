@@ -59,11 +59,6 @@ def server(tmp_path_factory, broker):
         server.stop()
 
 
-@pytest.fixture
-def visitor(server):
-    return server.visitor()
-
-
 def test_with_redis_url_no_embedded_broker_runs(server):
     assert not [process for process in server.family() if "redis-server" in " ".join(process.cmdline())]
     assert not (server.home / "var" / "redis").exists()

@@ -3,32 +3,16 @@
 import os
 import signal
 import sqlite3
-import subprocess
 import threading
 import time
 
 import pytest
 
 from segapp.tests.processes import training
+from segapp.tests.processes.conftest import fill
 from segapp.tests.serving import Served, lives, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """One server for all of this file: each test leaves it with both workers running."""
-    server = Served(tmp_path_factory.mktemp("faults"))
-    try:
-        server.start().wait_ready()
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def visitor(server):
-    return server.visitor()
 
 
 def test_an_undisturbed_training_is_done_and_active(server, visitor, record_property):
@@ -126,26 +110,6 @@ def test_the_whole_server_ended_during_a_training_takes_it_up_again_when_it_star
     visitor.host = own_server.start().url.partition("//")[2]
     assert training.follow(visitor, status_url)["state"] == "done"
     assert len(training.models(visitor)) == 1
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A home on a file system of 24 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if os.getuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(folder)]).returncode:
-        pytest.skip("only root can mount a small file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(folder, leave: int) -> None:
-    """Take all room but `leave` bytes."""
-    with open(folder / "filler", "wb", buffering=0) as file:
-        while (left := os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize - leave) > 0:
-            file.write(b"\0" * min(left, 2**16))
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_behind(small_disk):

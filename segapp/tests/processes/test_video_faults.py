@@ -2,34 +2,19 @@
 
 import os
 import signal
-import sqlite3
-import subprocess
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from segapp.tests.processes import training
+from segapp.tests.processes.conftest import fill
 from segapp.tests.serving import Browser, Served, until
 from segapp.tests.video.clips import decoded_frames, write_clip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 PATIENCE = 300  # seconds; a busy machine is no fault
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Served(tmp_path_factory.mktemp("video-faults"))
-    try:
-        server.start().wait_ready()
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def visitor(server):
-    return server.visitor()
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +29,7 @@ def send(visitor: Browser, clip: Path, rate: str = "2") -> str:
     return answer.json()["status_url"]
 
 
-def row(server: Served, status_url: str) -> dict:
-    with sqlite3.connect(server.home / "var" / "segapp.sqlite3", timeout=20) as database:
-        database.row_factory = sqlite3.Row
-        wanted = [status_url.rpartition("/")[2]]
-        return dict(database.execute("SELECT * FROM segapp_videojob WHERE public_id = ?", wanted).fetchone())
+row = partial(training.row, table="videojob")
 
 
 def at_segment(visitor: Browser, status_url: str, number: int) -> dict:
@@ -135,26 +116,19 @@ def test_what_is_no_whole_short_small_video_ends_with_a_reason_and_leaves_nothin
     assert set((server.home / "media" / "videos").iterdir()) == before
 
 
-def test_a_full_disk_ends_the_video_with_a_reason_and_leaves_nothing(tmp_path, ride):
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if os.getuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(folder)]).returncode:
-        pytest.skip("only root can mount a small file system")
-    server = Served(folder / "home")
+def test_a_full_disk_ends_the_video_with_a_reason_and_leaves_nothing(small_disk, ride):
+    server = Served(small_disk / "home", log=small_disk.with_suffix(".log"))
     try:
         server.start().wait_ready()
         visitor = server.visitor()
         status_url = send(visitor, ride, "every")
         until(lambda: visitor.get(status_url).json()["frames"] > 10, PATIENCE)
-        with open(folder / "filler", "wb", buffering=0) as file:
-            while (left := os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize - 60_000) > 0:
-                file.write(b"\0" * min(left, 2**16))
+        fill(small_disk, leave=60_000)
         job = training.follow(visitor, status_url, PATIENCE)
         assert job["state"] == "failed", job
-        assert "disk is full" in job["message"]
+        assert "disk is full" in job["message"], server.output()
         assert not list((server.home / "media" / "videos").iterdir())
-        (folder / "filler").unlink()
+        (small_disk / "filler").unlink()
         assert training.follow(visitor, send(visitor, ride, "1"), PATIENCE)["state"] == "done"
     finally:
         server.stop()
-        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -54,14 +54,12 @@ def under_way(browser: Browser, status_url: str, patience: float = 90) -> dict:
     return run
 
 
-def row(server: Served, status_url: str) -> dict:
-    """The run as the database has it."""
+def row(server: Served, status_url: str, table: str = "trainingrun") -> dict:
+    """The run, or another kind of work, as the database has it."""
     with sqlite3.connect(server.home / "var" / "segapp.sqlite3", timeout=20) as database:
         database.row_factory = sqlite3.Row
-        found = database.execute(
-            "SELECT * FROM segapp_trainingrun WHERE public_id = ?", [status_url.rpartition("/")[2]]
-        ).fetchone()
-    return dict(found)
+        wanted = [status_url.rpartition("/")[2]]
+        return dict(database.execute(f"SELECT * FROM segapp_{table} WHERE public_id = ?", wanted).fetchone())
 
 
 def models(browser: Browser) -> list[dict]:
