@@ -1,4 +1,4 @@
-"""Masks painted in the browser: photos to paint on, saves with a revision number, classes shared by a set of drafts.
+"""Masks painted in the browser: photos to paint on, saves with a revision number, results to mend.
 
 What a training has used is never changed: painting on goes to a copy. Knows nothing of how the page paints.
 """
@@ -13,18 +13,14 @@ from PIL import Image
 
 from registry import store
 from registry.models import FileState, UserModel
-from segapp.imaging import Refused, decode, painted, palette
+from segapp.imaging import Refused, decode, painted
 from segapp.imaging.masks import Reading
 from segapp.imaging.painted import UNPAINTED
 from segapp.models import Analysis, Example, Painting, State
-from segapp.services import example_files, intake
+from segapp.services import example_files, intake, paint_classes
 from segapp.services.pairing import fold, stem_of
 
 KEPT = 2  # revisions whose files stay: somebody may be reading the one before
-START = (
-    {"id": 0, "name": "background", "color": palette.color(0)},
-    {"id": 1, "name": "object", "color": palette.color(1)},
-)
 
 
 class PaintingNotFound(Exception):
@@ -65,7 +61,7 @@ def begin(visitor: str, images: Iterable[Any], known: Sequence[dict[str, Any]] =
     Raises intake.Refusal.
     """
     there = list(intake.drafts(visitor))
-    classes, unpainted = starting_classes(there, known=known), usual_unpainted(there)
+    classes, unpainted = paint_classes.starting_classes(there, known=known), paint_classes.usual_unpainted(there)
     examples = intake.store_photos(visitor, images)
     try:
         Painting.objects.bulk_create(
@@ -99,7 +95,7 @@ def to_edit(
     if not used and hasattr(found, "painting"):
         return found
     there = list(intake.drafts(visitor))
-    classes = starting_classes(there, edits, known)
+    classes = paint_classes.starting_classes(there, edits, known)
     if hasattr(found, "painting"):
         values, unpainted = example_files.painted_values(found), found.painting.unpainted
     else:
@@ -111,7 +107,7 @@ def to_edit(
 
 def settle(examples: Iterable[Example], reading: Reading) -> list[Example]:
     """These examples with masks in class ids by the reading: uploaded ones become painted ones. Raises Refused."""
-    classes, found = classes_of(reading), []
+    classes, found = paint_classes.classes_of(reading), []
     for example in examples:
         if hasattr(example, "painting"):
             found.append(example)
@@ -122,36 +118,10 @@ def settle(examples: Iterable[Example], reading: Reading) -> list[Example]:
     return found
 
 
-def starting_classes(
-    drafts: Sequence[Example],
-    edits: dict[str, dict[str, Any]] | None = None,
-    known: Sequence[dict[str, Any]] = (),
-) -> list[dict[str, Any]]:
-    """The classes to paint with beside these drafts: those in their masks, those chosen before, a model's; else two."""
-    there = classes_of(intake.review(drafts, edits, known)) if intake.ready(drafts) else []
-    return painted.known_by_id([there, intake.chosen_classes(drafts), known]) or [dict(row) for row in START]
-
-
-def classes_of(reading: Reading) -> list[dict[str, Any]]:
-    """The reading's classes as a painting keeps them, each with the uploaded value it stands for, if any."""
-    found = []
-    for row in reading.classes:
-        if row["id"] != UNPAINTED:
-            source = {} if row["source"].startswith("painted") else {"source": row["source"]}
-            found.append({"id": row["id"], "name": row["name"], "color": row["color"], **source})
-    return found
-
-
-def usual_unpainted(drafts: Sequence[Example]) -> int:
-    """What the visitor last let unpainted pixels be, among those who paint from nothing; at first the background."""
-    found = [draft.painting for draft in drafts if hasattr(draft, "painting") and not draft.painting.origin]
-    return max(found, key=lambda painting: painting.updated).unpainted if found else 0
-
-
 def save(example: Example, sent: Save) -> Painting:
     """Keep what was painted. Raises Refused, PaintedElsewhere, PaintingClosed; then nothing has changed."""
     painting = example.painting
-    classes = _merged(sent.classes, painting.classes)
+    classes = paint_classes.merged(sent.classes, painting.classes)
     changes: dict[str, Any] = {"classes": classes, "unpainted": sent.unpainted, "nothing_there": sent.nothing_there}
     if sent.mask is not None:
         values = painted.decode(sent.mask, (example.width, example.height), example.stem)
@@ -169,7 +139,7 @@ def save(example: Example, sent: Save) -> Painting:
         example_files.write_painted(example, painting.revision, png, counted)
         Example.objects.filter(pk=example.pk).update(size_bytes=example_files.size_of(example))
     example_files.forget_painted(example, painting.revision - KEPT)
-    share_classes(example.visitor, classes)
+    paint_classes.share_classes(example.visitor, classes)
     return painting
 
 
@@ -185,14 +155,6 @@ def nothing_there(example: Example) -> int:
         raise Refused(example.stem, "None of its classes is called background.", "Paint it, or name a class so.")
     Painting.objects.filter(pk=painting.pk).update(nothing_there=True, unpainted=unpainted)
     return unpainted
-
-
-def share_classes(visitor: str, classes: Sequence[dict[str, Any]]) -> None:
-    """Names and colours are one for all of a visitor's drafts: what was changed in one place changes everywhere."""
-    for painting in Painting.objects.filter(example__visitor=visitor, example__draft=True, example__runs=None):
-        merged = _merged(classes, painting.classes)
-        if merged != painting.classes:
-            Painting.objects.filter(pk=painting.pk).update(classes=merged)
 
 
 def from_analysis(analysis: Analysis) -> Example:
@@ -280,13 +242,6 @@ def _convert(example: Example, values: np.ndarray, classes: list[dict[str, Any]]
         Example.objects.filter(pk=example.pk).update(mask_kind=painted.KIND)
         example_files.write_painted(example, 1, example_files.grey_png(values), counted)
     return example
-
-
-def _merged(sent: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The sent classes, keeping where each came from, and those that were there and are not mentioned."""
-    sources = {row["id"]: row["source"] for row in [*sent, *before] if row.get("source")}
-    rows = painted.known_by_id([sent, before])
-    return [{**row, "source": sources[row["id"]]} if row["id"] in sources else row for row in rows]
 
 
 def _hold_to_classes(example: Example, counted: np.ndarray, classes: Sequence[dict[str, Any]]) -> None:

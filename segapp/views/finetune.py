@@ -9,7 +9,7 @@ from segapp.forms import ClassesForm, Spoken, TrainForm, UploadForm
 from segapp.imaging import Refused, sample
 from segapp.imaging.masks import Reading
 from segapp.models import TrainingRun
-from segapp.services import continuing, intake, limits, painting, runs
+from segapp.services import continuing, intake, limits, paint_classes, runs
 from segapp.views import studio
 from segapp.views.common import PageRequest, changed, say
 
@@ -157,7 +157,7 @@ def _keep_edits(request: PageRequest) -> Reading:
         kept[source_of[edit.pop("id")]] = edit
     reading = intake.review(drafts, kept, known)
     request.session[studio.EDITS] = kept
-    painting.share_classes(request.visitor, painting.classes_of(reading))
+    paint_classes.share_classes(request.visitor, paint_classes.classes_of(reading))
     return reading
 
 

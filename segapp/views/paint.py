@@ -15,7 +15,7 @@ from segapp.imaging import Refused, painted
 from segapp.imaging.render import palette_png
 from segapp.models import Example
 from segapp.paint_forms import PaintForm
-from segapp.services import analyses, continuing, example_files, intake, limits, painting, runs
+from segapp.services import analyses, continuing, example_files, intake, limits, paint_classes, painting, runs
 from segapp.views import finetune, studio
 from segapp.views.common import PageRequest, back, say
 
@@ -117,7 +117,7 @@ def _classes(request: PageRequest, example: Example) -> list[dict[str, Any]]:
         return own
     drafts, edits = list(intake.drafts(request.visitor)), request.session.get(studio.EDITS, {})
     try:
-        there = painting.starting_classes(drafts, edits, studio.known_classes(request))
+        there = paint_classes.starting_classes(drafts, edits, studio.known_classes(request))
     except Refused:
         there = []
     return painted.known_by_id([own, there]) if own else there

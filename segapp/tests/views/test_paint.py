@@ -10,7 +10,7 @@ from PIL import Image
 from registry.models import UserModel
 from registry.tests.test_services import make
 from segapp.models import Example, Painting, State, TrainingRun
-from segapp.services import painting
+from segapp.services import paint_classes
 from segapp.tests.imaging.drawing import photo, saved, truth
 from segapp.tests.views.rows import CLASSES, HTMX, analyzed, pairs, upload
 from segapp.tests.views.test_finetune import text
@@ -265,6 +265,6 @@ def test_training_on_without_anything_new_is_refused_in_words(alice):
 
 def test_names_with_markup_are_text_on_the_paint_page(alice):
     (one,) = begin(alice, "<b>one")
-    painting.share_classes(alice.visitor, [{"id": 1, "name": "</script><b>x", "color": "#00ff00"}])
+    paint_classes.share_classes(alice.visitor, [{"id": 1, "name": "</script><b>x", "color": "#00ff00"}])
     page = text(alice.get(f"/finetune/paint/{one.public_id}/"))
     assert "</script><b>x" not in page and "<b>one" not in page

@@ -1,0 +1,56 @@
+"""The classes that masks are painted with: those of the set, chosen in one place and the same in all of its drafts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from segapp.imaging import painted, palette
+from segapp.imaging.masks import Reading
+from segapp.imaging.painted import UNPAINTED
+from segapp.models import Example, Painting
+from segapp.services import intake
+
+START = (
+    {"id": 0, "name": "background", "color": palette.color(0)},
+    {"id": 1, "name": "object", "color": palette.color(1)},
+)
+
+
+def starting_classes(
+    drafts: Sequence[Example],
+    edits: dict[str, dict[str, Any]] | None = None,
+    known: Sequence[dict[str, Any]] = (),
+) -> list[dict[str, Any]]:
+    """The classes to paint with beside these drafts: those in their masks, those chosen before, a model's; else two."""
+    there = classes_of(intake.review(drafts, edits, known)) if intake.ready(drafts) else []
+    return painted.known_by_id([there, intake.chosen_classes(drafts), known]) or [dict(row) for row in START]
+
+
+def classes_of(reading: Reading) -> list[dict[str, Any]]:
+    """The reading's classes as a painting keeps them, each with the uploaded value it stands for, if any."""
+    found = []
+    for row in reading.classes:
+        if row["id"] != UNPAINTED:
+            source = {} if row["source"].startswith("painted") else {"source": row["source"]}
+            found.append({"id": row["id"], "name": row["name"], "color": row["color"], **source})
+    return found
+
+
+def usual_unpainted(drafts: Sequence[Example]) -> int:
+    """What the visitor last let unpainted pixels be, among those who paint from nothing; at first the background."""
+    found = [draft.painting for draft in drafts if hasattr(draft, "painting") and not draft.painting.origin]
+    return max(found, key=lambda painting: painting.updated).unpainted if found else 0
+
+
+def share_classes(visitor: str, classes: Sequence[dict[str, Any]]) -> None:
+    """Names and colours are one for all of a visitor's drafts: what was changed in one place changes everywhere."""
+    for painting in Painting.objects.filter(example__visitor=visitor, example__draft=True, example__runs=None):
+        merged = merged(classes, painting.classes)
+        if merged != painting.classes:
+            Painting.objects.filter(pk=painting.pk).update(classes=merged)
+
+
+def merged(sent: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The sent classes, keeping where each came from, and those that were there and are not mentioned."""
+    sources = {row["id"]: row["source"] for row in [*sent, *before] if row.get("source")}
+    rows = painted.known_by_id([sent, before])
+    return [{**row, "source": sources[row["id"]]} if row["id"] in sources else row for row in rows]
