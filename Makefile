@@ -41,29 +41,25 @@ $(MIGRATED): $(INSTALLED) $(wildcard segapp/migrations/*.py registry/migrations/
 
 setup-dev: setup $(INSTALLED_DEV)
 
-# Browser tests drive the distribution's Chromium. Only root can install it; others see the tests skipped.
-browser:
-	@if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null; then \
+# $(call debian,COMMAND THAT FINDS IT,PACKAGE,NAME): only root can install it; others see its tests skipped.
+define debian
+	@if ! { $(1); } >/dev/null 2>&1; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			echo "Installing Chromium ..."; \
+			echo "Installing $(3) ..."; \
 			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-				chromium; } </dev/null >/dev/null || echo "Chromium could not be installed; browser tests are skipped." >&2; \
+				$(2); } </dev/null >/dev/null || echo "$(3) could not be installed; its tests are skipped." >&2; \
 		else \
-			echo "There is no Chromium; browser tests are skipped. On Debian: apt-get install chromium" >&2; \
+			echo "There is no $(3); its tests are skipped. On Debian: apt-get install $(2)" >&2; \
 		fi; \
 	fi
+endef
 
-# The slow tests look at a second database, too.
+# Browser tests drive the distribution's Chromium; the slow tests look at a second database, too.
+browser:
+	$(call debian,command -v chromium || command -v chromium-browser,chromium,Chromium)
+
 database:
-	@if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 && ! command -v postgres >/dev/null; then \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			echo "Installing PostgreSQL ..."; \
-			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-				postgresql; } </dev/null >/dev/null || echo "PostgreSQL could not be installed; its tests are skipped." >&2; \
-		else \
-			echo "There is no PostgreSQL; its tests are skipped. On Debian: apt-get install postgresql" >&2; \
-		fi; \
-	fi
+	$(call debian,ls /usr/lib/postgresql/*/bin/postgres || command -v postgres,postgresql,PostgreSQL)
 
 test: setup-dev browser
 	$(PYTEST) -m "not slow" $(ARGS)
