@@ -44,9 +44,9 @@ def usual_unpainted(drafts: Sequence[Example]) -> int:
 def share_classes(visitor: str, classes: Sequence[dict[str, Any]]) -> None:
     """Names and colours are one for all of a visitor's drafts: what was changed in one place changes everywhere."""
     for painting in Painting.objects.filter(example__visitor=visitor, example__draft=True, example__runs=None):
-        merged = merged(classes, painting.classes)
-        if merged != painting.classes:
-            Painting.objects.filter(pk=painting.pk).update(classes=merged)
+        found = merged(classes, painting.classes)
+        if found != painting.classes:
+            Painting.objects.filter(pk=painting.pk).update(classes=found)
 
 
 def merged(sent: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
