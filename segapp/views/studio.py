@@ -223,7 +223,7 @@ def advice(metrics: dict[str, Any], effort: str = "quick") -> str:
     if not words and rows:
         words.append("Nothing urgent. Try it on pictures from elsewhere, and add those where it fails.")
     if weakest and effort == "quick" and weakest["iou"] < FINE:
-        words.append("A thorough training often helps with fine detail.")
+        words.append("A thorough training may help with fine detail.")
     return " ".join(words)
 
 
