@@ -7,6 +7,7 @@ of the ratios counts, so that another load on the machine does not decide it.
 import statistics
 import tempfile
 import time
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from segapp.pipeline.passes import normalised
 
 TARGET = 0.8
 FRAMES = 120
-ROUNDS = 3
+ROUNDS = 5
 SIZE = (1280, 720)
 LIMITS = Limits(bytes=1 << 40, seconds=6 * 3600)
 
@@ -77,13 +78,13 @@ def whole(net: LoadedNetwork, clip: Path, folder: Path, count: int) -> float:
 def prepared(net: LoadedNetwork, clip: Path, count: int) -> list[torch.Tensor]:
     """The first frames as the network takes them, in the batches that the pipeline would make; a few stand for all."""
     source = probe(clip, LIMITS)
-    segmenter = Segmenter(net, source.height, source.width, 0)
+    with closing(Segmenter(net, source.height, source.width, 0)) as segmenter:
+        shape, size = segmenter.size, segmenter.batch
     pictures = []
     for frame in frames(clip, source, LIMITS):
-        pictures.append(normalised(frame.rgb(*segmenter.size), net))
+        pictures.append(normalised(frame.rgb(*shape), net))
         if len(pictures) == min(count, 2 * GPU_BATCH):
             break
-    size = segmenter.batch
     batches = [torch.cat(pictures[k : k + size]) for k in range(0, len(pictures), size)]
     return [batches[k % len(batches)] for k in range(max(1, count // size))]
 

@@ -1,6 +1,6 @@
 """A clip in, the same clip with its masks over it out, with numbers over time.
 
-Decoding works ahead of the forward pass and drawing and encoding behind it, with short queues between, so memory
+Decoding works ahead of the forward passes and drawing and encoding behind them, with short queues between, so memory
 does not grow with the clip. Results are written in segments: a process that dies costs the segment it was in. Knows
 nothing of rows, visitors or requests.
 """
@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -107,11 +108,11 @@ def process(
     """
     started = time.monotonic()
     source = source or probe(original, limits)
-    segmenter = Segmenter(net, source.height, source.width, options.damping)
     parts = Parts(folder / "parts")
-    plan = settle(segmenter, source, options, folder, parts)
-    run = Run(segmenter, source, parts, options.alpha)
-    stopped = predict_all(run, original, plan, limits, watch)
+    with closing(Segmenter(net, source.height, source.width, options.damping)) as segmenter:
+        plan = settle(segmenter, source, options, folder, parts)
+        run = Run(segmenter, source, parts, options.alpha)
+        stopped = predict_all(run, original, plan, limits, watch)
     if not run.parts.complete():
         raise ClipRefused("No frame of this video could be decoded. Convert it to H.264 in MP4 and upload it again.")
     return finish(run, original, folder, plan, stopped, watch, started)
@@ -156,6 +157,8 @@ def predict_all(run: Run, original: Path, plan: Plan, limits: Limits, watch: Wat
                 run.close()
                 raise Paused
         run.close()
+        if not stopped and watch(clock.report()) is Verdict.DISCARD:
+            raise Cancelled
     finally:
         ahead.close()
         run.abandon()
@@ -184,9 +187,11 @@ class Clock:
         self._first = True
 
     def is_time(self) -> bool:
-        if not self._first and time.monotonic() - self._looked < LOOK_SECONDS:
+        """Now and then, and as soon as there is a first mask to look at."""
+        at_once = self._first and self._run.ids is not None
+        if not at_once and time.monotonic() - self._looked < LOOK_SECONDS:
             return False
-        self._first, self._looked = False, time.monotonic()
+        self._first, self._looked = self._first and not at_once, time.monotonic()
         return True
 
     def report(self) -> Report:

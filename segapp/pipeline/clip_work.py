@@ -1,10 +1,13 @@
-"""The forward pass in the middle, the writer behind it: frames with pictures in, complete segments out."""
+"""Forward passes in the middle, the writer behind them: frames with pictures in, complete segments out."""
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from segapp.pipeline.clip_draw import Paint
 from segapp.pipeline.clip_net import Segmenter
@@ -29,6 +32,15 @@ class Item:
     cut: bool
 
 
+@dataclass
+class Group:
+    """Frames that went to the network together, and the logits that are to come of their pictures."""
+
+    items: list[Item]
+    pictures: list[np.ndarray]
+    logits: Future[Tensor] | None
+
+
 class Run:
     """What one process does of a clip. count, predicted, skipped and stats include what earlier ones did."""
 
@@ -44,6 +56,7 @@ class Run:
         for number in range(self.segments):
             self._remember(parts.read(number))
         self._waiting: list[Item] = []
+        self._sent: deque[Group] = deque()
         self._writer: SegmentWriter | None = None
         self._segment_start: int | None = None  # None: the next frame begins a segment
         self._segment_frames = 0
@@ -71,16 +84,35 @@ class Run:
         """Predict (in batches where that pays), and hand on to the writer. Raises what the writer ran into."""
         self._waiting.append(item)
         pictures = [waiting.picture for waiting in self._waiting if waiting.picture is not None]
-        if len(pictures) < self.segmenter.batch and len(self._waiting) < 4 * self.segmenter.batch and pictures:
+        if len(pictures) < self.segmenter.batch and len(self._waiting) < self._most and pictures:
             return
-        self._flush()
+        self._send()
+        while self._passes > self.segmenter.lanes + 1 or sum(len(group.items) for group in self._sent) > self._most:
+            self._receive()
 
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        due = [item for item in waiting if item.picture is not None]
-        pictures = [item.picture for item in due if item.picture is not None]
-        masks = iter(self.segmenter(pictures, [item.cut for item in due]) if due else [])
-        for item in waiting:
+    @property
+    def _most(self) -> int:
+        """Frames on either side of the network, at most."""
+        return 4 * max(self.segmenter.batch, self.segmenter.lanes)
+
+    @property
+    def _passes(self) -> int:
+        return sum(group.logits is not None for group in self._sent)
+
+    def _send(self) -> None:
+        """Begin the pass over what waits."""
+        items, self._waiting = self._waiting, []
+        pictures = [item.picture for item in items if item.picture is not None]
+        self._sent.append(Group(items, pictures, self.segmenter.begin(pictures) if pictures else None))
+
+    def _receive(self) -> None:
+        """Hand on what was sent first."""
+        group = self._sent.popleft()
+        masks: Iterator[np.ndarray] = iter(())
+        if group.logits is not None:
+            cuts = [item.cut for item in group.items if item.picture is not None]
+            masks = iter(self.segmenter.decide(group.logits.result(), group.pictures, cuts))
+        for item in group.items:
             if item.picture is not None:
                 self.ids, self.picture = next(masks), item.picture
             assert self.ids is not None, "the first frame is always predicted"
@@ -125,7 +157,9 @@ class Run:
     def close(self) -> None:
         """Work off what waits and complete the segment, however short it is."""
         if self._waiting:
-            self._flush()
+            self._send()
+        while self._sent:
+            self._receive()
         behind, self._behind = self._behind, None
         if behind is not None:
             behind.close()

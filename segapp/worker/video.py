@@ -134,6 +134,7 @@ class Watcher:
     def __init__(self, job: VideoJob) -> None:
         self.job = job
         self.drawn = float("-inf")
+        self.shown = False  # whether a preview was drawn
         self.begun = False
 
     def __call__(self, report: Report) -> Verdict:
@@ -160,8 +161,9 @@ class Watcher:
             "frames_skipped": report.skipped,
             "segments_done": report.segments,
         }
-        if time.monotonic() - self.drawn >= PREVIEW_SECONDS:
-            self.drawn = time.monotonic()
+        first = not self.shown and report.picture is not None
+        if first or time.monotonic() - self.drawn >= PREVIEW_SECONDS:
+            self.drawn, self.shown = time.monotonic(), self.shown or first
             draw_preview(self.job, report)
             values |= described(self.job, report.source.to_dict(), report.plan.per_second, report.plan.pace)
             values |= {"classes": report.stats.summary(), "timeline": report.stats.timeline()}

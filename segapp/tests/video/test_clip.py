@@ -3,16 +3,19 @@
 import csv
 import io
 import zipfile
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from segapp.pipeline import clip, clip_work
 from segapp.pipeline.clip import Cancelled, Paused, Verdict, process
+from segapp.pipeline.clip_lanes import Lanes
 from segapp.pipeline.clip_open import ClipRefused, Limits
 from segapp.pipeline.clip_plan import EVERY, Options
 from segapp.pipeline.deciding import decide
@@ -295,7 +298,11 @@ def test_pausing_completes_a_short_segment_and_gives_up_the_machine(tmp_path, mo
             done = process(net, original, tmp_path / "job", EACH, Limits(), watch=pause_after(9))
         except Paused:
             calls.append(net.module.calls)
-    assert calls == [12, 10, 10], "ten frames each; the first call also measures the pace"
+    with closing(Lanes(torch.device("cpu"))) as found:
+        lanes = found.count
+    calls[0] -= 2 * lanes  # for measuring the pace
+    assert len(calls) == 3
+    assert all(10 <= frames <= 11 + lanes for frames in calls), "what is under way is finished, and no more begun"
     assert (done.frames, done.segments) == (35, 4)
     assert decoded_frames(tmp_path / "job" / "overlay.mp4")[0] == decoded_frames(original)[0]
 

@@ -1,0 +1,88 @@
+"""Several passes at once: side by side indeed, each on its share, with nothing of it left behind or seen in masks."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from segapp.pipeline.clip import process
+from segapp.pipeline.clip_lanes import MOST, Lanes
+from segapp.pipeline.clip_open import Limits
+from segapp.pipeline.clip_plan import EVERY, Options
+from segapp.tests.video.clips import bright_network, moving, write_clip
+from segapp.tests.video.test_clip import index_masks
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def with_threads():
+    usual = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(usual)
+
+
+def threads_of_a_new_thread() -> int:
+    found = []
+    one = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    one.start()
+    one.join()
+    return found[0]
+
+
+def test_passes_run_side_by_side_each_on_its_share(with_threads):
+    with_threads(2)
+    lanes = Lanes(CPU)
+    try:
+        assert lanes.count == 2
+        meeting = threading.Barrier(2, timeout=20)  # passed only when both are there at the same time
+
+        def share() -> int:
+            meeting.wait()
+            return torch.get_num_threads()
+
+        assert [one.result() for one in [lanes.submit(share), lanes.submit(share)]] == [1, 1]
+        assert torch.get_num_threads() == 1, "whoever decides what they computed takes no core from them"
+    finally:
+        lanes.close()
+    assert torch.get_num_threads() == threads_of_a_new_thread() == 2
+
+
+@pytest.mark.parametrize(("threads", "count", "share"), [(1, 1, 1), (3, 3, 1), (6, 3, 2), (4 * MOST, MOST, 4)])
+def test_many_cores_are_shared_by_a_few(with_threads, threads, count, share):
+    with_threads(threads)
+    lanes = Lanes(CPU)
+    try:
+        assert (lanes.count, lanes.submit(torch.get_num_threads).result()) == (count, share)
+    finally:
+        lanes.close()
+
+
+def test_a_pass_that_fails_is_heard_and_the_next_one_runs(with_threads):
+    with_threads(2)
+    lanes = Lanes(CPU)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            lanes.submit(lambda: 1 // 0).result()
+        assert lanes.submit(lambda: 3).result() == 3
+    finally:
+        lanes.close()
+
+
+@pytest.mark.parametrize("options", [Options(EVERY, damping=0.7), Options(3.0, damping=0.7)])
+def test_masks_come_in_order_and_are_the_same_however_many_lanes_there_are(tmp_path, with_threads, options):
+    """Damping makes every mask depend on those before it."""
+    original = write_clip(tmp_path / "a.mp4", 64, 48, frames=30, rate=10, draw=moving(64, 48))
+    found = []
+    for lanes in (1, 3):
+        with_threads(lanes)
+        folder = tmp_path / f"job{lanes}"
+        done = process(bright_network(), original, folder, options, Limits())
+        assert done.frames == 30
+        found.append((index_masks(folder), (folder / "frames.csv").read_bytes()))
+    (one, table), (several, other) = found
+    assert list(one) == list(several)
+    assert table == other
+    for name, mask in one.items():
+        np.testing.assert_array_equal(mask, several[name], err_msg=name)
