@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from registry.files import write_atomically
+from registry.files import digest, write_atomically
 
 PACKAGED = Path(__file__).resolve().parent / "packaged"
 WEIGHT_SUFFIXES = (".pth", ".safetensors")
@@ -143,8 +143,8 @@ def keep_version(ready: ReadyBase, media: Path) -> Path:
     card = target.with_suffix(".json")
     if not target.exists():
         with open(ready.path, "rb") as source:
-            written, _ = write_atomically(target, lambda out: shutil.copyfileobj(source, out))
-        if written != ready.sha256:
+            write_atomically(target, lambda out: shutil.copyfileobj(source, out))
+        if digest(target) != ready.sha256:
             target.unlink()
             raise OSError(f"The base file {ready.path.name} changed while it was being kept. Try again.")
     if not card.exists():

@@ -1,11 +1,16 @@
 """Model files: what differs from the base, and all that is needed to rebuild the network.
 
-One format for custom models and bases. Reading uses weights_only, so a file
-cannot run code; the sha256 is checked before a byte is parsed.
+One format for custom models and bases, which torch.load opens with weights_only. Beside torch's own records a file
+holds an index of plain JSON that says the same, and where each tensor's bytes lie: reading by it takes a tenth of the
+time, and no object is unpickled. A file without one is read by torch, with weights_only, so it cannot run code
+either. The sha256 is checked before a byte is parsed.
 """
 
+import hashlib
 import io
 import json
+import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +23,9 @@ from registry.files import ModelFileDamaged, verify, write_atomically
 from registry.network import Spec
 
 FORMAT = 1
+INDEX = "segapp.json"
+STABLE = (1980, 1, 1, 0, 0, 0)  # the index's time: the same content makes the same file
+LOCAL_HEADER = 30  # bytes of a zip record's header before its name and its extra field
 
 
 @dataclass(frozen=True)
@@ -44,17 +52,22 @@ def save(
     `tensors` are the changed ones by state-dict name, in the precision the file
     shall hold. `base_sha256` is empty for a base itself.
     """
+    joined = _joined(tensors)
     content = {
         "format": FORMAT,
         "base_key": spec.base_key,
         "base_sha256": base_sha256,
         "spec": spec.to_dict(),
         "precision": precision(tensors),
-        "tensors": _joined(tensors),
         # Plain JSON values only: anything else, be it a subclass of str, weights_only would refuse to read.
         "extra": json.loads(json.dumps(dict(extra or {}))),
     }
-    return write_atomically(path, lambda file: torch.save(content, file))
+    file = io.BytesIO()
+    torch.save({**content, "tensors": joined}, file)
+    _add_index(file, content, joined)
+    whole = file.getvalue()
+    write_atomically(path, lambda out: out.write(whole))
+    return hashlib.sha256(whole).hexdigest(), len(whole)
 
 
 def load(path: Path, sha256: str) -> Checkpoint:
@@ -64,7 +77,7 @@ def load(path: Path, sha256: str) -> Checkpoint:
     """
     verify(path, sha256)
     try:
-        content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        content = _by_index(path) or torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FORMAT:
             raise ModelFileDamaged(
                 f"The model file {path.name} has format {content['format']}; this version "
@@ -120,6 +133,57 @@ def _joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             joined[name] = place.view(tensor.shape).copy_(tensor)
     return joined
+
+
+def _add_index(file: io.BytesIO, content: Mapping[str, Any], joined: Mapping[str, Tensor]) -> None:
+    """Append what `_by_index` reads to a file of torch.save, which has a record for each dtype's storage."""
+    storages: dict[torch.dtype, int] = {}
+    for tensor in joined.values():
+        storages.setdefault(tensor.dtype, len(storages))
+    data = file.getvalue()
+    with zipfile.ZipFile(file, "a") as archive:
+        root = archive.namelist()[0].partition("/")[0]
+        starts = {
+            dtype: _data_start(data, archive.getinfo(f"{root}/data/{number}")) for dtype, number in storages.items()
+        }
+        places = [
+            [
+                name,
+                str(tensor.dtype).removeprefix("torch."),
+                starts[tensor.dtype] + tensor.storage_offset() * tensor.element_size(),
+                list(tensor.shape),
+                list(tensor.stride()),
+            ]
+            for name, tensor in joined.items()
+        ]
+        archive.writestr(zipfile.ZipInfo(f"{root}/{INDEX}", STABLE), json.dumps({**content, "tensors": places}))
+
+
+def _data_start(data: bytes, record: zipfile.ZipInfo) -> int:
+    """Where in the file a record's bytes begin; torch stores them uncompressed."""
+    begin = record.header_offset + LOCAL_HEADER
+    name, extra = (int.from_bytes(data[begin - k : begin - k + 2], "little") for k in (4, 2))
+    return begin + name + extra
+
+
+def _by_index(path: Path) -> dict[str, Any] | None:
+    """A file's content, all tensors views of one buffer; None for a file without an index. Raises on a wrong one."""
+    with open(path, "rb") as file:
+        with zipfile.ZipFile(file) as archive:
+            last = archive.namelist()[-1]
+            if not last.endswith(f"/{INDEX}"):
+                return None
+            content: dict[str, Any] = json.loads(archive.read(last))
+        data = bytearray(path.stat().st_size)
+        file.seek(0)
+        file.readinto(data)
+    content["tensors"] = {
+        name: torch.frombuffer(data, dtype=getattr(torch, dtype), count=math.prod(shape), offset=start).as_strided(
+            shape, strides
+        )
+        for name, dtype, start, shape, strides in content["tensors"]
+    }
+    return content
 
 
 def _restore(tensor: Tensor) -> Tensor:

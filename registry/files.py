@@ -90,15 +90,15 @@ def on_written(listener: Callable[[Path], object]) -> None:
 
 def write_atomically(
     path: Path, write: Callable[[BinaryIO], object], announce: bool = True, durable: bool = True
-) -> tuple[str, int]:
+) -> None:
     """Let `write` fill a temporary file beside `path`, then move it into place.
 
     Those who asked by `on_written` hear of it, unless `announce` is off. What can be
     made again need not be `durable`: it is whole or not there for every process, but
     a power cut may take it.
 
-    Returns the sha256 and the size in bytes of what was written. On any failure
-    the temporary file is removed and an older file at `path` stays as it was.
+    On any failure the temporary file is removed and an older file at `path` stays
+    as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -110,11 +110,6 @@ def write_atomically(
             if durable:
                 os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        sha = hashlib.sha256()
-        with open(temporary, "rb") as file:
-            while chunk := file.read(_CHUNK):
-                sha.update(chunk)
-        size = temporary.stat().st_size
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -123,7 +118,6 @@ def write_atomically(
         _sync_folder(path.parent)
     for listener in _listeners if announce else ():
         listener(path)
-    return sha.hexdigest(), size
 
 
 def _sync_folder(folder: Path) -> None:
