@@ -62,9 +62,10 @@ def ring(row: Work) -> None:
 def announce(public_id: str) -> None:
     """Ring for whoever waits for this analysis."""
     try:
-        bell = connection()
-        bell.lpush(f"segapp:done:{public_id}", 1)
-        bell.expire(f"segapp:done:{public_id}", BELL_SECONDS)
+        with connection().pipeline(transaction=False) as bell:
+            bell.lpush(f"segapp:done:{public_id}", 1)
+            bell.expire(f"segapp:done:{public_id}", BELL_SECONDS)
+            bell.execute()
     except (redis.RedisError, OSError) as error:
         logger.warning("could not announce analysis %s: %s", public_id, error)
 

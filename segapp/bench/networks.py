@@ -1,8 +1,7 @@
 """What one custom model costs beside a whole network of its own: its file, its activation, its answer on a picture that
 another model has just looked at.
 
-Encoders whose weights are not at hand are filled with random numbers in a temporary folder: values change neither time
-nor size. Brings torch.
+Encoders are filled with random numbers in a temporary folder: values change neither time nor size. Brings torch.
 """
 
 import statistics
@@ -32,13 +31,14 @@ COLD_TARGET, SWITCH_TARGET, FILE_TARGET_MB = 1 / 50, 1 / 3, 8.0
 CACHE_BYTES = 2 << 30
 
 
-def measure(key: str, weights: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+def measure(key: str, tell: Callable[[str], None]) -> dict[str, Any]:
     """Figures of the base `key`: medians in ms, sizes in MB, ratios with what they should be at most."""
     tell(f"{key}: building and loading whole networks, and putting models beside their base ...")
     with tempfile.TemporaryDirectory(prefix="segapp-bench-") as folder:
         media = Path(folder) / "media"
-        whole, spec, source = _base(key, media, weights, Path(folder) / "weights")
-        runtime = Runtime(media, source, "cpu", CACHE_BYTES)
+        weights = Path(folder) / "weights"
+        whole, spec = random_base(key, media, weights)
+        runtime = Runtime(media, weights, "cpu", CACHE_BYTES)
         refs = [_custom(whole, spec, runtime, media, number) for number in range(COLD_TIMES + 2)]
         full_file = Path(folder) / "full.pth"
         torch.save(whole.state_dict(), full_file)
@@ -63,18 +63,18 @@ def measure(key: str, weights: Path, tell: Callable[[str], None]) -> dict[str, A
     }
 
 
-def _base(key: str, media: Path, weights: Path, own: Path) -> tuple[Network, Spec, Path]:
-    """A ready base in `media` with a decoder of random numbers, and the folder its encoder's weights are in."""
+def random_base(key: str, media: Path, weights: Path) -> tuple[Network, Spec]:
+    """A ready base of random numbers in `media`, those of its encoder in `weights`."""
     entry = bases.CATALOGUE[key]
     spec = Spec(key, entry.encoder, dict(DEFAULT_DECODER), entry.input_size, entry.mean, entry.std, CLASSES)
     whole = build(spec)
-    own.mkdir()
-    torch.save(whole.encoder.state_dict(), own / f"{entry.encoder}.pth")
+    weights.mkdir()
+    torch.save(whole.encoder.state_dict(), weights / f"{entry.encoder}.pth")
     path = media / "bases" / f"base_{key}.pth"
     extra = {"encoder_digest": digest(whole.encoder.state_dict())}
     sha256, _ = checkpoint.save(path, spec, _decoder(whole), "", extra)
     bases.write_card(path.with_suffix(".json"), {"key": key, "sha256": sha256})
-    return whole, spec, own
+    return whole, spec
 
 
 def _custom(whole: Network, spec: Spec, runtime: Runtime, media: Path, number: int) -> ModelRef:

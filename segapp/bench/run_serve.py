@@ -17,6 +17,7 @@ from typing import Any
 from django.conf import settings
 
 from segapp.home import PROJECT
+from segapp.parts import WAITING
 from segapp.supervisor import die_with_parent
 
 FOREIGN = ("DATABASE_URL", "REDIS_URL", "SEGAPP_URL", "SEGAPP_HOSTS", "SEGAPP_BEAT_FILE")  # of the installation
@@ -70,7 +71,7 @@ def alone(what: str, options: dict[str, Any], environment: dict[str, str] | None
             "SEGAPP_HOME": home,
             "SEGAPP_WEIGHTS": str(settings.SEGAPP_WEIGHTS),
             "SEGAPP_RATE_LIMITS": "off",
-            "OMP_WAIT_POLICY": "PASSIVE",  # as the server's parts: nobody spins on the others' cores
+            **WAITING,  # as the server's own parts
         }
         parent = os.getpid()
         done = subprocess.run(

@@ -6,6 +6,7 @@ Brings torch; run.py starts it in a process of its own.
 import io
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from django.conf import settings
 from PIL import Image
 
-from registry.runtime import LoadedNetwork
+from registry.runtime import LoadedNetwork, Runtime
 from segapp.bench import networks as one_network
 from segapp.bench.client import Client, Upload
 from segapp.bench.group import Group
@@ -26,6 +27,7 @@ from segapp.pipeline.predict import fitted, resized
 from segapp.worker import networks
 
 REFERENCE = "mit_b3"
+REFERENCE_REQUESTS = 15  # each takes seconds
 OVERHEAD_TARGET, TRAINING_TARGET = 1.15, 2.2
 WARM_UP = 4
 SHIFT = 7  # pixels, so that no two requests send the same picture
@@ -36,19 +38,35 @@ PATIENCE = 240.0
 def run(requests: int, base: str, pictures: list[str]) -> dict[str, Any]:
     """All phases; the home must be empty and nobody else's. `pictures` are files, drawn ones when there are none."""
     runtime = networks.runtime()
+    files = [Path(p) for p in pictures]
     with runtime.use_base(runtime.base(base)) as network, Group(Path(settings.SEGAPP_HOME)) as group:
-        tell(f"{requests} requests beside the bare network, in turns ...")
-        result = {
-            "base": network.key,
-            "threads": torch.get_num_threads(),
-            "request": request(network, group, requests, [Path(p) for p in pictures]),
-        }
+        tell(f"{network.key}: {requests} requests beside the bare network, in turns ...")
+        rows = [request(network, group, requests, files)]
         tell(f"{requests} requests alone and as many while a thorough training runs ...")
-        result["training"] = beside_training(group, requests)
-    weights = Path(settings.SEGAPP_WEIGHTS)
-    keys = dict.fromkeys((REFERENCE, network.key))
-    result["models"] = [one_network.measure(key, weights, tell) for key in keys]
-    return result
+        training = beside_training(group, requests)
+    if network.key != REFERENCE:
+        tell(f"{REFERENCE}: requests beside the bare network, in turns ...")
+        rows.insert(0, of_reference(min(requests, REFERENCE_REQUESTS), files))
+    return {
+        "base": network.key,
+        "threads": torch.get_num_threads(),
+        "requests": rows,
+        "training": training,
+        "models": [one_network.measure(row["base"], tell) for row in rows],
+    }
+
+
+def of_reference(requests: int, pictures: list[Path]) -> dict[str, Any]:
+    """`request` with the reference encoder, whose weights need not be at hand, on a server of its own."""
+    with tempfile.TemporaryDirectory(prefix="segapp-bench-") as folder:
+        home = Path(folder)
+        (home / "var").mkdir()
+        media, weights = home / "media", home / "weights"
+        one_network.random_base(REFERENCE, media, weights)
+        runtime = Runtime(media, weights, "cpu")
+        own = {"SEGAPP_HOME": folder, "SEGAPP_WEIGHTS": str(weights), "SEGAPP_BASE": REFERENCE}
+        with runtime.use_base(runtime.base(REFERENCE)) as network, Group(home, own) as group:
+            return request(network, group, requests, pictures)
 
 
 def request(network: LoadedNetwork, group: Group, requests: int, pictures: list[Path]) -> dict[str, Any]:
@@ -68,6 +86,7 @@ def request(network: LoadedNetwork, group: Group, requests: int, pictures: list[
             stages.append(found["timings"])
     p50 = {"bare_p50_ms": statistics.median(alone), "request_p50_ms": statistics.median(whole)}
     return {
+        "base": network.key,
         "requests": requests,
         **{name: round(value, 2) for name, value in p50.items()},
         "overhead": round(p50["request_p50_ms"] / p50["bare_p50_ms"], 3),

@@ -2,6 +2,8 @@
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 import numpy as np
 from django.db.models import F
@@ -16,12 +18,14 @@ from registry.runtime import BaseMissing, LoadedNetwork
 from segapp import dispatch, heartbeat
 from segapp.imaging import render
 from segapp.models import Analysis, State
-from segapp.pipeline.predict import predict, shares
+from segapp.pipeline.predict import Prediction, predict, shares
 from segapp.worker import networks
 
 logger = logging.getLogger(__name__)
 
 TELL_SECONDS = 0.7  # between two writes of progress
+
+_encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
 
 
 def run(pk: int) -> None:
@@ -69,11 +73,7 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     read = time.perf_counter()
     found = predict(network, picture, Teller(analysis))
     ran = time.perf_counter()
-    classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
-    png = render.palette_png(found.ids, classes)
-    write_atomically(analysis.folder / "mask.png", lambda out: out.write(png), durable=False)
-    sure = Image.fromarray(found.sure)
-    write_atomically(analysis.folder / "sure.png", lambda out: sure.save(out, "PNG", compress_level=1), durable=False)
+    classes = _write(analysis, found, network)
     written = time.perf_counter()
     model = analysis.model
     custom = model is not None and network.key == model.key
@@ -90,7 +90,7 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
         "model_sha256": network.sha256,
         "base_key": network.base_key,
         "base_sha256": network.base_sha256,
-        "classes": shares(found.ids, network.spec.classes),
+        "classes": classes,
         "message": analysis.message,
         "timings": {
             "inference_ms": _ms(read, ran),
@@ -99,6 +99,24 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
             **{name: round(value, 1) for name, value in found.timings.items()},
         },
     }
+
+
+def _write(analysis: Analysis, found: Prediction, network: LoadedNetwork) -> list[dict[str, Any]]:
+    """Both files, side by side; returns each class's share meanwhile."""
+    beside = _encoder.submit(_write_sure, analysis, found)
+    try:
+        classes = shares(found.ids, network.spec.classes)
+        png = render.palette_png(found.ids, classes)
+        write_atomically(analysis.folder / "mask.png", lambda out: out.write(png), durable=False)
+    finally:
+        wait([beside])  # whatever happened, nothing is written after this
+    beside.result()
+    return classes
+
+
+def _write_sure(analysis: Analysis, found: Prediction) -> None:
+    sure = Image.fromarray(found.sure)
+    write_atomically(analysis.folder / "sure.png", lambda out: sure.save(out, "PNG", compress_level=1), durable=False)
 
 
 def _ms(start: float, end: float) -> float:

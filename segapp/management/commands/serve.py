@@ -149,8 +149,7 @@ def public_url(bind: str, port: int) -> str:
 def environment(url: str) -> dict[str, str]:
     """What the parts run with: the same settings, wherever they were started from."""
     return {
-        # Waiting threads sleep: training and prediction share the cores, and spinning would starve the other.
-        "OMP_WAIT_POLICY": "PASSIVE",
+        **parts.WAITING,
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "segapp.settings",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")])),

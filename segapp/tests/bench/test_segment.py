@@ -31,8 +31,8 @@ def test_no_picture_is_sent_twice_and_the_bare_way_gives_a_mask_of_its_size(base
         assert mask.size == (70, 50) and mask.mode == "P" and set(np.unique(np.asarray(mask))) <= {0, 1}
 
 
-def test_a_model_costs_a_fraction_of_a_whole_network(tmp_path):
-    found = measure("efficientnet_lite0", tmp_path, lambda words: None)
+def test_a_model_costs_a_fraction_of_a_whole_network():
+    found = measure("efficientnet_lite0", lambda words: None)
     assert found["file_mb"] < found["full_mb"] / 10 and found["half_mb"] < 0.7 * found["file_mb"]
     assert 0 < found["cold_ms"] < found["full_ms"] and 0 < found["switch_ms"] < found["look_ms"]
 
@@ -45,10 +45,11 @@ def test_the_whole_bench_gives_every_figure_with_its_target(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["request"]["overhead"] > 0 and found["training"]["slower"] > 0
+    assert [row["base"] for row in found["requests"]] == ["mit_b3", "efficientnet_lite0"]
+    assert all(row["overhead"] > 0 for row in found["requests"]) and found["training"]["slower"] > 0
     reference = found["models"][0]
     assert reference["base"] == "mit_b3" and reference["file_mb"] < reference["targets"]["file_mb"]
     assert reference["cold_over_full"] < 1 and reference["switch_over_look"] < 1
     lines = run_segment.table(found).splitlines()
-    assert len(lines) == 11 and sum("at most" in line for line in lines) == 8
+    assert len(lines) == 15 and sum("at most" in line for line in lines) == 9
     assert not list((tmp_path / "home" / "media").glob("analyses/*")), "nothing of the installation is touched"
