@@ -83,13 +83,14 @@ def load(path: Path, sha256: str) -> Checkpoint:
                 f"The model file {path.name} has format {content['format']}; this version "
                 f"reads format {FORMAT}. Update the program."
             )
+        held = content.get("precision", "float32")
         return Checkpoint(
             spec=Spec.from_dict(content["spec"]),
-            tensors={name: _restore(value) for name, value in content["tensors"].items()},
+            tensors={name: _restore(value, held == "float16") for name, value in content["tensors"].items()},
             base_key=content["base_key"],
             base_sha256=content["base_sha256"],
             extra=content["extra"],
-            precision=content.get("precision", "float32"),
+            precision=held,
         )
     except ModelFileDamaged:
         raise
@@ -186,5 +187,8 @@ def _by_index(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _restore(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype == torch.float16 else tensor
+def _restore(tensor: Tensor, halved: bool) -> Tensor:
+    """The tensor as networks want it; nothing of a `halved` file's own buffer stays in memory beside the wider copy."""
+    if tensor.dtype == torch.float16:
+        return tensor.float()
+    return tensor.clone() if halved else tensor
