@@ -187,11 +187,9 @@ class Clock:
         self._first = True
 
     def is_time(self) -> bool:
-        """Now and then, and as soon as there is a first mask to look at."""
-        at_once = self._first and self._run.ids is not None
-        if not at_once and time.monotonic() - self._looked < LOOK_SECONDS:
+        if not self._first and time.monotonic() - self._looked < LOOK_SECONDS:
             return False
-        self._first, self._looked = self._first and not at_once, time.monotonic()
+        self._first, self._looked = False, time.monotonic()
         return True
 
     def report(self) -> Report:
