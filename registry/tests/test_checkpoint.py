@@ -60,6 +60,18 @@ def test_the_index_says_what_torch_reads(tmp_path, half):
     assert read.tensors["decoder.p5.weight"].is_contiguous(memory_format=torch.channels_last)
 
 
+def test_a_file_with_an_index_is_not_unpickled(tmp_path, monkeypatch):
+    path = tmp_path / "user_a.pth"
+    saved(path, tensors())
+
+    def unpickle(*_, **__):
+        raise AssertionError("unpickled")
+
+    monkeypatch.setattr(torch, "load", unpickle)
+    read = checkpoint.load(path, digest(path))
+    assert all(torch.equal(read.tensors[name], tensor) for name, tensor in tensors().items())
+
+
 def test_the_same_content_makes_the_same_file(tmp_path):
     saved(tmp_path / "a.pth", tensors())
     saved(tmp_path / "b.pth", tensors())
