@@ -37,7 +37,7 @@ def table(result: dict[str, Any]) -> str:
         lines += [
             f"{row['base']}, {result['threads']} threads, {row['requests']} requests",
             f"  HTTP in to JSON out             {row['request_p50_ms']:9.1f}   bare {row['bare_p50_ms']:.1f}: "
-            f"{row['overhead']} x (at most {row['target']})",
+            f"{row['overhead']} x (at most {row['target']}); {row['around_p50_ms']:.1f} around the network",
         ]
     lines += [
         f"{result['base']}, {training['requests']} requests",

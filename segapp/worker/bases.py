@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from PIL import Image
 
+from registry.memory import keep_freed
 from segapp.imaging import sample
 from segapp.pipeline.base_frozen import distil_base
 from segapp.pipeline.base_training import train_base
@@ -21,6 +22,7 @@ def train(
     key: str, folders: list[Path], stems: Path | None, out: Path, report: Report, **limits: Any
 ) -> dict[str, Any]:
     """Train on folders of pairs; `stems` is a file with one stem a line. Returns the model card."""
+    keep_freed()
     chosen = set(stems.read_text().split("\n")) - {""} if stems else None
     return train_base(
         key,

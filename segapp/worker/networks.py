@@ -16,6 +16,7 @@ from django.conf import settings
 from registry import services as registry
 from registry.bases import ReadyBase
 from registry.files import ModelFileDamaged, ModelFileMissing
+from registry.memory import keep_freed
 from registry.models import FileState, UserModel
 from registry.runtime import BaseMissing, LoadedNetwork, ModelRef, Runtime
 from segapp.models import Pinned
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 @cache
 def runtime() -> Runtime:
+    keep_freed()
     return Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE, settings.SEGAPP_CACHE_BYTES)
 
 
