@@ -18,7 +18,8 @@ from registry.network import Network, Spec, assign_tensors
 from registry.runtime import LoadedNetwork
 from registry.weights import digest
 from segapp.pipeline.base_data import load_pairs
-from segapp.pipeline.labels import EVERYDAY, IGNORE, Labels
+from segapp.pipeline.base_offsets import count
+from segapp.pipeline.labels import EVERYDAY, Labels
 from segapp.pipeline.predict import predict
 
 HELD_OUT_MOST = 60  # pictures per set that the card's figures are taken on
@@ -84,7 +85,7 @@ def held_out_figures(spec: Spec, network: Network, labels: Labels) -> dict[str, 
         counts = np.zeros((3, len(spec.classes)))  # right, missed, wrongly found
         for stem in stems:
             (pair,) = load_pairs(label_set.folder, [stem], label_set.table)
-            counts += _counts(pair.codes, predict(net, pair.image).ids, labels.allowed)
+            counts += count(pair.codes, predict(net, pair.image).ids, labels.allowed)
         right, missed, wrong = counts
         spoken = right + missed > 0
         per_class = {
@@ -99,20 +100,6 @@ def held_out_figures(spec: Spec, network: Network, labels: Labels) -> dict[str, 
                 "miou": round(sum(per_class.values()) / len(per_class), 4),
             }
     return figures
-
-
-def _counts(codes: np.ndarray, found: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Pixels right, missed and wrongly found, per class."""
-    known = codes != IGNORE
-    codes, found = codes[known], found[known]
-    classes = allowed.shape[1]
-    rows = []
-    right = np.bincount(codes[codes == found], minlength=classes)[:classes]
-    missed = np.bincount(codes[(codes < classes) & (codes != found)], minlength=classes)[:classes]
-    excluded = ~allowed[codes, found]
-    wrong = np.bincount(found[excluded], minlength=classes)[:classes]
-    rows += [right, missed, wrong]
-    return np.stack(rows)
 
 
 def _provenance(labels: Labels | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from registry.runtime import pick_device
 from segapp.pipeline.base_card import write_base
 from segapp.pipeline.base_data import Pair, batch_of, code_weights, load_pairs, random_crop
 from segapp.pipeline.base_frozen import distil_base, new_base, train_frozen
+from segapp.pipeline.base_offsets import settle
 from segapp.pipeline.base_steps import Limit, Report, follow, optimizer_of, update
 from segapp.pipeline.features import Prepared
 from segapp.pipeline.labels import Labels, find_sets, read_labels
@@ -23,7 +24,7 @@ from segapp.pipeline.losses import partial_loss
 
 __all__ = ["distil_base", "train_base"]
 
-RECIPE = 1
+RECIPE = 2
 CROP = 288
 BATCH = 8
 LARGE = 10_000_000  # encoder parameters from which on a CPU only the decoder is trained
@@ -78,7 +79,8 @@ def train_base(
             lambda net, info: write_base(out, spec, net, pristine, {**recipe, **info}),
             save_every,
         )  # fmt: skip
-    return write_base(out, spec, average.cpu(), pristine, {**recipe, "steps": taken}, labels)
+    offsets = settle(spec, average, pools, labels, seed)
+    return write_base(out, spec, average.cpu(), pristine, {**recipe, "steps": taken, "offsets": offsets}, labels)
 
 
 def _train_whole(
