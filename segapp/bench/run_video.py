@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+
+from registry.runtime import Runtime
 from segapp.pipeline.bench_video import bench
-from segapp.worker import networks
 from segapp.worker.local import VIDEOS
 
 
@@ -15,7 +17,8 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     clips = [clip for folder in folders for clip in _clips(folder)]
     if folders and not clips:
         raise ValueError(f"There is no clip in {', '.join(map(str, folders))}. Name a folder with videos.")
-    runtime = networks.runtime()
+    # Not the workers' runtime: both run as in any plain process.
+    runtime = Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE)
     with runtime.use_base(runtime.base(options["base"])) as base:
         return {"base": base.base_key, "device": str(base.device), "rows": bench(base, clips)}
 

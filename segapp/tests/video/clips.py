@@ -1,5 +1,7 @@
 """Clips made on the spot, and a network whose answer can be told by eye: class 1 is what is bright."""
 
+import io
+import zipfile
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,12 +12,15 @@ import numpy as np
 import torch
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
+from PIL import Image
 from torch import Tensor, nn
 
 from registry.network import ClassInfo, Spec
 from registry.runtime import LoadedNetwork
+from segapp.pipeline.clip_plan import EVERY, Options
 
 CLASSES = (ClassInfo(0, "background", "#202830"), ClassInfo(3, "bright", "#e64650"))
+EACH = Options(per_second=EVERY, damping=0)
 Picture = Callable[[int], np.ndarray]
 
 
@@ -147,3 +152,15 @@ def click_seconds(path: Path) -> float:
             if len(loud):
                 return float(frame.pts * frame.time_base) + int(loud[0]) / frame.sample_rate - start
     raise AssertionError("no click")
+
+
+def index_masks(folder: Path) -> dict[str, np.ndarray]:
+    """The masks of a job's predicted frames by file name, as class ids."""
+    found = {}
+    for part in sorted((folder / "parts").glob("*.zip")):
+        with zipfile.ZipFile(part) as archive:
+            for name in archive.namelist():
+                image = Image.open(io.BytesIO(archive.read(name)))
+                assert image.mode == "P"
+                found[name] = np.asarray(image)
+    return found

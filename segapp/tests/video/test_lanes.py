@@ -10,8 +10,7 @@ from segapp.pipeline.clip import process
 from segapp.pipeline.clip_lanes import MOST, Lanes
 from segapp.pipeline.clip_open import Limits
 from segapp.pipeline.clip_plan import EVERY, Options
-from segapp.tests.video.clips import bright_network, moving, write_clip
-from segapp.tests.video.test_clip import index_masks
+from segapp.tests.video.clips import bright_network, index_masks, moving, write_clip
 
 CPU = torch.device("cpu")
 

@@ -8,8 +8,7 @@ from segapp.pipeline.clip import process, segment_file
 from segapp.pipeline.clip_open import Limits
 from segapp.pipeline.clip_plan import Options
 from segapp.pipeline.clip_smooth import flicker
-from segapp.tests.video.clips import write_clip
-from segapp.tests.video.test_clip import index_masks
+from segapp.tests.video.clips import index_masks, write_clip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
