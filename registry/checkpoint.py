@@ -175,6 +175,8 @@ def _by_index(path: Path) -> dict[str, Any] | None:
             if not last.endswith(f"/{INDEX}"):
                 return None
             content: dict[str, Any] = json.loads(archive.read(last))
+        if content["format"] != FORMAT:  # whatever a later version's index looks like
+            return {"format": content["format"]}
         data = bytearray(path.stat().st_size)
         file.seek(0)
         file.readinto(data)

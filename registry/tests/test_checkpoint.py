@@ -114,6 +114,14 @@ def test_strides_beyond_the_file_are_refused(tmp_path):
         checkpoint.load(path, digest(path))
 
 
+def test_a_later_format_asks_for_an_update_whatever_its_index_holds(tmp_path):
+    path = tmp_path / "user_a.pth"
+    saved(path, tensors())
+    rewritten(path, lambda index: json.dumps({"format": checkpoint.FORMAT + 1, "tensors": "elsewhere"}))
+    with pytest.raises(ModelFileDamaged, match="Update the program"):
+        checkpoint.load(path, digest(path))
+
+
 class Evil:
     def __init__(self, ran: Path) -> None:
         self.ran = ran
