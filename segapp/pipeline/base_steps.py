@@ -11,6 +11,7 @@ from torch import Tensor, nn
 DECODER_RATE = 2e-3
 ENCODER_RATE = 2e-4
 AVERAGE = 0.998
+FALL = 0.7  # of the way down a cosine, to a fifth of the rate: what is averaged over is then wide enough to teach anew
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -44,14 +45,14 @@ def optimizer_of(network: nn.Module, parts: Sequence[str]) -> torch.optim.Optimi
 def update(optimizer: torch.optim.Optimizer, loss: Tensor, done: float) -> float:
     """One step at the rate for the share `done`; returns the loss.
 
-    A short warm-up, then a cosine down to nothing. Raises ArithmeticError on NaN.
+    A short warm-up, then a cosine down to a fifth. Raises ArithmeticError on NaN.
     """
     value = float(loss.detach())
     if not math.isfinite(value):
         raise ArithmeticError("The loss is no number any more. Try another seed.")
     warm = min(1.0, done / 0.03 + 0.02)
     for group in optimizer.param_groups:
-        group["lr"] = group["top"] * warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done)))
+        group["lr"] = group["top"] * warm * (0.5 + 0.5 * math.cos(math.pi * FALL * min(1.0, done)))
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 5.0)
