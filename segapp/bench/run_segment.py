@@ -37,7 +37,9 @@ def table(result: dict[str, Any]) -> str:
         lines += [
             f"{row['base']}, {result['threads']} threads, {row['requests']} requests",
             f"  HTTP in to JSON out             {row['request_p50_ms']:9.1f}   bare {row['bare_p50_ms']:.1f}: "
-            f"{row['overhead']} x (at most {row['target']}); {row['around_p50_ms']:.1f} around the network",
+            f"{row['overhead']} x (at most {row['target']})",
+            f"  of which around the network     {row['around_p50_ms']:9.1f}   bare, keeping freed memory as "
+            f"workers do, {row['bare_kept_p50_ms']:.1f}: {row['overhead_of_kept']} x",
         ]
     lines += [
         f"{result['base']}, {training['requests']} requests",

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from django.conf import settings
 from PIL import Image
 
+from registry.memory import keep_freed
 from registry.runtime import LoadedNetwork, Runtime
 from segapp.bench import networks as one_network
 from segapp.bench.client import Client, Upload
@@ -45,15 +46,18 @@ def run(requests: int, base: str, pictures: list[str]) -> dict[str, Any]:
         rows = [request(network, group, requests, files)]
         tell(f"{requests} requests alone and as many while a thorough training runs ...")
         training = beside_training(group, requests)
+    models = [one_network.measure(key, tell) for key in dict.fromkeys((REFERENCE, network.key))]
     if network.key != REFERENCE:
         tell(f"{REFERENCE}: requests beside the bare network, in turns ...")
         rows.insert(0, of_reference(min(requests, REFERENCE_REQUESTS), files))
+    with runtime.use_base(runtime.base(base)) as network:
+        rows[-1] |= beside_kept(network, rows[-1], files)
     return {
         "base": network.key,
         "threads": torch.get_num_threads(),
         "requests": rows,
         "training": training,
-        "models": [one_network.measure(row["base"], tell) for row in rows],
+        "models": models,
     }
 
 
@@ -67,7 +71,25 @@ def of_reference(requests: int, pictures: list[Path]) -> dict[str, Any]:
         runtime = Runtime(media, weights, settings.SEGAPP_DEVICE)
         own = {"SEGAPP_HOME": folder, "SEGAPP_WEIGHTS": str(weights), "SEGAPP_BASE": REFERENCE}
         with runtime.use_base(runtime.base(REFERENCE)) as network, Group(home, own) as group:
-            return request(network, group, requests, pictures)
+            row = request(network, group, requests, pictures)
+            return row | beside_kept(network, row, pictures)
+
+
+def beside_kept(network: LoadedNetwork, row: dict[str, Any], pictures: list[Path]) -> dict[str, Any]:
+    """The row's request beside the bare network in a process that keeps freed memory, as the workers do.
+
+    Comes after everything that is to be plain: a process cannot be told otherwise again.
+    """
+    keep_freed()
+    alone = []
+    for number in range(-WARM_UP, row["requests"]):
+        body = encoded(number, pictures)
+        began = time.perf_counter()
+        bare(network, body)
+        if number >= 0:
+            alone.append((time.perf_counter() - began) * 1000)
+    p50 = statistics.median(alone)
+    return {"bare_kept_p50_ms": round(p50, 2), "overhead_of_kept": round(row["request_p50_ms"] / p50, 3)}
 
 
 def request(network: LoadedNetwork, group: Group, requests: int, pictures: list[Path]) -> dict[str, Any]:

@@ -46,7 +46,9 @@ def test_the_whole_bench_gives_every_figure_with_its_target(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [row["base"] for row in found["requests"]] == ["mit_b3", "efficientnet_lite0"]
-    assert all(row["overhead"] > 0 for row in found["requests"]) and found["training"]["slower"] > 0
+    assert all(0 < row["around_p50_ms"] < row["request_p50_ms"] for row in found["requests"])
+    assert all(row["overhead"] > 0 and row["overhead_of_kept"] > 0 for row in found["requests"])
+    assert found["training"]["slower"] > 0
     reference = found["models"][0]
     assert reference["base"] == "mit_b3" and reference["file_mb"] < reference["targets"]["file_mb"]
     assert reference["cold_over_full"] < 1 and reference["switch_over_look"] < 1
