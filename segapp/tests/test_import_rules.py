@@ -7,7 +7,8 @@ from segapp.home import PROJECT
 WORKER_SIDE = {"segapp.tasks", "segapp.worker", "segapp.pipeline"}
 APART = {"segapp.bench", "segapp.management", "segapp.migrations", "segapp.tests"}  # these bring both sides together
 NETWORKS = {
-    f"registry.{name}" for name in ("cache", "checkpoint", "export", "network", "runtime", "vision_shim", "weights")
+    f"registry.{name}"
+    for name in ("cache", "checkpoint", "export", "memory", "network", "runtime", "vision_shim", "weights")
 }
 REGISTRY_APART = {"registry.management", "registry.migrations", "registry.tests"}
 
