@@ -8,7 +8,7 @@ import ctypes
 from functools import cache
 
 # Parameters of mallopt(3).
-TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 
 LARGEST_KEPT = 32 << 20  # bytes; glibc's own limit, larger blocks go back at once
 MOST_KEPT = 256 << 20  # bytes; more that is free at the heap's end goes back
@@ -21,7 +21,6 @@ def keep_freed() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, TypeError, AttributeError):  # not glibc
         return False
-    # One heap for all threads: each keeping its own would multiply what is kept.
-    wanted = {ARENA_MAX: 1, MMAP_THRESHOLD: LARGEST_KEPT, TRIM_THRESHOLD: MOST_KEPT}
+    wanted = {MMAP_THRESHOLD: LARGEST_KEPT, TRIM_THRESHOLD: MOST_KEPT}
     taken = [mallopt(parameter, value) for parameter, value in wanted.items()]
     return all(taken)
