@@ -4,12 +4,14 @@ import secrets
 from contextlib import contextmanager
 
 import pytest
+import torch
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from registry.models import UserModel
 from segapp import heartbeat
 from segapp.models import State, Stop, TrainingRun, VideoJob
 from segapp.pipeline import clip as pipeline
+from segapp.pipeline.clip_lanes import MOST
 from segapp.pipeline.clip_probe import probe
 from segapp.services import videos
 from segapp.tests.video.clips import bright_network, decoded_frames, write_clip
@@ -194,7 +196,8 @@ def test_a_queued_training_goes_first_and_the_video_goes_on_where_it_was(tmp_pat
     video.run(job.pk)
     job = fresh(job)
     assert (job.state, job.frames) == (State.DONE, 30)
-    assert net.module.calls <= 30 + 2 + 1, "what was done before the training was not done again"
+    pace = 2 * min(MOST, torch.get_num_threads())  # passes, a lane each twice
+    assert net.module.calls <= 30 + pace + 1, "what was done before the training was not done again"
 
 
 def test_a_video_handed_back_keeps_its_place(tmp_path, net, rung):
