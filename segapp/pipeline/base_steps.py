@@ -11,7 +11,7 @@ from torch import Tensor, nn
 DECODER_RATE = 2e-3
 ENCODER_RATE = 2e-4
 AVERAGE = 0.998
-FALL = 0.7  # of the way down a cosine, to a fifth of the rate: what is averaged over is then wide enough to teach anew
+FALL = 0.7  # of the way down a cosine, to a fifth of the rate; docs/engine.md compares with going down to nothing
 
 Report = Callable[[dict[str, Any]], None]
 
