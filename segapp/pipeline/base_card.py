@@ -15,10 +15,10 @@ from torch import Tensor
 from registry.bases import CATALOGUE, write_card
 from registry.checkpoint import halve, save
 from registry.network import Network, Spec, assign_tensors
-from registry.runtime import LoadedNetwork
 from registry.weights import digest
 from segapp.pipeline.base_data import load_pairs
 from segapp.pipeline.base_offsets import count
+from segapp.pipeline.base_steps import as_loaded
 from segapp.pipeline.labels import EVERYDAY, Labels
 from segapp.pipeline.predict import predict
 
@@ -78,7 +78,7 @@ def held_out_figures(spec: Spec, network: Network, labels: Labels) -> dict[str, 
 
     A pixel counts against class X only where the mask excludes X.
     """
-    net = LoadedNetwork(spec.base_key, "", spec.base_key, spec, network, next(network.parameters()).device)
+    net = as_loaded(spec, network)
     figures: dict[str, Any] = {}
     for label_set in labels.sets:
         stems = label_set.test[:: max(1, -(-len(label_set.test) // HELD_OUT_MOST))]

@@ -21,7 +21,7 @@ from registry.network import DEFAULT_DECODER, ClassInfo, Network, Spec, build
 from registry.runtime import LoadedNetwork, pick_device
 from registry.weights import load_encoder
 from segapp.pipeline.base_card import write_base
-from segapp.pipeline.base_steps import Limit, Report, follow, optimizer_of, update
+from segapp.pipeline.base_steps import Limit, Report, as_loaded, follow, optimizer_of, update
 from segapp.pipeline.features import Prepared, View, crops, encode, prepare, varied
 from segapp.pipeline.labels import IGNORE, Labels, LabelSet
 from segapp.pipeline.losses import partial_loss
@@ -119,7 +119,7 @@ def train_frozen(
     """
     place = pick_device(device)
     network.to(place).eval()
-    net = LoadedNetwork(spec.base_key, "", spec.base_key, spec, network, place)
+    net = as_loaded(spec, network)
     draw = random.Random(seed)
     total = sum(len(pool) for pool in pools)
     cached: list[list[View]] = []
@@ -194,8 +194,7 @@ def _teacher_labels(classes: Sequence[ClassInfo]) -> Labels:
 
 def _agreement(spec: Spec, network: Network, held: Sequence[Prepared]) -> float:
     """Share of the teacher's certain pixels, on held-out pictures, that the new base repeats."""
-    device = next(network.parameters()).device
-    net = LoadedNetwork(spec.base_key, "", spec.base_key, spec, network.eval(), device)
+    net = as_loaded(spec, network)
     same = known = 0
     ids = np.array([c.id for c in spec.classes] + [0] * (256 - len(spec.classes)))
     for lesson in held:

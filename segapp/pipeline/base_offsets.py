@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from registry.network import Network, Spec
-from registry.runtime import LoadedNetwork
 from segapp.pipeline.base_data import Pair
+from segapp.pipeline.base_steps import as_loaded
 from segapp.pipeline.labels import IGNORE, Labels
 from segapp.pipeline.predict import fitted, logits_of, resized
 
@@ -88,7 +88,7 @@ def _mean_iou(samples: Sequence[Sample], allowed: np.ndarray, offsets: np.ndarra
 
 def _sample(spec: Spec, network: Network, pool: Sequence[Pair], seed: int) -> Sample:
     """Logits and codes at random pixels of some of a set's pairs, seen as prediction sees them."""
-    net = LoadedNetwork(spec.base_key, "", spec.base_key, spec, network, next(network.parameters()).device)
+    net = as_loaded(spec, network)
     dice = np.random.default_rng(seed)
     logits, codes = [], []
     for pair in random.Random(seed).sample(list(pool), min(len(pool), PICTURES)):

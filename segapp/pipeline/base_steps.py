@@ -1,4 +1,4 @@
-"""What both ways of training a base share: limits, learning rates, one update, the average."""
+"""What both ways of training a base share: limits, learning rates, one update, the average, and how it is looked at."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from registry.network import Network, Spec
+from registry.runtime import LoadedNetwork
 
 DECODER_RATE = 2e-3
 ENCODER_RATE = 2e-4
@@ -66,3 +69,9 @@ def follow(average: nn.Module, network: nn.Module, step: int) -> None:
     with torch.no_grad():
         for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
             slow.lerp_(fast, 1 - keep)
+
+
+def as_loaded(spec: Spec, network: Network) -> LoadedNetwork:
+    """A network in training, in eval mode, as prediction takes it: without a file, where it is."""
+    device = next(network.parameters()).device
+    return LoadedNetwork(spec.base_key, "", spec.base_key, spec, network.eval(), device)
