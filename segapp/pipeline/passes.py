@@ -19,6 +19,7 @@ KEPT_BYTES = 48 << 20  # of features in memory: some five pictures at 512 pixels
 
 Key = tuple[object, ...]
 
+_allowed = KEPT_BYTES  # less where networks have little room themselves
 _kept: OrderedDict[Key, tuple[Tensor, ...]] = OrderedDict()
 _kept_lock = threading.Lock()
 
@@ -40,6 +41,12 @@ def run(net: LoadedNetwork, image: np.ndarray) -> Tensor:
         features = _features(net, image)
         logits = net.module.segmentation_head(net.module.decoder(features))
     return logits[0, :, :height, :width].float().cpu()
+
+
+def keep_at_most(allowed: int) -> None:
+    """Bound the features that are kept to so many bytes, and never to more than KEPT_BYTES."""
+    global _allowed
+    _allowed = allowed
 
 
 def forget() -> None:
@@ -73,6 +80,6 @@ def _keep(key: Key, features: tuple[Tensor, ...]) -> None:
     with _kept_lock:
         _kept[key] = features
         total = sum(own_bytes(each) for each in _kept.values())
-        while total > KEPT_BYTES and _kept:
+        while total > min(KEPT_BYTES, _allowed) and _kept:
             _, gone = _kept.popitem(last=False)
             total -= own_bytes(gone)

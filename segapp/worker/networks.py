@@ -25,12 +25,11 @@ from segapp.pipeline.predict import predict
 
 logger = logging.getLogger(__name__)
 
-WARM_UP_PICTURES = 6
-
 
 @cache
 def runtime() -> Runtime:
     keep_freed()
+    passes.keep_at_most(settings.SEGAPP_CACHE_BYTES // 4)
     return Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE, settings.SEGAPP_CACHE_BYTES)
 
 
@@ -40,16 +39,11 @@ def stats() -> dict[str, Any]:
 
 
 def warm_up() -> None:
-    """Load the base and run it at its own size: the first pictures find code, threads and memory ready.
-
-    Several pictures, so that what is kept of them has its room from the start and memory grows with models only.
-    Without a ready base the worker starts all the same and says so.
-    """
+    """Load the base and run it once at its own size; without a ready base the worker starts all the same and says so."""
     try:
         with runtime().use_base(runtime().base(settings.SEGAPP_BASE)) as network:
             side = network.spec.input_size
-            for shade in range(WARM_UP_PICTURES):
-                predict(network, np.full((side, side, 3), shade, np.uint8))
+            predict(network, np.zeros((side, side, 3), np.uint8))
     except BaseMissing as error:
         logger.warning("%s", error)
 

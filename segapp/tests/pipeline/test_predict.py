@@ -99,6 +99,18 @@ def test_features_in_memory_are_bounded_by_bytes(base, monkeypatch):
     assert passes.kept_bytes() == 0
 
 
+def test_features_have_no_more_room_than_networks_leave_them(base, monkeypatch):
+    net = dataclasses.replace(base, encoder_key="e")
+    passes.forget()
+    predict(net, disc(0).image)
+    one = passes.kept_bytes()
+    monkeypatch.setattr(passes, "_allowed", passes.KEPT_BYTES)  # as it was, afterwards
+    passes.keep_at_most(2 * one)
+    for number in range(6):
+        predict(net, disc(number).image)
+    assert passes.kept_bytes() == 2 * one
+
+
 @pytest.mark.parametrize(("source", "target"), [((64, 48), (300, 225)), ((64, 48), (40, 30)), ((64, 48), (64, 48))])
 def test_strips_decide_like_the_whole(monkeypatch, source, target):
     logits = torch.randn(3, 8, 6, generator=torch.Generator().manual_seed(1))
