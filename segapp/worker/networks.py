@@ -39,7 +39,7 @@ def stats() -> dict[str, Any]:
 
 
 def warm_up() -> None:
-    """Load the base and run it once at its own size; without a ready base the worker starts all the same and says so."""
+    """Load the base and run it once at its size; without a ready base the worker starts all the same and says so."""
     try:
         with runtime().use_base(runtime().base(settings.SEGAPP_BASE)) as network:
             side = network.spec.input_size
