@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import math
+import mmap
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from registry.network import Spec
 FORMAT = 1
 INDEX = "segapp.json"
 STABLE = (1980, 1, 1, 0, 0, 0)  # the index's time: the same content makes the same file
+OWN_PAGES = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)  # there at once, where it can
 LOCAL_HEADER = 30  # bytes of a zip record's header before its name and its extra field
 
 
@@ -177,7 +179,8 @@ def _by_index(path: Path) -> dict[str, Any] | None:
             content: dict[str, Any] = json.loads(archive.read(last))
         if content["format"] != FORMAT:  # whatever a later version's index looks like
             return {"format": content["format"]}
-        data = bytearray(path.stat().st_size)
+        # Pages of its own: what comes and goes with the cache would leave holes in the heap.
+        data = mmap.mmap(-1, path.stat().st_size, flags=OWN_PAGES)
         file.seek(0)
         file.readinto(data)
     content["tensors"] = {

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 @cache
 def runtime() -> Runtime:
     keep_freed()
-    passes.keep_at_most(settings.SEGAPP_CACHE_BYTES // 4)
+    passes.keep_at_most(settings.SEGAPP_CACHE_BYTES // 8)
     return Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE, settings.SEGAPP_CACHE_BYTES)
 
 
