@@ -154,9 +154,12 @@ def assign_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     Raises KeyError for a name the network does not have and ValueError for
     another shape.
     """
+    parents: dict[str, nn.Module] = {}  # finding one takes longer than filling it
     for name, tensor in tensors.items():
         parent_name, _, leaf = name.rpartition(".")
-        parent = network.get_submodule(parent_name)
+        if parent_name not in parents:
+            parents[parent_name] = network.get_submodule(parent_name)
+        parent = parents[parent_name]
         place = parent._parameters if leaf in parent._parameters else parent._buffers
         current = place.get(leaf)
         if current is None:
