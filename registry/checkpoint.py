@@ -11,6 +11,7 @@ import io
 import json
 import math
 import mmap
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from registry.files import ModelFileDamaged, verify, write_atomically
+from registry.files import ModelFileDamaged, short_of_room, verify, write_atomically
 from registry.network import Spec
 
 FORMAT = 1
 INDEX = "segapp.json"
 STABLE = (1980, 1, 1, 0, 0, 0)  # the index's time: the same content makes the same file
+# Tensors lie in pages of their own: what comes and goes with the cache would leave holes in the heap.
 OWN_PAGES = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)  # there at once, where it can
+ALIGNED = 64  # bytes
 LOCAL_HEADER = 30  # bytes of a zip record's header before its name and its extra field
 
 
@@ -75,7 +78,7 @@ def save(
 def load(path: Path, sha256: str) -> Checkpoint:
     """Read a model file after holding it to its sha256.
 
-    Raises ModelFileMissing or ModelFileDamaged.
+    Raises ModelFileMissing or ModelFileDamaged; a machine that is short of memory or of file handles says so itself.
     """
     verify(path, sha256)
     try:
@@ -88,15 +91,17 @@ def load(path: Path, sha256: str) -> Checkpoint:
         held = content.get("precision", "float32")
         return Checkpoint(
             spec=Spec.from_dict(content["spec"]),
-            tensors={name: _restore(value, held == "float16") for name, value in content["tensors"].items()},
+            tensors=_widened(content["tensors"]) if held == "float16" else content["tensors"],
             base_key=content["base_key"],
             base_sha256=content["base_sha256"],
             extra=content["extra"],
             precision=held,
         )
-    except ModelFileDamaged:
+    except (ModelFileDamaged, MemoryError):
         raise
     except Exception as error:
+        if short_of_room(error):
+            raise
         raise ModelFileDamaged(
             f"The model file {path.name} cannot be read ({type(error).__name__}). Use another version of the model."
         ) from error
@@ -129,13 +134,16 @@ def _joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in plain.items():
         begin = taken[tensor.dtype]
         taken[tensor.dtype] = end = begin + tensor.numel()
-        place = room[tensor.dtype][begin:end]
-        if tensor.dim() == 4:
-            out, into, height, width = tensor.shape
-            joined[name] = place.view(out, height, width, into).permute(0, 3, 1, 2).copy_(tensor)
-        else:
-            joined[name] = place.view(tensor.shape).copy_(tensor)
+        joined[name] = _laid(room[tensor.dtype][begin:end], tensor.shape).copy_(tensor)
     return joined
+
+
+def _laid(flat: Tensor, shape: torch.Size) -> Tensor:
+    """A flat tensor in `shape`, its channels last where that is a convolution's weight."""
+    if len(shape) != 4:
+        return flat.view(shape)
+    out, into, height, width = shape
+    return flat.view(out, height, width, into).permute(0, 3, 1, 2)
 
 
 def _add_index(file: io.BytesIO, content: Mapping[str, Any], joined: Mapping[str, Tensor]) -> None:
@@ -179,8 +187,7 @@ def _by_index(path: Path) -> dict[str, Any] | None:
             content: dict[str, Any] = json.loads(archive.read(last))
         if content["format"] != FORMAT:  # whatever a later version's index looks like
             return {"format": content["format"]}
-        # Pages of its own: what comes and goes with the cache would leave holes in the heap.
-        data = mmap.mmap(-1, path.stat().st_size, flags=OWN_PAGES)
+        data = mmap.mmap(-1, os.fstat(file.fileno()).st_size, flags=OWN_PAGES)
         file.seek(0)
         file.readinto(data)
     content["tensors"] = {
@@ -192,8 +199,17 @@ def _by_index(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _restore(tensor: Tensor, halved: bool) -> Tensor:
-    """The tensor as networks want it; nothing of a `halved` file's own buffer stays in memory beside the wider copy."""
-    if tensor.dtype == torch.float16:
-        return tensor.float()
-    return tensor.clone() if halved else tensor
+def _widened(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies with float16 as float32, in one buffer; nothing of the file's own buffer stays in memory beside it."""
+    dtypes = {name: torch.float32 if t.dtype == torch.float16 else t.dtype for name, t in tensors.items()}
+    starts, end = {}, 0
+    for name, tensor in tensors.items():
+        starts[name] = end
+        end += math.ceil(tensor.numel() * dtypes[name].itemsize / ALIGNED) * ALIGNED
+    data = mmap.mmap(-1, end, flags=OWN_PAGES)
+    return {
+        name: _laid(
+            torch.frombuffer(data, dtype=dtypes[name], count=tensor.numel(), offset=starts[name]), tensor.shape
+        ).copy_(tensor)
+        for name, tensor in tensors.items()
+    }

@@ -33,6 +33,11 @@ def disk_is_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
+def short_of_room(error: BaseException) -> bool:
+    """Whether an error says that this machine has no memory or no file handle left, which damages no file."""
+    return getattr(error, "errno", None) in (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+
 def verify(path: Path, sha256: str) -> None:
     """Hold the file at `path` to its recorded sha256.
 
@@ -46,6 +51,8 @@ def verify(path: Path, sha256: str) -> None:
             f"The model file {path.name} is missing. Restore it from a backup, or use another version of the model."
         ) from None
     except OSError as error:
+        if short_of_room(error):
+            raise
         raise ModelFileDamaged(
             f"The model file {path.name} cannot be read ({error.strerror}). "
             "Check the disk, or use another version of the model."

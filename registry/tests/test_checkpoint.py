@@ -1,5 +1,6 @@
 """Model files: torch reads the same as their index says, and neither way runs anything or reads beyond the file."""
 
+import errno
 import io
 import json
 import zipfile
@@ -58,6 +59,31 @@ def test_the_index_says_what_torch_reads(tmp_path, half):
         assert torch.equal(read.tensors[name], tensor.float() if half and tensor.dim() else tensor)
         assert read.tensors[name].dtype in (torch.float32, torch.int64)
     assert read.tensors["decoder.p5.weight"].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_models_tensors_lie_together_in_memory(tmp_path, half):
+    """Pages of their own, which go back as one when the cache drops the model, also where they had to be widened."""
+    content = checkpoint.halve(tensors()) if half else tensors()
+    read = saved(tmp_path / "user_a.pth", content).tensors.values()
+    first = min(tensor.data_ptr() for tensor in read)
+    last = max(tensor.data_ptr() + tensor.numel() * tensor.element_size() for tensor in read)
+    padding = len(content) * checkpoint.ALIGNED
+    assert last - first <= sum(tensor.numel() * tensor.element_size() for tensor in read) + padding
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "no memory"), OSError(errno.EMFILE, "files")])
+def test_a_machine_short_of_memory_or_handles_has_no_damaged_file(tmp_path, monkeypatch, error):
+    path = tmp_path / "user_a.pth"
+    saved(path, tensors())
+
+    def short(_):
+        raise error
+
+    monkeypatch.setattr(checkpoint, "_by_index", short)
+    with pytest.raises(type(error)) as raised:
+        checkpoint.load(path, digest(path))
+    assert raised.value is error
 
 
 def test_a_file_with_an_index_is_not_unpickled(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Model files: written whole or not at all, refused when they changed."""
 
+import errno
 import hashlib
 import os
 
@@ -52,6 +53,18 @@ def test_missing_truncated_and_flipped_files_are_refused(tmp_path):
         verify(path, sha256)
     with pytest.raises(ModelFileMissing):
         verify(tmp_path, sha256)
+
+
+def test_a_process_without_a_free_file_handle_calls_no_file_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "model.pth"
+    write_atomically(path, lambda out: out.write(b"weights"))
+
+    def short(_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(files, "digest", short)
+    with pytest.raises(OSError, match="Too many open files"):
+        verify(path, sha256_of(b"weights"))
 
 
 def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
