@@ -158,7 +158,10 @@ def assign_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         parent_name, _, leaf = name.rpartition(".")
         if parent_name not in parents:
-            parents[parent_name] = network.get_submodule(parent_name)
+            try:
+                parents[parent_name] = network.get_submodule(parent_name)
+            except AttributeError:
+                raise KeyError(f"The network has no tensor {name!r}.") from None
         parent = parents[parent_name]
         place = parent._parameters if leaf in parent._parameters else parent._buffers
         current = place.get(leaf)
