@@ -44,7 +44,7 @@ def run(net: LoadedNetwork, image: np.ndarray) -> Tensor:
 
 
 def keep_at_most(allowed: int) -> None:
-    """Bound the features that are kept to so many bytes, and never to more than KEPT_BYTES."""
+    """From the next look on, keep features of at most so many bytes, and never more than KEPT_BYTES."""
     global _allowed
     _allowed = allowed
 
@@ -77,9 +77,12 @@ def _features(net: LoadedNetwork, image: np.ndarray) -> list[Tensor]:
 
 
 def _keep(key: Key, features: tuple[Tensor, ...]) -> None:
+    most = min(KEPT_BYTES, _allowed)
+    if own_bytes(features) > most:  # it would push out all others, and then itself
+        return
     with _kept_lock:
         _kept[key] = features
         total = sum(own_bytes(each) for each in _kept.values())
-        while total > min(KEPT_BYTES, _allowed) and _kept:
+        while total > most:
             _, gone = _kept.popitem(last=False)
             total -= own_bytes(gone)

@@ -94,17 +94,19 @@ def test_features_in_memory_are_bounded_by_bytes(base, monkeypatch):
     for number in range(6):
         predict(net, disc(number).image)
     assert passes.kept_bytes() == 3 * one
-    monkeypatch.setattr(passes, "KEPT_BYTES", one // 2)
-    predict(net, disc(9).image)
-    assert passes.kept_bytes() == 0
+    predict(net, disc(9, side=128).image)
+    monkeypatch.setattr(passes, "KEPT_BYTES", one - 1)
+    predict(net, disc(10).image)
+    assert passes.kept_bytes() == 3 * one, "what is too large to keep pushes nothing out"
 
 
 def test_features_have_no_more_room_than_networks_leave_them(base, monkeypatch):
     net = dataclasses.replace(base, encoder_key="e")
+    monkeypatch.setattr(passes, "_allowed", passes.KEPT_BYTES)  # as it was, afterwards
     passes.forget()
     predict(net, disc(0).image)
     one = passes.kept_bytes()
-    monkeypatch.setattr(passes, "_allowed", passes.KEPT_BYTES)  # as it was, afterwards
+    assert one > 0
     passes.keep_at_most(2 * one)
     for number in range(6):
         predict(net, disc(number).image)
