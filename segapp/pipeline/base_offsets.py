@@ -24,6 +24,7 @@ PIXELS = 2000  # per picture
 STEPS = (-2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 2.0)
 FURTHEST = 4.0
 WORTH = 5e-4  # of mean IoU; less is noise
+LEAST = 200  # sampled pixels of a class; fewer say nothing
 
 Sample = tuple[np.ndarray, np.ndarray]  # logits float32 N,K and codes uint8 N of one set
 
@@ -44,14 +45,15 @@ def fit_offsets(samples: Sequence[Sample], allowed: np.ndarray) -> np.ndarray:
     """Offsets (float32 K) to the logits under which the mean IoU over all sets and their classes is highest.
 
     allowed is codes,K bool. One class is moved after the other, each to where it does most good, until none gains
-    more. A class that no pixel is known to be stays where it is: nothing says what holding it back would cost.
+    more. A class of fewer than LEAST pixels stays where it is: nothing says what holding it back would cost.
     """
     offsets = np.zeros(allowed.shape[1], dtype=np.float32)
-    known = np.unique(np.concatenate([codes for _, codes in samples])) if samples else ()
+    seen = np.bincount(np.concatenate([codes for _, codes in samples]), minlength=len(offsets)) if samples else ()
+    known = [channel for channel, pixels in enumerate(seen[: len(offsets)]) if pixels >= LEAST]
     best, moved = _mean_iou(samples, allowed, offsets), True
     while moved:
         moved = False
-        for channel in (int(code) for code in known if code < len(offsets)):
+        for channel in known:
             tries = []
             for step in STEPS:
                 tried = offsets.copy()
@@ -87,7 +89,7 @@ def _mean_iou(samples: Sequence[Sample], allowed: np.ndarray, offsets: np.ndarra
 
 
 def _sample(spec: Spec, network: Network, pool: Sequence[Pair], seed: int) -> Sample:
-    """Logits and codes at random pixels of some of a set's pairs, seen as prediction sees them."""
+    """Logits and codes at random pixels of some of a set's pairs, at the size that prediction sees them at."""
     net = as_loaded(spec, network)
     dice = np.random.default_rng(seed)
     logits, codes = [], []

@@ -5,7 +5,7 @@ import torch
 
 from registry.network import build
 from segapp.pipeline.base_data import Pair
-from segapp.pipeline.base_offsets import count, fit_offsets, settle
+from segapp.pipeline.base_offsets import LEAST, count, fit_offsets, settle
 from segapp.pipeline.labels import IGNORE, Labels
 from segapp.tests.pipeline.conftest import disc
 
@@ -47,6 +47,12 @@ def test_a_class_that_no_mask_shows_is_not_held_back():
     assert not offsets[:2].any()
 
 
+def test_a_handful_of_pixels_moves_nothing():
+    logits, codes = cats(eager=1.0)
+    few = slice(500 - LEAST // 2, 500 + LEAST // 2)
+    assert not fit_offsets([(logits[few], codes[few])], ALLOWED).any()
+
+
 def test_only_excluded_classes_count_as_wrong():
     codes = np.array([0, 1, 2, NOT_CAT, NOT_CAT, NOT_CAT, IGNORE], np.uint8)
     found = np.array([0, 2, 2, 0, 1, 2, 2])
@@ -55,14 +61,14 @@ def test_only_excluded_classes_count_as_wrong():
 
 def test_the_offsets_are_in_the_heads_bias(base):
     network = build(base.spec).eval()
-    before = network.segmentation_head[0].bias.detach().clone()
     example = disc(0)
     labels = Labels(base.spec.classes, np.eye(len(base.spec.classes), dtype=bool), ())
-    ids = [c.id for c in base.spec.classes]
-    codes = np.full(example.mask.shape, IGNORE, np.uint8)
-    for channel, value in enumerate(ids):
-        codes[example.mask == value] = channel
+    codes = (example.mask != 0).astype(np.uint8)
+    with torch.no_grad():
+        network.segmentation_head[0].bias[1] += 3  # it calls everything a disc
+    before = network.segmentation_head[0].bias.detach().clone()
     offsets = settle(base.spec, network, [[Pair(example.image, codes)], []], labels, seed=0)
     assert list(offsets) == [c.name for c in base.spec.classes]
     added = network.segmentation_head[0].bias.detach() - before
     assert torch.allclose(added, torch.tensor(list(offsets.values())))
+    assert any(offsets.values())
