@@ -22,7 +22,7 @@ from segapp.pipeline.base_steps import as_loaded
 from segapp.pipeline.labels import EVERYDAY, Labels
 from segapp.pipeline.predict import predict
 
-HELD_OUT_MOST = 60  # pictures per set that the card's figures are taken on
+HELD_OUT_MOST = 300  # pictures per set that the card's figures are taken on
 
 
 def write_base(
