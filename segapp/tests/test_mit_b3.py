@@ -37,16 +37,27 @@ def data_folder(tmp_path_factory) -> Path:
     return folder
 
 
+def build_base(home: Path, weights: Path, *arguments: str) -> dict:
+    """The card that `build_base mit_b3` prints."""
+    environment = {**os.environ, "SEGAPP_HOME": str(home), "SEGAPP_WEIGHTS": str(weights)}
+    command = [sys.executable, str(PROJECT / "manage.py"), "build_base", "mit_b3", *arguments, "--steps", "2", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_packaged_base_teaches_it_on_sample_pictures_or_on_ones_own(tmp_path, weights, data_folder):
+    card = build_base(tmp_path, weights)
+    assert (card["key"], card["recipe"]["teacher"]) == ("mit_b3", "efficientnet_lite0")
+    assert "sky" in [found["name"] for found in card["classes"]]
+    again = build_base(tmp_path, weights, "--images", str(data_folder / "images"))
+    assert again["recipe"]["teacher"] == "efficientnet_lite0", "not the one that is built here"
+    assert (again["recipe"]["pictures"], again["recipe"]["encoder"]) == (4, "frozen")
+
+
 def test_a_weights_file_and_one_command_make_mit_b3_answer_everywhere(tmp_path, weights, data_folder):
     home = tmp_path / "home"
-    environment = {"SEGAPP_HOME": str(home), "SEGAPP_WEIGHTS": str(weights)}
-    command = [sys.executable, str(PROJECT / "manage.py"), "build_base", "mit_b3", "--data", str(data_folder)]
-    done = subprocess.run(
-        [*command, "--steps", "2", "--json"],
-        capture_output=True, text=True, timeout=400, check=False, env={**os.environ, **environment},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["key"] == "mit_b3"
+    assert build_base(home, weights, "--data", str(data_folder))["key"] == "mit_b3"
     server = Served(home, SEGAPP_WEIGHTS=str(weights), SEGAPP_BASE="mit_b3")
     try:
         server.start()

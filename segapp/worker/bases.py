@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from PIL import Image
 
+from registry.bases import CATALOGUE, find
 from registry.memory import keep_freed
 from segapp.imaging import sample
 from segapp.pipeline.base_frozen import distil_base
@@ -37,8 +38,16 @@ def train(
 
 
 def distil(key: str, teacher: str, images: Path | None, out: Path, report: Report, **limits: Any) -> dict[str, Any]:
-    """Teach the base `key` what the ready base `teacher` says about pictures, by default the sample pictures."""
+    """Teach the base `key` what the ready base `teacher` says about pictures, by default the sample pictures.
+
+    "auto" is the first ready base that is another one. Raises ValueError without one, and BaseMissing.
+    """
     runtime = networks.runtime()
+    if teacher == "auto":
+        ready = (other for other in CATALOGUE if other != key and find(other, runtime.media, runtime.weights))
+        teacher = next(ready, "")
+        if not teacher:
+            raise ValueError(f"No base but {key} is ready to learn from. Name folders with masks: --data DIR.")
     with tempfile.TemporaryDirectory() as drawn, runtime.use_base(runtime.base(teacher)) as network:
         if images is None:
             for k, name in enumerate(sample.NAMES):

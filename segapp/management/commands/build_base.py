@@ -17,7 +17,9 @@ class Command(ProjectCommand):
         parser.add_argument("key", choices=list(CATALOGUE), metavar="KEY", help=", ".join(CATALOGUE))
         parser.add_argument("--data", nargs="+", type=Path, metavar="DIR", help="folders with images/ and masks/")
         parser.add_argument("--stems", type=Path, metavar="FILE", help="train on these stems only, one a line")
-        parser.add_argument("--teacher", default="auto", metavar="KEY", help="ready base to learn from (default: auto)")
+        parser.add_argument(
+            "--teacher", default="auto", metavar="KEY", help="ready base to learn from (default: the first other one)"
+        )
         parser.add_argument(
             "--images", type=Path, metavar="DIR", help="pictures without masks (default: the sample pictures)"
         )
@@ -32,7 +34,7 @@ class Command(ProjectCommand):
         from registry.weights import WeightsUnavailable
         from segapp.worker.bases import distil, train
 
-        self.expected = (*self.expected, BaseMissing, WeightsUnavailable)
+        self.expected = (*self.expected, BaseMissing, WeightsUnavailable, ArithmeticError)
         out = options["out"] or settings.MEDIA_ROOT / "bases"
         limits = {name: options[name] for name in ("seconds", "steps", "seed")}
         if options["data"]:
