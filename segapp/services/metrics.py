@@ -30,6 +30,7 @@ GAUGES = {
     "cache_entries_in_use": "in_use",
     "features_bytes": "features_bytes",
 }
+LOADS = {"cache_load_last_seconds": "load_ms_last", "cache_load_longest_seconds": "load_ms_most"}
 WORK = {"analysis": Analysis, "training": TrainingRun, "video": VideoJob, "batch": Batch}
 
 
@@ -48,6 +49,9 @@ class _Server(Collector):
             yield _of_each(CounterMetricFamily(PREFIX + name, f"Networks' cache: {key}", labels=LABELS), workers, key)
         seconds = CounterMetricFamily(PREFIX + "cache_load_seconds", "Time spent on loading networks", labels=LABELS)
         yield _of_each(seconds, workers, "load_ms", 0.001)
+        for name, key in LOADS.items():
+            family = GaugeMetricFamily(PREFIX + name, "Time that loading a network took", labels=LABELS)
+            yield _of_each(family, workers, key, 0.001)
         for name, key in GAUGES.items():
             yield _of_each(GaugeMetricFamily(PREFIX + name, f"Networks' cache: {key}", labels=LABELS), workers, key)
         yield _of_each(
