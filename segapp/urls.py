@@ -50,6 +50,7 @@ paint_urls = [
     path("<str:public_id>/mask", paint.mask, name="finetune-paint-mask"),
     path("<str:public_id>/mask.png", paint.download, name="finetune-paint-download"),
     path("<str:public_id>/edit/", paint.to_edit, name="finetune-paint-edit"),
+    path("<str:public_id>/classes/<int:number>/remove/", paint.forget_class, name="finetune-paint-forget"),
     path("<str:public_id>/nothing/", paint.nothing, name="finetune-paint-nothing"),
 ]
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from segapp.imaging import painted, palette
+from segapp.imaging import Refused, painted, palette
 from segapp.imaging.masks import Reading
 from segapp.imaging.painted import UNPAINTED
 from segapp.models import Example, Painting
-from segapp.services import intake
+from segapp.services import example_files, intake
 
 START = (
     {"id": 0, "name": "background", "color": palette.color(0)},
@@ -47,6 +47,40 @@ def share_classes(visitor: str, classes: Sequence[dict[str, Any]]) -> None:
         found = merged(classes, painting.classes)
         if found != painting.classes:
             Painting.objects.filter(pk=painting.pk).update(classes=found)
+
+
+def remove(visitor: str, number: int, known: Sequence[dict[str, Any]] = ()) -> None:
+    """Take a class that nothing shows off all of a visitor's drafts. `known`: classes of a model to train on from.
+
+    Raises Refused, naming what stands in the way.
+    """
+    drafts = list(intake.drafts(visitor).filter(runs=None))
+    own = [draft for draft in drafts if hasattr(draft, "painting")]
+    names = {row["id"]: row["name"] for row in intake.chosen_classes(own)}
+    title = f"“{names.get(number, f'class {number}')}”"
+    for draft in own:
+        if example_files.painted_counts(draft)[number]:
+            raise Refused(title, f"{title} is painted on “{draft.stem}”.", "Paint over it there first.")
+        if draft.painting.unpainted == number:
+            words = f"Unpainted pixels of “{draft.stem}” count as {title}."
+            raise Refused(title, words, "Choose another meaning for them first.")
+    if number in _needed(drafts, own, known):
+        words = f"{title} is a class of uploaded masks, or of the model that you train on from."
+        raise Refused(title, words, "It stays as long as they do.")
+    if names.keys() <= {number}:
+        raise Refused(title, f"{title} is the only class.", "Add another one first.")
+    for draft in own:
+        left = [row for row in draft.painting.classes if row["id"] != number]
+        Painting.objects.filter(pk=draft.painting.pk).update(classes=left)
+
+
+def _needed(drafts: Sequence[Example], own: Sequence[Example], known: Sequence[dict[str, Any]]) -> set[int]:
+    """Ids of classes that stand for something else than paint: uploaded masks, a model to train on from."""
+    uploaded = [draft for draft in drafts if draft not in own]
+    rows = [*known, *(intake.review(uploaded).classes if uploaded else [])]
+    models = [draft.painting.corrects for draft in own if draft.painting.corrects is not None]
+    sources = [row for draft in own for row in draft.painting.classes if row.get("source")]
+    return {row["id"] for row in [*rows, *sources, *(row for model in models for row in model.classes)]}
 
 
 def merged(sent: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

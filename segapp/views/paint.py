@@ -161,6 +161,20 @@ def _save(request: PageRequest, example: Example) -> JsonResponse:
     return JsonResponse({"revision": saved.revision, "ready": saved.ready})
 
 
+@require_POST
+def forget_class(request: PageRequest, public_id: str, number: int) -> JsonResponse:
+    """A class that was added and is painted nowhere goes, on all pictures."""
+    _owned(request, public_id)
+    try:
+        paint_classes.remove(request.visitor, number, studio.known_classes(request))
+    except Refused as error:
+        return _error(422, "refused", f"{error.problem} {error.advice}")
+    edits = request.session.get(studio.EDITS, {})
+    if edits.pop(f"painted {number}", None):
+        request.session[studio.EDITS] = edits
+    return JsonResponse({"status": "ok"})
+
+
 def _forget_edits(request: PageRequest, changed: list[dict[str, Any]]) -> None:
     """What was named while painting is the latest word: the class table's older name and colour give way."""
     edits = request.session.get(studio.EDITS, {})

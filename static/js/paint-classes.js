@@ -1,4 +1,4 @@
-// The list of classes on the paint page: choose, name, colour, add. Knows nothing of pixels.
+// The list of classes on the paint page: choose, name, colour, add, remove. Knows nothing of pixels.
 (() => {
   "use strict";
   const UNPAINTED = 255;
@@ -14,7 +14,8 @@
     return `#${part(5)}${part(3)}${part(1)}`;
   }
 
-  // options: list (element), unpainted (select), add (button), classes, taken, most, changed(), chosen(id)
+  // options: list (element), unpainted (select), add (button), classes, taken, most, changed(), chosen(id),
+  // remove(id) -> whether it may go
   function create(options) {
     const classes = options.classes;
     let active = (classes.find((row) => row.name.toLowerCase() !== "background") || classes[0]).id;
@@ -41,7 +42,11 @@
       name.addEventListener("keydown", (event) => { if (event.key === "Enter") document.querySelector("[data-stage]").focus(); });
       const key = document.createElement("kbd");
       key.textContent = place < 9 ? place + 1 : "";
-      item.append(radio, color, name, key);
+      const gone = Object.assign(document.createElement("button"), { type: "button", className: "button quiet small remove", textContent: "×", title: "Remove this class" });
+      gone.setAttribute("aria-label", `Remove class ${entry.id}`);
+      gone.hidden = classes.length < 2;
+      gone.addEventListener("click", () => remove(entry));
+      item.append(radio, color, name, gone, key);
       return item;
     }
 
@@ -100,6 +105,15 @@
       const name = options.list.querySelector(`[data-id="${id}"] input[type=text]`);
       name.focus();
       name.select();
+    }
+
+    async function remove(entry) {
+      if (!(await options.remove(entry.id))) return;
+      classes.splice(classes.indexOf(entry), 1);
+      if (active === entry.id) active = classes[0].id;
+      show();
+      choose(active);
+      options.list.querySelector(`[data-id="${active}"] input[type=radio]`).focus();
     }
 
     options.add.addEventListener("click", add);

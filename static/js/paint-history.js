@@ -37,6 +37,7 @@
       },
       undo: () => done > 0 && put(steps[(done -= 1)], steps[done].before),
       redo: () => done < steps.length && put(steps[done], steps[(done += 1) - 1].after),
+      forget: () => { [steps, done] = [[], 0]; },
       can: () => ({ undo: done > 0, redo: done < steps.length }),
     };
   }

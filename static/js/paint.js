@@ -15,10 +15,13 @@
   const value = () => (tools.name() === "eraser" ? UNPAINTED : classes.active());
   const color = () => (value() === UNPAINTED ? "" : classes.colorOf(value()));
 
-  function afterStep() {
+  function showSteps() {
     const can = history.can();
     $("undo").disabled = !can.undo;
     $("redo").disabled = !can.redo;
+  }
+  function afterStep() {
+    showSteps();
     showEmpty();
     view.redraw();
     save.changed(true);
@@ -146,6 +149,25 @@
     };
   }
 
+  // A class may go when the server knows of no picture that shows it. What undo could bring back goes with it.
+  async function removeClass(id) {
+    if (!(await save.flush())) return false;
+    let said = "The server cannot be reached. Try again in a moment.";
+    try {
+      const headers = JSON.parse(document.body.getAttribute("hx-headers"));
+      const answer = await fetch(`classes/${id}/remove/`, { method: "POST", headers, credentials: "same-origin" });
+      if (answer.ok) {
+        history.forget();
+        showSteps();
+        says("The class is removed.", "good");
+        return true;
+      }
+      said = (await answer.json()).error.message;
+    } catch { /* said above */ }
+    says(said, "warn");
+    return false;
+  }
+
   const gather = () => ({
     mask,
     fields: {
@@ -183,6 +205,7 @@
         save.changed(false);
       },
       chosen: () => tools.hint(),
+      remove: removeClass,
     });
     $("unpainted").value = page.unpainted;
     $("nothing").checked = page.nothing;

@@ -61,6 +61,24 @@ def test_a_reload_loses_nothing_and_undo_and_redo_are_saved_too(visit, photo):
     assert (easel.values() == UNPAINTED).sum() > (twice == UNPAINTED).sum(), "painting goes on from what was saved"
 
 
+def test_a_class_added_by_mistake_can_be_removed_and_one_in_use_cannot(visit, photo):
+    page = visit().page
+    easel = Easel(page).begin(photo)
+    rows = page.locator("[data-class-list] li")
+    before = rows.count()
+    page.get_by_role("button", name="Add a class").click()
+    expect(rows).to_have_count(before + 1)
+    page.get_by_role("button", name="Remove class 2").click()
+    expect(rows).to_have_count(before)
+    page.reload()
+    easel.wait()
+    expect(rows).to_have_count(before)
+    easel.drag((20, 20), (100, 90))
+    page.get_by_role("button", name="Remove class 1").click()
+    expect(page.locator("[data-saved]")).to_contain_text("is painted on")
+    expect(rows).to_have_count(before)
+
+
 def test_leaving_at_once_after_a_stroke_saves_it_first(visit, photo):
     page = visit().page
     easel = Easel(page).begin(photo)

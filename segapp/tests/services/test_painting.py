@@ -12,7 +12,7 @@ from PIL import Image
 from registry.tests.test_services import make
 from segapp.imaging import Refused
 from segapp.models import Example, Painting, TrainingRun
-from segapp.services import cleanup, example_files, intake, painting
+from segapp.services import cleanup, example_files, intake, paint_classes, painting
 from segapp.services.painting import PaintedElsewhere, PaintingClosed, PaintingNotFound, Save
 from segapp.tests.imaging.drawing import photo, saved, truth
 from segapp.tests.views.rows import analyzed, pairs, upload
@@ -246,3 +246,37 @@ def test_a_faulty_photo_is_named_and_nothing_is_stored():
         painting.begin(ALICE, [upload("good.png", saved(photo(32))), upload("bad.png", io.BytesIO(b"<html>"))])
     assert [problem["file"] for problem in refusal.value.problems] == ["bad.png"]
     assert not Example.objects.exists() and not Painting.objects.exists()
+
+
+def test_a_class_that_is_painted_nowhere_can_be_removed_everywhere():
+    one, two = photos("one", "two")
+    added = [*CLASSES, {"id": 2, "name": "stem", "color": "#0000ff"}]
+    painting.save(one, sent(np.where(truth() == 1, 1, 255), classes=added))
+    assert [row["id"] for row in fresh(two).painting.classes] == [0, 1, 2]
+    paint_classes.remove(ALICE, 2)
+    assert [row["id"] for row in fresh(one).painting.classes] == [0, 1]
+    assert [row["id"] for row in fresh(two).painting.classes] == [0, 1]
+    with pytest.raises(Refused, match="is painted on “one”"):
+        paint_classes.remove(ALICE, 1)
+    with pytest.raises(Refused, match="count as “background”"):
+        paint_classes.remove(ALICE, 0)
+
+
+def test_a_class_that_stands_for_more_than_paint_cannot_be_removed():
+    photos("one")
+    intake.store(ALICE, *pairs("two", "three").values())
+    with pytest.raises(Refused, match="of uploaded masks"):
+        paint_classes.remove(ALICE, 1)
+    (there,) = Painting.objects.all()
+    known = [{"id": 7, "name": "bud", "color": "#ff0000"}]
+    Painting.objects.filter(pk=there.pk).update(classes=[*there.classes, *known])
+    with pytest.raises(Refused, match="the model that you train on from"):
+        paint_classes.remove(ALICE, 7, known)
+
+
+def test_the_last_class_stays():
+    (one,) = photos("one")
+    Painting.objects.filter(example=one).update(classes=[CLASSES[1]], unpainted=255)
+    with pytest.raises(Refused, match="the only class"):
+        paint_classes.remove(ALICE, 1)
+    assert fresh(one).painting.classes == [CLASSES[1]]

@@ -268,3 +268,16 @@ def test_names_with_markup_are_text_on_the_paint_page(alice):
     paint_classes.share_classes(alice.visitor, [{"id": 1, "name": "</script><b>x", "color": "#00ff00"}])
     page = text(alice.get(f"/finetune/paint/{one.public_id}/"))
     assert "</script><b>x" not in page and "<b>one" not in page
+
+
+def test_a_class_added_by_mistake_is_removed_and_one_in_use_is_not(alice, charlie):
+    (one,) = begin(alice, "one")
+    address = f"/finetune/paint/{one.public_id}/"
+    added = json.dumps([*NAMED, {"id": 2, "name": "oops", "color": "#0000ff"}])
+    alice.post(f"{address}mask", fields(truth(), classes=added))
+    assert charlie.post(f"{address}classes/2/remove/").status_code == 404
+    assert alice.post(f"{address}classes/2/remove/").json() == {"status": "ok"}
+    assert "oops" not in text(alice.get(address))
+    refused = alice.post(f"{address}classes/1/remove/")
+    assert refused.status_code == 422
+    assert refused.json()["error"]["message"] == "“leaf” is painted on “one”. Paint over it there first."
