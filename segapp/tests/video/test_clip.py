@@ -200,7 +200,7 @@ def test_damaged_frames_are_left_out_and_mentioned(tmp_path):
     assert times[-1] == Fraction(29, 10)
 
 
-# --- segments: stopping, resuming -----------------------------------------------------------------------
+# --- the command's verb ---------------------------------------------------------------------------------
 
 
 def test_segment_file_writes_three_files_and_nothing_else(tmp_path):

@@ -149,6 +149,3 @@ def test_reports_rise_and_carry_a_preview(tmp_path, monkeypatch):
     assert reports[5].picture.shape == (48, 64, 3)
     assert reports[5].ids.shape == (48, 64)
     assert all(r.eta_seconds >= 0 for r in reports)
-
-
-# --- the command's verb ---------------------------------------------------------------------------------
