@@ -17,6 +17,8 @@ from segapp.pipeline.deciding import decide
 from segapp.pipeline.features import IGNORE, Prepared, View
 from segapp.pipeline.metrics import channels, confusion, dices, ious, mean
 
+RIVALS = ("base", "trivial")  # what a model may be compared with
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -95,7 +97,7 @@ def majority(truths: Sequence[np.ndarray], classes: Sequence[ClassInfo]) -> int:
 def score(judged: Sequence[Judged], classes: Sequence[ClassInfo], kind: str, how: str) -> dict[str, Any]:
     """The run's metrics, JSON-ready, over all judged pixels together.
 
-    kind says what the comparison is: "base" or "trivial".
+    kind says what the comparison is, one of RIVALS.
     """
     ids = [c.id for c in classes]
     own = np.zeros((len(ids), len(ids)), dtype=np.int64)
@@ -106,7 +108,7 @@ def score(judged: Sequence[Judged], classes: Sequence[ClassInfo], kind: str, how
         own += confusion(truth, channels(item.found, ids), len(ids))
         other += confusion(truth, channels(item.other, ids), len(ids))
         seen += np.array([(truth == k).any() for k in range(len(ids))])
-    own_iou, other_iou, own_dice = ious(own), ious(other), dices(own)
+    own_iou, other_iou, own_dice, other_dice = ious(own), ious(other), dices(own), dices(other)
     miou, other_miou = mean(own_iou), mean(other_iou)
     better = miou is not None and other_miou is not None and miou > other_miou
     return {
@@ -118,7 +120,7 @@ def score(judged: Sequence[Judged], classes: Sequence[ClassInfo], kind: str, how
                 "name": c.name,
                 "iou": _rounded(own_iou[k]),
                 "dice": _rounded(own_dice[k]),
-                "base_iou": _rounded(other_iou[k]) if kind == "base" else None,
+                **_rivals(kind, _rounded(other_iou[k]), _rounded(other_dice[k])),
                 "images": int(seen[k]),
             }
             for k, c in enumerate(classes)
@@ -128,6 +130,12 @@ def score(judged: Sequence[Judged], classes: Sequence[ClassInfo], kind: str, how
         "held_out": how,
         "sentence": sentence(miou, other_miou, kind, len(judged)),
     }
+
+
+def _rivals(kind: str, iou: float | None, dice: float | None) -> dict[str, float | None]:
+    """A class's figures of the base and of the trivial model: of the one that is compared with, None of the other."""
+    values = {"iou": iou, "dice": dice}
+    return {f"{one}_{name}": values[name] if one == kind else None for one in RIVALS for name in values}
 
 
 def sentence(miou: float | None, other: float | None, kind: str, pictures: int) -> str:

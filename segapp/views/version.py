@@ -24,8 +24,6 @@ def version(request: PageRequest, public_id: str) -> HttpResponse:
     run = TrainingRun.objects.filter(visitor=request.visitor, public_id=model.run_id or "-").first()
     context = {
         "model": model,
-        "against_base": model.metrics.get("comparison", {}).get("kind") == "base",
-        "rows": model.metrics.get("per_class", []),
         "pictures": held_out(run) if run else [],
         "examples": run.examples.all() if run else [],
         "line": line(model),
