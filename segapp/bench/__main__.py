@@ -1,4 +1,4 @@
-"""The bench inside its own home: `python -m segapp.bench WHAT OPTIONS`, from run_serve.py. Prints one JSON object."""
+"""The bench inside its own home: `python -m segapp.bench WHAT OPTIONS`, from apart.py. Prints one JSON object."""
 
 import json
 import sys

@@ -63,7 +63,8 @@ class PlainWay:
 def _checkpoint(base: LoadedNetwork, number: int, folder: Path) -> Path:
     path = folder / f"plain_{number}.pth"
     state = {name: tensor.detach().cpu().clone() for name, tensor in base.module.state_dict().items()}
-    torch.save({**state, **synthetic.tensors(base, number)}, path)
+    own = synthetic.tensors(base, number)
+    torch.save({**state, **{name: tensor.to(state[name].dtype) for name, tensor in own.items()}}, path)
     return path
 
 

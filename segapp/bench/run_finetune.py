@@ -11,6 +11,7 @@ import torch
 from django.conf import settings
 from PIL import Image
 
+from segapp.bench.command import beside_usual
 from segapp.imaging import sample
 from segapp.pipeline.bench_finetune import bench_finetune
 from segapp.pipeline.bench_sets import sets_in
@@ -35,12 +36,13 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
             tests=options["tests"],
             report=lambda row: tell(_line(row)),
         )
+        result["command"] = beside_usual(result["rows"], folders, base.base_key)
         machine = {"device": str(base.device), "threads": torch.get_num_threads(), "processor": platform.machine()}
         return {"base": base.base_key, **machine, **result}
 
 
 def table(result: dict[str, Any]) -> str:
-    """The summary: a line a set, a column a recipe, then means, seconds and ratios to the usual recipe."""
+    """The summary: mean IoU, then seconds, a line a set and a column a recipe; ratios to the usual recipe."""
     recipes = result["summary"]
     names = dict.fromkeys(name for found in recipes.values() for name in found["per_set"])
     lines = [f"Mean IoU (spread over seeds), {result['base']} on {result['device']}, {result['threads']} threads", ""]
@@ -49,12 +51,24 @@ def table(result: dict[str, Any]) -> str:
         cells = [found["per_set"].get(name) for found in recipes.values()]
         lines.append(_row(name, [f"{c['miou']:.3f} ({c['spread']:.3f})" if c else "" for c in cells]))
     lines.append(_row("mean", [f"{found['miou']:.3f}" for found in recipes.values()]))
-    lines.append(_row("seconds of training", [f"{found['seconds']:.1f}" for found in recipes.values()]))
+    lines += ["", "Seconds of training (of the usual recipe's)", ""]
+    for name in names:
+        lines.append(_row(name, [_time(found["per_set"].get(name)) for found in recipes.values()]))
+    lines.append(_row("mean", [f"{found['seconds']:.1f}" for found in recipes.values()]))
     for label, key in (("time, of the usual", "time_ratio"), ("mean IoU, over the usual", "miou_gain")):
         if any(key in found for found in recipes.values()):
             form = "{:.3f}" if key == "time_ratio" else "{:+.3f}"
             lines.append(_row(label, [form.format(f[key]) if key in f else "" for f in recipes.values()]))
+    for effort, whole in result["command"].items():
+        figures = f"{whole['seconds']:.1f} s, {whole['time_ratio']:.3f} of the usual recipe's training there"
+        lines.append(f"manage.py finetune --effort {effort}, {whole['set']}, seed {whole['seed']}: {figures}")
     return "\n".join(lines)
+
+
+def _time(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return ""
+    return f"{cell['seconds']:.1f} ({cell['time_ratio']:.2f})" if "time_ratio" in cell else f"{cell['seconds']:.1f}"
 
 
 def _row(label: str, cells: list[str]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segapp.bench.run_serve import alone
+from segapp.bench.apart import alone
 
 MOST = 60  # requests in each phase; more say nothing new about medians
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
@@ -38,8 +38,9 @@ def table(result: dict[str, Any]) -> str:
             f"{row['base']}, {result['threads']} threads, {row['requests']} requests",
             f"  HTTP in to JSON out             {row['request_p50_ms']:9.1f}   bare {row['bare_p50_ms']:.1f}: "
             f"{row['overhead']} x (at most {row['target']})",
-            f"  of which around the network     {row['around_p50_ms']:9.1f}   bare, keeping freed memory as "
-            f"workers do, {row['bare_kept_p50_ms']:.1f}: {row['overhead_of_kept']} x",
+            f"    beside one that keeps freed memory, as workers do     bare {row['bare_kept_p50_ms']:.1f}: "
+            f"{row['overhead_of_kept']} x",
+            f"    of which the service's own    {row['around_p50_ms']:9.1f}",
         ]
     lines += [
         f"{result['base']}, {training['requests']} requests",

@@ -1,30 +1,10 @@
-"""`bench serve` from outside: a temporary home, and the bench in a process of its own on it. Free of torch.
+"""`bench serve` from outside, and its figures for people. Free of torch."""
 
-Settings are fixed once they are read, so another home means another process. Nothing of the installation is touched:
-its built bases and encoder weights are only read.
-"""
-
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-
-from segapp.home import PROJECT
-from segapp.parts import WAITING
-from segapp.supervisor import die_with_parent
-
-FOREIGN = ("DATABASE_URL", "REDIS_URL", "SEGAPP_URL", "SEGAPP_HOSTS", "SEGAPP_BEAT_FILE")  # of the installation
-
-
-class BenchFailed(ValueError):
-    """The bench ended without figures; what it printed last says why."""
+from segapp.bench.apart import alone
 
 
 @dataclass(frozen=True)
@@ -60,41 +40,6 @@ def measure(options: Options, environment: dict[str, str] | None = None) -> dict
     """Run the bench on an empty home; its progress goes to stderr. Raises ValueError and BenchFailed."""
     options.check()
     return alone("serve", asdict(options), environment)
-
-
-def alone(what: str, options: dict[str, Any], environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """Run one bench on an empty home in a process of its own. Raises BenchFailed."""
-    with tempfile.TemporaryDirectory(prefix="segapp-bench-") as home:
-        lend_bases(Path(home))
-        inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-        own = {
-            "SEGAPP_HOME": home,
-            "SEGAPP_WEIGHTS": str(settings.SEGAPP_WEIGHTS),
-            "SEGAPP_RATE_LIMITS": "off",
-            **WAITING,  # as the server's own parts
-        }
-        parent = os.getpid()
-        done = subprocess.run(
-            [sys.executable, "-m", "segapp.bench", what, json.dumps(options)],
-            cwd=PROJECT,
-            env={**inherited, **own, **(environment or {}), "DJANGO_SETTINGS_MODULE": "segapp.settings"},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-            preexec_fn=lambda: die_with_parent(parent),
-        )
-    if done.returncode:
-        raise BenchFailed(f"The bench ended with status {done.returncode}; its last lines above say why.")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def lend_bases(home: Path) -> None:
-    """The bases that were built here, as links, so that the bench runs on what the server runs on."""
-    folder = home / "media" / "bases"
-    folder.mkdir(parents=True)
-    for path in sorted((Path(settings.MEDIA_ROOT) / "bases").glob("base_*")):
-        (folder / path.name).symlink_to(path)
 
 
 def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:

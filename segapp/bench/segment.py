@@ -33,7 +33,7 @@ WARM_UP = 4
 SHIFT = 7  # pixels, so that no two requests send the same picture
 TRAINING_SECONDS = 120.0  # until it must have begun
 PATIENCE = 240.0
-NETWORKS_SHARE = ("decode_ms", "inference_ms", "encode_ms")  # of a request; the rest is what the service adds
+STAGES = ("decode_ms", "inference_ms", "encode_ms")  # of a request, as in a plain process; the rest is the service
 
 
 def run(requests: int, base: str, pictures: list[str]) -> dict[str, Any]:
@@ -50,8 +50,9 @@ def run(requests: int, base: str, pictures: list[str]) -> dict[str, Any]:
     if network.key != REFERENCE:
         tell(f"{REFERENCE}: requests beside the bare network, in turns ...")
         rows.insert(0, of_reference(min(requests, REFERENCE_REQUESTS), files))
-    with runtime.use_base(runtime.base(base)) as network:
-        rows[-1] |= beside_kept(network, rows[-1], files)
+    with runtime.use_base(runtime.base(base)) as network, Group(Path(settings.SEGAPP_HOME)) as group:
+        tell(f"{network.key}: the same with freed memory kept on both sides ...")
+        rows[-1] |= beside_kept(network, group, requests, files)
     return {
         "base": network.key,
         "threads": torch.get_num_threads(),
@@ -72,45 +73,41 @@ def of_reference(requests: int, pictures: list[Path]) -> dict[str, Any]:
         own = {"SEGAPP_HOME": folder, "SEGAPP_WEIGHTS": str(weights), "SEGAPP_BASE": REFERENCE}
         with runtime.use_base(runtime.base(REFERENCE)) as network, Group(home, own) as group:
             row = request(network, group, requests, pictures)
-            return row | beside_kept(network, row, pictures)
+            return row | beside_kept(network, group, requests, pictures)
 
 
-def beside_kept(network: LoadedNetwork, row: dict[str, Any], pictures: list[Path]) -> dict[str, Any]:
-    """The row's request beside the bare network in a process that keeps freed memory, as the workers do.
+def beside_kept(network: LoadedNetwork, group: Group, requests: int, pictures: list[Path]) -> dict[str, float]:
+    """`request` once more, beside the bare network in a process that keeps freed memory, as the workers do.
 
     Comes after everything that is to be plain: a process cannot be told otherwise again.
     """
     keep_freed()
-    alone = []
-    for number in range(-WARM_UP, row["requests"]):
-        body = encoded(number, pictures)
-        began = time.perf_counter()
-        bare(network, body)
-        if number >= 0:
-            alone.append((time.perf_counter() - began) * 1000)
-    p50 = statistics.median(alone)
-    return {"bare_kept_p50_ms": round(p50, 2), "overhead_of_kept": round(row["request_p50_ms"] / p50, 3)}
+    again = request(network, group, requests, pictures, first=requests + WARM_UP)
+    return {"bare_kept_p50_ms": again["bare_p50_ms"], "overhead_of_kept": again["overhead"]}
 
 
-def request(network: LoadedNetwork, group: Group, requests: int, pictures: list[Path]) -> dict[str, Any]:
+def request(
+    network: LoadedNetwork, group: Group, requests: int, pictures: list[Path], first: int = 0
+) -> dict[str, Any]:
     """p50 from HTTP in to JSON out, and of decoding, the bare forward, resizing back and encoding in one plain process.
 
-    around_p50_ms is what the server takes beside its own decoding, network and encoding.
+    around_p50_ms is what the server takes beside its own decoding, network and encoding. `first`: the number of the
+    first picture, so that the server has none of them in memory.
     """
     client = Client(group.url)
     alone, whole, stages = [], [], []
-    for number in range(-WARM_UP, requests):
+    for number in range(first - WARM_UP, first + requests):
         body = encoded(number, pictures)
         began = time.perf_counter()
         bare(network, body)
         between = time.perf_counter()
         found = analyze(client, body)
         ended = time.perf_counter()
-        if number >= 0:
+        if number >= first:
             alone.append((between - began) * 1000)
             whole.append((ended - between) * 1000)
             stages.append(found["timings"])
-    around = [ms - sum(s[name] for name in NETWORKS_SHARE) for ms, s in zip(whole, stages, strict=True)]
+    around = [ms - sum(s[name] for name in STAGES) for ms, s in zip(whole, stages, strict=True)]
     p50 = {"bare_p50_ms": statistics.median(alone), "request_p50_ms": statistics.median(whole)}
     return {
         "base": network.key,

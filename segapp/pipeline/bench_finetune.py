@@ -42,7 +42,7 @@ def bench_finetune(
     """Train by every recipe on every set and seed; returns rows and a summary, JSON-ready.
 
     A row has set, seed, recipe, miou, seconds of training, steps, input_size; the
-    summary has, per recipe, the means and the ratio of its time to the usual one's.
+    summary has, per recipe and set, the means and their ratios to the usual recipe's.
     """
     rows = []
     for folder in folders:
@@ -66,26 +66,31 @@ def bench_finetune(
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Per recipe: mean mIoU with its spread over seeds, seconds, and ratios to the usual one."""
-    result: dict[str, Any] = {}
+    """Per recipe: mean mIoU, seconds and ratios to the usual one, over all sets and, with the spread, for each."""
     usual = {(r["set"], r["seed"]): r for r in rows if r["recipe"] == "usual"}
+    result: dict[str, Any] = {}
     for recipe in dict.fromkeys(r["recipe"] for r in rows):
         own = [r for r in rows if r["recipe"] == recipe]
-        pairs = [(r, usual[(r["set"], r["seed"])]) for r in own if (r["set"], r["seed"]) in usual]
-        sets = {name: [r["miou"] for r in own if r["set"] == name] for name in
-                dict.fromkeys(r["set"] for r in own)}  # fmt: skip
-        result[recipe] = {
-            "miou": round(float(np.mean([r["miou"] for r in own])), 4),
-            "per_set": {
-                name: {"miou": round(float(np.mean(v)), 4), "spread": round(float(np.ptp(v)), 4)}
-                for name, v in sets.items()
-            },
-            "seconds": round(float(np.mean([r["seconds"] for r in own])), 2),
-        }
-        if pairs:
-            result[recipe]["time_ratio"] = round(float(np.mean([a["seconds"] / b["seconds"] for a, b in pairs])), 3)
-            result[recipe]["miou_gain"] = round(float(np.mean([a["miou"] - b["miou"] for a, b in pairs])), 4)
+        per_set = {}
+        for name in dict.fromkeys(r["set"] for r in own):
+            there = [r for r in own if r["set"] == name]
+            spread = float(np.ptp([r["miou"] for r in there]))
+            per_set[name] = {**_figures(there, usual), "spread": round(spread, 4)}
+        result[recipe] = {**_figures(own, usual), "per_set": per_set}
     return result
+
+
+def _figures(own: Sequence[dict[str, Any]], usual: dict[tuple[str, int], dict[str, Any]]) -> dict[str, float]:
+    """Means over rows of one recipe; beside the usual recipe's rows of the same draws, where there are any."""
+    found = {
+        "miou": round(float(np.mean([r["miou"] for r in own])), 4),
+        "seconds": round(float(np.mean([r["seconds"] for r in own])), 2),
+    }
+    pairs = [(r, usual[(r["set"], r["seed"])]) for r in own if (r["set"], r["seed"]) in usual]
+    if pairs:
+        found["time_ratio"] = round(float(np.mean([a["seconds"] / b["seconds"] for a, b in pairs])), 3)
+        found["miou_gain"] = round(float(np.mean([a["miou"] - b["miou"] for a, b in pairs])), 4)
+    return found
 
 
 def _train(

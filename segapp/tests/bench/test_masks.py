@@ -2,6 +2,7 @@
 
 import pytest
 
+from registry import checkpoint
 from segapp.bench import masks, synthetic
 from segapp.bench.client import Client
 from segapp.bench.load import Sent, Visitor
@@ -47,5 +48,6 @@ def test_no_mask_is_a_wrong_mask(reference):
 def test_a_number_means_the_same_model_each_time(base):
     first, again = synthetic.tensors(base, 4), synthetic.tensors(base, 4)
     assert all(first[name].equal(again[name]) for name in first)
-    assert not all(tensor.equal(synthetic.tensors(base, 5)[name]) for name, tensor in first.items())
+    assert not all(tensor.equal(synthetic.tensors(base, 6)[name]) for name, tensor in first.items())
+    assert [checkpoint.precision(synthetic.tensors(base, number)) for number in (4, 5)] == ["float32", "float16"]
     assert all(name.startswith(synthetic.DECODER) for name in first), "the encoder is the base's"

@@ -49,9 +49,10 @@ def test_every_recipe_gives_a_row_and_a_ratio(base, folder, tmp_path, monkeypatc
     result = bench.bench_finetune(base, [folder], weights=tmp_path, seeds=[0], tests=2, report=heard.append)
     assert [row["recipe"] for row in heard] == ["naive", "usual", "quick", "thorough"]
     assert all(0 <= row["miou"] <= 1 and row["seconds"] > 0 for row in heard)
-    assert set(result["summary"]["quick"]) == {
-        "miou", "per_set", "seconds", "time_ratio", "miou_gain",
-    }  # fmt: skip
+    quick, figures = result["summary"]["quick"], {"miou", "seconds", "time_ratio", "miou_gain"}
+    assert set(quick) == figures | {"per_set"}
+    assert set(quick["per_set"]["discs"]) == figures | {"spread"}
+    assert result["summary"]["usual"]["per_set"]["discs"]["time_ratio"] == 1.0
     json.dumps(result)
 
 
