@@ -9,10 +9,10 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from torch import Tensor
 
@@ -22,7 +22,7 @@ from segapp.pipeline.glances import Glances
 from segapp.pipeline.job import Example, Job, prepare_job
 from segapp.pipeline.judging import Rehearsal, judge, metrics_of, rehearsal_steps, rehearse
 from segapp.pipeline.pace import Beside, Cancelled, Clock, Pace, Progress, Schedule, Stopped, Watch
-from segapp.pipeline.stages import Settings, Student, TrainingFailed, train_whole
+from segapp.pipeline.stages import DIVERGED, Settings, Student, TrainingFailed, train_whole
 from segapp.pipeline.turns import Course, take_turns
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
@@ -39,6 +39,7 @@ LEAST = 6  # steps of a rehearsal
 STRIDE = 18  # the clock chooses among multiples of it: then a rehearsal's steps follow from the kept one's
 REHEARSED = 24  # steps of a rehearsal beside a thorough training
 ATTEMPTS = 3
+LIBRARIES = ("torch", "torchvision", "segmentation_models_pytorch", "timm", "numpy", "pillow")  # that results hang on
 
 
 @dataclass
@@ -93,6 +94,8 @@ def finetune(
     pace.tick(0.0, 0)
     settings = settings or Settings()
     for attempt in range(ATTEMPTS):
+        if attempt and base.device.type == "cuda":
+            torch.cuda.empty_cache()  # what the attempt before held was freed when its error was dropped
         try:
             with torch.random.fork_rng(devices=[]):
                 job = prepare_job(base, root, examples, classes, effort, seed, pace, settings)
@@ -110,11 +113,12 @@ def finetune(
 
 
 def default_seconds(effort: str, examples: int, network: Network) -> float:
-    """The time a run may take: more pictures and larger networks get more."""
+    """The time a run may take: more pictures get more, and on a CPU larger networks do."""
     parameters = list(network.parameters())
+    if parameters[0].is_cuda:
+        return SECONDS[effort] * GPU * more_for(examples)
     heavy = HEAVY if sum(p.numel() for p in parameters) >= HEAVY_FROM else 1.0
-    device = GPU if parameters[0].is_cuda else 1.0
-    return SECONDS[effort] * heavy * device * more_for(examples)
+    return SECONDS[effort] * heavy * more_for(examples)
 
 
 def more_for(examples: int) -> float:
@@ -145,9 +149,12 @@ def _train(job: Job, steps: int | None) -> Trained:
     if not stopped:
         stopped = _announce(job)
     student = student or job.begin(job.views, members)
+    tensors = changed_tensors(job.base, student.average)
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise TrainingFailed(DIVERGED.format(how="its last step left weights that are no numbers"))
     return Trained(
         spec=job.spec,
-        tensors=changed_tensors(job.base, student.average),
+        tensors=tensors,
         metrics=metrics_of(job),
         steps=kept.taken,
         seconds=round(job.pace.elapsed, 2),
@@ -228,12 +235,8 @@ def _recipe(job: Job) -> dict[str, Any]:
         "base": job.base.key,
         "base_sha256": job.base.base_sha256 or job.base.sha256,
         "start": job.root.key if job.root is not job.base else None,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "timm": timm.__version__,
-            "numpy": np.__version__,
-        },
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     }
 
 

@@ -91,7 +91,7 @@ def prepare_job(
     """Choose the input size and bring the examples to it."""
     ids = [c.id for c in classes]
     masks = [channels(e.mask, ids) for e in examples]
-    size = choose_input_size(masks, base.spec.input_size)
+    size = min(choose_input_size(masks, base.spec.input_size), settings.side)
     spec = Spec(
         base_key=base.spec.base_key,
         encoder=base.spec.encoder,

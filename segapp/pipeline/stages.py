@@ -19,7 +19,9 @@ from segapp.pipeline.pace import Schedule
 
 AVERAGE = 0.97
 TRAINED = ("decoder", "segmentation_head")
-
+HOPELESS = 2.0  # times the loss of guessing; a training that stays above it has diverged
+MEMORY = 0.8  # of the loss's running mean: a single bad batch is none
+DIVERGED = "Training diverged: {how}. Check that the masks fit their pictures, then train again; another seed may help."
 
 Tell = Callable[[float, Schedule], None]  # hears the loss of each step
 
@@ -35,6 +37,7 @@ class Settings:
     batch: int = 4
     cells: int = 8  # crop side of the decoder stage, in stride-32 cells
     crop: int = 256  # crop side of the whole-network stage, in pixels
+    side: int = 1024  # longest side at which pictures are seen, in pixels
     decoder_rate: float = 4e-3
     encoder_rate: float = 2e-4
     dice: float = 1.0
@@ -45,10 +48,29 @@ class Settings:
             batch=max(1, self.batch // 2),
             cells=max(2, self.cells * 3 // 4),
             crop=max(64, self.crop * 3 // 4 // 32 * 32),
+            side=max(256, self.side // 2),
             decoder_rate=self.decoder_rate,
             encoder_rate=self.encoder_rate,
             dice=self.dice,
         )
+
+
+class LossGuard:
+    """Ends a training whose loss is no number any more, or stays far above what guessing would cost."""
+
+    def __init__(self, classes: int) -> None:
+        self._most = HOPELESS * (math.log(max(2, classes)) + 1)  # cross-entropy and Dice of equal probabilities
+        self._mean = 0.0
+
+    def check(self, loss: Tensor) -> float:
+        """The loss as a number; raises TrainingFailed."""
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingFailed(DIVERGED.format(how="the loss is no number any more"))
+        self._mean = MEMORY * self._mean + (1 - MEMORY) * value
+        if self._mean > self._most:
+            raise TrainingFailed(DIVERGED.format(how="the loss has grown beyond that of guessing"))
+        return value
 
 
 class Chance:
@@ -145,7 +167,7 @@ def train_decoder(
     """Train decoder and head on cached views of the examples `members`, one step for each `next`.
 
     Other trainings may take steps in between: chance goes on here where it stood.
-    Raises TrainingFailed when the loss is no number.
+    Raises TrainingFailed when it diverges.
     """
     draw = random.Random(seed)
     torch.manual_seed(seed)
@@ -156,6 +178,7 @@ def train_decoder(
         part.train()
     most = len(members) * views.per_example
     every = views.steps_per_view
+    guard = LossGuard(len(class_weights))
     while schedule.running:
         known = len(members) + schedule.step // every
         numbers = [draw.randrange(min(known, most)) for _ in range(settings.batch)]
@@ -163,7 +186,7 @@ def train_decoder(
         batch = crops(chosen, settings.cells, draw)
         logits = student.network.segmentation_head[0](student.network.decoder(batch.features))
         loss = cross_entropy_dice(logits, batch.target, class_weights, settings.dice)
-        _update(optimizer, loss, schedule, tell)
+        _update(optimizer, loss, schedule, tell, guard)
         student.follow()
         with chance.kept():
             yield
@@ -181,7 +204,7 @@ def train_whole(
 ) -> Iterator[None]:
     """Train all of the network on crops of the pictures themselves, one step for each `next`.
 
-    The encoder learns ten times slower and keeps its normalisation statistics.
+    The encoder learns ten times slower and keeps its normalisation statistics. Raises TrainingFailed when it diverges.
     """
     draw = random.Random(seed)
     torch.manual_seed(seed)
@@ -199,6 +222,7 @@ def train_whole(
     chance = Chance(device)
     pairs = [Pair(p.image, p.mask) for p in prepared]
     sizes = [max(p.mask.shape) for p in prepared]
+    guard = LossGuard(len(class_weights))
     while schedule.running:
         picked = [draw.randrange(len(pairs)) for _ in range(settings.batch)]
         cut = [random_crop(pairs[i], settings.crop, sizes[i], draw) for i in picked]
@@ -208,7 +232,7 @@ def train_whole(
         logits = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
         target = target[:, 1::2, 1::2].to(device)
         loss = cross_entropy_dice(logits, target, class_weights, settings.dice)
-        _update(optimizer, loss, schedule, tell)
+        _update(optimizer, loss, schedule, tell, guard)
         student.follow()
         with chance.kept():
             yield
@@ -229,13 +253,9 @@ def _update(
     loss: Tensor,
     schedule: Schedule,
     tell: Tell,
+    guard: LossGuard,
 ) -> None:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise TrainingFailed(
-            "Training diverged: the loss is no number any more. Check that the masks fit "
-            "their pictures, then train again; another seed may help."
-        )
+    value = guard.check(loss)
     for group in optimizer.param_groups:
         group["lr"] = group["top"] * schedule.rate()
     optimizer.zero_grad(set_to_none=True)

@@ -2,12 +2,14 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from segapp.home import PROJECT
@@ -80,6 +82,20 @@ def test_a_model_can_be_exported(place, model, format):
     assert out.stat().st_size > 1_000_000
 
 
+def test_the_rows_seed_and_steps_make_the_same_weights_again(place, demo, model):
+    with sqlite3.connect(place / "home" / "var" / "segapp.sqlite3") as database:
+        wanted = [model["user_id"]]
+        (row,) = database.execute("SELECT recipe FROM registry_usermodel WHERE public_id = ?", wanted).fetchone()
+    recipe = json.loads(row)
+    numbers = [f"--{name}={recipe[name]}" for name in ("seed", "steps", "effort", "base")]
+    done = manage(place, "finetune", demo / "images", demo / "masks", *numbers, "--visitor", "another", "--json")
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout)
+    first, second = (torch.load(made["file"], weights_only=True)["tensors"] for made in (model, again))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert again["metrics"] == model["metrics"]
+
+
 def test_cleanup_says_what_it_would_do_and_does_it(place, model):
     orphan = place / "home" / "media" / "models" / "user_0000.pth"
     orphan.write_bytes(b"left from a crash")
@@ -98,6 +114,7 @@ def test_cleanup_says_what_it_would_do_and_does_it(place, model):
         ("segment", "--model", "nobody", "/nowhere.png"),
         ("export_model", "nobody", "--out", "x.pth"),
         ("build_base", "mit_b3", "--data", "/nowhere"),
+        ("build_base", "efficientnet_lite0"),  # nobody but itself to learn from
     ],
     ids=lambda arguments: arguments[0],
 )

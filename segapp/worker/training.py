@@ -21,6 +21,7 @@ from segapp.imaging.masks import Reading
 from segapp.models import State, TrainingRun
 from segapp.pipeline.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
 from segapp.pipeline.sizing import SHRUNK
+from segapp.pipeline.stages import Settings
 from segapp.services import intake
 from segapp.worker import networks, pictures
 from segapp.worker.progress import HandBack, Watcher, publishing_took
@@ -114,7 +115,11 @@ def _finetune(
             except (ModelFileMissing, ModelFileDamaged) as error:
                 logger.warning("%s", error)
                 registry.mark_lost(row.continued_from, FileState.MISSING)
-        return finetune(base, examples, classes, effort=row.effort, seed=row.seed, start=start, watch=watcher)
+        # A worker that died over this run may have been killed for its memory.
+        settings = Settings().smaller() if row.attempts > 1 else None
+        return finetune(
+            base, examples, classes, effort=row.effort, seed=row.seed, start=start, watch=watcher, settings=settings
+        )
 
 
 def read_examples(row: TrainingRun) -> list[Example]:

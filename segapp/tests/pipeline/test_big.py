@@ -13,12 +13,14 @@ import dataclasses, io, json, resource, sys
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image
+from registry.memory import keep_freed
 from registry.network import ClassInfo
-from registry.runtime import LoadedNetwork, Runtime, with_base
+from registry.runtime import Runtime, with_base
 from segapp.imaging import decode, render
 from segapp.pipeline.predict import predict, shares
 
 torch.set_num_threads(1)
+keep_freed()  # as every worker
 side, classes = int(sys.argv[1]), int(sys.argv[2])
 runtime = Runtime(Path("no-media"), Path("no-weights"), "cpu", 1 << 30)
 with runtime.use_base(runtime.base("efficientnet_lite0")) as base:

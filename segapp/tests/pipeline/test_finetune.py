@@ -32,6 +32,8 @@ def test_metrics_are_complete_and_plain(trained):
     assert metrics["comparison"]["kind"] == "base"  # both know a disc
     assert [c["id"] for c in metrics["per_class"]] == [0, 3]
     assert metrics["per_class"][1]["images"] == 4
+    assert all(0 <= row["base_iou"] <= row["base_dice"] <= 1 for row in metrics["per_class"])
+    assert all(row["trivial_iou"] is row["trivial_dice"] is None for row in metrics["per_class"])
     assert 0.4 < metrics["miou"] <= 1.0
     assert "held-out" in metrics["sentence"]
     assert sorted(index for index, _, _ in trained.held_out) == [0, 1, 2, 3]
@@ -50,6 +52,8 @@ def test_a_timed_run_can_be_repeated_by_its_number_of_steps(base, discs, effort)
     timed = finetune(base, discs, CLASSES, effort=effort, budget_seconds=20, clock=FakeClock(0.05))
     again = finetune(base, discs, CLASSES, effort=effort, steps=timed.steps)
     assert timed.steps == timed.recipe["steps"] > 4
+    assert timed.recipe["threads"] == torch.get_num_threads()
+    assert timed.recipe["versions"].keys() == {"python", *engine.LIBRARIES}
     assert all(torch.equal(timed.tensors[k], again.tensors[k]) for k in timed.tensors)
 
 
@@ -165,6 +169,8 @@ def test_not_better_is_said_in_plain_words(base, discs):
     classes = [ClassInfo(0, "background", "#000000"), ClassInfo(3, "thing", "#ff0000")]
     result = finetune(base, plain, classes, steps=4)
     assert result.metrics["comparison"] == {"kind": "trivial", "miou": 1.0}
+    plainly = result.metrics["per_class"][0]
+    assert (plainly["trivial_iou"], plainly["trivial_dice"], plainly["base_iou"]) == (1.0, 1.0, None)
     assert result.metrics["better"] is False
     assert "not better" in result.metrics["sentence"]
     assert all(bool(torch.isfinite(t).all()) for t in result.tensors.values())
@@ -193,6 +199,39 @@ def test_nan_aborts(base, discs, monkeypatch):
     monkeypatch.setattr(stages, "cross_entropy_dice", lambda logits, *_: logits.sum() * float("nan"))
     with pytest.raises(TrainingFailed, match="diverged"):
         finetune(base, discs, CLASSES, steps=4)
+
+
+def test_a_loss_that_stays_worse_than_guessing_aborts(base, discs, monkeypatch):
+    heard = []
+    monkeypatch.setattr(stages, "cross_entropy_dice", lambda logits, *_: logits.sum() * 0.0 + 10.0 ** len(heard))
+    with pytest.raises(TrainingFailed, match="beyond that of guessing"):
+        finetune(base, discs, CLASSES, steps=40, watch=lambda p: heard.append(p) is None, clock=FakeClock(1.0))
+
+
+def test_one_bad_batch_is_no_divergence():
+    guard = stages.LossGuard(2)
+    for value in (0.5, 0.4, 9.0, 0.4, 0.5):
+        assert guard.check(torch.tensor(value)) == pytest.approx(value)
+
+
+def test_weights_that_are_no_numbers_are_not_published(base, discs, monkeypatch):
+    go = stages.Student.go
+
+    def spoil(student, share):
+        go(student, share)
+        student.average.segmentation_head[0].bias.data[0] = float("nan")
+
+    monkeypatch.setattr(stages.Student, "go", spoil)
+    with pytest.raises(TrainingFailed, match="diverged"):
+        finetune(base, discs, CLASSES, steps=4)
+
+
+def test_less_memory_means_smaller_crops_and_smaller_pictures(base, discs, monkeypatch):
+    small = stages.Settings().smaller()
+    assert (small.batch, small.side, small.smaller().side) == (2, 512, 256)
+    monkeypatch.setattr(job, "choose_input_size", lambda masks, size: 128)
+    result = finetune(base, discs, CLASSES, steps=2, settings=stages.Settings(side=64))
+    assert result.spec.input_size == 64
 
 
 def test_out_of_memory_retries_smaller_then_says_so(base, discs, monkeypatch):

@@ -37,6 +37,7 @@ def test_a_killed_training_worker_is_followed_by_another_and_the_old_model_answe
     assert training.active(visitor) == f"user_{old['user_id']}"
     run = training.follow(visitor, status_url)
     assert run["state"] == "done", run
+    assert training.recipe(server, run["user_id"])["batch"] == 2, "in case it was its memory that killed the worker"
     assert len(training.models(visitor)) == 2
     assert training.active(visitor) == f"user_{run['user_id']}"
 

@@ -1,6 +1,7 @@
 """Small trainings for process tests: pictures, starting one through the API, following it, looking into its row."""
 
 import io
+import json
 import sqlite3
 import time
 from http.client import HTTPException
@@ -56,10 +57,18 @@ def under_way(browser: Browser, status_url: str, patience: float = 90) -> dict:
 
 def row(server: Served, status_url: str, table: str = "trainingrun") -> dict:
     """The run, or another kind of work, as the database has it."""
+    return _row(server, f"segapp_{table}", status_url.rpartition("/")[2])
+
+
+def recipe(server: Served, model_id: str) -> dict:
+    """How a model was made, as its row says."""
+    return json.loads(_row(server, "registry_usermodel", model_id)["recipe"])
+
+
+def _row(server: Served, table: str, public_id: str) -> dict:
     with sqlite3.connect(server.home / "var" / "segapp.sqlite3", timeout=20) as database:
         database.row_factory = sqlite3.Row
-        wanted = [status_url.rpartition("/")[2]]
-        return dict(database.execute(f"SELECT * FROM segapp_{table} WHERE public_id = ?", wanted).fetchone())
+        return dict(database.execute(f"SELECT * FROM {table} WHERE public_id = ?", [public_id]).fetchone())
 
 
 def models(browser: Browser) -> list[dict]:
