@@ -11,12 +11,16 @@ from functools import cache
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 
 LARGEST_KEPT = 32 << 20  # bytes; glibc's own limit, larger blocks go back at once
-MOST_KEPT = 256 << 20  # bytes; more that is free at the heap's end goes back
+MOST_KEPT = 256 << 20  # bytes; more that is free at the end of the main heap goes back
 
 
 @cache
 def keep_freed() -> bool:
-    """Let freed memory serve this process's next pass. False where the C library cannot be told."""
+    """Let freed memory serve this process's next pass. False where the C library cannot be told.
+
+    That is for passes of the main thread. The lanes of a clip have smaller heaps of their own, which give more back;
+    one heap for all (ARENA_MAX) made clips no quicker.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, TypeError, AttributeError):  # not glibc
