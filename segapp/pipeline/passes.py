@@ -43,10 +43,11 @@ def run(net: LoadedNetwork, image: np.ndarray) -> Tensor:
     return logits[0, :, :height, :width].float().cpu()
 
 
-def keep_at_most(allowed: int) -> None:
-    """From the next look on, keep features of at most so many bytes, and never more than KEPT_BYTES."""
+def keep_at_most(allowed: int) -> int:
+    """From the next look on, keep features of at most so many bytes, and never more than KEPT_BYTES; returns which."""
     global _allowed
-    _allowed = allowed
+    _allowed = min(KEPT_BYTES, allowed)
+    return _allowed
 
 
 def forget() -> None:

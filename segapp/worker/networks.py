@@ -25,12 +25,14 @@ from segapp.pipeline.predict import predict
 
 logger = logging.getLogger(__name__)
 
+FEATURES = 8  # the part of the cache that pictures' features may take, one in so many
+
 
 @cache
 def runtime() -> Runtime:
     keep_freed()
-    passes.keep_at_most(settings.SEGAPP_CACHE_BYTES // 8)
-    return Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE, settings.SEGAPP_CACHE_BYTES)
+    left = settings.SEGAPP_CACHE_BYTES - passes.keep_at_most(settings.SEGAPP_CACHE_BYTES // FEATURES)
+    return Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE, left)
 
 
 def stats() -> dict[str, Any]:

@@ -19,7 +19,7 @@ def test_options_that_do_not_fit_are_refused_in_words(options):
 
 def bench(home, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(PROJECT / "manage.py"), "bench", "serve", *arguments]
-    environment = {**os.environ, "SEGAPP_HOME": str(home), "SEGAPP_CACHE_MB": "14"}
+    environment = {**os.environ, "SEGAPP_HOME": str(home), "SEGAPP_CACHE_MB": "16"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800, check=False)
 
 
