@@ -53,5 +53,5 @@ def test_the_whole_bench_gives_every_figure_with_its_target(tmp_path):
     assert reference["base"] == "mit_b3" and reference["file_mb"] < reference["targets"]["file_mb"]
     assert reference["cold_over_full"] < 1 and reference["switch_over_look"] < 1
     lines = run_segment.table(found).splitlines()
-    assert len(lines) == 17 and sum("at most" in line for line in lines) == 9
+    assert len(lines) == 19 and sum("at most" in line for line in lines) == 9
     assert not list((tmp_path / "home" / "media").glob("analyses/*")), "nothing of the installation is touched"
