@@ -124,11 +124,15 @@ def test_what_cannot_be_done_is_one_line_and_status_1(place, arguments):
     assert len(done.stderr.strip().splitlines()) == 1 and "Traceback" not in done.stderr
 
 
-def test_bench_prints_one_object_or_one_line(place):
+@pytest.mark.slow
+def test_bench_prints_one_object(place):
     done = manage(place, "bench", "finetune", "--recipes", "naive", "--seeds", 0, "--tests", 1, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert [row["recipe"] for row in result["rows"]] == ["naive"]
     assert 0 <= result["summary"]["naive"]["miou"] <= 1
+
+
+def test_bench_without_a_set_is_one_line(place):
     lost = manage(place, "bench", "finetune", "--sets", place / "nowhere")
     assert lost.returncode == 1 and lost.stderr.count("\n") == 1 and "nowhere" in lost.stderr
