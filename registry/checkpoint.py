@@ -97,10 +97,8 @@ def load(path: Path, sha256: str) -> Checkpoint:
             extra=content["extra"],
             precision=held,
         )
-    except (ModelFileDamaged, MemoryError):
-        raise
     except Exception as error:
-        if short_of_room(error):
+        if isinstance(error, ModelFileDamaged) or short_of_room(error):
             raise
         raise ModelFileDamaged(
             f"The model file {path.name} cannot be read ({type(error).__name__}). Use another version of the model."

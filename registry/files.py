@@ -35,7 +35,7 @@ def disk_is_full(error: BaseException) -> bool:
 
 def short_of_room(error: BaseException) -> bool:
     """Whether an error says that this machine has no memory or no file handle left, which damages no file."""
-    return getattr(error, "errno", None) in (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 def verify(path: Path, sha256: str) -> None:
