@@ -117,7 +117,7 @@
     window.addEventListener("online", () => { if (dirty()) plan(0); });
     document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden" && dirty()) plan(0); });
     window.addEventListener("beforeunload", (event) => { if (dirty()) event.preventDefault(); });
-    return { changed, flush, resume, dirty };
+    return { changed, flush, resume, dirty, headers };
   }
 
   window.paintSave = { create };

@@ -154,8 +154,7 @@
     if (!(await save.flush())) return false;
     let said = "The server cannot be reached. Try again in a moment.";
     try {
-      const headers = JSON.parse(document.body.getAttribute("hx-headers"));
-      const answer = await fetch(`classes/${id}/remove/`, { method: "POST", headers, credentials: "same-origin" });
+      const answer = await fetch(`classes/${id}/remove/`, { method: "POST", headers: save.headers(), credentials: "same-origin" });
       if (answer.ok) {
         history.forget();
         showSteps();
