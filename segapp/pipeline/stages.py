@@ -16,6 +16,7 @@ from segapp.pipeline.base_data import Pair, batch_of, random_crop
 from segapp.pipeline.features import Prepared, Views, crops
 from segapp.pipeline.losses import cross_entropy_dice
 from segapp.pipeline.pace import Schedule
+from segapp.pipeline.sizing import MOST
 
 AVERAGE = 0.97
 TRAINED = ("decoder", "segmentation_head")
@@ -37,7 +38,7 @@ class Settings:
     batch: int = 4
     cells: int = 8  # crop side of the decoder stage, in stride-32 cells
     crop: int = 256  # crop side of the whole-network stage, in pixels
-    side: int = 1024  # longest side at which pictures are seen, in pixels
+    side: int = MOST  # longest side at which pictures are seen, in pixels
     decoder_rate: float = 4e-3
     encoder_rate: float = 2e-4
     dice: float = 1.0
