@@ -12,9 +12,7 @@ from PIL import Image
 from segapp.bench.apart import BenchFailed, own_home
 from segapp.home import PROJECT
 from segapp.pipeline.bench_sets import Draw, draw
-
-EFFORTS = ("quick", "thorough")
-PATIENCE = 900.0  # seconds
+from segapp.pipeline.finetune import SECONDS
 
 
 def beside_usual(rows: Sequence[dict[str, Any]], folders: Sequence[Path], base: str) -> dict[str, dict[str, Any]]:
@@ -25,7 +23,7 @@ def beside_usual(rows: Sequence[dict[str, Any]], folders: Sequence[Path], base: 
         return {}
     drawn = draw(next(folder for folder in folders if folder.name == usual["set"]), usual["seed"], 1)
     found = {}
-    for effort in EFFORTS:
+    for effort in SECONDS:
         if any(row["recipe"] == effort for row in rows):
             seconds = seconds_of(drawn, effort, base)
             figures = {"seconds": round(seconds, 2), "time_ratio": round(seconds / usual["seconds"], 3)}
@@ -45,7 +43,7 @@ def seconds_of(drawn: Draw, effort: str, base: str) -> float:
         began = time.perf_counter()
         done = subprocess.run(
             [*command, "--effort", effort, "--base", base],
-            env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
+            env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         seconds = time.perf_counter() - began
         if done.returncode:

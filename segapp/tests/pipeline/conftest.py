@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from registry.network import ClassInfo, Spec, build
 from registry.runtime import LoadedNetwork, with_base
@@ -58,6 +59,17 @@ def disc(number: int, side: int = SIDE) -> Example:
     image = noise.integers(90, 150, (side, side, 3), dtype=np.uint8)
     image[inside] = noise.integers(0, 50, (int(inside.sum()), 3)) + np.array([180, 0, 0])
     return Example(f"disc{number}", image, np.where(inside, 3, 0).astype(np.uint8))
+
+
+def disc_set(folder: Path, count: int = 8) -> Path:
+    """The folder with so many discs in images/ and masks/."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for number in range(count):
+        example = disc(number)
+        Image.fromarray(example.image).save(folder / "images" / f"{number}.png")
+        Image.fromarray(example.mask).save(folder / "masks" / f"{number}.png")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -8,18 +8,12 @@ from PIL import Image
 from segapp.pipeline import bench_finetune as bench
 from segapp.pipeline import finetune as engine
 from segapp.pipeline.bench_sets import draw, pools, sets_in
-from segapp.tests.pipeline.conftest import disc
+from segapp.tests.pipeline.conftest import disc_set
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for kind in ("images", "masks"):
-        (tmp_path / "discs" / kind).mkdir(parents=True)
-    for number in range(8):
-        example = disc(number)
-        Image.fromarray(example.image).save(tmp_path / "discs" / "images" / f"{number}.png")
-        Image.fromarray(example.mask).save(tmp_path / "discs" / "masks" / f"{number}.png")
-    return tmp_path / "discs"
+    return disc_set(tmp_path / "discs")
 
 
 def test_a_draw_is_fixed_by_its_seed_and_never_tests_on_what_it_trains(folder):
