@@ -7,6 +7,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
+from segapp.bench import run_video
 from segapp.pipeline.bench_video import bench
 from segapp.tests.video.clips import bright_network, decoded_frames, write_clip
 from segapp.worker import local
@@ -52,3 +53,20 @@ def test_the_bench_measures_by_turns(ride):
     assert (row["clip"], row["size"], row["frames"]) == ("ride.mp4", "64x48", 6)
     assert [len(turn) for turn in row["rates"]] == [3, 3]
     assert row["ratio"] > 0
+
+
+def test_the_table_has_a_line_a_clip_and_one_for_kept_memory():
+    row = {
+        "clip": "ride.mp4",
+        "size": "64x48",
+        "frames": 12,
+        "bare_fps": 20.0,
+        "fps": 19.0,
+        "ratio": 0.95,
+        "target": 0.8,
+    }
+    kept = row | {"bare_fps": 25.0, "ratio": 0.76}
+    _, plain, beside = run_video.table({"rows": [row | {"kept": kept}]}).splitlines()
+    assert "ride.mp4" in plain and "0.95" in plain
+    assert "keeping freed memory" in beside and "25.0" in beside and "0.76" in beside
+    assert len(run_video.table({"rows": [row]}).splitlines()) == 2
