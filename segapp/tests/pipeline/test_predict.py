@@ -94,7 +94,6 @@ def test_features_in_memory_are_bounded_by_bytes(base, monkeypatch):
     for number in range(6):
         predict(net, disc(number).image)
     assert passes.kept_bytes() == 3 * one
-    predict(net, disc(9, side=128).image)
     monkeypatch.setattr(passes, "KEPT_BYTES", one - 1)
     predict(net, disc(10).image)
     assert passes.kept_bytes() == 3 * one, "what is too large to keep pushes nothing out"
