@@ -10,9 +10,9 @@ from typing import Any
 from PIL import Image
 
 from segapp.bench.apart import BenchFailed, own_home
+from segapp.bench.datasets import Draw, draw
 from segapp.home import PROJECT
-from segapp.pipeline.bench_sets import Draw, draw
-from segapp.pipeline.finetune import SECONDS
+from segapp.pipeline.training.finetune import SECONDS
 
 
 def beside_usual(rows: Sequence[dict[str, Any]], folders: Sequence[Path], base: str) -> dict[str, dict[str, Any]]:

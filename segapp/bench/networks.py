@@ -22,8 +22,8 @@ from registry.network import DEFAULT_DECODER, ClassInfo, Network, Spec, build
 from registry.runtime import LoadedNetwork, ModelRef, Runtime
 from registry.weights import digest
 from segapp.imaging import sample
-from segapp.pipeline import passes
-from segapp.pipeline.predict import predict
+from segapp.pipeline.inference import forward as passes
+from segapp.pipeline.inference.predict import predict
 
 CLASSES = (ClassInfo(0, "soil", "#4b5563"), ClassInfo(1, "leaf", "#e69f00"), ClassInfo(2, "spot", "#56b4e9"))
 FULL_TIMES, COLD_TIMES, LOOKS = 3, 15, 5

@@ -18,7 +18,7 @@ from registry.runtime import LoadedNetwork
 from segapp.bench import synthetic
 from segapp.bench.load import percentile
 from segapp.imaging import render
-from segapp.pipeline.predict import predict
+from segapp.pipeline.inference.predict import predict
 
 MB = 2**20
 

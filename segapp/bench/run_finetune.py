@@ -12,9 +12,9 @@ from django.conf import settings
 from PIL import Image
 
 from segapp.bench.command import beside_usual
+from segapp.bench.datasets import sets_in
+from segapp.bench.finetune import bench_finetune
 from segapp.imaging import sample
-from segapp.pipeline.bench_finetune import bench_finetune
-from segapp.pipeline.bench_sets import sets_in
 from segapp.worker import networks
 
 SAMPLES = 12  # drawn pictures when there is no set at hand

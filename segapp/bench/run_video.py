@@ -8,7 +8,7 @@ from django.conf import settings
 
 from registry.memory import keep_freed
 from registry.runtime import Runtime
-from segapp.pipeline.bench_video import bench
+from segapp.bench.video import bench
 from segapp.worker.local import VIDEOS
 
 

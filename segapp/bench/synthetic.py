@@ -16,8 +16,8 @@ from registry.models import UserModel
 from registry.network import Network, Spec, build
 from registry.runtime import LoadedNetwork
 from segapp.imaging import sample
-from segapp.pipeline.finetune import Trained
-from segapp.pipeline.predict import predict
+from segapp.pipeline.inference.predict import predict
+from segapp.pipeline.training.finetune import Trained
 from segapp.worker import networks
 from segapp.worker.publishing import publish
 

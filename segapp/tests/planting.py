@@ -21,7 +21,7 @@ def plant(visitor: str, name: str, finds: int, parent=None, run=None):
 
     from registry import checkpoint, services
     from registry.network import ClassInfo
-    from segapp.pipeline.finetune import Trained
+    from segapp.pipeline.training.finetune import Trained
     from segapp.worker.publishing import publish
 
     base = services.current_base()

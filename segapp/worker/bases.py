@@ -11,8 +11,8 @@ from PIL import Image
 from registry.bases import CATALOGUE, find
 from registry.memory import keep_freed
 from segapp.imaging import sample
-from segapp.pipeline.base_frozen import distil_base
-from segapp.pipeline.base_training import train_base
+from segapp.pipeline.base.distillation import distil_base
+from segapp.pipeline.base.train import train_base
 from segapp.worker import networks
 
 Report = Callable[[dict[str, Any]], None]

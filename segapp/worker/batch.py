@@ -21,7 +21,7 @@ from registry.store import StoreUnreachable
 from segapp import dispatch, heartbeat
 from segapp.imaging import Refused, decode, render
 from segapp.models import Batch, BatchItem, ItemState, State
-from segapp.pipeline.predict import predict, shares
+from segapp.pipeline.inference.predict import predict, shares
 from segapp.services import batches
 from segapp.worker import answers, claims, networks, pictures
 from segapp.worker.progress import HandBack, training_waits

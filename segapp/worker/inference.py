@@ -18,7 +18,7 @@ from registry.runtime import BaseMissing, LoadedNetwork
 from segapp import dispatch, heartbeat
 from segapp.imaging import render
 from segapp.models import Analysis, State
-from segapp.pipeline.predict import Prediction, predict, shares
+from segapp.pipeline.inference.predict import Prediction, predict, shares
 from segapp.worker import networks
 
 logger = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from registry.runtime import LoadedNetwork
 from segapp.imaging import Refused, decode, masks, pairs, render
 from segapp.imaging.values import Mask
 from segapp.models import Effort
-from segapp.pipeline.clip import ENDINGS
-from segapp.pipeline.finetune import Example, Progress, finetune
-from segapp.pipeline.predict import predict, shares
+from segapp.pipeline.inference.predict import predict, shares
+from segapp.pipeline.training.finetune import Example, Progress, finetune
+from segapp.pipeline.video.process import ENDINGS
 from segapp.services import intake, runs
 from segapp.worker import networks, pictures
 from segapp.worker.publishing import publish

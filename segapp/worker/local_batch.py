@@ -8,7 +8,7 @@ from typing import Any
 from registry.files import write_atomically
 from registry.runtime import LoadedNetwork
 from segapp.imaging import Refused, archive
-from segapp.pipeline.clip import segment_file
+from segapp.pipeline.video.process import segment_file
 from segapp.services import tables, zips
 from segapp.services.naming import result_stems
 from segapp.worker.local import PICTURES, VIDEOS, refuse_collisions, segment_picture

@@ -20,8 +20,8 @@ from registry.memory import keep_freed
 from registry.models import FileState, UserModel
 from registry.runtime import BaseMissing, LoadedNetwork, ModelRef, Runtime
 from segapp.models import Pinned
-from segapp.pipeline import passes
-from segapp.pipeline.predict import predict
+from segapp.pipeline.inference import forward as passes
+from segapp.pipeline.inference.predict import predict
 
 logger = logging.getLogger(__name__)
 

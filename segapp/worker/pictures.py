@@ -11,7 +11,7 @@ from registry import store
 from registry.files import write_atomically
 from registry.network import ClassInfo
 from segapp.imaging import render
-from segapp.pipeline.finetune import Example, Trained
+from segapp.pipeline.training.finetune import Example, Trained
 
 SIDE = 640  # pixels
 THUMBNAIL = 240

@@ -5,7 +5,7 @@ from typing import Any
 
 from segapp import heartbeat
 from segapp.models import MOST_ATTEMPTS, State, Stop, TrainingRun
-from segapp.pipeline.finetune import Cancelled, Example, Progress
+from segapp.pipeline.training.finetune import Cancelled, Example, Progress
 from segapp.worker import pictures
 from segapp.worker.publishing import LeaseLost
 

@@ -20,8 +20,8 @@ from registry.files import write_atomically
 from registry.models import UserModel, new_public_id
 from registry.runtime import with_base
 from segapp.models import State, TrainingRun
-from segapp.pipeline.finetune import Trained
-from segapp.pipeline.halving import halved
+from segapp.pipeline.training.finetune import Trained
+from segapp.pipeline.training.half_precision import halved
 from segapp.visitors import current_id
 from segapp.worker import networks
 

@@ -19,9 +19,9 @@ from registry.runtime import BaseMissing, LoadedNetwork
 from segapp import dispatch, heartbeat
 from segapp.imaging.masks import Reading
 from segapp.models import State, TrainingRun
-from segapp.pipeline.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
-from segapp.pipeline.sizing import SHRUNK
-from segapp.pipeline.stages import Settings
+from segapp.pipeline.training.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
+from segapp.pipeline.training.input_size import SHRUNK
+from segapp.pipeline.training.loop import Settings
 from segapp.services import intake
 from segapp.worker import networks, pictures
 from segapp.worker.progress import HandBack, Watcher, publishing_took

@@ -19,10 +19,10 @@ from registry.runtime import BaseMissing
 from segapp import dispatch, heartbeat
 from segapp.imaging import render
 from segapp.models import State, Stop, VideoJob
-from segapp.pipeline.clip import Cancelled, Outcome, Paused, Report, Verdict, process
-from segapp.pipeline.clip_guard import examine
-from segapp.pipeline.clip_open import ClipRefused, Limits
-from segapp.pipeline.clip_plan import AUTO, EVERY, Options
+from segapp.pipeline.video.demux import ClipRefused, Limits
+from segapp.pipeline.video.plan import AUTO, EVERY, Options
+from segapp.pipeline.video.process import Cancelled, Outcome, Paused, Report, Verdict, process
+from segapp.pipeline.video.sandbox import examine
 from segapp.services import videos
 from segapp.worker import answers, claims, networks
 from segapp.worker.progress import HandBack, training_waits

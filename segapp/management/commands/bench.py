@@ -50,7 +50,7 @@ class Command(ProjectCommand):
     def handle(self, *, what: str, **options: Any) -> None:
         from registry.runtime import BaseMissing  # here: it brings torch, and --help should not wait for it
         from registry.weights import WeightsUnavailable
-        from segapp.pipeline.stages import TrainingFailed
+        from segapp.pipeline.training.loop import TrainingFailed
 
         self.expected = (*self.expected, BaseMissing, WeightsUnavailable, TrainingFailed)
         bench = import_module(BENCHES[what])

@@ -31,7 +31,7 @@ class Command(ProjectCommand):
 
     def handle(self, **options: Any) -> None:
         from registry.runtime import BaseMissing  # here: they bring torch, and --help should not wait for it
-        from segapp.pipeline.finetune import TrainingFailed
+        from segapp.pipeline.training.finetune import TrainingFailed
         from segapp.worker.local import train_folders
 
         self.expected = (*self.expected, BaseMissing, TrainingFailed)

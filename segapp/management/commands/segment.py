@@ -35,7 +35,7 @@ class Command(ProjectCommand):
     def handle(self, **options: Any) -> None:
         from registry.files import ModelFileDamaged, ModelFileMissing
         from registry.runtime import BaseMissing
-        from segapp.pipeline.clip import ClipRefused
+        from segapp.pipeline.video.process import ClipRefused
         from segapp.worker import local, local_batch
 
         self.expected = (*self.expected, BaseMissing, ModelFileMissing, ModelFileDamaged, ClipRefused)

@@ -12,7 +12,7 @@ from registry.models import UserModel
 from segapp import heartbeat
 from segapp.imaging import decode
 from segapp.models import Batch, ItemState, State, TrainingRun
-from segapp.pipeline import predict as engine
+from segapp.pipeline.inference import predict as engine
 from segapp.services import batches
 from segapp.tests.batch.sending import BROKEN, many, picture, upload
 from segapp.worker import batch as worker

@@ -10,7 +10,7 @@ from PIL import Image
 from registry.network import ClassInfo, Spec, build
 from registry.runtime import LoadedNetwork, with_base
 from registry.weights import load_encoder
-from segapp.pipeline.finetune import Example, Trained, finetune
+from segapp.pipeline.training.finetune import Example, Trained, finetune
 
 SIDE = 64
 TINY_DECODER = {

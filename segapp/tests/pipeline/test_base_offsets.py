@@ -4,9 +4,10 @@ import numpy as np
 import torch
 
 from registry.network import build
-from segapp.pipeline.base_data import Pair
-from segapp.pipeline.base_offsets import LEAST, count, fit_offsets, settle
-from segapp.pipeline.labels import IGNORE, Labels
+from segapp.pipeline.base.datasets import Labels
+from segapp.pipeline.base.logit_adjustment import LEAST, count, fit_offsets, settle
+from segapp.pipeline.constants import IGNORE
+from segapp.pipeline.training.augment import Pair
 from segapp.tests.pipeline.conftest import disc
 
 NOT_CAT = 3  # the code that excludes class 2

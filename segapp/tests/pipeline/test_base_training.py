@@ -8,10 +8,11 @@ from PIL import Image
 
 from registry import bases
 from registry.runtime import Runtime
-from segapp.pipeline import base_frozen, base_training
-from segapp.pipeline.base_training import distil_base, train_base
-from segapp.pipeline.labels import find_sets, read_labels
-from segapp.pipeline.predict import predict
+from segapp.pipeline.base import distillation as base_frozen
+from segapp.pipeline.base import train as base_training
+from segapp.pipeline.base.datasets import find_sets, read_labels
+from segapp.pipeline.base.train import distil_base, train_base
+from segapp.pipeline.inference.predict import predict
 from segapp.tests.pipeline.conftest import disc
 
 KEY = "efficientnet_lite0"

@@ -5,9 +5,9 @@ import json
 import pytest
 from PIL import Image
 
-from segapp.pipeline import bench_finetune as bench
-from segapp.pipeline import finetune as engine
-from segapp.pipeline.bench_sets import draw, pools, sets_in
+from segapp.bench import finetune as bench
+from segapp.bench.datasets import draw, pools, sets_in
+from segapp.pipeline.training import finetune as engine
 from segapp.tests.pipeline.conftest import disc_set
 
 

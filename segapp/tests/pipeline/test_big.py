@@ -17,7 +17,7 @@ from registry.memory import keep_freed
 from registry.network import ClassInfo
 from registry.runtime import Runtime, with_base
 from segapp.imaging import decode, render
-from segapp.pipeline.predict import predict, shares
+from segapp.pipeline.inference.predict import predict, shares
 
 torch.set_num_threads(1)
 keep_freed()  # as every worker

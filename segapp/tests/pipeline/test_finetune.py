@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from registry.network import ClassInfo
-from segapp.pipeline import finetune as engine
-from segapp.pipeline import glances, job, judging, pace, stages
-from segapp.pipeline.finetune import Cancelled, Example, finetune
-from segapp.pipeline.pace import Progress
-from segapp.pipeline.predict import predict
+from segapp.pipeline.inference.predict import predict
+from segapp.pipeline.training import finetune as engine
+from segapp.pipeline.training import glances, job, judging
+from segapp.pipeline.training import loop as stages
+from segapp.pipeline.training import schedule as pace
+from segapp.pipeline.training.finetune import Cancelled, Example, finetune
+from segapp.pipeline.training.schedule import Progress
 from segapp.tests.pipeline.conftest import CLASSES, FakeClock, disc, loaded
 
 

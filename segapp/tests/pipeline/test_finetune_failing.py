@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from segapp.pipeline import job, stages
-from segapp.pipeline.finetune import Example, TrainingFailed, finetune
+from segapp.pipeline.training import job
+from segapp.pipeline.training import loop as stages
+from segapp.pipeline.training.finetune import Example, TrainingFailed, finetune
 from segapp.tests.pipeline.conftest import CLASSES, FakeClock, disc
 
 

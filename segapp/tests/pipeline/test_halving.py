@@ -5,8 +5,8 @@ import dataclasses
 import torch
 
 from registry import checkpoint
-from segapp.pipeline.halving import AGREE, LOGITS, halved
-from segapp.pipeline.predict import logits_of
+from segapp.pipeline.inference.predict import logits_of
+from segapp.pipeline.training.half_precision import AGREE, LOGITS, halved
 from segapp.tests.pipeline.conftest import disc, loaded
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from segapp.pipeline.losses import cross_entropy_dice, partial_loss
+from segapp.pipeline.training.losses import cross_entropy_dice, partial_loss
 
 ALLOWED = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]], dtype=torch.bool)  # code 3: "not class 2"
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from segapp.pipeline import features
-from segapp.pipeline.features import Views, crops, encode, prepare
-from segapp.pipeline.finetune import default_seconds
-from segapp.pipeline.holdout import Fold, folds, judged_part, only_half
-from segapp.pipeline.metrics import channels, confusion, dices, ious
-from segapp.pipeline.pace import Beside, Schedule
-from segapp.pipeline.sizing import choose_input_size
-from segapp.pipeline.start import fit_head
+from segapp.pipeline.training import features
+from segapp.pipeline.training.cross_validation import Fold, folds, judged_part, only_half
+from segapp.pipeline.training.features import Views, crops, encode, prepare
+from segapp.pipeline.training.finetune import default_seconds
+from segapp.pipeline.training.init import fit_head
+from segapp.pipeline.training.input_size import choose_input_size
+from segapp.pipeline.training.metrics import channels, confusion, dices, ious
+from segapp.pipeline.training.schedule import Beside, Schedule
 from segapp.tests.pipeline.conftest import FakeClock, disc
 
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from registry.network import ClassInfo
-from segapp.pipeline import deciding, passes, tiles
-from segapp.pipeline import predict as module
-from segapp.pipeline.deciding import decide
-from segapp.pipeline.predict import logits_of, predict, shares
-from segapp.pipeline.sizing import SHRUNK, usual_side
-from segapp.pipeline.tiles import fades, starts, strips
+from segapp.pipeline.inference import deciding, tiles
+from segapp.pipeline.inference import forward as passes
+from segapp.pipeline.inference import predict as module
+from segapp.pipeline.inference.deciding import decide
+from segapp.pipeline.inference.predict import logits_of, predict, shares
+from segapp.pipeline.inference.tiles import fades, starts, strips
+from segapp.pipeline.training.input_size import SHRUNK, usual_side
 from segapp.tests.pipeline.conftest import disc, loaded
 
 CLASSES = [ClassInfo(2, "a", "#000000"), ClassInfo(7, "b", "#ffffff")]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from registry.network import ClassInfo, Spec
 from registry.runtime import LoadedNetwork
-from segapp.pipeline.clip_plan import EVERY, Options
+from segapp.pipeline.video.plan import EVERY, Options
 
 CLASSES = (ClassInfo(0, "background", "#202830"), ClassInfo(3, "bright", "#e64650"))
 EACH = Options(per_second=EVERY, damping=0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segapp.pipeline import clip_work
+from segapp.pipeline.video import runner as clip_work
 
 
 @pytest.fixture

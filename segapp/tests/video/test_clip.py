@@ -7,13 +7,13 @@ import av
 import numpy as np
 import pytest
 
-from segapp.pipeline import clip
-from segapp.pipeline.clip import process
-from segapp.pipeline.clip_open import ClipRefused, Limits
-from segapp.pipeline.clip_plan import EVERY, Options
-from segapp.pipeline.deciding import decide
-from segapp.pipeline.passes import normalised
-from segapp.pipeline.predict import fitted, resized
+from segapp.pipeline.inference.deciding import decide
+from segapp.pipeline.inference.forward import normalised
+from segapp.pipeline.inference.predict import fitted, resized
+from segapp.pipeline.video import process as clip
+from segapp.pipeline.video.demux import ClipRefused, Limits
+from segapp.pipeline.video.plan import EVERY, Options
+from segapp.pipeline.video.process import process
 from segapp.tests.video.clips import (
     CLASSES,
     EACH,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from segapp.pipeline import clip
-from segapp.pipeline.clip import Cancelled, Paused, Verdict, process
-from segapp.pipeline.clip_lanes import Lanes
-from segapp.pipeline.clip_open import Limits
+from segapp.pipeline.video import process as clip
+from segapp.pipeline.video.demux import Limits
+from segapp.pipeline.video.lanes import Lanes
+from segapp.pipeline.video.process import Cancelled, Paused, Verdict, process
 from segapp.tests.video.clips import EACH, bright_network, decoded_frames, index_masks, write_clip
 
 
@@ -130,7 +130,7 @@ def test_an_error_in_the_writer_comes_out(tmp_path, monkeypatch):
     def full(*_) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("segapp.pipeline.clip_write.mask_png", full)
+    monkeypatch.setattr("segapp.pipeline.video.segments.mask_png", full)
     original = write_clip(tmp_path / "a.mp4", frames=40)
     with pytest.raises(OSError, match="No space left"):
         process(bright_network(), original, tmp_path / "job", EACH, Limits())

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segapp.pipeline.clip_decide import by_edges
+from segapp.pipeline.inference.upsample import by_edges
 
 
 def smooth_logits(classes: int, height: int, width: int, seed: int) -> torch.Tensor:

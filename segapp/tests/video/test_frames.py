@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from segapp.pipeline.clip_open import Limits, Tally
-from segapp.pipeline.clip_probe import probe
-from segapp.pipeline.frames import frames
+from segapp.pipeline.video.demux import Limits, Tally
+from segapp.pipeline.video.frames import frames
+from segapp.pipeline.video.probe import probe
 from segapp.tests.video.clips import corner, write_clip
 
 

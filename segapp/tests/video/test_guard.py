@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from segapp.pipeline import clip_guard
-from segapp.pipeline.clip_guard import TOO_MUCH, Share, examine
-from segapp.pipeline.clip_open import ClipRefused, Limits
-from segapp.pipeline.clip_probe import probe
+from segapp.pipeline.video import sandbox as clip_guard
+from segapp.pipeline.video.demux import ClipRefused, Limits
+from segapp.pipeline.video.probe import probe
+from segapp.pipeline.video.sandbox import TOO_MUCH, Share, examine
 from segapp.tests.video.clips import write_clip
 
 
@@ -51,7 +51,7 @@ def test_a_process_that_dies_is_a_refusal(clip, monkeypatch):
 
 def test_a_confined_process_can_neither_write_nor_grow(tmp_path):
     script = f"""
-from segapp.pipeline.clip_guard import Share, confine
+from segapp.pipeline.video.sandbox import Share, confine
 import signal
 from pathlib import Path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

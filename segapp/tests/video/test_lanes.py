@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from segapp.pipeline.clip import process
-from segapp.pipeline.clip_lanes import MOST, Lanes
-from segapp.pipeline.clip_open import Limits
-from segapp.pipeline.clip_plan import EVERY, Options
+from segapp.pipeline.video.demux import Limits
+from segapp.pipeline.video.lanes import MOST, Lanes
+from segapp.pipeline.video.plan import EVERY, Options
+from segapp.pipeline.video.process import process
 from segapp.tests.video.clips import bright_network, index_masks, moving, write_clip
 
 CPU = torch.device("cpu")

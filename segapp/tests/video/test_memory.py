@@ -2,10 +2,10 @@
 
 import psutil
 
-from segapp.pipeline import clip
-from segapp.pipeline.clip import Verdict, process
-from segapp.pipeline.clip_open import Limits
-from segapp.pipeline.clip_plan import Options
+from segapp.pipeline.video import process as clip
+from segapp.pipeline.video.demux import Limits
+from segapp.pipeline.video.plan import Options
+from segapp.pipeline.video.process import Verdict, process
 from segapp.tests.video.clips import bright_network, write_clip
 
 GROWTH = 24 * 2**20

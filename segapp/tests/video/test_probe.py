@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from segapp.imaging import container
-from segapp.pipeline.clip_open import ClipRefused, Limits
-from segapp.pipeline.clip_probe import Source, probe
+from segapp.pipeline.video.demux import ClipRefused, Limits
+from segapp.pipeline.video.probe import Source, probe
 from segapp.tests.video.clips import write_clip
 
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n"

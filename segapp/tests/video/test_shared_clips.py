@@ -4,10 +4,10 @@ import av
 import pytest
 
 from registry.runtime import Runtime
-from segapp.pipeline.clip import process, segment_file
-from segapp.pipeline.clip_open import Limits
-from segapp.pipeline.clip_plan import Options
-from segapp.pipeline.clip_smooth import flicker
+from segapp.pipeline.video.demux import Limits
+from segapp.pipeline.video.plan import Options
+from segapp.pipeline.video.process import process, segment_file
+from segapp.pipeline.video.smoothing import flicker
 from segapp.tests.video.clips import index_masks, write_clip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

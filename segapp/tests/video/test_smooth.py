@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from segapp.pipeline.clip_smooth import Cuts, Damper, flicker
+from segapp.pipeline.video.smoothing import Cuts, Damper, flicker
 
 SIZE = (48, 64)
 

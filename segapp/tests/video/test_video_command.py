@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from segapp.bench import run_video
-from segapp.pipeline.bench_video import bench
+from segapp.bench.video import bench
 from segapp.tests.video.clips import bright_network, decoded_frames, write_clip
 from segapp.worker import local
 

@@ -10,9 +10,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from registry.models import UserModel
 from segapp import heartbeat
 from segapp.models import State, Stop, TrainingRun, VideoJob
-from segapp.pipeline import clip as pipeline
-from segapp.pipeline.clip_lanes import MOST
-from segapp.pipeline.clip_probe import probe
+from segapp.pipeline.video import process as pipeline
+from segapp.pipeline.video.lanes import MOST
+from segapp.pipeline.video.probe import probe
 from segapp.services import videos
 from segapp.tests.video.clips import bright_network, decoded_frames, write_clip
 from segapp.worker import networks, video
@@ -157,7 +157,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, net, monkeypatch, medi
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("segapp.pipeline.clip_write.mask_png", full)
+    monkeypatch.setattr("segapp.pipeline.video.segments.mask_png", full)
     job = submit(tmp_path)
     video.run(job.pk)
     job = fresh(job)
@@ -168,7 +168,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, net, monkeypatch, medi
 
 
 def test_a_defect_fails_the_job_in_plain_words(tmp_path, net, monkeypatch):
-    monkeypatch.setattr("segapp.pipeline.clip.write_csv", lambda *_: 1 / 0)
+    monkeypatch.setattr("segapp.pipeline.video.process.write_csv", lambda *_: 1 / 0)
     job = submit(tmp_path)
     video.run(job.pk)
     job = fresh(job)
@@ -225,7 +225,7 @@ def test_a_lost_lease_ends_the_work_and_touches_neither_row_nor_files(tmp_path, 
 
 
 def test_a_killed_worker_is_followed_by_one_that_goes_on_behind_its_segments(tmp_path, net, monkeypatch):
-    from segapp.pipeline import clip_work
+    from segapp.pipeline.video import runner as clip_work
     from segapp.services import runs
 
     monkeypatch.setattr(clip_work, "SEGMENT_FRAMES", 10)

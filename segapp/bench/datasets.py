@@ -1,0 +1,104 @@
+"""Few-shot draws from folders of pairs, by one protocol, so that figures compare."""
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from registry.network import ClassInfo
+from segapp.imaging import masks, pairs
+from segapp.imaging.values import Mask
+from segapp.pipeline.base.datasets import stems_of
+from segapp.pipeline.constants import IGNORE
+from segapp.pipeline.training.job import Example
+
+TRAIN = 5
+TEST = 30
+POOLED = ("human", "cats_feral", "flood_area", "nuclei_dsb2018", "road_crack_cfd")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Five pairs to train on, others to test on, and the classes the training masks hold."""
+
+    train: list[Example]
+    test: list[Example]
+    classes: list[ClassInfo]
+    test_ids: list[int]
+
+
+def draw(folder: Path, seed: int, tests: int = TEST) -> Draw:
+    """The draw of `seed` from a set: sorted stems, shuffled, first five, then the next ones.
+
+    Sets that a base model may have learnt from give only pictures it has not seen.
+    """
+    files = stems_of(folder)
+    train_pool, test_pool = pools(folder.name, list(files))
+    shuffle = random.Random(seed)
+    shuffle.shuffle(train_pool)
+    if test_pool is None:
+        train, test = train_pool[:TRAIN], train_pool[TRAIN : TRAIN + tests]
+    else:
+        shuffle.shuffle(test_pool)
+        train, test = train_pool[:TRAIN], test_pool[:tests]
+    if len(train) < TRAIN or not test:
+        raise ValueError(f"{folder} has too few pairs for a score: {TRAIN} to train on and one more are needed.")
+    read = [_read(stem, *files[stem]) for stem in [*train, *test]]
+    reading = masks.read_summaries([mask.summary for _, mask in read], [*train, *test])
+    known = {found["id"]: found for found in reading.trained}
+    examples = [
+        Example(stem, image, masks.apply(mask, reading))
+        for stem, (image, mask) in zip([*train, *test], read, strict=True)
+    ]
+    ids = _ids(examples[: len(train)])
+    classes = [ClassInfo(i, known[i]["name"], known[i]["color"]) for i in ids]
+    return Draw(examples[: len(train)], examples[len(train) :], classes, sorted(known))
+
+
+def sets_in(folders: Sequence[Path]) -> list[Path]:
+    """The folders that are sets themselves (images/ and masks/), and the sets right inside the others.
+
+    Raises ValueError when there are none.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        inside = sorted(folder.iterdir()) if folder.is_dir() and not _is_set(folder) else []
+        found += [folder] if _is_set(folder) else [child for child in inside if _is_set(child)]
+    if not found:
+        raise ValueError(f"No folder with images/ and masks/ was found in: {', '.join(map(str, folders))}.")
+    return found
+
+
+def _is_set(folder: Path) -> bool:
+    return (folder / "images").is_dir() and (folder / "masks").is_dir()
+
+
+def pools(name: str, stems: list[str]) -> tuple[list[str], list[str] | None]:
+    """Stems to draw from, and those to test on when they are a pool of their own."""
+    stems = sorted(stems)
+    if name == "camvid":
+        return (
+            [s for s in stems if s.startswith("val_")],
+            [s for s in stems if s.startswith("test_")],
+        )
+    if name in POOLED:
+        return [s for s in stems if int(hashlib.sha256(s.encode()).hexdigest(), 16) % 2], None
+    return stems, None
+
+
+def _read(stem: str, image: Path, mask: Path) -> tuple[np.ndarray, Mask]:
+    """A pair as the product reads it; masks of any kind that a visitor may send."""
+    with open(image, "rb") as picture_file, open(mask, "rb") as mask_file:
+        pair = pairs.read(picture_file, image.name, mask_file, mask.name)
+    return np.asarray(pair.picture), pair.mask
+
+
+def _ids(examples: list[Example]) -> list[int]:
+    """Class ids that occur in the masks."""
+    values: set[int] = set()
+    for example in examples:
+        values |= {int(v) for v in np.unique(example.mask)}
+    return sorted(values - {IGNORE})

@@ -1,0 +1,206 @@
+"""Training a base's decoder on cached features, for encoders too large to train here.
+
+Also how a base is made from pictures without masks: a ready base looks at them, and
+what it is sure of is the new base's lesson.
+"""
+
+import copy
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from registry.bases import CATALOGUE
+from registry.network import DEFAULT_DECODER, ClassInfo, Network, Spec, build
+from registry.runtime import LoadedNetwork, pick_device
+from registry.weights import load_encoder
+from segapp.pipeline.base.card import write_base
+from segapp.pipeline.base.datasets import Labels, LabelSet
+from segapp.pipeline.constants import IGNORE
+from segapp.pipeline.inference.predict import predict
+from segapp.pipeline.training.features import Prepared, View, crops, encode, prepare, varied
+from segapp.pipeline.training.losses import partial_loss
+from segapp.pipeline.training.optim import Limit, Report, as_loaded, follow, optimizer_of, update
+
+PICTURES_MOST = 400  # pictures whose features are kept in memory
+CERTAIN = 128  # confidence (of 255) below which a teacher's word is no lesson
+BATCH = 8
+CELLS = 8
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def distil_base(
+    key: str,
+    teacher: LoadedNetwork,
+    images: Sequence[Path],
+    *,
+    out: Path,
+    weights: Path,
+    seconds: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    report: Report = lambda _: None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Make the base `key` by learning from a ready base's masks; returns the card.
+
+    One picture in ten is held out: the card says how often the two agree there.
+    `images` are picture files or folders of them. Raises ValueError when none can be
+    read and WeightsUnavailable when the encoder cannot be had.
+    """
+    pictures = read_pictures(images)
+    lessons = []
+    for number, picture in enumerate(pictures):
+        lessons.append(Prepared(picture, _lesson(teacher, picture)))
+        report({"stage": "teacher", "fraction": 0.2 * (number + 1) / len(pictures)})
+    held = lessons[9::10]
+    learnt = [x for i, x in enumerate(lessons) if i % 10 != 9]
+    labels = _teacher_labels(teacher.spec.classes)
+    spec, network, source = new_base(key, teacher.spec.classes, weights, seed)
+    pristine = copy.deepcopy(network.encoder.state_dict())
+    average, taken = train_frozen(spec, network, [learnt], [1.0], labels, Limit(seconds, steps), seed, report, device)
+    recipe = {
+        "seed": seed,
+        "steps": taken,
+        "encoder": "frozen",
+        "encoder_weights": source,
+        "teacher": teacher.key,
+        "teacher_sha256": teacher.sha256,
+        "pictures": len(pictures),
+    }
+    figures = {"agreement": _agreement(spec, average, held)} if held else {}
+    return write_base(
+        out, spec, average.cpu(), pristine, recipe,
+        figures=figures, licence="that of the teacher and of the pictures",
+        limits=f"It knows what its teacher, {teacher.key}, knew.",
+    )  # fmt: skip
+
+
+def new_base(key: str, classes: Sequence[ClassInfo], weights: Path, seed: int) -> tuple[Spec, Network, str]:
+    """The spec and network of a base to train, and where its encoder came from."""
+    torch.manual_seed(seed)
+    base = CATALOGUE[key]
+    encoder, source = load_encoder(base.encoder, weights)
+    spec = Spec(
+        base_key=key,
+        encoder=base.encoder,
+        decoder=dict(DEFAULT_DECODER),
+        input_size=base.input_size,
+        mean=base.mean,
+        std=base.std,
+        classes=tuple(classes),
+    )
+    network = build(spec)
+    network.encoder = encoder
+    return spec, network.to(memory_format=torch.channels_last), source
+
+
+def train_frozen(
+    spec: Spec,
+    network: Network,
+    pools: Sequence[Sequence[Prepared]],
+    pool_shares: Sequence[float],
+    labels: Labels,
+    limit: Limit,
+    seed: int,
+    report: Report,
+    device: str = "auto",
+    weighting: Tensor | None = None,
+) -> tuple[Network, int]:
+    """Train decoder and head on cached features; returns the average and the steps taken.
+
+    Masks of the pools hold codes of `labels`. Every picture is seen plain or as one
+    varied view. The limit's seconds do not count the caching.
+    """
+    place = pick_device(device)
+    network.to(place).eval()
+    net = as_loaded(spec, network)
+    draw = random.Random(seed)
+    total = sum(len(pool) for pool in pools)
+    cached: list[list[View]] = []
+    for pool in pools:
+        most = max(1, PICTURES_MOST * len(pool) // max(1, total)) if pool else 0
+        picked = draw.sample(list(pool), min(len(pool), most))
+        cached.append([])
+        for number, lesson in enumerate(picked):
+            cached[-1].append(_cached_view(net, lesson, number, draw))
+            report({"stage": "features", "fraction": 0.2 + 0.3 * number / len(picked)})
+    average = copy.deepcopy(network)
+    optimizer = optimizer_of(network, ("decoder", "segmentation_head"))
+    weighting = torch.ones(len(labels.allowed)) if weighting is None else weighting
+    allowed = torch.from_numpy(labels.allowed).to(place)
+    shares = [share if pool else 0.0 for share, pool in zip(pool_shares, cached, strict=True)]
+    started, step, done = time.monotonic(), 0, 0.0
+    network.decoder.train()
+    while done < 1.0:
+        chosen = [draw.choice(pool) for pool in draw.choices(cached, weights=shares, k=BATCH)]
+        batch = crops(chosen, CELLS, draw)
+        features = [feature.float() for feature in batch.features]
+        logits = network.segmentation_head[0](network.decoder(features))
+        loss = partial_loss(logits, batch.target, allowed, weighting.to(place))
+        value = update(optimizer, loss, done)
+        step += 1
+        follow(average, network, step)
+        done = limit.fraction(step, time.monotonic() - started)
+        if step % 20 == 0:
+            report({"step": step, "loss": value, "fraction": 0.5 + 0.5 * done})
+    return average, step
+
+
+def read_pictures(paths: Sequence[Path]) -> list[np.ndarray]:
+    """Pictures (uint8 H,W,3) from files and folders; what is no picture is left out."""
+    files: list[Path] = []
+    for path in paths:
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        files += [file for file in inside if file.suffix.lower() in SUFFIXES]
+    pictures = []
+    for file in files:
+        try:
+            with Image.open(file) as picture:
+                picture.draft("RGB", (1024, 1024))
+                pictures.append(np.asarray(picture.convert("RGB")))
+        except (OSError, UnidentifiedImageError):
+            continue
+    if not pictures:
+        raise ValueError("No picture could be read. Name a folder with JPEG, PNG or WebP files.")
+    return pictures
+
+
+def _cached_view(net: LoadedNetwork, lesson: Prepared, number: int, draw: random.Random) -> View:
+    """One view at the network's size, in half precision; every other one is varied."""
+    sized = prepare(lesson.image, lesson.mask, net.spec.input_size)
+    view = encode(net, varied(sized, number, draw) if number % 2 else sized)
+    return View(tuple(f.half() for f in view.features), view.target, view.cells, view.size)
+
+
+def _lesson(teacher: LoadedNetwork, picture: np.ndarray) -> np.ndarray:
+    """The teacher's mask as channels, IGNORE where it is not sure."""
+    seen = predict(teacher, picture)
+    table = np.full(256, IGNORE, dtype=np.uint8)
+    for channel, info in enumerate(teacher.spec.classes):
+        table[info.id] = channel
+    return np.where(seen.confidence >= CERTAIN, table[seen.ids], IGNORE).astype(np.uint8)
+
+
+def _teacher_labels(classes: Sequence[ClassInfo]) -> Labels:
+    nothing: tuple[LabelSet, ...] = ()
+    return Labels(tuple(classes), np.eye(len(classes), dtype=bool), nothing)
+
+
+def _agreement(spec: Spec, network: Network, held: Sequence[Prepared]) -> float:
+    """Share of the teacher's certain pixels, on held-out pictures, that the new base repeats."""
+    net = as_loaded(spec, network)
+    same = known = 0
+    ids = np.array([c.id for c in spec.classes] + [0] * (256 - len(spec.classes)))
+    for lesson in held:
+        certain = lesson.mask != IGNORE
+        found = predict(net, lesson.image).ids
+        same += int((found == ids[lesson.mask])[certain].sum())
+        known += int(certain.sum())
+    return round(same / max(1, known), 4)

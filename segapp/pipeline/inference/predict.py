@@ -1,0 +1,133 @@
+"""From a picture to a mask, at the picture's own size."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from registry.network import ClassInfo
+from registry.runtime import LoadedNetwork
+from segapp.pipeline.inference.deciding import Decision, enlarged
+from segapp.pipeline.inference.forward import run
+from segapp.pipeline.inference.tiles import strips
+
+PASS = 1024  # pixels a side that one pass takes at most
+REACH = 2.0  # a picture so many times as long as the examples may show more rather than the same more finely
+FINEST = 16_384  # pixels a side that the network is made to see at most
+MOST_SUMS = 160_000_000  # of a row of tiles, all classes together: 640 MB
+
+Tick = Callable[[float], None]
+
+
+@dataclass
+class Prediction:
+    """ids: uint8 H,W class ids; sure: uint8 h,w, 255 is certain, coarser (see deciding.py); timings in ms; tiled:
+    seen in tiles."""
+
+    ids: np.ndarray
+    sure: np.ndarray
+    timings: dict[str, float] = field(default_factory=dict)
+    tiled: bool = False
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """uint8 H,W, 255 is certain."""
+        return enlarged(self.sure, (self.ids.shape[0], self.ids.shape[1]))
+
+
+def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None) -> Prediction:
+    """Segment an RGB picture (uint8 H,W,3) of any size from 1x1 pixel. `progress` hears 0 to 1.
+
+    The network sees the whole picture with its long side at the spec's input size, as it saw its examples. A picture
+    far larger than those is also looked at in tiles at the examples' own scale; see `_surer`.
+    """
+    tick = progress or (lambda _: None)
+    height, width = image.shape[:2]
+    found = _look(net, image, fitted(height, width, net.spec.input_size), PASS, tick)
+    finer = _finer(net, height, width)
+    if finer is not None:
+        in_tiles = _look(net, image, finer, min(PASS, net.spec.input_size), lambda share: tick(0.05 + 0.9 * share))
+        for stage, spent in found.timings.items():
+            in_tiles.timings[stage] += spent
+        found = _surer(found, in_tiles)
+    tick(1.0)
+    return found
+
+
+def logits_of(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None) -> Tensor:
+    """Logits K,H,W of a picture at the size it is given in, float32 on the CPU; in tiles above PASS pixels a side."""
+    pieces = strips(partial(run, net), image, PASS, len(net.spec.classes), progress or (lambda _: None))
+    return torch.cat([piece for _, piece in pieces], dim=1)
+
+
+def shares(ids: np.ndarray, classes: Sequence[ClassInfo]) -> list[dict[str, Any]]:
+    """How much of a mask each class covers: id, name, color, pixels, percent."""
+    counts = np.bincount(ids.ravel(), minlength=256)
+    return [
+        {
+            "id": c.id,
+            "name": c.name,
+            "color": c.color,
+            "pixels": int(counts[c.id]),
+            "percent": round(100.0 * int(counts[c.id]) / max(1, ids.size), 2),
+        }
+        for c in classes
+    ]
+
+
+def fitted(height: int, width: int, long_side: float) -> tuple[int, int]:
+    """Height and width scaled so that the longer is `long_side`, both at least 1."""
+    factor = long_side / max(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture at another height and width, bilinear with antialiasing."""
+    if image.shape[:2] == size:
+        return image
+    picture = Image.fromarray(image)
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=3.0))
+
+
+def _look(net: LoadedNetwork, image: np.ndarray, size: tuple[int, int], tile: int, tick: Tick) -> Prediction:
+    """The picture seen at `size` in passes of at most `tile` pixels a side."""
+    started = time.perf_counter()
+    small = resized(image, size)
+    prepared = time.perf_counter()
+    decision = Decision(net.spec.classes, size, (image.shape[0], image.shape[1]))
+    deciding = 0.0
+    for top, strip in strips(partial(run, net), small, tile, len(net.spec.classes), tick):
+        began = time.perf_counter()
+        decision.add(top, strip)
+        deciding += time.perf_counter() - began
+    ended = time.perf_counter()
+    timings = {"prepare": prepared - started, "forward": ended - prepared - deciding, "decide": deciding}
+    tiled = max(size) > tile
+    return Prediction(decision.ids, decision.sure, {stage: spent * 1000 for stage, spent in timings.items()}, tiled)
+
+
+def _finer(net: LoadedNetwork, height: int, width: int) -> tuple[int, int] | None:
+    """The size at which a picture has the examples' own scale; None where the whole view is all there is to try."""
+    spec = net.spec
+    if not spec.example_side or max(height, width) < REACH * spec.example_side:
+        return None
+    longest = max(height, width)
+    scale = min(spec.input_size / spec.example_side, FINEST / longest)
+    tile = min(PASS, spec.input_size)
+    return fitted(height, width, longest * min(scale, MOST_SUMS / (len(spec.classes) * tile * width)))
+
+
+def _surer(whole: Prediction, tiled: Prediction) -> Prediction:
+    """Whichever answer is more certain on the whole.
+
+    A picture larger than the examples is either the same more finely (a better camera: the whole view is right) or
+    more of it (a scan, a map: tiles are right), and a network is less sure of what it sees at a scale it has not
+    learnt. docs/engine.md has the measurements.
+    """
+    return tiled if tiled.sure.mean() > whole.sure.mean() else whole

@@ -1,0 +1,84 @@
+"""Random changes to pairs of image and mask: crops, flips, colours."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from segapp.pipeline.constants import IGNORE
+
+CROP_SCALES = (0.6, 1.8)  # of the input size
+VIEW_SCALES = (0.65, 1.3)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture (uint8 H,W,3) and its codes (uint8 H,W)."""
+
+    image: np.ndarray
+    codes: np.ndarray
+
+
+def random_crop(pair: Pair, side: int, input_size: int, draw: random.Random) -> Pair:
+    """A square crop as the network may meet it: scaled around its input size, flipped, recoloured."""
+    height, width = pair.codes.shape
+    low, high = CROP_SCALES
+    scale = input_size / max(height, width) * low * (high / low) ** draw.random()
+    stretch = 1.15 ** draw.uniform(-1, 1)
+    tall, wide = side / scale * stretch, side / scale / stretch
+    top = draw.uniform(min(0.0, height - tall), max(0.0, height - tall))
+    left = draw.uniform(min(0.0, width - wide), max(0.0, width - wide))
+    image, codes = _cut(pair, top, left, tall, wide, side)
+    if draw.random() < 0.5:
+        image, codes = image[:, ::-1], codes[:, ::-1]
+    return Pair(recolor(image, draw), np.ascontiguousarray(codes))
+
+
+def recolor(image: np.ndarray, draw: random.Random, strength: float = 1.0) -> np.ndarray:
+    """Change brightness, contrast, saturation and channel balance a little."""
+    pixels = image.astype(np.float32)
+    grey = pixels.mean(axis=2, keepdims=True)
+    pixels = grey + (pixels - grey) * draw.uniform(1 - 0.4 * strength, 1 + 0.4 * strength)
+    middle = float(grey.mean())
+    pixels = middle + (pixels - middle) * draw.uniform(1 - 0.3 * strength, 1 + 0.3 * strength)
+    balance = [draw.uniform(1 - 0.1 * strength, 1 + 0.1 * strength) for _ in range(3)]
+    pixels = pixels * np.array(balance, dtype=np.float32)
+    pixels += draw.uniform(-30 * strength, 30 * strength)
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+def batch_of(crops: Sequence[Pair], mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Crops as normalised images N,3,S,S (channels last) and codes N,S,S int64."""
+    images = torch.from_numpy(np.stack([c.image for c in crops])).permute(0, 3, 1, 2).float()
+    shift = torch.tensor(mean).view(1, 3, 1, 1) * 255
+    scale = torch.tensor(std).view(1, 3, 1, 1) * 255
+    codes = torch.from_numpy(np.stack([c.codes for c in crops])).long()
+    return ((images - shift) / scale).contiguous(memory_format=torch.channels_last), codes
+
+
+def _cut(pair: Pair, top: float, left: float, tall: float, wide: float, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """A box of the pair scaled to side x side; what lies outside is grey and ignored."""
+    height, width = pair.codes.shape
+    above, below = max(0.0, top), min(float(height), top + tall)
+    before, after = max(0.0, left), min(float(width), left + wide)
+    rows = _span((above - top) / tall, (below - top) / tall, side)
+    cols = _span((before - left) / wide, (after - left) / wide, side)
+    size = (cols.stop - cols.start, rows.stop - rows.start)
+    box = (before, above, after, below)
+    image = np.full((side, side, 3), 127, dtype=np.uint8)
+    codes = np.full((side, side), IGNORE, dtype=np.uint8)
+    picture = Image.fromarray(pair.image).resize(size, Image.Resampling.BILINEAR, box=box)
+    mask = Image.fromarray(pair.codes).resize(size, Image.Resampling.NEAREST, box=box)
+    image[rows, cols] = np.asarray(picture)
+    codes[rows, cols] = np.asarray(mask)
+    return image, codes
+
+
+def _span(begin: float, end: float, side: int) -> slice:
+    """Where a part from `begin` to `end` (0 to 1) lies on `side` pixels; at least one."""
+    first = min(round(begin * side), side - 1)
+    return slice(first, max(first + 1, round(end * side)))

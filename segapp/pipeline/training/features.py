@@ -1,0 +1,174 @@
+"""Pictures as a frozen encoder sees them: computed once, cut into crops many times.
+
+Every example has views: view 0 is the plain picture, the others are flipped,
+scaled and recoloured, each fixed by the seed, the example and its number alone.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from registry.runtime import LoadedNetwork
+from segapp.pipeline.constants import IGNORE, STRIDE
+from segapp.pipeline.inference.forward import normalised
+from segapp.pipeline.inference.predict import fitted, resized
+from segapp.pipeline.training.augment import VIEW_SCALES, recolor
+
+TARGET_STRIDE = 4
+VIEWS = 8  # per example at most, the plain one included
+CACHE_BYTES = 1 << 30  # what all views of a run may take
+STEPS_PER_VIEW = 3  # a new view is computed every so many steps, where views are PLAIN_PIXELS large
+PLAIN_PIXELS = 512 * 512
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An example at the network's input size: image uint8 H,W,3; mask uint8 H,W of channels."""
+
+    image: np.ndarray
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class View:
+    """Encoder features of one view, from stride 4 to 32, each 1,C,H,W; and its targets.
+
+    target: H/4,W/4 int64 of channels. cells[k] lists the stride-32 cells (row, column)
+    in which channel k occurs. size: height and width in pixels before padding.
+    """
+
+    features: tuple[Tensor, ...]
+    target: Tensor
+    cells: dict[int, np.ndarray]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Crops:
+    """A batch cut from views: features N,C,h,w per stride, target N,H/4,W/4."""
+
+    features: list[Tensor]
+    target: Tensor
+
+
+class Views:
+    """All views of a run's examples, computed when first asked for."""
+
+    def __init__(
+        self,
+        net: LoadedNetwork,
+        prepared: Sequence[Prepared],
+        seed: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._net = net
+        self._prepared = prepared
+        self._seed = seed
+        self._tick = tick
+        self._known: dict[tuple[int, int], View] = {}
+
+    def get(self, example: int, number: int) -> View:
+        """View `number` of an example."""
+        key = (example, number)
+        if key not in self._known:
+            self._tick()
+            prepared = self._prepared[example]
+            if number > 0:
+                draw = random.Random(f"{self._seed}/{example}/{number}")
+                prepared = varied(prepared, number, draw)
+            self._known[key] = encode(self._net, prepared)
+        return self._known[key]
+
+    @property
+    def steps_per_view(self) -> int:
+        """Steps between two new views: more where views are large, so that they never take most of the time."""
+        pixels = sum(p.mask.size for p in self._prepared) / len(self._prepared)
+        return max(STEPS_PER_VIEW, round(STEPS_PER_VIEW * pixels / PLAIN_PIXELS))
+
+    @property
+    def per_example(self) -> int:
+        """How many views an example may have, from sizes alone: memory stays bounded."""
+        plain = self.get(0, 0)
+        size = sum(f.numel() * f.element_size() for f in plain.features)
+        return max(1, min(VIEWS, CACHE_BYTES // (size * len(self._prepared))))
+
+
+def prepare(image: np.ndarray, channels: np.ndarray, input_size: int) -> Prepared:
+    """An example with its long side at `input_size`; channels is the mask as channel numbers."""
+    size = fitted(image.shape[0], image.shape[1], input_size)
+    mask = Image.fromarray(channels).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return Prepared(resized(image, size), np.asarray(mask))
+
+
+def varied(prepared: Prepared, number: int, draw: random.Random) -> Prepared:
+    """Another look at an example: odd numbers are mirrored, all are scaled and recoloured."""
+    image, mask = prepared.image, prepared.mask
+    if number % 2:
+        image, mask = image[:, ::-1], mask[:, ::-1]
+    low, high = VIEW_SCALES
+    scale = low * (high / low) ** draw.random()
+    size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
+    picture = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BILINEAR)
+    labels = Image.fromarray(np.ascontiguousarray(mask)).resize(size, Image.Resampling.NEAREST)
+    return Prepared(recolor(np.asarray(picture), draw, strength=0.6), np.asarray(labels))
+
+
+def encode(net: LoadedNetwork, prepared: Prepared) -> View:
+    """Run the encoder on one view; the padding to multiples of 32 is ignored in the target."""
+    with torch.no_grad():
+        features = net.module.encoder(normalised(prepared.image, net))[-4:]
+    height, width = prepared.mask.shape
+    below, right = -height % STRIDE, -width % STRIDE
+    mask = np.pad(prepared.mask, ((0, below), (0, right)), constant_values=IGNORE)
+    half = TARGET_STRIDE // 2
+    target = torch.from_numpy(mask[half::TARGET_STRIDE, half::TARGET_STRIDE].astype(np.int64))
+    blocks = mask.reshape(mask.shape[0] // STRIDE, STRIDE, mask.shape[1] // STRIDE, STRIDE)
+    cells = {
+        int(channel): np.argwhere((blocks == channel).any(axis=(1, 3)))
+        for channel in np.unique(mask)
+        if channel != IGNORE
+    }
+    return View(tuple(features), target.to(net.device), cells, (height, width))
+
+
+def crops(views: Sequence[View], side: int, draw: random.Random) -> Crops:
+    """One crop from each view, at most `side` stride-32 cells a side, all of one shape.
+
+    Every other crop holds a class chosen evenly among the view's, so rare classes are
+    seen about as often as common ones.
+    """
+    shapes = [view.features[-1].shape[-2:] for view in views]
+    tall = min(side, min(shape[0] for shape in shapes))
+    wide = min(side, min(shape[1] for shape in shapes))
+    parts: list[list[Tensor]] = [[] for _ in views[0].features]
+    targets = []
+    for number, (view, shape) in enumerate(zip(views, shapes, strict=True)):
+        top, left = _corner(view, shape, (tall, wide), number % 2 == 1, draw)
+        for level, feature in enumerate(view.features):
+            factor = 2 ** (len(view.features) - 1 - level)
+            rows = slice(top * factor, (top + tall) * factor)
+            cols = slice(left * factor, (left + wide) * factor)
+            parts[level].append(feature[:, :, rows, cols])
+        factor = STRIDE // TARGET_STRIDE
+        rows = slice(top * factor, (top + tall) * factor)
+        cols = slice(left * factor, (left + wide) * factor)
+        targets.append(view.target[rows, cols])
+    return Crops([torch.cat(part) for part in parts], torch.stack(targets))
+
+
+def _corner(
+    view: View, shape: Sequence[int], size: tuple[int, int], aimed: bool, draw: random.Random
+) -> tuple[int, int]:
+    """Top left cell of a crop; an aimed one covers a cell of an evenly chosen class."""
+    low, high = (0, 0), (shape[0] - size[0], shape[1] - size[1])
+    if aimed and view.cells:
+        cells = view.cells[draw.choice(sorted(view.cells))]
+        row, column = (int(v) for v in cells[draw.randrange(len(cells))])
+        low = (max(0, row - size[0] + 1), max(0, column - size[1] + 1))
+        high = (min(high[0], row), min(high[1], column))
+    return draw.randint(low[0], high[0]), draw.randint(low[1], high[1])

@@ -1,0 +1,58 @@
+"""At which size the network should see pictures: larger where the objects are thin or small."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from segapp.pipeline.constants import IGNORE
+from segapp.pipeline.inference.predict import fitted
+
+LARGER = (1.0, 1.5, 2.0)  # of the base's input size
+THIN = 7.0  # pixels of width at which objects are still seen well at a quarter of the size
+MOST = 1024
+SHRUNK = 2048  # pixels: examples with a longer side are trained on at this size
+
+
+def choose_input_size(masks: Sequence[np.ndarray], base_size: int) -> int:
+    """Long side in pixels, a multiple of 32, from masks uint8 H,W of channels.
+
+    The thinnest class decides: the size grows until its typical width reaches THIN
+    pixels, up to twice the base's size.
+    """
+    widths = [w for mask in masks for w in class_widths(mask, base_size).values()]
+    if not widths:
+        return base_size
+    thinnest = float(np.quantile(widths, 0.25))
+    for factor in LARGER:
+        if thinnest * factor >= THIN:
+            break
+    return min(max(MOST, base_size), round(base_size * factor / 32) * 32)
+
+
+def usual_side(masks: Sequence[np.ndarray]) -> int:
+    """The median long side in pixels of examples; 0, unknown, where they may have been larger before they came here."""
+    side = int(np.median([max(mask.shape) for mask in masks]))
+    return side if side < SHRUNK else 0
+
+
+def class_widths(mask: np.ndarray, long_side: int) -> dict[int, float]:
+    """Typical width of each class but the most common, in pixels at `long_side`.
+
+    Twice the area over the length of the border: for a long stripe this is its width,
+    for a disc its radius.
+    """
+    height, width = mask.shape
+    scale = fitted(height, width, long_side)[0 if height >= width else 1] / max(height, width)
+    known = mask[mask != IGNORE]
+    if known.size == 0:
+        return {}
+    counts = np.bincount(known, minlength=256)
+    widths = {}
+    for channel in np.flatnonzero(counts):
+        if channel == counts.argmax():
+            continue
+        inside = mask == channel
+        border = (inside[:, 1:] != inside[:, :-1]).sum() + (inside[1:] != inside[:-1]).sum()
+        # City-block borders are longer than the true ones by about 4 / pi.
+        widths[int(channel)] = float(2 * counts[channel] / max(1.0, border * np.pi / 4)) * scale
+    return widths

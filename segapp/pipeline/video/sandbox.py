@@ -1,0 +1,95 @@
+"""Looking into a file for the first time, in a process of its own that may not use more than its share.
+
+A demuxer is a large parser, and the file is a stranger's: whatever it does to the process that reads its index, it
+ends that process only, within a limit of memory, of processor time and of patience, with nothing written. What
+passes here is decoded in the worker itself. Knows nothing of networks, masks or rows.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from segapp.pipeline.video.demux import ClipRefused, Limits
+from segapp.pipeline.video.probe import Source, probe
+
+ROOT = Path(__file__).resolve().parents[2]
+TOO_MUCH = (
+    "This video could not be looked into: it is damaged, or needs more memory or time than it may have. "
+    "Convert it to H.264 in MP4 and upload it again."
+)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Address space in bytes, seconds on a processor, seconds by the clock (longer: the machine may be busy)."""
+
+    memory: int = 2 << 30
+    processor: int = 60
+    clock: float = 300
+    files: int = 32
+
+
+def examine(path: Path, limits: Limits, share: Share | None = None) -> Source:
+    """`probe` in a limited process; raises ClipRefused, also when that process does not come back whole."""
+    share = share or Share()
+    order = json.dumps({"path": str(path), "limits": asdict(limits), "share": asdict(share)})
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "segapp.pipeline.video.sandbox"],
+            input=order,
+            cwd=ROOT,
+            env=surroundings(),
+            capture_output=True,
+            text=True,
+            timeout=share.clock,
+            check=False,
+        )
+        answer = json.loads(done.stdout) if done.returncode == 0 else {}
+    except (subprocess.TimeoutExpired, ValueError) as error:
+        raise ClipRefused(TOO_MUCH) from error
+    if "refused" in answer:
+        raise ClipRefused(answer["refused"])
+    if "source" not in answer:
+        raise ClipRefused(TOO_MUCH)
+    return Source.from_dict(answer["source"])
+
+
+def surroundings() -> dict[str, str]:
+    """What Python needs to start, and one thread in libraries that would reserve memory for each; no secrets."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ}
+    return {"PATH": os.defpath, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **kept}
+
+
+def confine(share: Share) -> None:
+    """Hold this very process to its share, for good."""
+    for what, most in (
+        (resource.RLIMIT_AS, share.memory),
+        (resource.RLIMIT_CPU, share.processor),
+        (resource.RLIMIT_NOFILE, share.files),
+        (resource.RLIMIT_FSIZE, 0),  # pipes are no files: the answer still goes out
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (allowed, allowed))
+
+
+def main() -> None:
+    """Read an order from stdin, write the answer to stdout: `{"source": …}` or `{"refused": words}`."""
+    order = json.loads(sys.stdin.read())
+    confine(Share(**order["share"]))
+    answer: dict[str, Any]
+    try:
+        answer = {"source": probe(Path(order["path"]), Limits(**order["limits"])).to_dict()}
+    except ClipRefused as error:
+        answer = {"refused": str(error)}
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()
