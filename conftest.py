@@ -31,3 +31,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: more threads onl
 django.setup()  # before the fixtures below import models
 
 pytest_plugins = ["segapp.tests.fixtures"]
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Each parallel worker makes a home of its own, so it must find the environment as this process did."""
+    for name in ("DJANGO_SETTINGS_MODULE", "SEGAPP_HOME"):
+        os.environ.pop(name, None)

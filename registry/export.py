@@ -28,7 +28,7 @@ def export(loaded: LoadedNetwork, format: str, out: Path) -> dict[str, Any]:
     """Write the whole network to `out`; returns what is in it and how to use it.
 
     "pth" and "safetensors" hold the state dict that plain smp.FPN(**fpn) takes with
-    strict keys, "onnx" a graph from normalised pictures N,3,H,W (sides multiples of
+    strict keys, "onnx" a graph from normalised images N,3,H,W (sides multiples of
     32) to logits N,K,H,W. Raises ExportFailed when the check of the file fails.
     """
     if format not in FORMATS:

@@ -80,5 +80,5 @@ class UserModel(models.Model):
 
     @property
     def preview_path(self) -> Path:
-        """A small before/after picture beside the weights; may be absent."""
+        """A small before/after image beside the weights; may be absent."""
         return Path(settings.MEDIA_ROOT) / "models" / f"{self.key}.webp"

@@ -46,7 +46,7 @@ class Spec:
     decoder holds plain smp.FPN arguments. Channel k of the logits belongs to
     classes[k], whose id is what masks hold; ids may have gaps. input_size is the
     long side in pixels (a multiple of 32) at which the network runs. example_side is
-    the usual long side in pixels of the pictures it learnt from, 0 when unknown.
+    the usual long side in pixels of the images it learnt from, 0 when unknown.
     """
 
     base_key: str

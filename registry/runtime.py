@@ -41,7 +41,7 @@ class LoadedNetwork:
     """A network in eval mode on its device, channels last, and what it is.
 
     encoder_key is equal for networks whose encoders hold the same tensors, so that
-    the features of a picture can be used for all of them.
+    the features of an image can be used for all of them.
     """
 
     key: str

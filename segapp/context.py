@@ -42,7 +42,7 @@ class Status:
 
     @property
     def warming(self) -> bool:
-        """No worker can answer a picture yet."""
+        """No worker can answer an image yet."""
         return not any(worker.ready for worker in self._alive if "predict" in worker.queues)
 
     @property

@@ -35,7 +35,7 @@ def video(job: VideoJob) -> None:
 
 
 def batch(row: Batch) -> None:
-    """On the queue of videos: a worker takes it at low priority, and never one that answers single pictures."""
+    """On the queue of videos: a worker takes it at low priority, and never one that answers single images."""
     _after_commit("segapp.batch", row.pk, VIDEO)
 
 
@@ -44,7 +44,7 @@ def analysis(row: Analysis) -> None:
 
 
 def export(row: Export) -> None:
-    """Beside the videos: an export may take as long as a hundred pictures, which nobody should have to wait for."""
+    """Beside the videos: an export may take as long as a hundred images, which nobody should have to wait for."""
     _after_commit("segapp.export", row.pk, VIDEO)
 
 

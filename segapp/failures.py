@@ -1,6 +1,6 @@
 """What a person or a program reads when a request cannot be answered: a page, a partial, or JSON for the API.
 
-Knows nothing of the pages' own refusals (a bad picture, a run in progress): those are answers, made by views.
+Knows nothing of the pages' own refusals (a bad image, a run in progress): those are answers, made by views.
 """
 
 import logging
@@ -80,7 +80,7 @@ BUSY = Failure(
 OVERLOADED = Failure(
     503,
     "overloaded",
-    "Many pictures are waiting right now",
+    "Many images are waiting right now",
     "The server has as much to do as it can promise, so nothing was stored.",
     "Go back and try again in a few seconds.",
 )
@@ -103,15 +103,14 @@ TOO_LARGE = Failure(
     "too_large",
     "That is too much at once",
     f"One upload may have at most {settings.UPLOAD_LIMIT_BYTES // 10**6} MB, "
-    f"a batch of pictures {settings.BATCH_LIMIT_BYTES // 10**6} MB.",
+    f"a batch of images {settings.BATCH_LIMIT_BYTES // 10**6} MB.",
     "Send fewer or smaller files.",
 )
 TOO_MANY_FILES = Failure(
     413,
     "too_many_files",
     "Those are too many files at once",
-    f"One upload may have at most {settings.UPLOAD_LIMIT_FILES} files, "
-    f"a batch of pictures {settings.BATCH_LIMIT_FILES}.",
+    f"One upload may have at most {settings.UPLOAD_LIMIT_FILES} files, a batch of images {settings.BATCH_LIMIT_FILES}.",
     "Send fewer files, or put them into one zip archive.",
 )
 

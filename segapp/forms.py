@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import UploadedFile
 from segapp.models import Effort
 from segapp.services import videos
 
-MOST_AT_ONCE = 20  # pictures in one Analyze post
+MOST_AT_ONCE = 20  # images in one Analyze post
 COLOR = re.compile(r"#[0-9a-f]{6}")
 
 
@@ -36,7 +36,7 @@ class ManyFilesField(forms.FileField):
 
 
 class UploadForm(Spoken):
-    """Pictures, masks and zips for a training. What is in them is the intake's business."""
+    """Images, masks and zips for a training. What is in them is the intake's business."""
 
     images = ManyFilesField(required=False)
     masks = ManyFilesField(required=False)
@@ -46,7 +46,7 @@ class UploadForm(Spoken):
         sent = super().clean() or self.cleaned_data
         files = [*sent.get("images", []), *sent.get("masks", []), *sent.get("archives", [])]
         if not files:
-            raise forms.ValidationError("No files were chosen. Choose pictures and their masks, or one zip with both.")
+            raise forms.ValidationError("No files were chosen. Choose images and their masks, or one zip with both.")
         check_limits(files)
         return sent
 
@@ -101,15 +101,15 @@ class AnalyzeForm(Spoken):
     def clean_file(self) -> list[UploadedFile]:
         files: list[UploadedFile] = self.cleaned_data["file"]
         if not files:
-            raise forms.ValidationError("No picture was chosen. Choose a PNG, JPEG or WebP file.")
+            raise forms.ValidationError("No image was chosen. Choose a PNG, JPEG or WebP file.")
         if len(files) > MOST_AT_ONCE:
-            raise forms.ValidationError(f"{len(files)} pictures are too many at once. Send at most {MOST_AT_ONCE}.")
+            raise forms.ValidationError(f"{len(files)} images are too many at once. Send at most {MOST_AT_ONCE}.")
         check_limits(files)
         return files
 
 
 class BatchForm(Spoken):
-    """Many pictures, or one zip of them, which may also lie among the files."""
+    """Many images, or one zip of them, which may also lie among the files."""
 
     archive = ManyFilesField(required=False)
 
@@ -121,15 +121,15 @@ class BatchForm(Spoken):
         sent = super().clean() or self.cleaned_data
         files, archives = sent.get("files", []), list(sent.get("archive", []))
         archives += [file for file in files if str(file.name).lower().endswith(".zip")]
-        pictures = [file for file in files if file not in archives]
-        if not pictures and not archives:
-            raise forms.ValidationError("No pictures were chosen. Choose PNG, JPEG or WebP files, or a zip of them.")
-        if len(archives) > 1 or (archives and pictures):
-            raise forms.ValidationError("Send either pictures or one zip at a time; the rest can follow as a batch.")
-        if len(pictures) > settings.BATCH_LIMIT_FILES:
+        images = [file for file in files if file not in archives]
+        if not images and not archives:
+            raise forms.ValidationError("No images were chosen. Choose PNG, JPEG or WebP files, or a zip of them.")
+        if len(archives) > 1 or (archives and images):
+            raise forms.ValidationError("Send either images or one zip at a time; the rest can follow as a batch.")
+        if len(images) > settings.BATCH_LIMIT_FILES:
             most = settings.BATCH_LIMIT_FILES
-            raise forms.ValidationError(f"{len(pictures)} pictures are too many at once. Send at most {most}.")
-        return {"files": pictures, "archive": archives[0] if archives else None}
+            raise forms.ValidationError(f"{len(images)} images are too many at once. Send at most {most}.")
+        return {"files": images, "archive": archives[0] if archives else None}
 
 
 class RenameForm(Spoken):
@@ -183,7 +183,7 @@ class CodeForm(Spoken):
 
 
 class CompareForm(Spoken):
-    """Two models and a picture: a new one, the sample, or one that was analyzed before.
+    """Two models and an image: a new one, the sample, or one that was analyzed before.
 
     `left` and `right` are ids of versions, or "base". `source` is the id of a result, or "sample" or "upload".
     """
@@ -192,7 +192,7 @@ class CompareForm(Spoken):
     right = forms.CharField(max_length=40, required=False)
     source = forms.CharField(max_length=40, required=False)
     file = forms.FileField(
-        required=False, allow_empty_file=True, error_messages={"invalid": "That is no file. Choose a picture."}
+        required=False, allow_empty_file=True, error_messages={"invalid": "That is no file. Choose an image."}
     )
 
     def clean(self) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class CompareForm(Spoken):
             raise forms.ValidationError("That is the same model twice. Choose another one on one of the sides.")
         if sent.get("source", "") in ("", "upload"):
             if not sent.get("file"):
-                raise forms.ValidationError("No picture was chosen. Choose a file, or one of your last results.")
+                raise forms.ValidationError("No image was chosen. Choose a file, or one of your last results.")
             check_limits([sent["file"]])
             sent["source"] = "upload"
         return sent

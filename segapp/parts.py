@@ -20,7 +20,7 @@ WORKER_CHATTER = (b"Warm shutdown (MainProcess)",)
 
 
 # How threads of one computation wait for each other: awake for a fraction of a millisecond, which is how long a layer
-# makes them wait and makes a picture a tenth faster, then asleep, because training and prediction share the cores.
+# makes them wait and makes an image a tenth faster, then asleep, because training and prediction share the cores.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
 
 

@@ -19,7 +19,7 @@ heartbeat.every(3, analyses.reap)
 
 @signals.worker_ready.connect(weak=False)
 def get_ready(**_: Any) -> None:
-    """Bring the base network into memory before the first picture asks for it."""
+    """Bring the base network into memory before the first image asks for it."""
     networks.warm_up()
     heartbeat.describe(ready=True)
 

@@ -24,15 +24,15 @@ def net(media, weights):
 
 
 def test_pth_and_safetensors_load_into_plain_smp_with_strict_keys(net, tmp_path):
-    picture = torch.rand(1, 3, 64, 96)
+    image = torch.rand(1, 3, 64, 96)
     with torch.inference_mode():
-        wanted = net.module(picture)
+        wanted = net.module(image)
     for name, read in (("pth", lambda p: torch.load(p, weights_only=True)), ("safetensors", load_file)):
         report = export(net, name, tmp_path / f"model.{name}")
         plain = smp.FPN(**report["fpn"]).eval()
         plain.load_state_dict(read(tmp_path / f"model.{name}"), strict=True)
         with torch.inference_mode():
-            assert torch.allclose(plain(picture), wanted, atol=1e-3)
+            assert torch.allclose(plain(image), wanted, atol=1e-3)
         assert report["bytes"] > 1_000_000
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert json.loads(file.metadata()["segapp"])["classes"][1]["name"] == "b"
@@ -42,10 +42,10 @@ def test_onnx_gives_the_same_logits_at_other_sizes_too(net, tmp_path):
     report = export(net, "onnx", tmp_path / "model.onnx")
     assert report["largest_difference"] <= 1e-3
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    picture = torch.rand(2, 3, 96, 128)
-    (found,) = session.run(None, {"image": picture.numpy()})
+    image = torch.rand(2, 3, 96, 128)
+    (found,) = session.run(None, {"image": image.numpy()})
     with torch.inference_mode():
-        assert abs(found - net.module(picture).numpy()).max() < 1e-3
+        assert abs(found - net.module(image).numpy()).max() < 1e-3
     assert [p.name for p in tmp_path.glob("*.onnx")] == ["model.onnx"]
 
 

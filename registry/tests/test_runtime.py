@@ -53,9 +53,9 @@ def custom(media, weights, full, encoder_scale=None, seed=3, names="xyz"):
 def test_output_is_that_of_the_full_checkpoint_bit_by_bit(media, weights, lite, runtime, encoder_scale):
     ref, whole = custom(media, weights, lite, encoder_scale)
     whole = whole.to(memory_format=torch.channels_last)
-    picture = torch.rand(1, 3, 64, 96).contiguous(memory_format=torch.channels_last)
+    image = torch.rand(1, 3, 64, 96).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), runtime.use(ref) as net:
-        assert torch.equal(net.module(picture), whole(picture))
+        assert torch.equal(net.module(image), whole(image))
 
 
 def test_what_did_not_change_is_shared(media, weights, lite, runtime):
@@ -77,9 +77,9 @@ def test_the_mit_way_is_the_same(media, weights, mit_b0, runtime):
     ref, whole = custom(media, weights, mit_b0)
     assert ref.base_key == "mit_b0"
     whole = whole.to(memory_format=torch.channels_last)
-    picture = torch.rand(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    image = torch.rand(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), runtime.use(ref) as net:
-        assert torch.equal(net.module(picture), whole(picture))
+        assert torch.equal(net.module(image), whole(image))
 
 
 def test_a_cached_network_is_not_used_when_its_file_is_gone_or_changed(media, weights, lite, runtime):
@@ -133,9 +133,9 @@ def test_a_custom_model_outlives_a_change_of_its_base(media, weights, lite, runt
     bases.keep_version(old, media)
     write_small_base(LITE, media, weights, seed=8)
     assert runtime.base(LITE).sha256 != old.sha256
-    picture = torch.rand(1, 3, 64, 64)
+    image = torch.rand(1, 3, 64, 64)
     with torch.inference_mode(), runtime.use(ref) as net:
-        assert torch.allclose(net.module(picture), whole(picture), atol=1e-3)
+        assert torch.allclose(net.module(image), whole(image), atol=1e-3)
     (media / "bases" / bases.version_name(LITE, old.sha256)).unlink()
     with pytest.raises(BaseMissing, match="train the model again"), runtime.use(ref):
         pass
@@ -166,9 +166,9 @@ def test_memory_stays_bounded_and_the_base_goes_last(media, weights, lite):
 def test_many_visitors_at_once_each_get_their_own_models_answer(media, weights, lite):
     """More models than the cache holds, from threads; some have encoders of their own."""
     made = [custom(media, weights, lite, 1.0 + s / 10 if s % 4 == 0 else None, seed=s) for s in range(9)]
-    picture = torch.rand(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    image = torch.rand(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        wanted = [whole.to(memory_format=torch.channels_last)(picture) for _, whole in made]
+        wanted = [whole.to(memory_format=torch.channels_last)(image) for _, whole in made]
     assert not any(torch.equal(a, b) for k, a in enumerate(wanted) for b in wanted[:k])
     runtime = Runtime(media, weights, "cpu", 1 << 40)
     with runtime.use_base(runtime.base(LITE)):
@@ -185,7 +185,7 @@ def test_many_visitors_at_once_each_get_their_own_models_answer(media, weights, 
         for _ in range(12):
             which = draw.randrange(len(made))
             with torch.inference_mode(), runtime.use(made[which][0]) as net:
-                found = net.module(picture)
+                found = net.module(image)
                 if not torch.equal(found, wanted[which]) or net.sha256 != made[which][0].sha256:
                     wrong.append(which)
         done.append(number)
@@ -238,15 +238,15 @@ def test_a_file_is_loaded_once_for_all_who_wait_and_another_beside_it(media, wei
 
 def test_a_new_file_of_the_same_id_is_never_answered_from_memory(media, weights, lite, runtime):
     old, _ = custom(media, weights, lite)
-    picture = torch.rand(1, 3, 64, 64)
+    image = torch.rand(1, 3, 64, 64)
     with torch.inference_mode(), runtime.use(old) as net:
-        before = net.module(picture)
+        before = net.module(image)
     new, whole = custom(media, weights, lite, seed=4)
     old.path.write_bytes(new.path.read_bytes())
     ref = dataclasses.replace(old, sha256=new.sha256)
     with torch.inference_mode(), runtime.use(ref) as net:
-        after = net.module(picture)
-        assert torch.allclose(after, whole(picture), atol=1e-4) and not torch.allclose(before, after, atol=1e-2)
+        after = net.module(image)
+        assert torch.allclose(after, whole(image), atol=1e-4) and not torch.allclose(before, after, atol=1e-2)
     with pytest.raises(ModelFileDamaged), runtime.use(old):
         pass
 
@@ -271,9 +271,9 @@ def test_an_encoder_is_built_without_drawing_numbers_only_where_it_is_asked_for(
     assert not torch.equal(torch.get_rng_state(), state)
     assert {k: v.shape for k, v in module.state_dict().items()} == {k: v.shape for k, v in usual.state_dict().items()}
     module.load_state_dict(usual.state_dict())
-    picture = torch.rand(1, 3, 64, 64)
+    image = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
-        for one, two in zip(module.eval()(picture), usual.eval()(picture), strict=True):
+        for one, two in zip(module.eval()(image), usual.eval()(image), strict=True):
             assert torch.equal(one, two)
 
 
@@ -285,9 +285,9 @@ def test_half_precision_on_disk_changes_no_decision(media, weights, lite, runtim
     sha256, size = checkpoint.save(path, saved.spec, small, ref.base_sha256)
     assert size < 0.6 * ref.path.stat().st_size
     half = ModelRef("user_half", path, sha256, LITE, ref.base_sha256)
-    picture = torch.rand(2, 3, 64, 64)
+    image = torch.rand(2, 3, 64, 64)
     with torch.inference_mode(), runtime.use(half) as net:
-        one, two = net.module(picture), whole(picture)
+        one, two = net.module(image), whole(image)
     assert (one - two).abs().max() < 1e-3 * max(1.0, two.abs().max().item())
     assert (one.argmax(1) == two.argmax(1)).float().mean() > 0.998  # an untrained network is full of ties
 

@@ -16,7 +16,7 @@ from segapp.pipeline.training.finetune import SECONDS
 
 
 def beside_usual(rows: Sequence[dict[str, Any]], folders: Sequence[Path], base: str) -> dict[str, dict[str, Any]]:
-    """Per effort in `rows`: seconds of the command on the first pictures that the usual recipe has trained on, and
+    """Per effort in `rows`: seconds of the command on the first images that the usual recipe has trained on, and
     their ratio to it. Raises BenchFailed."""
     usual = next((row for row in rows if row["recipe"] == "usual"), None)
     if usual is None:
@@ -32,7 +32,7 @@ def beside_usual(rows: Sequence[dict[str, Any]], folders: Sequence[Path], base: 
 
 
 def seconds_of(drawn: Draw, effort: str, base: str) -> float:
-    """What one command takes on the drawn pictures, on an empty home. Raises BenchFailed."""
+    """What one command takes on the drawn images, on an empty home. Raises BenchFailed."""
     with own_home() as (home, environment):
         for kind in ("images", "masks"):
             (home / kind).mkdir()

@@ -33,7 +33,7 @@ class Draw:
 def draw(folder: Path, seed: int, tests: int = TEST) -> Draw:
     """The draw of `seed` from a set: sorted stems, shuffled, first five, then the next ones.
 
-    Sets that a base model may have learnt from give only pictures it has not seen.
+    Sets that a base model may have learnt from give only images it has not seen.
     """
     files = stems_of(folder)
     train_pool, test_pool = pools(folder.name, list(files))
@@ -91,9 +91,9 @@ def pools(name: str, stems: list[str]) -> tuple[list[str], list[str] | None]:
 
 def _read(stem: str, image: Path, mask: Path) -> tuple[np.ndarray, Mask]:
     """A pair as the product reads it; masks of any kind that a visitor may send."""
-    with open(image, "rb") as picture_file, open(mask, "rb") as mask_file:
-        pair = pairs.read(picture_file, image.name, mask_file, mask.name)
-    return np.asarray(pair.picture), pair.mask
+    with open(image, "rb") as image_file, open(mask, "rb") as mask_file:
+        pair = pairs.read(image_file, image.name, mask_file, mask.name)
+    return np.asarray(pair.image), pair.mask
 
 
 def _ids(examples: list[Example]) -> list[int]:

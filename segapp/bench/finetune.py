@@ -143,7 +143,7 @@ def _usual(network: Network, spec: Spec, drawn: Draw, chance: random.Random) -> 
 
 
 def _naive(network: Network, spec: Spec, drawn: Draw, chance: random.Random) -> int:
-    """Only the head, learning rate 1e-5, five epochs over whole pictures."""
+    """Only the head, learning rate 1e-5, five epochs over whole images."""
     network.eval().requires_grad_(False)
     network.segmentation_head.requires_grad_(True)
     optimizer = torch.optim.Adam(network.segmentation_head.parameters(), lr=1e-5)

@@ -32,7 +32,7 @@ class Sent:
     """One request and how it ended. `status` 0 means that no answer came."""
 
     visitor: Visitor
-    picture: int
+    image: int
     status: int = 0
     seconds: float = 0.0
     code: str = ""
@@ -42,30 +42,30 @@ class Sent:
     mask: bytes = b""
 
 
-Pictures = Callable[[int], bytes]
+Images = Callable[[int], bytes]
 
 
-def one_by_one(visitors: Sequence[Visitor], pictures: Pictures, first: int = 0) -> list[Sent]:
-    """Each visitor sends one picture when the one before has its answer; pictures are numbered from `first`."""
+def one_by_one(visitors: Sequence[Visitor], images: Images, first: int = 0) -> list[Sent]:
+    """Each visitor sends one image when the one before has its answer; images are numbered from `first`."""
     deadline = time.monotonic() + MOST_SECONDS
     sent = []
     for number, visitor in enumerate(visitors[:MOST_REQUESTS]):
         if time.monotonic() > deadline:
             break
-        sent.append(ask(visitor, first + number, pictures))
+        sent.append(ask(visitor, first + number, images))
     fetch_masks(sent)
     return sent
 
 
-def at_rate(visitors: Sequence[Visitor], rate: float, pictures: Pictures, first: int = 0) -> tuple[list[Sent], float]:
+def at_rate(visitors: Sequence[Visitor], rate: float, images: Images, first: int = 0) -> tuple[list[Sent], float]:
     """Send `rate` requests a second, never waiting for answers; returns them and the seconds until the last answer."""
     visitors = visitors[: min(MOST_REQUESTS, int(rate * MOST_SECONDS) + 1)]
     began = time.monotonic()
-    bodies = threading.Semaphore(2 * MOST_AT_ONCE)  # encoded pictures in memory at a time
+    bodies = threading.Semaphore(2 * MOST_AT_ONCE)  # encoded images in memory at a time
 
     def send(number: int, visitor: Visitor) -> Sent:
         try:
-            return ask(visitor, first + number, pictures, due=began + number / rate)
+            return ask(visitor, first + number, images, due=began + number / rate)
         finally:
             bodies.release()
 
@@ -81,13 +81,13 @@ def at_rate(visitors: Sequence[Visitor], rate: float, pictures: Pictures, first:
     return sent, took
 
 
-def ask(visitor: Visitor, picture: int, pictures: Pictures, due: float | None = None) -> Sent:
+def ask(visitor: Visitor, image: int, images: Images, due: float | None = None) -> Sent:
     """One POST /api/segment; whatever goes wrong is in the answer."""
-    sent = Sent(visitor, picture)
-    body = pictures(picture)
+    sent = Sent(visitor, image)
+    body = images(image)
     began = time.monotonic() if due is None else due
     try:
-        answer = visitor.client.post("/api/segment", {}, [("file", "picture.png", body)], timeout=120)
+        answer = visitor.client.post("/api/segment", {}, [("file", "image.png", body)], timeout=120)
         found: Any = answer.json()
     except (OSError, ValueError) as error:
         sent.code = type(error).__name__

@@ -1,4 +1,4 @@
-"""Whether each mask is its own model's: compared with what a whole network of that model makes of the same picture."""
+"""Whether each mask is its own model's: compared with what a whole network of that model makes of the same image."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -20,7 +20,7 @@ def check(sent: Sequence[Sent], reference: synthetic.Reference) -> dict[str, Any
     agreements = []
     wrong = 0
     for one in answered:
-        found = agreement(one.mask, reference.mask(one.visitor.model, synthetic.picture(one.picture)))
+        found = agreement(one.mask, reference.mask(one.visitor.model, synthetic.image(one.image)))
         agreements.append(found)
         wrong += found < ALIKE or one.model_key != one.visitor.key
     return {
@@ -33,7 +33,7 @@ def check(sent: Sequence[Sent], reference: synthetic.Reference) -> dict[str, Any
 
 
 def agreement(png: bytes, wanted: np.ndarray) -> float:
-    """Share of pixels with the same class; 0 for no picture or another size."""
+    """Share of pixels with the same class; 0 for no image or another size."""
     try:
         with Image.open(BytesIO(png)) as stored:
             found = np.asarray(stored)
@@ -43,8 +43,8 @@ def agreement(png: bytes, wanted: np.ndarray) -> float:
 
 
 def between_models(reference: synthetic.Reference, numbers: set[int]) -> float | None:
-    """The most that two models agree on one picture; None for a single one."""
-    picture = synthetic.picture(0)
-    masks = [reference.mask(number, picture) for number in sorted(numbers)[:PROBES]]
+    """The most that two models agree on one image; None for a single one."""
+    image = synthetic.image(0)
+    masks = [reference.mask(number, image) for number in sorted(numbers)[:PROBES]]
     pairs = [float((a == b).mean()) for k, a in enumerate(masks) for b in masks[:k]]
     return round(max(pairs), 5) if pairs else None

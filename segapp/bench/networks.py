@@ -1,4 +1,4 @@
-"""What one custom model costs beside a whole network of its own: its file, its activation, its answer on a picture that
+"""What one custom model costs beside a whole network of its own: its file, its activation, its answer on an image that
 another model has just looked at.
 
 Encoders are filled with random numbers in a temporary folder: values change neither time nor size. Brings torch.
@@ -110,21 +110,21 @@ def _activate(runtime: Runtime, ref: ModelRef) -> LoadedNetwork:
 
 
 def _switching(runtime: Runtime, one: ModelRef, two: ModelRef) -> tuple[float, float]:
-    """Median ms of a picture's first look, and of another model's look at the same picture."""
+    """Median ms of an image's first look, and of another model's look at the same image."""
     first, second = [], []
     with runtime.use(one) as a, runtime.use(two) as b:
         predict(a, np.zeros((64, 64, 3), np.uint8))
         for number in range(LOOKS):
-            picture = sample.draw(number)[0]
+            image = sample.draw(number)[0]
             with _forgetful():
-                first.append(_timed(partial(predict, a, picture)))
-                second.append(_timed(partial(predict, b, picture)))
+                first.append(_timed(partial(predict, a, image)))
+                second.append(_timed(partial(predict, b, image)))
     return statistics.median(first), statistics.median(second)
 
 
 @contextmanager
 def _forgetful() -> Iterator[None]:
-    """With no features of earlier pictures in memory."""
+    """With no features of earlier images in memory."""
     passes.forget()
     try:
         yield

@@ -37,7 +37,7 @@ class PlainWay:
             _answer(self._first, self._spec, number)
 
     def turn(self, number: int) -> None:
-        """A picture for the model that is loaded already, and one for the next in the round."""
+        """An image for the model that is loaded already, and one for the next in the round."""
         began = time.perf_counter()
         _answer(self._first, self._spec, number)
         self._one.append((time.perf_counter() - began) * 1000)
@@ -73,8 +73,8 @@ def _activate(spec: Spec, path: Path) -> Network:
 
 
 def _answer(network: Network, spec: Spec, number: int) -> bytes:
-    """From a picture's PNG to the mask's PNG."""
+    """From an image's PNG to the mask's PNG."""
     with Image.open(io.BytesIO(synthetic.encoded(number))) as sent:
-        picture = np.asarray(sent.convert("RGB"))
-    found = predict(synthetic.loaded(network, spec), picture)
+        image = np.asarray(sent.convert("RGB"))
+    found = predict(synthetic.loaded(network, spec), image)
     return render.palette_png(found.ids, [{"id": c.id, "name": c.name, "color": c.color} for c in spec.classes])

@@ -17,7 +17,7 @@ from segapp.bench.finetune import bench_finetune
 from segapp.imaging import sample
 from segapp.worker import networks
 
-SAMPLES = 12  # drawn pictures when there is no set at hand
+SAMPLES = 12  # drawn images when there is no set at hand
 
 
 def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _sets(folders: list[Path]) -> Iterator[list[Path]]:
         for kind in ("images", "masks"):
             (folder / kind).mkdir(parents=True)
         for k in range(SAMPLES):
-            picture, ids = sample.draw(k)
-            Image.fromarray(picture).save(folder / "images" / f"leaf_{k:02}.png")
+            image, ids = sample.draw(k)
+            Image.fromarray(image).save(folder / "images" / f"leaf_{k:02}.png")
             Image.fromarray(ids).save(folder / "masks" / f"leaf_{k:02}.png")
         yield [folder]

@@ -7,26 +7,26 @@ from typing import Any
 from segapp.bench.apart import alone
 
 MOST = 60  # requests in each phase; more say nothing new about medians
-PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
+IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
-    """What a request, an activation and a switch cost. Raises ValueError where --sets has no picture, BenchFailed."""
+    """What a request, an activation and a switch cost. Raises ValueError where --sets has no image, BenchFailed."""
     folders: list[Path] = options["sets"]
-    files = sorted(path for folder in folders for path in folder.rglob("*") if is_picture(path))
+    files = sorted(path for folder in folders for path in folder.rglob("*") if is_image(path))
     if folders and not files:
-        raise ValueError(f"There is no picture in {', '.join(map(str, folders))}. Name a folder with pictures.")
+        raise ValueError(f"There is no image in {', '.join(map(str, folders))}. Name a folder with images.")
     tell("A server of its own is started on a temporary home; this takes some minutes.")
     wanted = {
         "requests": max(1, min(MOST, options["requests"])),
         "base": options["base"],
-        "pictures": [str(path.resolve()) for path in files],
+        "images": [str(path.resolve()) for path in files],
     }
     return alone("segment", wanted)
 
 
-def is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURES and path.parent.name != "masks"
+def is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGES and path.parent.name != "masks"
 
 
 def table(result: dict[str, Any]) -> str:
@@ -53,7 +53,7 @@ def table(result: dict[str, Any]) -> str:
             f"{row['base']}, encoder of any values",
             f"  cold activation                 {row['cold_ms']:9.1f}   building and loading all {row['full_ms']:.0f}: "
             f"{row['cold_over_full']:.4f} x (at most {targets['cold_over_full']:.2f})",
-            f"  another model, same picture     {row['switch_ms']:9.1f}   first look {row['look_ms']:.1f}: "
+            f"  another model, same image     {row['switch_ms']:9.1f}   first look {row['look_ms']:.1f}: "
             f"{row['switch_over_look']} x (at most {targets['switch_over_look']:.2f})",
             f"  file of a quick model, MB       {row['file_mb']:9.2f}   half precision {row['half_mb']:.2f}, whole "
             f"{row['full_mb']:.1f} (at most {targets['file_mb']:.0f})",

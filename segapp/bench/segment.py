@@ -30,17 +30,17 @@ REFERENCE = "mit_b3"
 REFERENCE_REQUESTS = 15  # each, with its bare pass, takes about a second
 OVERHEAD_TARGET, TRAINING_TARGET = 1.15, 2.2
 WARM_UP = 4
-SHIFT = 7  # pixels, so that no two requests send the same picture
+SHIFT = 7  # pixels, so that no two requests send the same image
 TRAINING_SECONDS = 120.0  # until it must have begun
 PATIENCE = 240.0
 STAGES = ("decode_ms", "inference_ms", "encode_ms")  # of a request, as in a plain process; the rest is the service
 
 
-def run(requests: int, base: str, pictures: list[str]) -> dict[str, Any]:
-    """All phases; the home must be empty and nobody else's. `pictures` are files, drawn ones when there are none."""
+def run(requests: int, base: str, images: list[str]) -> dict[str, Any]:
+    """All phases; the home must be empty and nobody else's. `images` are files, drawn ones when there are none."""
     # Not the workers' runtime: the bare network runs as in any plain process.
     runtime = Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE)
-    files = [Path(p) for p in pictures]
+    files = [Path(p) for p in images]
     with runtime.use_base(runtime.base(base)) as network, Group(Path(settings.SEGAPP_HOME)) as group:
         tell(f"{network.key}: {requests} requests beside the bare network, in turns ...")
         rows = [request(network, group, requests, files)]
@@ -62,7 +62,7 @@ def run(requests: int, base: str, pictures: list[str]) -> dict[str, Any]:
     }
 
 
-def of_reference(requests: int, pictures: list[Path]) -> dict[str, Any]:
+def of_reference(requests: int, images: list[Path]) -> dict[str, Any]:
     """`request` with the reference encoder, whose weights need not be at hand, on a server of its own."""
     with tempfile.TemporaryDirectory(prefix="segapp-bench-") as folder:
         home = Path(folder)
@@ -72,32 +72,30 @@ def of_reference(requests: int, pictures: list[Path]) -> dict[str, Any]:
         runtime = Runtime(media, weights, settings.SEGAPP_DEVICE)
         own = {"SEGAPP_HOME": folder, "SEGAPP_WEIGHTS": str(weights), "SEGAPP_BASE": REFERENCE}
         with runtime.use_base(runtime.base(REFERENCE)) as network, Group(home, own) as group:
-            row = request(network, group, requests, pictures)
-            return row | beside_kept(network, group, requests, pictures)
+            row = request(network, group, requests, images)
+            return row | beside_kept(network, group, requests, images)
 
 
-def beside_kept(network: LoadedNetwork, group: Group, requests: int, pictures: list[Path]) -> dict[str, float]:
+def beside_kept(network: LoadedNetwork, group: Group, requests: int, images: list[Path]) -> dict[str, float]:
     """`request` once more, beside the bare network in a process that keeps freed memory, as the workers do.
 
     Comes after everything that is to be plain: a process cannot be told otherwise again.
     """
     keep_freed()
-    again = request(network, group, requests, pictures, first=requests + WARM_UP)
+    again = request(network, group, requests, images, first=requests + WARM_UP)
     return {"bare_kept_p50_ms": again["bare_p50_ms"], "overhead_of_kept": again["overhead"]}
 
 
-def request(
-    network: LoadedNetwork, group: Group, requests: int, pictures: list[Path], first: int = 0
-) -> dict[str, Any]:
+def request(network: LoadedNetwork, group: Group, requests: int, images: list[Path], first: int = 0) -> dict[str, Any]:
     """p50 from HTTP in to JSON out, and of decoding, the bare forward, resizing back and encoding in one plain process.
 
     around_p50_ms is what the server takes beside its own decoding, network and encoding. `first`: the number of the
-    first picture, so that the server has none of them in memory.
+    first image, so that the server has none of them in memory.
     """
     client = Client(group.url)
     alone, whole, stages = [], [], []
     for number in range(first - WARM_UP, first + requests):
-        body = encoded(number, pictures)
+        body = encoded(number, images)
         began = time.perf_counter()
         bare(network, body)
         between = time.perf_counter()
@@ -148,11 +146,11 @@ def beside_training(group: Group, requests: int) -> dict[str, Any]:
 
 
 def bare(network: LoadedNetwork, body: bytes) -> bytes:
-    """From a picture's file to its mask's PNG, with nothing around the network."""
+    """From an image's file to its mask's PNG, with nothing around the network."""
     with Image.open(io.BytesIO(body)) as sent:
-        picture = np.asarray(sent.convert("RGB"))
-    height, width = picture.shape[:2]
-    small = resized(picture, fitted(height, width, network.spec.input_size))
+        image = np.asarray(sent.convert("RGB"))
+    height, width = image.shape[:2]
+    small = resized(image, fitted(height, width, network.spec.input_size))
     with torch.inference_mode():
         logits = network.module(normalised(small, network))[:, :, : small.shape[0], : small.shape[1]]
         full = F.interpolate(logits.float(), size=(height, width), mode="bilinear", align_corners=False)
@@ -162,22 +160,22 @@ def bare(network: LoadedNetwork, body: bytes) -> bytes:
 
 
 def analyze(client: Client, body: bytes) -> dict[str, Any]:
-    answer = client.post("/api/segment", {}, [("file", "picture.jpg", body)])
+    answer = client.post("/api/segment", {}, [("file", "image.jpg", body)])
     if answer.status != 200:
         raise RuntimeError(f"The server answered {answer.status}: {answer.body[:200]!r}")
     found: dict[str, Any] = answer.json()
     return found
 
 
-def encoded(number: int, pictures: list[Path]) -> bytes:
+def encoded(number: int, images: list[Path]) -> bytes:
     """A JPEG that was not sent before."""
-    if pictures:
-        with Image.open(pictures[number % len(pictures)]) as stored:
-            picture = np.asarray(stored.convert("RGB"))
+    if images:
+        with Image.open(images[number % len(images)]) as stored:
+            image = np.asarray(stored.convert("RGB"))
     else:
-        picture = sample.draw(number % len(sample.NAMES))[0]
+        image = sample.draw(number % len(sample.NAMES))[0]
     out = io.BytesIO()
-    Image.fromarray(np.roll(picture, number * SHIFT, 1)).save(out, "JPEG", quality=92)
+    Image.fromarray(np.roll(image, number * SHIFT, 1)).save(out, "JPEG", quality=92)
     return out.getvalue()
 
 

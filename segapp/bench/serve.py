@@ -25,7 +25,7 @@ from segapp.visitors import COOKIE, COOKIE_SALT, new_id
 from segapp.worker import networks
 
 WARM_UP = 5  # requests that nobody counts
-WARM_UP_FIRST, RATE_FIRST = 500_000, 200_000  # their pictures' numbers; those of the turns begin with 0
+WARM_UP_FIRST, RATE_FIRST = 500_000, 200_000  # their images' numbers; those of the turns begin with 0
 LOAD_FACTOR = 0.7  # of what one request after the other gives, where no rate is named
 PLAIN_MODELS = 8  # whole checkpoints to rotate over the plain way
 MB = 2**20
@@ -141,7 +141,7 @@ def ratios(result: dict[str, Any]) -> dict[str, Any]:
         "memory_growth_mb": grown,
         "cache_growth_mb": round((after.get("bytes", 0) - before.get("bytes", 0)) / MB, 1),
         "cache_limit_mb": round(limit, 1),
-        "growth_over_limit": quotient(grown, settings.SEGAPP_CACHE_BYTES / MB),  # features of pictures included
+        "growth_over_limit": quotient(grown, settings.SEGAPP_CACHE_BYTES / MB),  # features of images included
     }
 
 

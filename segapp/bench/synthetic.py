@@ -60,13 +60,13 @@ class Reference:
         self._network = plain(base.spec, base.module.state_dict())
         self._filled = -1
 
-    def mask(self, number: int, picture: np.ndarray) -> np.ndarray:
-        """uint8 (H, W) class ids of model `number` on a picture, uint8 (H, W, 3)."""
+    def mask(self, number: int, image: np.ndarray) -> np.ndarray:
+        """uint8 (H, W) class ids of model `number` on an image, uint8 (H, W, 3)."""
         if number != self._filled:
             own = tensors(self._base, number) if number >= 0 else {}
             self._network.load_state_dict({**self._base.module.state_dict(), **own}, strict=True)
             self._filled = number
-        return predict(loaded(self._network, self._base.spec), picture).ids
+        return predict(loaded(self._network, self._base.spec), image).ids
 
 
 def plain(spec: Spec, state: dict[str, Tensor]) -> Network:
@@ -87,12 +87,12 @@ def _drawn(number: int) -> np.ndarray:
     return sample.draw(number)[0]
 
 
-def picture(number: int) -> np.ndarray:
-    """Picture `number`, uint8 (H, W, 3): a sample picture shifted, so that no two requests send the same."""
+def image(number: int) -> np.ndarray:
+    """Image `number`, uint8 (H, W, 3): a sample image shifted, so that no two requests send the same."""
     return np.roll(_drawn(number % len(sample.NAMES)), (number // 8 * 7, number * 5), (0, 1))
 
 
 def encoded(number: int) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(picture(number)).save(out, "PNG", compress_level=1)
+    Image.fromarray(image(number)).save(out, "PNG", compress_level=1)
     return out.getvalue()

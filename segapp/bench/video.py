@@ -80,12 +80,12 @@ def prepared(net: LoadedNetwork, clip: Path, count: int) -> list[torch.Tensor]:
     source = probe(clip, LIMITS)
     with closing(Segmenter(net, source.height, source.width, 0)) as segmenter:
         shape, size = segmenter.size, segmenter.batch
-    pictures = []
+    images = []
     for frame in frames(clip, source, LIMITS):
-        pictures.append(normalised(frame.rgb(*shape), net))
-        if len(pictures) == min(count, 2 * GPU_BATCH):
+        images.append(normalised(frame.rgb(*shape), net))
+        if len(images) == min(count, 2 * GPU_BATCH):
             break
-    batches = [torch.cat(pictures[k : k + size]) for k in range(0, len(pictures), size)]
+    batches = [torch.cat(images[k : k + size]) for k in range(0, len(images), size)]
     return [batches[k % len(batches)] for k in range(max(1, count // size))]
 
 
@@ -115,10 +115,10 @@ def drawn(path: Path, count: int) -> Path:
         stream = out.add_stream("libx264", rate=25, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(count):
-            picture = np.roll(ground, 2 * number, axis=1)
+            image = np.roll(ground, 2 * number, axis=1)
             left = (9 * number) % (width - 200)
-            picture[250:450, left : left + 200] = (220, 60, 40)
-            frame = VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p")
+            image[250:450, left : left + 200] = (220, 60, 40)
+            frame = VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, 25)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))

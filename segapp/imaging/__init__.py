@@ -1,4 +1,4 @@
-"""Pictures and masks as people send them; pillow and numpy only, so both sides may import it."""
+"""Images and masks as people send them; pillow and numpy only, so both sides may import it."""
 
 from segapp.imaging.refused import Refused
 

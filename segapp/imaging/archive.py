@@ -11,7 +11,7 @@ from typing import IO
 
 from segapp.imaging.refused import Refused
 
-MOST_RATIO, SMALL = 200, 10**6  # unpacked to packed, of members over SMALL bytes; pictures are packed, bombs are not
+MOST_RATIO, SMALL = 200, 10**6  # unpacked to packed, of members over SMALL bytes; images are packed, bombs are not
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 LAST_RECORD, LAST_SIGNATURE, LONGEST_COMMENT = struct.Struct("<4s4H2LH"), b"PK\x05\x06", 1 << 16
 PIECE = 2**20
@@ -90,9 +90,9 @@ def _hold_to_limits(members: list[zipfile.ZipInfo], name: str, limits: Limits) -
         if path.is_absolute() or ".." in path.parts or ":" in info.filename[:3] or "\0" in info.orig_filename:
             raise Refused(name, "It holds a file that reaches out of its folder.", "Pack plain folders only.")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise Refused(name, "It holds a link to another place.", "Pack the pictures themselves.")
+            raise Refused(name, "It holds a link to another place.", "Pack the images themselves.")
         if info.file_size > SMALL and info.file_size > MOST_RATIO * max(1, info.compress_size):
-            raise Refused(name, "It unpacks to far more than it weighs.", "Pack the pictures themselves.")
+            raise Refused(name, "It unpacks to far more than it weighs.", "Pack the images themselves.")
     if len(members) > limits.files:
         raise Refused(name, f"It holds {len(members)} files.", f"At most {limits.files} are taken from one zip.")
     total = sum(info.file_size for info in members)

@@ -1,4 +1,4 @@
-"""An uploaded picture's own bytes with nothing in them but the picture: no EXIF, no comments, nothing behind its end.
+"""An uploaded image's own bytes with nothing in them but the image: no EXIF, no comments, nothing behind its end.
 
 Cutting takes no time, where encoding anew takes longer than a small network's pass, and no pixel changes. Only plain
 cases are cut; for whatever is unusual the answer is None, and the caller encodes the pixels anew.

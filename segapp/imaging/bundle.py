@@ -1,4 +1,4 @@
-"""A zip of pictures and masks, and which of its files are the masks."""
+"""A zip of images and masks, and which of its files are the masks."""
 
 import zipfile
 from collections import defaultdict
@@ -12,7 +12,7 @@ from segapp.imaging.refused import Refused
 MOST_FILES = 220
 MOST_BYTES = 200 * 10**6  # unpacked, all files together: what one post may hold
 MOST_LISTED = 10**6  # bytes of the list of members: more would take long to read
-PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
+IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "gt", "groundtruth", "ground_truth"}
 MASK_FOLDERS |= {"segmentation", "segmentations", "segmentationclass", "labelids"}
 MASK_ENDINGS = ("_mask", "-mask", "_masks", "_label", "-label", "_labels", "_gt", "-gt", "_seg")
@@ -31,16 +31,16 @@ IMAGE_FOLDERS = {
 
 
 def read_zip(file: IO[bytes], name: str) -> list[tuple[str, str, bytes]]:
-    """(kind "image" or "mask", file name, content) of each picture in the zip, by the folder it lies in.
+    """(kind "image" or "mask", file name, content) of each image in the zip, by the folder it lies in.
 
     Raises Refused for a zip that is damaged or locked, reaches out of its folder, is too large, or holds no masks.
     """
     with safe.opened(file, name, safe.Limits(MOST_FILES, MOST_BYTES, MOST_LISTED)) as archive:
-        members = [info for info in archive.infolist() if _is_picture(info)]
+        members = [info for info in archive.infolist() if _is_image(info)]
         masks = _masks(members)
         if not masks or len(masks) == len(members):
             problem = "It holds no folder of masks." if not masks else "It holds masks only."
-            raise Refused(name, problem, "Put pictures into images/ and masks of the same names into masks/.")
+            raise Refused(name, problem, "Put images into images/ and masks of the same names into masks/.")
         found, left = [], MOST_BYTES
         for info in members:
             content = safe.content(archive, info, left, name)
@@ -50,8 +50,8 @@ def read_zip(file: IO[bytes], name: str) -> list[tuple[str, str, bytes]]:
     return found
 
 
-def _is_picture(info: zipfile.ZipInfo) -> bool:
-    return not safe.is_hidden(info) and path_of(info).suffix.lower() in PICTURES
+def _is_image(info: zipfile.ZipInfo) -> bool:
+    return not safe.is_hidden(info) and path_of(info).suffix.lower() in IMAGES
 
 
 def _masks(members: list[zipfile.ZipInfo]) -> set[str]:

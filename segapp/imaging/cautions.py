@@ -19,10 +19,10 @@ def of_classes(rows: Rows, masks: int) -> list[str]:
         if row["ignore"]:
             continue
         if row["images"] == 1 and masks > 1:
-            found.append(f"“{row['name']}” is in one picture only. With a second one its score can be trusted.")
+            found.append(f"“{row['name']}” is in one image only. With a second one its score can be trusted.")
         if 0 < row["share"] < FEW:
             share = f"{row['share']:.2g}"
-            found.append(f"“{row['name']}” fills {share} % of the pixels only. Add pictures that show more of it.")
+            found.append(f"“{row['name']}” fills {share} % of the pixels only. Add images that show more of it.")
     return found
 
 
@@ -51,7 +51,7 @@ def of_set(rows: Rows, held: Sequence[set[int]], names: Sequence[str]) -> list[s
 
 
 def of_each(rows: Rows, held: Sequence[set[int]]) -> list[str]:
-    """For each mask what is odd about it, in a few words to stand on its picture; "" for nothing."""
+    """For each mask what is odd about it, in a few words to stand on its image; "" for nothing."""
     kept = {row["id"]: row["name"] for row in rows if not row["ignore"]}
     found = []
     for here in held:

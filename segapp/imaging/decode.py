@@ -11,7 +11,7 @@ from segapp.imaging.refused import Refused
 FORMATS = ("PNG", "JPEG", "WEBP")
 MOST_PIXELS = 50_000_000
 ORIENTATION = 0x0112  # the EXIF tag
-PHONE_JPEG = "MPO"  # a JPEG with a second picture behind it (depth, thumbnail): phones write them; the first counts
+PHONE_JPEG = "MPO"  # a JPEG with a second image behind it (depth, thumbnail): phones write them; the first counts
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -24,7 +24,7 @@ TURNS = {
 }
 
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-# The same for arrays: after swapping the axes where the picture lies sideways, flip (up-down, left-right).
+# The same for arrays: after swapping the axes where the image lies sideways, flip (up-down, left-right).
 FLIPS = {
     2: (False, True),
     3: (True, True),
@@ -65,13 +65,13 @@ class MaskSource:
     turned: bool = False
 
 
-def picture(file: IO[bytes], name: str) -> Image.Image:
-    """An RGB picture, turned upright. Raises Refused."""
-    return picture_and_turn(file, name)[0]
+def image(file: IO[bytes], name: str) -> Image.Image:
+    """An RGB image, turned upright. Raises Refused."""
+    return image_and_turn(file, name)[0]
 
 
-def picture_and_turn(file: IO[bytes], name: str) -> tuple[Image.Image, int]:
-    """An upright RGB picture, and the EXIF orientation (1 to 8) it was turned by. Raises Refused."""
+def image_and_turn(file: IO[bytes], name: str) -> tuple[Image.Image, int]:
+    """An upright RGB image, and the EXIF orientation (1 to 8) it was turned by. Raises Refused."""
     opened = _open(file, name)
     turn = _orientation(opened)
     rgb = to_rgb(upright(opened, turn))
@@ -88,12 +88,12 @@ def mask(file: IO[bytes], name: str) -> MaskSource:
 
 
 def upright(opened: Image.Image, turn: int) -> Image.Image:
-    """The picture turned by EXIF orientation `turn`, its pixels unchanged otherwise."""
+    """The image turned by EXIF orientation `turn`, its pixels unchanged otherwise."""
     return opened if turn == 1 else opened.transpose(TURNS[turn])
 
 
 def turned_like(source: MaskSource, turn: int, size: tuple[int, int]) -> MaskSource:
-    """The mask of a picture that EXIF turned: turned along when only then it has the picture's (width, height)."""
+    """The mask of an image that EXIF turned: turned along when only then it has the image's (width, height)."""
     height, width = source.values.shape[:2]
     if turn not in SIDEWAYS or (width, height) == size or (height, width) != size:
         return source
@@ -101,7 +101,7 @@ def turned_like(source: MaskSource, turn: int, size: tuple[int, int]) -> MaskSou
 
 
 def turned_along(source: MaskSource, turn: int) -> MaskSource:
-    """What EXIF orientation `turn` does to a picture, done to the mask: H, W (, 4) -> H, W or W, H (, 4)."""
+    """What EXIF orientation `turn` does to an image, done to the mask: H, W (, 4) -> H, W or W, H (, 4)."""
     values = np.swapaxes(source.values, 0, 1) if turn in SIDEWAYS else source.values
     down, right = FLIPS[turn]
     return replace(source, values=np.ascontiguousarray(values[:: -1 if down else 1, :: -1 if right else 1]))
@@ -129,7 +129,7 @@ def is_lossy(file: IO[bytes]) -> bool:
 
 
 def _lossless_webp(head: bytes) -> bool:
-    if head[12:16] == b"VP8X":  # an extended file: the picture's own chunk comes further on
+    if head[12:16] == b"VP8X":  # an extended file: the image's own chunk comes further on
         return b"VP8L" in head[30:]
     return head[12:16] == b"VP8L"
 
@@ -166,7 +166,7 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
 def _orientation(opened: Image.Image) -> int:
     try:
         turn = opened.getexif().get(ORIENTATION, 1)
-    except Exception:  # a damaged tag is no reason to refuse a picture that decodes
+    except Exception:  # a damaged tag is no reason to refuse an image that decodes
         return 1
     return turn if turn in TURNS else 1
 
@@ -205,7 +205,7 @@ def _unread(file: IO[bytes], name: str) -> Image.Image:
         size = f"{opened.width:,} × {opened.height:,} pixels are {opened.width * opened.height / 1e6:.0f} megapixels."
         raise Refused(name, size, f"The limit is {MOST_PIXELS // 10**6}. Make it smaller or cut it into parts.")
     if getattr(opened, "n_frames", 1) > 1 and opened.format != PHONE_JPEG:
-        raise Refused(name, "This picture is animated.", "Save one frame of it as a still picture.")
+        raise Refused(name, "This image is animated.", "Save one frame of it as a still image.")
     return opened
 
 
@@ -214,7 +214,7 @@ def _what_else(head: bytes) -> str:
     found = next((f"{words}, " for first, words in OTHERS if start.startswith(first)), "")
     if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
         found = "a HEIC or AVIF photo, "
-    return f"This is {found}no PNG, JPEG or WebP picture, whatever it is called."
+    return f"This is {found}no PNG, JPEG or WebP image, whatever it is called."
 
 
 def _deep(file: IO[bytes]) -> bool:

@@ -75,7 +75,7 @@ def read_summaries(
     Painted masks say their classes themselves; the contract's rule is for the uploaded ones.
     """
     if not summaries:
-        raise Refused("masks", "There are none.", "Add at least one picture with its mask.")
+        raise Refused("masks", "There are none.", "Add at least one image with its mask.")
     names = list(names or [f"mask {k + 1}" for k in range(len(summaries))])
     uploaded = [k for k, summary in enumerate(summaries) if not painted.is_painted(summary)]
     own, own_names = [summaries[k] for k in uploaded], [names[k] for k in uploaded]

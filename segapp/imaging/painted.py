@@ -31,16 +31,14 @@ def decode(file: IO[bytes], size: tuple[int, int], name: str) -> np.ndarray:
     try:
         with Image.open(file, formats=("PNG",)) as opened:
             if opened.mode != "L" or getattr(opened, "n_frames", 1) > 1:
-                raise Refused(name, "The painted mask is no 8-bit grey picture.", advice)
+                raise Refused(name, "The painted mask is no 8-bit grey image.", advice)
             if opened.size != size:
-                words = (
-                    f"The painted mask is {opened.width} × {opened.height} pixels, its picture {size[0]} × {size[1]}."
-                )
+                words = f"The painted mask is {opened.width} × {opened.height} pixels, its image {size[0]} × {size[1]}."
                 raise Refused(name, words, advice)
             return np.array(opened, dtype=np.uint8)
     except Refused:
         raise
-    except Exception:  # decoders raise what they like on what is no picture
+    except Exception:  # decoders raise what they like on what is no image
         raise Refused(name, "The painted mask did not arrive whole.", advice) from None
 
 

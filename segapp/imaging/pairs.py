@@ -1,4 +1,4 @@
-"""A picture and its mask, read together: upright, of one size, with the mask's main values only."""
+"""An image and its mask, read together: upright, of one size, with the mask's main values only."""
 
 from dataclasses import dataclass
 from typing import IO
@@ -11,40 +11,38 @@ from segapp.imaging.decode import MaskSource
 from segapp.imaging.refused import Refused
 from segapp.imaging.values import Mask
 
-SAME = 2.0  # grey levels that two saves of one picture differ by on average
+SAME = 2.0  # grey levels that two saves of one image differ by on average
 
 
 @dataclass(frozen=True)
 class Pair:
-    """picture RGB and mask of the same size. `lossy`: the picture came compressed with loss."""
+    """image RGB and mask of the same size. `lossy`: the image came compressed with loss."""
 
-    picture: Image.Image
+    image: Image.Image
     mask: Mask
     lossy: bool
 
 
-def read(image: IO[bytes], image_name: str, mask: IO[bytes], mask_name: str) -> Pair:
+def read(image_file: IO[bytes], image_name: str, mask: IO[bytes], mask_name: str) -> Pair:
     """Raises Refused for a file that cannot be read, a mask of another size, and a mask that is a photo."""
-    picture, turn = decode.picture_and_turn(image, image_name)
-    source = align.like(decode.mask(mask, mask_name), picture, turn)
+    image, turn = decode.image_and_turn(image_file, image_name)
+    source = align.like(decode.mask(mask, mask_name), image, turn)
     height, width = source.values.shape[:2]
-    if (width, height) != picture.size:
-        words = (
-            f"This mask is {width} × {height} pixels, its picture {image_name} is {picture.width} × {picture.height}."
-        )
-        raise Refused(mask_name, words, "Save the mask at the picture's size.")
+    if (width, height) != image.size:
+        words = f"This mask is {width} × {height} pixels, its image {image_name} is {image.width} × {image.height}."
+        raise Refused(mask_name, words, "Save the mask at the image's size.")
     settled = snapping.settle(source, mask_name)
-    if settled.summary.soft and _is_the_picture(source, picture):
-        raise Refused(mask_name, f"This is the picture {image_name} itself, not its mask.", "Choose its mask instead.")
-    return Pair(picture, settled, decode.is_lossy(image))
+    if settled.summary.soft and _is_the_image(source, image):
+        raise Refused(mask_name, f"This is the image {image_name} itself, not its mask.", "Choose its mask instead.")
+    return Pair(image, settled, decode.is_lossy(image_file))
 
 
-def _is_the_picture(source: MaskSource, picture: Image.Image) -> bool:
-    """Whether the mask shows what the picture shows: a microscope's bright spots on black pass for a soft mask."""
+def _is_the_image(source: MaskSource, image: Image.Image) -> bool:
+    """Whether the mask shows what the image shows: a microscope's bright spots on black pass for a soft mask."""
     if source.values.dtype != np.uint8 or source.palette is not None:
         return False
     grey = source.kind == "index"
-    step = max(1, max(picture.size) // 256)
-    shown = np.asarray(picture.convert("L") if grey else picture)[::step, ::step].astype(np.int16)
+    step = max(1, max(image.size) // 256)
+    shown = np.asarray(image.convert("L") if grey else image)[::step, ::step].astype(np.int16)
     same = source.values[::step, ::step] if grey else source.values[::step, ::step, :3]
     return bool(np.abs(shown - same).mean() < SAME)

@@ -21,7 +21,7 @@ def color_table(classes: list[dict[str, Any]]) -> np.ndarray:
 
 
 def overlay(image: Image.Image, ids: np.ndarray, classes: list[dict[str, Any]], alpha: float) -> Image.Image:
-    """The picture with its classes laid over; ids uint8 (H, W) of the picture's size, ignored pixels stay clear."""
+    """The image with its classes laid over; ids uint8 (H, W) of the image's size, ignored pixels stay clear."""
     known = np.zeros(256, dtype=bool)
     known[[found["id"] for found in classes]] = True
     cover = Image.fromarray((known[ids] * round(alpha * 255)).astype(np.uint8))
@@ -29,7 +29,7 @@ def overlay(image: Image.Image, ids: np.ndarray, classes: list[dict[str, Any]], 
 
 
 def hatched(image: Image.Image, where: np.ndarray) -> Image.Image:
-    """The picture with slanting stripes over the pixels that are True in `where`, bool (H, W): they are ignored."""
+    """The image with slanting stripes over the pixels that are True in `where`, bool (H, W): they are ignored."""
     if not where.any():
         return image
     rows, columns = np.ogrid[: where.shape[0], : where.shape[1]]

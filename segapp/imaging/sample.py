@@ -1,27 +1,27 @@
 """The sample set: drawn leaves with brown spots on soil, with exact masks, for a tour without data of one's own.
 
-Drawn, so nobody's pictures are shipped; the same every time.
+Drawn, so nobody's images are shipped; the same every time.
 """
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 WIDTH, HEIGHT = 512, 384
-TRAIN = 6  # the first pictures come with masks, the others are for trying the model on
+TRAIN = 6  # the first images come with masks, the others are for trying the model on
 NAMES = tuple(f"leaf_{k + 1}" for k in range(8))
 CLASSES = ["soil", "leaf", "spot"]
 
 
 def draw(k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k-th picture, uint8 (H, W, 3), and its mask, uint8 (H, W): 0 soil, 1 leaf, 2 spot."""
+    """The k-th image, uint8 (H, W, 3), and its mask, uint8 (H, W): 0 soil, 1 leaf, 2 spot."""
     random = np.random.default_rng(4200 + k)
-    picture = _soil(random)
+    image = _soil(random)
     ids = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     for _ in range(random.integers(2, 5)):
-        picture, ids = _leaf(random, picture, ids)
+        image, ids = _leaf(random, image, ids)
     light = np.linspace(random.uniform(0.75, 1.0), random.uniform(0.95, 1.15), WIDTH)[None, :, None]
     noise = random.normal(0, 3.0, (HEIGHT, WIDTH, 1))
-    return (picture * light + noise).clip(0, 255).astype(np.uint8), ids
+    return (image * light + noise).clip(0, 255).astype(np.uint8), ids
 
 
 def _soil(random: np.random.Generator) -> np.ndarray:
@@ -37,7 +37,7 @@ def _soil(random: np.random.Generator) -> np.ndarray:
     return np.asarray(ground.filter(ImageFilter.GaussianBlur(0.7))).astype(float)
 
 
-def _leaf(random: np.random.Generator, picture: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _leaf(random: np.random.Generator, image: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """One leaf with its shadow, veins and spots on top of what is there."""
     x, y = random.uniform(0.15, 0.85) * WIDTH, random.uniform(0.2, 0.8) * HEIGHT
     length, breadth, angle = random.uniform(75, 130), random.uniform(0.3, 0.5), random.uniform(0, 2 * np.pi)
@@ -50,7 +50,7 @@ def _leaf(random: np.random.Generator, picture: np.ndarray, ids: np.ndarray) -> 
     shadow = np.asarray(
         Image.fromarray(np.roll(shape, (6, 5), (0, 1)) * np.uint8(90)).filter(ImageFilter.GaussianBlur(5))
     )
-    picture = picture * (1 - shadow[..., None] / 255)
+    image = image * (1 - shadow[..., None] / 255)
     green = np.array(random.uniform([50, 105, 35], [105, 165, 70]))
     blade = green + (_noise(random, 24) * 16 + _noise(random, 5) * 5)[..., None]
     veins = Image.new("L", (WIDTH, HEIGHT))
@@ -72,7 +72,7 @@ def _leaf(random: np.random.Generator, picture: np.ndarray, ids: np.ndarray) -> 
     blade = np.where(spots[..., None] > 0, brown, blade)
     soft = np.asarray(Image.fromarray(shape * np.uint8(255)).filter(ImageFilter.GaussianBlur(0.8)))[..., None] / 255
     ids = np.where(shape > 0, np.where(spots > 0, 2, 1), ids).astype(np.uint8)
-    return picture * (1 - soft) + blade * soft, ids
+    return image * (1 - soft) + blade * soft, ids
 
 
 def _filled(points: list[tuple[float, float]]) -> np.ndarray:

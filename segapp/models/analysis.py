@@ -1,4 +1,4 @@
-"""One picture and what a model found in it."""
+"""One image and what a model found in it."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ class Analysis(Pinned):
     public_id = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
     visitor = models.CharField(max_length=64, db_index=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
-    progress = models.FloatField(default=0, help_text="0 to 1, for pictures that are looked at in many tiles")
+    progress = models.FloatField(default=0, help_text="0 to 1, for images that are looked at in many tiles")
     title = models.CharField(max_length=200)
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
-    suffix = models.CharField(max_length=5, default=".png", help_text="Of the stored picture: .png or .jpg")
+    suffix = models.CharField(max_length=5, default=".png", help_text="Of the stored image: .png or .jpg")
     shared = models.BooleanField(default=False, help_text="Asked for through a share link, with another's model")
     timings = models.JSONField(default=dict, help_text="Milliseconds per stage, as the worker measured them")
     message = models.CharField(max_length=500, blank=True)
@@ -31,7 +31,7 @@ class Analysis(Pinned):
         ordering = ["-created", "-pk"]
         verbose_name_plural = "analyses"
         indexes = [
-            # Asked with every picture that comes in (how many wait), over a table that holds days of results.
+            # Asked with every image that comes in (how many wait), over a table that holds days of results.
             models.Index(fields=["state"], condition=Q(state__in=UNFINISHED), name="unfinished_analyses"),
         ]
 
@@ -44,12 +44,12 @@ class Analysis(Pinned):
 
     @property
     def folder(self) -> Path:
-        """Holds the picture, mask.png (palette, class ids) and sure.png, the confidence on the network's own grid.
+        """Holds the image, mask.png (palette, class ids) and sure.png, the confidence on the network's own grid.
 
         What is drawn from these comes when somebody asks: overlay.jpg, confidence.png, and shown.jpg of a large one.
         """
         return Path(settings.MEDIA_ROOT) / "analyses" / self.public_id
 
     @property
-    def picture_path(self) -> Path:
+    def image_path(self) -> Path:
         return self.folder / f"image{self.suffix}"

@@ -1,4 +1,4 @@
-"""Many pictures sent at once, and what a model found in each of them."""
+"""Many images sent at once, and what a model found in each of them."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from segapp.models.work import Pinned, State, Work, WorkQuerySet
 
 
 class Batch(Pinned, Work):
-    """`classes` are summed over all finished pictures; `model_key` and `model_sha256` are of what answered last."""
+    """`classes` are summed over all finished images; `model_key` and `model_sha256` are of what answered last."""
 
     title = models.CharField(max_length=200)
     total = models.PositiveIntegerField(default=0)
     done = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0, help_text="Refused when sent, or when the worker came to them")
-    pace = models.FloatField(null=True, blank=True, help_text="Seconds a picture took, as measured")
+    pace = models.FloatField(null=True, blank=True, help_text="Seconds an image took, as measured")
     error = models.TextField(blank=True, help_text="What the log says; the visitor reads `message`")
 
     objects = WorkQuerySet.as_manager()
@@ -25,7 +25,7 @@ class Batch(Pinned, Work):
 
     @property
     def folder(self) -> Path:
-        """Holds sources/, masks/, overlays/, shown/ and small/; files are named by the picture's number."""
+        """Holds sources/, masks/, overlays/, shown/ and small/; files are named by the image's number."""
         return Path(settings.MEDIA_ROOT) / "batches" / self.public_id
 
     @property
@@ -45,7 +45,7 @@ class ItemState(models.TextChoices):
 
 
 class BatchItem(models.Model):
-    """One picture of a batch. A worker that takes the batch over goes on with those that wait."""
+    """One image of a batch. A worker that takes the batch over goes on with those that wait."""
 
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items")
     number = models.PositiveIntegerField(help_text="Its place in the batch, from 1; its files are named by it")
@@ -69,12 +69,12 @@ class BatchItem(models.Model):
 
     @property
     def source(self) -> Path:
-        """The picture as it was sent; gone when its turn is over."""
+        """The image as it was sent; gone when its turn is over."""
         return self.batch.folder / "sources" / f"{self.number:05d}"
 
     @property
     def mask(self) -> Path:
-        """Index palette PNG at the picture's own size."""
+        """Index palette PNG at the image's own size."""
         return self.batch.folder / "masks" / f"{self.number:05d}.png"
 
     @property
@@ -83,10 +83,10 @@ class BatchItem(models.Model):
 
     @property
     def shown(self) -> Path:
-        """The picture, no larger than a screen, to look at under its mask."""
+        """The image, no larger than a screen, to look at under its mask."""
         return self.batch.folder / "shown" / f"{self.number:05d}.jpg"
 
     @property
     def small(self) -> Path:
-        """The picture with its mask over it, as a thumbnail."""
+        """The image with its mask over it, as a thumbnail."""
         return self.batch.folder / "small" / f"{self.number:05d}.webp"

@@ -1,4 +1,4 @@
-"""What is being painted on a picture: which classes, what unpainted means, and how often it was saved."""
+"""What is being painted on an image: which classes, what unpainted means, and how often it was saved."""
 
 from django.db import models
 from django.db.models import Q

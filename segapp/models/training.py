@@ -11,7 +11,7 @@ from segapp.models.work import UNFINISHED, Work, WorkQuerySet
 
 
 class Example(models.Model):
-    """A picture with its mask, re-encoded and stored under a server-made name."""
+    """An image with its mask, re-encoded and stored under a server-made name."""
 
     public_id = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
     visitor = models.CharField(max_length=64, db_index=True)
@@ -95,5 +95,5 @@ class TrainingRun(Work):
 
     @property
     def folder(self) -> Path:
-        """Previews and before/after pictures of the run."""
+        """Previews and before/after images of the run."""
         return Path(settings.MEDIA_ROOT) / "runs" / self.public_id

@@ -1,6 +1,6 @@
-"""How many pictures may wait, and how many requests may wait for them: a full server says so instead of queueing on.
+"""How many images may wait, and how many requests may wait for them: a full server says so instead of queueing on.
 
-What is admitted is answered; what is not leaves nothing behind. Knows nothing of pictures or of who asks.
+What is admitted is answered; what is not leaves nothing behind. Knows nothing of images or of who asks.
 """
 
 import math
@@ -15,7 +15,7 @@ from segapp.models import UNFINISHED, Analysis, State, Worker
 SURELY = 16  # so many are taken at any pace (unless SEGAPP_QUEUE itself is less)
 LONGEST_WAIT = 40.0  # seconds that the last of the queue may expect to wait; the API gives up after 60
 PACE_OF = 8  # latest results that say how long one takes
-GUESSED_SECONDS = 1.0  # a picture, until a first one was measured
+GUESSED_SECONDS = 1.0  # an image, until a first one was measured
 # Requests of this process that may sleep until a worker has answered. The web server has 40 threads (gunicorn_conf),
 # and the others must stay free for pages, however many wait.
 SEATS = 24
@@ -27,12 +27,12 @@ class Overloaded(Exception):
     """The server has as much to do as it can promise; `retry_after` is in whole seconds."""
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__("Many pictures are waiting right now. Try again in a few seconds; nothing was stored.")
+        super().__init__("Many images are waiting right now. Try again in a few seconds; nothing was stored.")
         self.retry_after = retry_after
 
 
 def admit() -> None:
-    """Return when one more picture may wait. Raises Overloaded when the queue is full, or would take too long.
+    """Return when one more image may wait. Raises Overloaded when the queue is full, or would take too long.
 
     Counted without a lock: requests of the same moment may overstep the limit by as many as there are web threads.
     """

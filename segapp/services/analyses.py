@@ -1,4 +1,4 @@
-"""One picture in, one mask out, as the web sees it: submit, wait, look, and what the reaper does. Free of torch."""
+"""One image in, one mask out, as the web sees it: submit, wait, look, and what the reaper does. Free of torch."""
 
 import time
 from collections.abc import Callable
@@ -26,9 +26,9 @@ from segapp.services.admission import Overloaded, admit, seat
 __all__ = ["Overloaded", "seat"]
 
 PATIENCE = timedelta(minutes=2)  # a worker may warm up; when none has come by then, the visitor is told
-LONGEST = timedelta(minutes=20)  # an accepted picture is not given up before, while there are workers
+LONGEST = timedelta(minutes=20)  # an accepted image is not given up before, while there are workers
 MOST_ATTEMPTS = 2
-SHOWN_SIDE = 2048  # pixels; larger pictures are looked at through a smaller copy
+SHOWN_SIDE = 2048  # pixels; larger images are looked at through a smaller copy
 
 
 class AnalysisNotFound(Exception):
@@ -44,32 +44,32 @@ def submit(
     answer: registry.Answer | None = None,
     shared: bool = False,
 ) -> Analysis:
-    """Store a picture and queue it for the visitor's model, or for `model` (one of theirs), pinned from here on.
+    """Store an image and queue it for the visitor's model, or for `model` (one of theirs), pinned from here on.
 
     `answer` names what is to answer instead, as a share link (`shared`) or a comparison does.
 
-    Raises imaging.Refused for what is no picture, Overloaded, and registry.services.NoBaseReady.
+    Raises imaging.Refused for what is no image, Overloaded, and registry.services.NoBaseReady.
     """
     admit()
     answer = answer or registry.resolve(visitor)
-    picture, turn = decode.picture_and_turn(file, name)
-    row = _pinned(visitor, picture, name, model or answer.model, answer)
+    image, turn = decode.image_and_turn(file, name)
+    row = _pinned(visitor, image, name, model or answer.model, answer)
     row.shared = shared
     file.seek(0)
     plain = bare(file.read()) if turn == 1 else None
     if plain is None:
-        return _queue(row, lambda out: picture.save(out, "PNG", compress_level=1))
+        return _queue(row, lambda out: image.save(out, "PNG", compress_level=1))
     row.suffix, content = plain
     return _queue(row, lambda out: out.write(content))
 
 
 def again(analysis: Analysis, model: UserModel | None) -> Analysis:
-    """The same picture through another model, or through the base (`model` is None): for comparing.
+    """The same image through another model, or through the base (`model` is None): for comparing.
 
     Raises Overloaded and registry.services.NoBaseReady.
     """
     admit()
-    content = store.fetch(analysis.picture_path).read_bytes()
+    content = store.fetch(analysis.image_path).read_bytes()
     row = _pinned(analysis.visitor, analysis, analysis.title, model, registry.resolve(analysis.visitor))
     row.suffix = analysis.suffix
     return _queue(row, lambda out: out.write(content))
@@ -85,9 +85,9 @@ def _pinned(
 
 
 def _queue(row: Analysis, write: Callable[[BinaryIO], object]) -> Analysis:
-    """Store the picture, then the row, then send it off; or leave nothing behind."""
+    """Store the image, then the row, then send it off; or leave nothing behind."""
     try:
-        write_atomically(row.picture_path, write, durable=False)
+        write_atomically(row.image_path, write, durable=False)
         with transaction.atomic():
             row.save()
             dispatch.analysis(row)
@@ -164,23 +164,23 @@ def file_of(analysis: Analysis, kind: str) -> Path:
     """
     large = max(analysis.width, analysis.height) > SHOWN_SIDE
     if kind == "image":
-        path = analysis.folder / "shown.jpg" if large else analysis.picture_path
+        path = analysis.folder / "shown.jpg" if large else analysis.image_path
     else:
         path = analysis.folder / ("overlay.jpg" if kind == "overlay" else f"{kind}.png")
     draw = {"image": _draw_shown, "overlay": _draw_overlay, "confidence": _draw_confidence}.get(kind)
     if draw is not None and not store.fetch(path).exists():
         draw(analysis, path)
     if not store.fetch(path).is_file():
-        raise AnalysisNotFound(f"This result has no {kind} file any more. Analyze the picture again.")
+        raise AnalysisNotFound(f"This result has no {kind} file any more. Analyze the image again.")
     return path
 
 
 def _draw_shown(analysis: Analysis, path: Path) -> None:
-    """A smaller copy to look at; where the picture itself is small, or gone, there is nothing to draw."""
-    if path == analysis.picture_path or not store.fetch(analysis.picture_path).exists():
+    """A smaller copy to look at; where the image itself is small, or gone, there is nothing to draw."""
+    if path == analysis.image_path or not store.fetch(analysis.image_path).exists():
         return
-    with Image.open(analysis.picture_path) as picture:
-        shown = render.thumbnail(picture, SHOWN_SIDE)
+    with Image.open(analysis.image_path) as image:
+        shown = render.thumbnail(image, SHOWN_SIDE)
     write_atomically(path, lambda out: shown.save(out, "JPEG", quality=88), durable=False)
 
 
@@ -188,13 +188,13 @@ def _draw_overlay(analysis: Analysis, path: Path) -> None:
     if analysis.state != State.DONE:
         return
     mask_path = store.fetch(analysis.folder / "mask.png")
-    with Image.open(store.fetch(analysis.picture_path)) as picture, Image.open(mask_path) as mask:
-        drawn = render.overlay(picture.convert("RGB"), decode.pixels(mask), analysis.classes, 0.5)
+    with Image.open(store.fetch(analysis.image_path)) as image, Image.open(mask_path) as mask:
+        drawn = render.overlay(image.convert("RGB"), decode.pixels(mask), analysis.classes, 0.5)
     write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88), durable=False)
 
 
 def _draw_confidence(analysis: Analysis, path: Path) -> None:
-    """The confidence at the picture's own size, a grey PNG."""
+    """The confidence at the image's own size, a grey PNG."""
     small = store.fetch(analysis.folder / "sure.png")
     if not small.exists():
         return
@@ -221,13 +221,13 @@ def reap() -> None:
     workers = list(Worker.objects.alive().values_list("name", "queues"))
     lost = Analysis.objects.filter(state=State.RUNNING).exclude(worker__in=[name for name, _ in workers])
     lost.filter(attempts__lt=MOST_ATTEMPTS).update(state=State.QUEUED)
-    _give_up(lost, "Its worker stopped twice. Try again; if it fails again, try the picture smaller or as PNG.")
+    _give_up(lost, "Its worker stopped twice. Try again; if it fails again, try the image smaller or as PNG.")
     waiting = Analysis.objects.filter(state=State.QUEUED)
     if not any("predict" in queues for _, queues in workers):
         minutes = int(PATIENCE.total_seconds() // 60)
-        words = f"No worker answered within {minutes} minutes. Try again; your picture was fine."
+        words = f"No worker answered within {minutes} minutes. Try again; your image was fine."
         _give_up(waiting.filter(created__lt=now - PATIENCE), words)
-    words = "The server had too much to do. Try again later; your picture was fine."
+    words = "The server had too much to do. Try again later; your image was fine."
     _give_up(Analysis.objects.filter(state__in=UNFINISHED, created__lt=now - LONGEST), words)
     for row in waiting.filter(created__lt=now - timedelta(seconds=5)).order_by("pk")[:20]:
         dispatch.analysis(row)

@@ -10,7 +10,7 @@ from segapp.services.zips import Member
 
 
 def totals(batch: Batch) -> list[dict[str, Any]]:
-    """[{id, name, color, pixels, percent}] over all finished pictures, a class that two models name alike once."""
+    """[{id, name, color, pixels, percent}] over all finished images, a class that two models name alike once."""
     found: dict[tuple[int, str], dict[str, Any]] = {}
     for classes in batch.items.filter(state=ItemState.DONE).values_list("classes", flat=True):
         for one in classes:
@@ -23,7 +23,7 @@ def totals(batch: Batch) -> list[dict[str, Any]]:
 
 
 def table(batch: Batch) -> str:
-    """CSV: one row for each finished picture and class."""
+    """CSV: one row for each finished image and class."""
     return tables.class_areas(
         tables.Areas(item.name, _mask_name(item), item.classes, item.model_key, item.model_sha256)
         for item in batch.items.filter(state=ItemState.DONE)

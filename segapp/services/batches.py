@@ -1,7 +1,7 @@
-"""Batches of pictures as the web sees them: submit, look, stop, hand out, forget. Free of torch.
+"""Batches of images as the web sees them: submit, look, stop, hand out, forget. Free of torch.
 
 A batch ends by whoever asks for it: stopping writes the end state at once, and the worker finds its lease gone at the
-picture it is at. So a stop never waits for a large picture, nor for a worker that has died.
+image it is at. So a stop never waits for a large image, nor for a worker that has died.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from segapp.services.pairing import Refusal, shown
 from segapp.services.pins import pin
 
 MOST_UNFINISHED = 3  # of one visitor
-GUESSED_PACE = {"CPU": 1.0, "CUDA": 0.1}  # seconds a picture, until something here has measured it
+GUESSED_PACE = {"CPU": 1.0, "CUDA": 0.1}  # seconds an image, until something here has measured it
 PIECE = 2**20
 KINDS = ("mask", "overlay", "shown", "small")
 
@@ -50,10 +50,10 @@ class Sent:
 
 
 def submit(visitor: str, files: list[UploadedFile], packed: UploadedFile | None = None) -> Batch:
-    """Store pictures, or one zip of them, and queue them for the model that answers the visitor now.
+    """Store images, or one zip of them, and queue them for the model that answers the visitor now.
 
-    Files are looked at by their headers here and decoded by the worker. One that is no picture is named in the batch
-    and the others go on; when no file is a picture, or the zip is not to be trusted, everything is refused.
+    Files are looked at by their headers here and decoded by the worker. One that is no image is named in the batch
+    and the others go on; when no file is an image, or the zip is not to be trusted, everything is refused.
     Raises pairing.Refusal, imaging.Refused, TooMany and registry.services.NoBaseReady; nothing is stored then.
     """
     size = sum(file.size or 0 for file in [*files, *([packed] if packed else [])])
@@ -87,7 +87,7 @@ def check(visitor: str, size: int) -> None:
         raise TooMany(f"{MOST_UNFINISHED} batches of yours are not finished yet. Wait for one, or stop one first.")
     if storage.in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
         limit = settings.SEGAPP_STORAGE_BYTES // 2**20
-        words = f"Your storage of {limit} MB is full. Delete batches, videos, models or pictures first."
+        words = f"Your storage of {limit} MB is full. Delete batches, videos, models or images first."
         raise Refusal([{"file": "", "message": words}])
 
 
@@ -103,7 +103,7 @@ def _unpacked(file: IO[bytes], name: str) -> Iterator[Sent]:
     with archive.opened(file, name, limits) as opened:
         found = [info for info in opened.infolist() if not archive.is_hidden(info)]
         if not found:
-            raise Refused(name, "There is no file in it.", "Pack PNG, JPEG or WebP pictures into it.")
+            raise Refused(name, "There is no file in it.", "Pack PNG, JPEG or WebP images into it.")
         if len(found) > most:
             raise Refused(name, f"It holds {len(found)} files.", f"The limit is {most}; send them in parts.")
         left = limits.bytes
@@ -155,7 +155,7 @@ def recent(visitor: str, count: int = 12) -> QuerySet[Batch]:
 
 
 def item_of(batch: Batch, number: int) -> BatchItem:
-    """A finished picture of the batch, by its number; raises BatchNotFound."""
+    """A finished image of the batch, by its number; raises BatchNotFound."""
     item = batch.items.filter(number=number, state=ItemState.DONE).select_related("batch").first()
     if item is None:
         raise BatchNotFound("This batch has no such result. Open the batch's page to see what is done.")
@@ -163,10 +163,10 @@ def item_of(batch: Batch, number: int) -> BatchItem:
 
 
 def file_of(item: BatchItem, kind: str) -> Path:
-    """A picture's mask, overlay, shown or small file; raises BatchNotFound when it has no such file."""
+    """An image's mask, overlay, shown or small file; raises BatchNotFound when it has no such file."""
     path: Path | None = getattr(item, kind) if kind in KINDS else None
     if path is None or not store.fetch(path).is_file():
-        raise BatchNotFound("This picture has no such file, or not any more. Send it again.")
+        raise BatchNotFound("This image has no such file, or not any more. Send it again.")
     return path
 
 
@@ -204,7 +204,7 @@ def _status_of(batch: Batch, item: BatchItem) -> dict[str, Any]:
 
 
 def pace(device: str) -> float:
-    """Seconds that a picture takes here, as the latest batch or analysis measured it: for an estimate beforehand."""
+    """Seconds that an image takes here, as the latest batch or analysis measured it: for an estimate beforehand."""
     latest = Batch.objects.exclude(pace=None).order_by("-started").values_list("pace", flat=True).first()
     if latest:
         return float(latest)
@@ -217,7 +217,7 @@ def pace(device: str) -> float:
 
 
 def stop(batch: Batch, keep: bool) -> None:
-    """End a batch here and now, keeping the pictures that are done or nothing. Idempotent."""
+    """End a batch here and now, keeping the images that are done or nothing. Idempotent."""
     keep = keep and batch.items.filter(state=ItemState.DONE).exists()
     ended = Batch.objects.filter(pk=batch.pk, state__in=UNFINISHED).update(
         state=State.DONE if keep else State.CANCELLED,
@@ -235,7 +235,7 @@ def stop(batch: Batch, keep: bool) -> None:
 
 
 def settle(batch: Batch, message: str) -> None:
-    """After the end: the figures over all pictures, and no copies of what was sent."""
+    """After the end: the figures over all images, and no copies of what was sent."""
     classes = batch_results.totals(batch)
     Batch.objects.filter(pk=batch.pk).update(classes=classes, message=message[:500], lease="")
     store.remove_folder(batch.folder / "sources")

@@ -1,4 +1,4 @@
-"""One picture through two models, whichever they are: any two versions, or a version and the base. Free of torch."""
+"""One image through two models, whichever they are: any two versions, or a version and the base. Free of torch."""
 
 from typing import IO
 
@@ -11,7 +11,7 @@ from segapp.services import analyses
 def of_upload(
     visitor: str, file: IO[bytes], name: str, left: UserModel | None, right: UserModel | None
 ) -> tuple[Analysis, Analysis]:
-    """Queue a new picture for both models (None is the base); left's result and right's.
+    """Queue a new image for both models (None is the base); left's result and right's.
 
     Raises registry.services.ModelNotFound for a version whose file is lost, and what analyses.submit raises.
     """
@@ -21,7 +21,7 @@ def of_upload(
 
 
 def of_result(source: Analysis, left: UserModel | None, right: UserModel | None) -> tuple[Analysis, Analysis]:
-    """The same with a picture that was analyzed before; a result that one of the models made already is taken as it
+    """The same with an image that was analyzed before; a result that one of the models made already is taken as it
     is."""
     answers = [_answer(left), _answer(right)]
     found = [

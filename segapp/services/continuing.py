@@ -68,11 +68,11 @@ def start(
     added = [example for example in added if example.pk not in learnt]
     unpainted = [example.stem for example in added if example.to_paint]
     if unpainted:
-        raise Refused(unpainted[0], "This picture is not painted yet.", "Paint it, or remove it.")
+        raise Refused(unpainted[0], "This image is not painted yet.", "Paint it, or remove it.")
     if not added:
-        raise Refused(model.name, "Nothing was added to what it has learnt from.", "Fix a result or add pictures.")
+        raise Refused(model.name, "Nothing was added to what it has learnt from.", "Fix a result or add images.")
     if len(before) + len(added) > MOST_PAIRS:
-        words = f"With its {len(before)} pictures it would be {len(before) + len(added)}."
+        words = f"With its {len(before)} images it would be {len(before) + len(added)}."
         raise Refused(model.name, words, f"One training takes at most {MOST_PAIRS}: remove some of the new ones.")
     if (busy := runs.in_progress(visitor)) is not None:
         raise runs.AlreadyTraining(busy)

@@ -1,4 +1,4 @@
-"""An example's files: the picture, the mask as codes with the table of what they stand for, and small copies.
+"""An example's files: the image, the mask as codes with the table of what they stand for, and small copies.
 
 Everything is encoded anew, so nothing of what else was in the uploaded files is kept.
 """
@@ -30,8 +30,8 @@ LARGE_PHOTO = 2_000_000  # pixels from which a JPEG stays one: PNG takes ten tim
 def write(example: Example, pair: Pair) -> None:
     """Write the folder and set size_bytes. On any failure nothing of it is left."""
     try:
-        small = _write_picture(example, pair.picture, pair.lossy)
-        write_atomically(example.mask_path, _codes(pair.mask, pair.picture.size))
+        small = _write_image(example, pair.image, pair.lossy)
+        write_atomically(example.mask_path, _codes(pair.mask, pair.image.size))
         write_atomically(example.folder / SMALL_MASK, _codes(pair.mask, small.size))
         content = json.dumps(pair.mask.summary.to_dict()).encode()
         write_atomically(example.folder / SUMMARY, partial(_write, content))
@@ -48,18 +48,18 @@ def bring(example: Example) -> Example:
     return example
 
 
-def write_photo(example: Example, picture: Image.Image, lossy: bool) -> None:
-    """Write a picture whose mask is still to be painted, and set size_bytes. On any failure nothing of it is left."""
+def write_photo(example: Example, image: Image.Image, lossy: bool) -> None:
+    """Write an image whose mask is still to be painted, and set size_bytes. On any failure nothing of it is left."""
     try:
-        _write_picture(example, picture, lossy)
+        _write_image(example, image, lossy)
         example.size_bytes = size_of(example)
     except BaseException:
         store.remove_folder(example.folder)
         raise
 
 
-def copy_picture(example: Example, source: Example) -> None:
-    """Give `example` the picture of `source`, byte for byte, and set size_bytes. Raises Refused when it is gone."""
+def copy_image(example: Example, source: Example) -> None:
+    """Give `example` the image of `source`, byte for byte, and set size_bytes. Raises Refused when it is gone."""
     try:
         bring(source)
         for path in (source.image_path, source.thumbnail_path):
@@ -149,7 +149,7 @@ def summary_of(example: Example) -> Summary:
         raise _gone(example) from None
 
 
-def picture_of(example: Example) -> np.ndarray:
+def image_of(example: Example) -> np.ndarray:
     """uint8 (H, W, 3). Raises Refused when the files are gone."""
     bring(example)
     try:
@@ -173,19 +173,19 @@ def ids_of(example: Example, reading: Reading, small: bool = False) -> np.ndarra
     return masks.apply(Mask(codes, summary_of(example)), reading)
 
 
-def _write_picture(example: Example, picture: Image.Image, lossy: bool) -> Image.Image:
-    """The picture and its thumbnail, which is returned."""
-    small = render.thumbnail(picture, THUMBNAIL)
-    if lossy and picture.width * picture.height > LARGE_PHOTO:
-        write_atomically(example.folder / "image.jpg", lambda out: picture.save(out, "JPEG", quality=95, subsampling=0))
+def _write_image(example: Example, image: Image.Image, lossy: bool) -> Image.Image:
+    """The image and its thumbnail, which is returned."""
+    small = render.thumbnail(image, THUMBNAIL)
+    if lossy and image.width * image.height > LARGE_PHOTO:
+        write_atomically(example.folder / "image.jpg", lambda out: image.save(out, "JPEG", quality=95, subsampling=0))
     else:
-        write_atomically(example.folder / "image.png", lambda out: picture.save(out, "PNG", compress_level=1))
+        write_atomically(example.folder / "image.png", lambda out: image.save(out, "PNG", compress_level=1))
     write_atomically(example.thumbnail_path, lambda out: small.save(out, "WEBP", quality=80))
     return small
 
 
 def _last_written(example: Example) -> list[Path]:
-    """What is written after all else of the example; a painted mask comes later than its picture."""
+    """What is written after all else of the example; a painted mask comes later than its image."""
     if example.mask_kind != painted.KIND:
         return [example.folder / SUMMARY]
     revision = example.painting.revision

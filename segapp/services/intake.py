@@ -1,4 +1,4 @@
-"""Pictures and masks come in: decoded, checked, re-encoded, paired, and stored under names that the server makes.
+"""Images and masks come in: decoded, checked, re-encoded, paired, and stored under names that the server makes.
 
 All or nothing: a post that is refused, or a disk that fills up half-way, leaves no row and no file.
 """
@@ -24,10 +24,10 @@ from segapp.imaging import masks as rules
 from segapp.imaging.masks import Reading
 from segapp.models import Example
 from segapp.services import example_files
-from segapp.services.example_files import ids_of, picture_of
+from segapp.services.example_files import ids_of, image_of
 from segapp.services.pairing import Refusal, fold, pair, shown, stem_of, unique
 
-__all__ = ["Refusal", "ids_of", "pair", "picture_of"]
+__all__ = ["Refusal", "ids_of", "image_of", "pair"]
 
 MOST_PAIRS = 50
 _desks = threading.BoundedSemaphore(2)  # pairs in memory at a time: one of 50 megapixels takes half a gigabyte
@@ -49,7 +49,7 @@ def store(
         raise Refusal(problems)
     found = pair(images, masks)
     if not found:
-        raise Refusal([{"file": "", "message": "No pictures with masks were sent. Choose at least one of each."}])
+        raise Refusal([{"file": "", "message": "No images with masks were sent. Choose at least one of each."}])
     hold_to_set_limits(visitor, [stem for stem, _, _ in found], [*images, *masks], draft)
     made: list[Example] = []
     try:
@@ -72,11 +72,11 @@ def store(
 
 
 def store_photos(visitor: str, images: Iterable[Any]) -> list[Example]:
-    """Take in pictures whose masks are still to be painted, as drafts. Raises Refusal, as `store` does."""
+    """Take in images whose masks are still to be painted, as drafts. Raises Refusal, as `store` does."""
     images, problems = list(images), []
     hold_to_post_limits(images)
     if not images:
-        raise Refusal([{"file": "", "message": "No pictures were chosen. Choose at least one to paint on."}])
+        raise Refusal([{"file": "", "message": "No images were chosen. Choose at least one to paint on."}])
     found = unique(images)
     hold_to_set_limits(visitor, [stem_of(image.name) for image in found], found)
     made: list[Example] = []
@@ -103,14 +103,14 @@ def store_samples(visitor: str) -> list[Example]:
     images, masks = [], []
     for k, name in enumerate(sample.NAMES[: sample.TRAIN]):
         if name not in there:
-            picture, ids = _sample(k)
-            images.append(SimpleUploadedFile(f"{name}.png", picture))
+            image, ids = _sample(k)
+            images.append(SimpleUploadedFile(f"{name}.png", image))
             masks.append(SimpleUploadedFile(f"{name}.png", ids))
     return store(visitor, images, masks) if images else []
 
 
-def sample_picture() -> SimpleUploadedFile:
-    """A sample picture that no sample training saw, as if it had been uploaded."""
+def sample_image() -> SimpleUploadedFile:
+    """A sample image that no sample training saw, as if it had been uploaded."""
     name = sample.NAMES[-1]
     return SimpleUploadedFile(f"{name}.png", _sample(len(sample.NAMES) - 1)[0])
 
@@ -187,17 +187,17 @@ def hold_to_post_limits(files: list[Any]) -> None:
 
 
 def hold_to_set_limits(visitor: str, stems: list[str], files: list[Any], draft: bool = True) -> None:
-    """Raises Refusal for names that are in the set already, for too many pictures, and when the storage is full."""
+    """Raises Refusal for names that are in the set already, for too many images, and when the storage is full."""
     there = {fold(stem) for stem in drafts(visitor).values_list("stem", flat=True)} if draft else set()
     twice = [stem for stem in stems if fold(stem) in there]
     if twice:
-        words = "A picture of this name is in your set already. Remove that one first, or rename this one."
+        words = "An image of this name is in your set already. Remove that one first, or rename this one."
         raise Refusal([{"file": stem, "message": words} for stem in twice])
     if len(stems) + len(there) > MOST_PAIRS:
         words = f"{len(stems) + len(there)} pairs are too many for one training. Use at most {MOST_PAIRS}."
         raise Refusal([{"file": "", "message": words}])
     if storage_in_use(visitor) + sum(file.size or 0 for file in files) > settings.SEGAPP_STORAGE_BYTES:
-        words = f"Your storage of {settings.SEGAPP_STORAGE_BYTES // 2**20} MB is full. Delete models or pictures first."
+        words = f"Your storage of {settings.SEGAPP_STORAGE_BYTES // 2**20} MB is full. Delete models or images first."
         raise Refusal([{"file": "", "message": words}])
 
 
@@ -205,23 +205,23 @@ def _store_pair(visitor: str, stem: str, image: Any, mask: Any) -> Example:
     """One pair, decoded and written anew; its row is not saved here. Raises Refused; then nothing is left."""
     with _desks:
         read = pairs.read(_opened(image), shown(image.name), _opened(mask), shown(mask.name))
-        width, height = read.picture.size
+        width, height = read.image.size
         kind = read.mask.summary.kind
         example = Example(visitor=visitor, stem=stem, width=width, height=height, mask_kind=kind)
         example_files.write(example, read)
     return example
 
 
-def _store_photo(visitor: str, image: Any) -> Example:
-    """One picture, decoded and written anew; its row is not saved here. Raises Refused; then nothing is left."""
-    file = _opened(image)
+def _store_photo(visitor: str, upload: Any) -> Example:
+    """One image, decoded and written anew; its row is not saved here. Raises Refused; then nothing is left."""
+    file = _opened(upload)
     with _desks:
-        picture = decode.picture(file, shown(image.name))
-        width, height = picture.size
+        image = decode.image(file, shown(upload.name))
+        width, height = image.size
         example = Example(
-            visitor=visitor, stem=stem_of(image.name), width=width, height=height, mask_kind=painted.KIND, draft=True
+            visitor=visitor, stem=stem_of(upload.name), width=width, height=height, mask_kind=painted.KIND, draft=True
         )
-        example_files.write_photo(example, picture, decode.is_lossy(file))
+        example_files.write_photo(example, image, decode.is_lossy(file))
     return example
 
 
@@ -247,9 +247,9 @@ def _opened(file: Any) -> IO[bytes]:
 
 @cache
 def _sample(k: int) -> tuple[bytes, bytes]:
-    """The k-th sample picture and mask as files; drawn once, they are the same for everyone."""
-    picture, ids = sample.draw(k)
-    return _png(picture), _png(ids)
+    """The k-th sample image and mask as files; drawn once, they are the same for everyone."""
+    image, ids = sample.draw(k)
+    return _png(image), _png(ids)
 
 
 def _png(array: np.ndarray) -> bytes:

@@ -19,7 +19,7 @@ class Limit:
 
 
 TRAININGS = Limit("train", 30, 3600, "That were many trainings in one hour.")
-ANALYSES = Limit("analyze", 120, 60, "That were many pictures in one minute.")
+ANALYSES = Limit("analyze", 120, 60, "That were many images in one minute.")
 UPLOADS = Limit("upload", 60, 600, "That were many uploads in ten minutes.")
 TRANSFERS = Limit("transfer", 10, 600, "Those were many codes in ten minutes.")
 EXPORTS = Limit("export", 40, 3600, "Those were many files in one hour.")

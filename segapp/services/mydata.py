@@ -24,11 +24,11 @@ from segapp.services import restore
 
 WORDS: dict[type[models.Model], str] = {
     UserModel: "Model versions, the trash included",
-    Example: "Pictures with masks to train on",
-    TrainingRun: "Trainings, with their test pictures",
-    Analysis: "Analyzed pictures and their masks",
+    Example: "Images with masks to train on",
+    TrainingRun: "Trainings, with their test images",
+    Analysis: "Analyzed images and their masks",
     VideoJob: "Videos and their results",
-    Batch: "Batches of pictures and their results",
+    Batch: "Batches of images and their results",
     Export: "Files made for download",
     TransferCode: "Codes for another device",
 }

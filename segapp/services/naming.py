@@ -32,4 +32,4 @@ def result_stems(names: Iterable[str]) -> list[str]:
 
 def _plain(name: str) -> str:
     stem = stem_of(name).translate(FORBIDDEN).encode()[:LONGEST].decode(errors="ignore").strip(" .")
-    return f"_{stem}" if fold(stem) in RESERVED else stem or "picture"
+    return f"_{stem}" if fold(stem) in RESERVED else stem or "image"

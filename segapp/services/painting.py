@@ -24,14 +24,14 @@ KEPT = 2  # revisions whose files stay: somebody may be reading the one before
 
 
 class PaintingNotFound(Exception):
-    """No such picture to paint on, or another visitor's."""
+    """No such image to paint on, or another visitor's."""
 
 
 class PaintedElsewhere(Exception):
     """Another tab has saved this mask since; what it looks like now has `revision`."""
 
     def __init__(self, revision: int) -> None:
-        super().__init__("This picture was painted in another tab or window in the meantime.")
+        super().__init__("This image was painted in another tab or window in the meantime.")
         self.revision = revision
 
 
@@ -39,7 +39,7 @@ class PaintingClosed(Exception):
     """A training uses this mask, so it stays as it is."""
 
     def __init__(self) -> None:
-        super().__init__("A training uses this mask, so it is kept as it was. Open the picture from Fine-tune again.")
+        super().__init__("A training uses this mask, so it is kept as it was. Open the image from Fine-tune again.")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def owned(visitor: str, public_id: str) -> Example:
     """A draft of the visitor's with its painting. Raises PaintingNotFound, the same for another's and for none."""
     found = intake.drafts(visitor).filter(public_id=public_id, runs=None).exclude(painting=None).first()
     if found is None:
-        raise PaintingNotFound("There is no such picture to paint on among yours. Open Fine-tune to see your pictures.")
+        raise PaintingNotFound("There is no such image to paint on among yours. Open Fine-tune to see your images.")
     return found
 
 
@@ -90,7 +90,7 @@ def to_edit(
     """
     found = intake.drafts(visitor).filter(public_id=public_id).first()
     if found is None:
-        raise PaintingNotFound("There is no such picture among your uploads. Open Fine-tune to see them.")
+        raise PaintingNotFound("There is no such image among your uploads. Open Fine-tune to see them.")
     used = found.runs.exists()
     if not used and hasattr(found, "painting"):
         return found
@@ -144,7 +144,7 @@ def save(example: Example, sent: Save) -> Painting:
 
 
 def nothing_there(example: Example) -> int:
-    """The visitor says that a picture shows nothing to paint: all of it is what unpainted counts as, or the background.
+    """The visitor says that an image shows nothing to paint: all of it is what unpainted counts as, or the background.
 
     Returns that class's id. Raises Refused when unpainted pixels are ignored and no class is called background.
     """
@@ -158,7 +158,7 @@ def nothing_there(example: Example) -> int:
 
 
 def from_analysis(analysis: Analysis) -> Example:
-    """A draft made of a result: its picture, with what the model found as the painted mask. Raises Refused, Refusal.
+    """A draft made of a result: its image, with what the model found as the painted mask. Raises Refused, Refusal.
 
     A result that is being mended already leads to the same draft.
     """
@@ -170,16 +170,16 @@ def from_analysis(analysis: Analysis) -> Example:
     stem = _free_stem(analysis.visitor, stem_of(analysis.title))
     intake.hold_to_set_limits(analysis.visitor, [stem], [])
     try:
-        with Image.open(store.fetch(analysis.picture_path)) as stored:
-            picture = stored.convert("RGB")
+        with Image.open(store.fetch(analysis.image_path)) as stored:
+            image = stored.convert("RGB")
         with Image.open(store.fetch(analysis.folder / "mask.png")) as stored:
             values = np.array(decode.pixels(stored))
     except OSError:
-        raise Refused(analysis.title, "The files of this result are gone.", "Analyze the picture again.") from None
+        raise Refused(analysis.title, "The files of this result are gone.", "Analyze the image again.") from None
     example = Example(
         visitor=analysis.visitor, stem=stem, width=analysis.width, height=analysis.height, mask_kind=painted.KIND
     )
-    example_files.write_photo(example, picture, lossy=False)
+    example_files.write_photo(example, image, lossy=False)
     classes = [{"id": row["id"], "name": row["name"], "color": row["color"]} for row in analysis.classes]
     usable = analysis.model if analysis.model and analysis.model_key == analysis.model.key else None
     values[~np.isin(values, [row["id"] for row in classes])] = UNPAINTED
@@ -202,11 +202,11 @@ def _why_not(painting: Painting, sent: Save) -> Painting:
 
 
 def _copy(source: Example, values: np.ndarray, classes: list[dict[str, Any]], unpainted: int) -> Example:
-    """A draft of its own with the same picture; the source stays as its trainings used it, and is no draft any more."""
+    """A draft of its own with the same image; the source stays as its trainings used it, and is no draft any more."""
     example = Example(
         visitor=source.visitor, stem=source.stem, width=source.width, height=source.height, mask_kind=painted.KIND
     )
-    example_files.copy_picture(example, source)
+    example_files.copy_image(example, source)
     made = _enter(example, values, classes, unpainted)
     Example.objects.filter(pk=source.pk).update(draft=False)
     return made

@@ -1,4 +1,4 @@
-"""Which mask belongs to which picture: by file stem, never by order."""
+"""Which mask belongs to which image: by file stem, never by order."""
 
 import unicodedata
 from collections import defaultdict
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any, Protocol, TypeVar
 
-from segapp.imaging.bundle import MASK_ENDINGS, PICTURES
+from segapp.imaging.bundle import IMAGES, MASK_ENDINGS
 
-# Accepted behind the picture's stem on a mask, when no mask has the bare stem.
-ADDITIONS = (*MASK_ENDINGS, *sorted(PICTURES))
+# Accepted behind the image's stem on a mask, when no mask has the bare stem.
+ADDITIONS = (*MASK_ENDINGS, *sorted(IMAGES))
 LONGEST_STEM, LONGEST_SHOWN = 200, 120
 
 
@@ -50,27 +50,27 @@ def fold(stem: str) -> str:
 
 def pair(images: Iterable[File], masks: Iterable[File]) -> list[tuple[str, File, File]]:
     """(stem, image, mask) of each pair, by stem. Raises Refusal that lists every file without a partner or with two."""
-    pictures, problems = _by_stem(images, "pictures")
+    by_stem, problems = _by_stem(images, "images")
     drawn, more = _by_stem(masks, "masks")
-    drawn = {partner or key: drawn[key] for key, partner in _partners(drawn, pictures).items()}
+    drawn = {partner or key: drawn[key] for key, partner in _partners(drawn, by_stem).items()}
     problems += more
-    for key in sorted(pictures.keys() - drawn.keys()):
-        words = "This picture has no mask. Add a mask with the same name, or remove the picture."
-        problems.append({"file": shown(pictures[key].name), "message": words})
-    for key in sorted(drawn.keys() - pictures.keys()):
-        words = "This mask has no picture. Add the picture with the same name, or remove the mask."
+    for key in sorted(by_stem.keys() - drawn.keys()):
+        words = "This image has no mask. Add a mask with the same name, or remove the image."
+        problems.append({"file": shown(by_stem[key].name), "message": words})
+    for key in sorted(drawn.keys() - by_stem.keys()):
+        words = "This mask has no image. Add the image with the same name, or remove the mask."
         problems.append({"file": shown(drawn[key].name), "message": words})
     if problems:
         raise Refusal(problems)
-    return [(stem_of(pictures[key].name), pictures[key], drawn[key]) for key in sorted(pictures)]
+    return [(stem_of(by_stem[key].name), by_stem[key], drawn[key]) for key in sorted(by_stem)]
 
 
 def unique(files: Iterable[File]) -> list[File]:
-    """Pictures without masks, sorted by stem. Raises Refusal that lists those who share their stem with another."""
-    pictures, problems = _by_stem(files, "pictures")
+    """Images without masks, sorted by stem. Raises Refusal that lists those who share their stem with another."""
+    images, problems = _by_stem(files, "images")
     if problems:
         raise Refusal(problems)
-    return [pictures[key] for key in sorted(pictures)]
+    return [images[key] for key in sorted(images)]
 
 
 def _stem(name: Any) -> str:
@@ -95,12 +95,12 @@ def _by_stem(files: Iterable[File], what: str) -> tuple[dict[str, File], list[di
     return {key: same[0] for key, same in groups.items()}, problems
 
 
-def _partners(drawn: dict[str, File], pictures: dict[str, File]) -> dict[str, str]:
-    """Mask key -> the key of the picture that its stem names with an addition; "" for none or more than one mask."""
+def _partners(drawn: dict[str, File], images: dict[str, File]) -> dict[str, str]:
+    """Mask key -> the key of the image that its stem names with an addition; "" for none or more than one mask."""
     wanted: dict[str, list[str]] = defaultdict(list)
     for key in drawn:
         bare = next((key.removesuffix(end) for end in ADDITIONS if key.endswith(end)), key)
-        if key not in pictures and bare in pictures and bare not in drawn:
+        if key not in images and bare in images and bare not in drawn:
             wanted[bare].append(key)
     taken = {keys[0]: bare for bare, keys in wanted.items() if len(keys) == 1}
     return {key: taken.get(key, "") for key in drawn}

@@ -70,7 +70,7 @@ def resolve(token: str) -> tuple[ModelShare, registry.Answer]:
 
 
 def submit(visitor: str, token: str, file: IO[bytes], name: str) -> Analysis:
-    """Queue a guest's picture for the link's model. The result is the guest's; their own active model stays.
+    """Queue a guest's image for the link's model. The result is the guest's; their own active model stays.
 
     Raises ShareNotFound, and what analyses.submit raises.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Areas:
-    """What was found on one picture: classes [{id, name, pixels, percent}], and which model found it."""
+    """What was found on one image: classes [{id, name, pixels, percent}], and which model found it."""
 
     file: str
     mask: str
@@ -23,12 +23,12 @@ def plain(text: str) -> str:
     return "'" + text if text[:1] in "=+-@\t\r" and text else text
 
 
-def class_areas(pictures: Iterable[Areas]) -> str:
-    """One row for each picture and class."""
+def class_areas(images: Iterable[Areas]) -> str:
+    """One row for each image and class."""
     out = io.StringIO()
     rows = csv.writer(out)
     rows.writerow(["file", "mask", "id", "name", "pixels", "percent", "model_key", "model_sha256"])
-    for one in pictures:
+    for one in images:
         for found in one.classes:
             where, what = [plain(one.file), plain(one.mask)], [found["id"], plain(found["name"])]
             rows.writerow([*where, *what, found["pixels"], found["percent"], one.model_key, one.model_sha256])

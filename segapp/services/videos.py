@@ -76,7 +76,7 @@ def check(visitor: str, file: UploadedFile, head: bytes, name: str) -> None:
         raise TooMany(f"{MOST_UNFINISHED} videos of yours are not finished yet. Wait for one, or stop one first.")
     if storage.in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
         limit = settings.SEGAPP_STORAGE_BYTES // 2**20
-        raise Refused(name, f"Your storage of {limit} MB is full.", "Delete videos, models or pictures first.")
+        raise Refused(name, f"Your storage of {limit} MB is full.", "Delete videos, models or images first.")
 
 
 def original(job: VideoJob) -> Path:

@@ -33,7 +33,7 @@ class Pipe(io.RawIOBase):
 
 def stream(members: Iterable[Member]) -> Iterator[bytes]:
     """The bytes of a zip of these members (name in the zip, content or the file that holds it), none of them packed:
-    pictures are packed already. A file that has gone since is left out."""
+    images are packed already. A file that has gone since is left out."""
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as out:
         for name, content in members:

@@ -56,7 +56,7 @@ def last_of(values: list[Any]) -> Any:
 
 @register.filter
 def largest(classes: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """The classes that cover most of a picture; those that are not on it never."""
+    """The classes that cover most of an image; those that are not on it never."""
     found = sorted((one for one in classes if one["pixels"]), key=lambda one: -int(one["pixels"]))
     return found[:count]
 

@@ -1,4 +1,4 @@
-"""The cast, the shared pictures, and the real thing running: fixtures for all tests.
+"""The cast, the shared images, and the real thing running: fixtures for all tests.
 
 Alice owns what a test is about, Charlie must not see it.
 """
@@ -48,7 +48,7 @@ def unavailable(reason: str) -> None:
 def data() -> Path:
     """The shared sets: <set>/images and <set>/masks."""
     if not DATA.is_dir():
-        unavailable(f"the shared pictures are not at {DATA}; SEGAPP_TEST_DATA names another folder")
+        unavailable(f"the shared images are not at {DATA}; SEGAPP_TEST_DATA names another folder")
     return DATA
 
 

@@ -36,7 +36,7 @@ def plant(visitor: str, name: str, finds: int, parent=None, run=None):
         "miou": 0.5 + finds / 10,
         "comparison": {"kind": "trivial", "miou": 0.4},
         "per_class": [{"id": 1, "name": "disc", "iou": 0.6, "dice": 0.7, "images": 2}],
-        "sentence": "On 2 held-out pictures the model reaches a mean IoU of 0.61.",
+        "sentence": "On 2 held-out images the model reaches a mean IoU of 0.61.",
     }
     trained = Trained(spec, tensors, metrics, steps=1, seconds=1.0, recipe={"seed": 0}, losses=[], held_out=[])
     preview = Image.new("RGB", (240, 90), CLASSES[finds][1])

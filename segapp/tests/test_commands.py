@@ -42,7 +42,7 @@ def model(place, demo) -> dict:
     return json.loads(done.stdout)  # one object and nothing else
 
 
-def test_demo_writes_pairs_and_pictures_to_try(demo):
+def test_demo_writes_pairs_and_images_to_try(demo):
     names = sorted(path.name for path in (demo / "images").iterdir())
     assert len(names) >= 5 and names == sorted(path.name for path in (demo / "masks").iterdir())
     assert list((demo / "more").iterdir())
@@ -56,14 +56,14 @@ def test_finetune_says_what_it_made(model):
     assert model["metrics"]["sentence"]
 
 
-def test_segment_uses_the_active_model_and_writes_masks_of_the_pictures_size(place, demo, model):
-    picture = next((demo / "more").iterdir())
-    done = manage(place, "segment", picture, "--out", place / "masks", "--json")
+def test_segment_uses_the_active_model_and_writes_masks_of_the_images_size(place, demo, model):
+    image = next((demo / "more").iterdir())
+    done = manage(place, "segment", image, "--out", place / "masks", "--json")
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)
     assert found["model_key"] == f"user_{model['user_id']}"
     mask = Image.open(found["mask"])
-    assert mask.mode == "P" and mask.size == Image.open(picture).size
+    assert mask.mode == "P" and mask.size == Image.open(image).size
     assert sum(row["pixels"] for row in found["classes"]) == mask.width * mask.height
 
 

@@ -76,9 +76,9 @@ def test_the_page_for_a_failing_database_asks_it_nothing(db, django_assert_num_q
 
 def test_an_upload_over_the_limit_is_read_to_the_end_and_refused(client, settings):
     settings.UPLOAD_LIMIT_BYTES = 1000
-    picture = io.BytesIO(b"x" * 5000)
-    picture.name = "big.png"
-    response = client.post("/api/segment", {"file": picture})
+    image = io.BytesIO(b"x" * 5000)
+    image.name = "big.png"
+    response = client.post("/api/segment", {"file": image})
     assert response.status_code == 413
     assert response.json()["error"]["code"] == "too_large"
 

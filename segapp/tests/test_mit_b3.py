@@ -46,7 +46,7 @@ def build_base(home: Path, weights: Path, *arguments: str) -> dict:
     return json.loads(done.stdout)
 
 
-def test_the_packaged_base_teaches_it_on_sample_pictures_or_on_ones_own(tmp_path, weights, data_folder):
+def test_the_packaged_base_teaches_it_on_sample_images_or_on_ones_own(tmp_path, weights, data_folder):
     card = build_base(tmp_path, weights)
     assert (card["key"], card["recipe"]["teacher"]) == ("mit_b3", "efficientnet_lite0")
     assert "sky" in [found["name"] for found in card["classes"]]
@@ -68,14 +68,14 @@ def test_a_weights_file_and_one_command_make_mit_b3_answer_everywhere(tmp_path, 
         assert health["base"]["weights"] == "local file"
         for address in ("/", "/finetune/", "/analyze/", "/video/", "/models/", "/reset/"):
             assert b"MiT-B3" in alice.get(address).body, address
-        picture = next(upload for upload in pairs(1) if upload[0] == "images")
-        found = alice.post("/api/segment", {}, [("file", *picture[1:])]).json()
+        image = next(upload for upload in pairs(1) if upload[0] == "images")
+        found = alice.post("/api/segment", {}, [("file", *image[1:])]).json()
         assert found["model_key"] == "mit_b3"
         run = follow(alice, alice.post("/api/finetune", {}, pairs(3)).json()["status_url"], patience=400)
         assert run["state"] == "done", run["message"]
         size = (home / "media" / run["model_path"]).stat().st_size
         assert size < 8_000_000, "the encoder is the base's and not in the file"
-        found = alice.post("/api/segment", {}, [("file", *picture[1:])]).json()
+        found = alice.post("/api/segment", {}, [("file", *image[1:])]).json()
         assert (found["model_key"], found["base"]) == (f"user_{run['user_id']}", "mit_b3")
     finally:
         server.stop()

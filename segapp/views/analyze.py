@@ -1,4 +1,4 @@
-"""Pictures in, masks out: send them, look at one, compare it with another model's answer."""
+"""Images in, masks out: send them, look at one, compare it with another model's answer."""
 
 import csv
 from typing import Any
@@ -22,7 +22,7 @@ from segapp.services import analyses, intake, limits, tables
 from segapp.views.common import PageRequest, say
 
 POLL_SECONDS = 2.0  # a partial waits this long for its result, so that it comes the moment it is there
-LAYERS = (("picture", "Picture"), ("overlay", "Overlay"), ("mask", "Mask"), ("confidence", "Confidence"))
+LAYERS = (("image", "Image"), ("overlay", "Overlay"), ("mask", "Mask"), ("confidence", "Confidence"))
 PATIENT_SECONDS = 20.0  # a plain post without script waits this long before it shows the waiting page
 
 
@@ -45,12 +45,12 @@ def analyze(request: PageRequest) -> HttpResponse:
 
 @require_POST
 def sample(request: PageRequest) -> HttpResponse:
-    """One of the sample pictures that came without a mask, for those who have trained on the others."""
-    return _answer(request, [intake.sample_picture()])
+    """One of the sample images that came without a mask, for those who have trained on the others."""
+    return _answer(request, [intake.sample_image()])
 
 
 def _answer(request: PageRequest, files: list[UploadedFile]) -> HttpResponse:
-    """Queue the pictures and show the first one's place. With a full queue, what it has no room for is named."""
+    """Queue the images and show the first one's place. With a full queue, what it has no room for is named."""
     sent, problems, full = _submit(request, files)
     if not sent:
         return _come_back(request, full) if full else _refuse(request, problems)
@@ -69,14 +69,14 @@ def _submit(
     """What was queued, what was not and why, and whether that was for want of room."""
     sent, problems = [], []
     for place, file in enumerate(files):
-        name = file.name or "picture"
+        name = file.name or "image"
         try:
             limits.check(request, limits.ANALYSES)
             sent.append(analyses.submit(request.visitor, file, name))
         except Refused as error:
             problems.append({"file": error.file, "message": f"{error.problem} {error.advice}"})
         except (analyses.Overloaded, limits.TooOften, registry.NoBaseReady) as error:
-            left = ", ".join(late.name or "picture" for late in files[place:])
+            left = ", ".join(late.name or "image" for late in files[place:])
             problems.append({"file": left, "message": str(error)})
             return sent, problems, error if isinstance(error, analyses.Overloaded) else None
     return sent, problems, None
@@ -136,7 +136,7 @@ def result(request: PageRequest, public_id: str) -> HttpResponse:
 
 
 def _so_far(request: PageRequest, analysis: Analysis) -> HttpResponse:
-    """Nothing new, and the page asks again; or how far a large picture is."""
+    """Nothing new, and the page asks again; or how far a large image is."""
     if not analysis.progress:
         return HttpResponse(status=204)
     response = render(request, "analyze/waiting.html", {"analysis": analysis})
@@ -172,7 +172,7 @@ def rivals(visitor: str, analysis: Analysis) -> list[tuple[str, str]]:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def compare(request: PageRequest, public_id: str) -> HttpResponse:
-    """The same picture through another model. POST runs it; GET shows a comparison that was run."""
+    """The same image through another model. POST runs it; GET shows a comparison that was run."""
     analysis = _owned(request, public_id)
     if request.method == "POST":
         try:
@@ -183,7 +183,7 @@ def compare(request: PageRequest, public_id: str) -> HttpResponse:
         return redirect(f"{reverse('analyze-compare', args=[public_id])}?with={other.public_id}")
     other = _owned(request, request.GET.get("with", ""))
     if (other.width, other.height) != (analysis.width, analysis.height):
-        raise Http404("These two results are of different pictures. Compare from the result's own page.")
+        raise Http404("These two results are of different images. Compare from the result's own page.")
     left, right = side("left", other), side("right", analysis)
     context = {
         "left": other,
@@ -239,5 +239,5 @@ def table(request: PageRequest, public_id: str) -> HttpResponse:
 def delete(request: PageRequest, public_id: str) -> HttpResponse:
     analysis = _owned(request, public_id)
     analyses.delete(analysis)
-    say(request, f"The result of “{analysis.title}” is deleted, the picture with it.")
+    say(request, f"The result of “{analysis.title}” is deleted, the image with it.")
     return redirect("analyze")

@@ -171,7 +171,7 @@ def segment(request: VisitorRequest) -> JsonResponse:
 @require_GET
 @speaks_json
 def segment_result(request: VisitorRequest, analysis_id: str) -> JsonResponse:
-    """What became of a picture whose answer took longer than its request could wait."""
+    """What became of an image whose answer took longer than its request could wait."""
     return _result(analyses.owned(request.visitor, analysis_id))
 
 
@@ -182,9 +182,7 @@ def _result(analysis: Analysis) -> JsonResponse:
     if analysis.state == State.FAILED:
         return error(500 if analysis.worker else 503, "failed", analysis.message)
     address = reverse("api-segment-result", args=[analysis.public_id])
-    response = error(
-        503, "busy", f"No worker has answered yet. Your picture keeps its place; ask GET {address} for it."
-    )
+    response = error(503, "busy", f"No worker has answered yet. Your image keeps its place; ask GET {address} for it.")
     response["Location"], response["Retry-After"] = address, "5"
     return response
 

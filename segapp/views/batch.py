@@ -1,4 +1,4 @@
-"""Many pictures at once: send them, watch them being done, look at each, take all of it along."""
+"""Many images at once: send them, watch them being done, look at each, take all of it along."""
 
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ def batch_zip(request: PageRequest, public_id: str) -> HttpResponseBase:
 
 @require_safe
 def batch_table(request: PageRequest, public_id: str) -> HttpResponseBase:
-    """Class areas of every picture as CSV."""
+    """Class areas of every image as CSV."""
     found = _with_results(request, public_id)
     response = HttpResponse(batch_results.table(found), content_type="text/csv; charset=utf-8")
     return offer(response, f"{_stem(found)}_classes.csv")
@@ -176,7 +176,7 @@ def _stem(batch: Batch) -> str:
 @require_safe
 @cache_control(private=True, max_age=3600)
 def batch_file(request: PageRequest, public_id: str, number: int, kind: str) -> HttpResponseBase:
-    """A picture's mask (palette PNG of class ids), overlay, shown or small; with ?download as a file."""
+    """An image's mask (palette PNG of class ids), overlay, shown or small; with ?download as a file."""
     item = _item(request, public_id, number)
     try:
         found = batches.file_of(item, kind)
@@ -189,12 +189,12 @@ def batch_file(request: PageRequest, public_id: str, number: int, kind: str) -> 
 @require_safe
 @cache_control(private=True, max_age=3600)
 def batch_colours(request: PageRequest, public_id: str, number: int) -> HttpResponseBase:
-    """The mask in its colours, as large as the shown picture: to lay over it."""
+    """The mask in its colours, as large as the shown image: to lay over it."""
     item = _item(request, public_id, number)
     try:
-        with Image.open(batches.file_of(item, "shown")) as picture, Image.open(batches.file_of(item, "mask")) as mask:
-            ids = mask.resize(picture.size, Image.Resampling.NEAREST)
-            return webp(overlay(picture, np.asarray(decode.pixels(ids)), item.classes, 1.0))
+        with Image.open(batches.file_of(item, "shown")) as image, Image.open(batches.file_of(item, "mask")) as mask:
+            ids = mask.resize(image.size, Image.Resampling.NEAREST)
+            return webp(overlay(image, np.asarray(decode.pixels(ids)), item.classes, 1.0))
     except batches.BatchNotFound as error:
         raise Http404(str(error)) from error
 

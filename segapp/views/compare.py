@@ -1,4 +1,4 @@
-"""Any two versions, or one and the base, on any picture: choose, and see both on the comparison of Analyze."""
+"""Any two versions, or one and the base, on any image: choose, and see both on the comparison of Analyze."""
 
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
@@ -43,8 +43,8 @@ def _run(
 ) -> tuple[Analysis, Analysis]:
     source = form.cleaned_data["source"]
     if source in ("upload", "sample"):
-        file = form.cleaned_data["file"] if source == "upload" else intake.sample_picture()
-        return comparisons.of_upload(request.visitor, file, file.name or "picture", left, right)
+        file = form.cleaned_data["file"] if source == "upload" else intake.sample_image()
+        return comparisons.of_upload(request.visitor, file, file.name or "image", left, right)
     try:
         return comparisons.of_result(analyses.owned(request.visitor, source), left, right)
     except analyses.AnalysisNotFound as error:

@@ -41,7 +41,7 @@ def _png(image: Image.Image) -> HttpResponse:
 
 
 def webp(image: Image.Image) -> HttpResponse:
-    """A picture drawn for this answer."""
+    """An image drawn for this answer."""
     out = io.BytesIO()
     image.save(out, "WEBP", quality=80, method=1)
     return HttpResponse(out.getvalue(), content_type="image/webp")
@@ -58,21 +58,21 @@ def _as(response: FileResponse, download: str) -> HttpResponseBase:
 def example(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase:
     found = Example.objects.filter(visitor=request.visitor, public_id=public_id).first()
     if found is None:
-        raise Http404("There is no such picture among yours.")
+        raise Http404("There is no such image among yours.")
     example_files.bring(found)
     paths = {"image": found.image_path, "mask": found.mask_path, "thumbnail": found.thumbnail_path}
     if kind not in paths:
-        raise Http404("A picture has no such file.")
+        raise Http404("An image has no such file.")
     return _send(paths[kind])
 
 
 @require_safe
 @_private
 def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
-    """The picture with its mask laid over, as the masks are read now; small, or with ?large to look at."""
+    """The image with its mask laid over, as the masks are read now; small, or with ?large to look at."""
     found = Example.objects.filter(visitor=request.visitor, public_id=public_id).first()
     if found is None:
-        raise Http404("There is no such picture among yours.")
+        raise Http404("There is no such image among yours.")
     example_files.bring(found)
     large = "large" in request.GET
     drafts = list(intake.drafts(request.visitor)) if found.draft else []
@@ -80,13 +80,13 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
     try:
         reading = studio.reading_of(request, found.runs.first(), drafts)
         ids = intake.ids_of(found, reading, small=not large) if reading and not found.to_paint else None
-    except Refused:  # masks that do not go together: the picture alone
+    except Refused:  # masks that do not go together: the image alone
         pass
     try:
         with Image.open(found.image_path if large else found.thumbnail_path) as stored:
             small = render.thumbnail(stored, LARGE)
     except OSError as error:
-        raise Http404("The files of this picture are gone. Remove it and upload it again.") from error
+        raise Http404("The files of this image are gone. Remove it and upload it again.") from error
     if reading is not None and ids is not None:
         shown = np.asarray(Image.fromarray(ids).resize(small.size, Image.Resampling.NEAREST))
         classes = [row for row in reading.trained if row["name"] != "background"]
@@ -116,27 +116,27 @@ def analysis(request: PageRequest, public_id: str, kind: str) -> HttpResponseBas
         path = analyses.file_of(found, kind if kind in KINDS else "")
     except analyses.AnalysisNotFound as error:
         raise Http404(str(error)) from error
-    stem = Path(found.title).stem or "picture"
+    stem = Path(found.title).stem or "image"
     return _send(path, f"{stem}_{kind}{path.suffix}" if "download" in request.GET else "")
 
 
 @require_safe
 @_private
 def analysis_view(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase:
-    """What pages look at: class ids (`ids`) or confidence as a grey PNG of the shown picture's size, or `small`.
+    """What pages look at: class ids (`ids`) or confidence as a grey PNG of the shown image's size, or `small`.
 
     Grey, because a browser hands out the colours of a palette PNG and never its indices.
     """
     try:
         found = analyses.owned(request.visitor, public_id)
         path = analyses.file_of(found, {"ids": "mask", "small": "mask", "confidence": "confidence"}.get(kind, ""))
-        picture = analyses.file_of(found, "image")
+        image = analyses.file_of(found, "image")
     except analyses.AnalysisNotFound as error:
         raise Http404(str(error)) from error
     with Image.open(path) as stored:
         values = Image.fromarray(np.asarray(decode.pixels(stored)))
     if kind == "small":
-        with Image.open(picture) as stored:
+        with Image.open(image) as stored:
             small = render.thumbnail(stored, SMALL)
         ids = np.asarray(values.resize(small.size, Image.Resampling.NEAREST))
         return webp(render.overlay(small, ids, found.classes, 0.5))

@@ -1,4 +1,4 @@
-"""From pictures and masks to a model: upload, look, edit classes, train, watch, judge."""
+"""From images and masks to a model: upload, look, edit classes, train, watch, judge."""
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
@@ -13,8 +13,8 @@ from segapp.services import continuing, intake, limits, paint_classes, runs
 from segapp.views import studio
 from segapp.views.common import PageRequest, changed, say
 
-STILL_TO_PAINT = "This picture is not painted yet. Paint it, say that there is nothing to paint on it, or remove it."
-NOTHING_YET = "There is nothing to train on yet. Upload pictures with their masks first."
+STILL_TO_PAINT = "This image is not painted yet. Paint it, say that there is nothing to paint on it, or remove it."
+NOTHING_YET = "There is nothing to train on yet. Upload images with their masks first."
 
 
 def _owned(request: PageRequest, public_id: str) -> TrainingRun:
@@ -72,7 +72,7 @@ def clear(request: PageRequest) -> HttpResponse:
 
 @require_POST
 def classes(request: PageRequest) -> HttpResponse:
-    """Keep what was changed in the class table, so that the pictures follow and a reload loses nothing."""
+    """Keep what was changed in the class table, so that the images follow and a reload loses nothing."""
     try:
         _keep_edits(request)
     except Refused as error:
@@ -138,7 +138,7 @@ def stop(request: PageRequest, public_id: str) -> HttpResponse:
 
 @require_POST
 def again(request: PageRequest, public_id: str) -> HttpResponse:
-    """The pictures of an earlier run as drafts again: more can be added, classes changed, and trained anew."""
+    """The images of an earlier run as drafts again: more can be added, classes changed, and trained anew."""
     found = _owned(request, public_id)
     intake.draft_again(request.visitor, found.examples.all())
     request.session[studio.EDITS] = {**studio.edits_of(found), **request.session.get(studio.EDITS, {})}

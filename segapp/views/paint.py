@@ -29,7 +29,7 @@ TOOLS = (
 )
 PARTS = ("raster", "regions", "history", "snap", "view", "save", "classes", "tools", "pointers", "keys")
 SCRIPTS = [*(f"js/paint-{part}.js" for part in PARTS), "js/paint.js"]
-BRUSH = 0.035  # of the picture's longer side, at first
+BRUSH = 0.035  # of the image's longer side, at first
 
 
 def _owned(request: PageRequest, public_id: str) -> Example:
@@ -53,7 +53,7 @@ def begin(request: PageRequest) -> HttpResponse:
         return redirect("finetune")
     form = UploadForm(request.POST, request.FILES)
     if not form.is_valid():
-        words = [{"file": "", "message": "No pictures were chosen. Choose one or more to paint on."}]
+        words = [{"file": "", "message": "No images were chosen. Choose one or more to paint on."}]
         return finetune.refuse(request, words if not request.FILES else finetune.said(form))
     try:
         limits.check(request, limits.UPLOADS)
@@ -111,7 +111,7 @@ def paint(request: PageRequest, public_id: str) -> HttpResponse:
 
 
 def _classes(request: PageRequest, example: Example) -> list[dict[str, Any]]:
-    """What to paint with: the picture's own classes and those of the other drafts; a mended result keeps to its own."""
+    """What to paint with: the image's own classes and those of the other drafts; a mended result keeps to its own."""
     own: list[dict[str, Any]] = example.painting.classes
     if example.painting.origin:
         return own
@@ -124,7 +124,7 @@ def _classes(request: PageRequest, example: Example) -> list[dict[str, Any]]:
 
 
 def _mended(request: PageRequest, model: UserModel | None) -> dict[str, Any]:
-    """What can be trained on from here: the model, and how many pictures of which kind."""
+    """What can be trained on from here: the model, and how many images of which kind."""
     if not painting.usable(model) or model is None:
         return {}
     added = continuing.corrections(request.visitor, model)
@@ -163,7 +163,7 @@ def _save(request: PageRequest, example: Example) -> JsonResponse:
 
 @require_POST
 def forget_class(request: PageRequest, public_id: str, number: int) -> JsonResponse:
-    """A class that was added and is painted nowhere goes, on all pictures."""
+    """A class that was added and is painted nowhere goes, on all images."""
     _owned(request, public_id)
     try:
         paint_classes.remove(request.visitor, number, studio.known_classes(request))
@@ -195,7 +195,7 @@ def _error(status: int, code: str, message: str, **more: Any) -> JsonResponse:
 @require_safe
 @never_cache
 def download(request: PageRequest, public_id: str) -> HttpResponse:
-    """The mask as it will be learnt from: a palette PNG of class ids at the picture's own size, 255 is ignore."""
+    """The mask as it will be learnt from: a palette PNG of class ids at the image's own size, 255 is ignore."""
     example = _owned(request, public_id)
     values = painted.as_mask(example_files.painted_values(example), example.painting.unpainted).codes
     response = HttpResponse(palette_png(values, example.painting.classes), content_type="image/png")
@@ -205,7 +205,7 @@ def download(request: PageRequest, public_id: str) -> HttpResponse:
 
 @require_POST
 def nothing(request: PageRequest, public_id: str) -> HttpResponse:
-    """There is nothing to paint on this picture: all of it is background."""
+    """There is nothing to paint on this image: all of it is background."""
     example = _owned(request, public_id)
     try:
         unpainted = painting.nothing_there(example)
@@ -254,7 +254,7 @@ def train_on(request: PageRequest, public_id: str) -> HttpResponse:
 
 @require_POST
 def improve(request: PageRequest, public_id: str) -> HttpResponse:
-    """The next training starts from this model: pictures added in Fine-tune join what it learnt from."""
+    """The next training starts from this model: images added in Fine-tune join what it learnt from."""
     model = _model(request, public_id)
     request.session[studio.CONTINUE] = model.public_id
     return redirect("finetune")

@@ -62,7 +62,7 @@ def _to_panel(public_id: str) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def shared(request: PageRequest, token: str) -> HttpResponse:
-    """The model behind a link: send it a picture. The result is the guest's own."""
+    """The model behind a link: send it an image. The result is the guest's own."""
     try:
         found, _ = sharing.resolve(token)
     except sharing.ShareNotFound as error:
@@ -75,7 +75,7 @@ def shared(request: PageRequest, token: str) -> HttpResponse:
     file = form.cleaned_data["file"][0]
     try:
         limits.check(request, limits.ANALYSES)
-        analysis = sharing.submit(request.visitor, token, file, file.name or "picture")
+        analysis = sharing.submit(request.visitor, token, file, file.name or "image")
     except sharing.ShareNotFound as error:
         return _gone(request, error)
     except Refused as error:

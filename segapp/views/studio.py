@@ -17,9 +17,9 @@ from segapp.views.common import PageRequest
 
 EDITS = "class_edits"  # in the session: what the visitor changed in the class table, by the mask value it stands for
 CONTINUE = "continue_from"  # in the session: public id of the model that the next training starts from
-WEAK = 0.5  # IoU under which a class is named as the one that needs more pictures
+WEAK = 0.5  # IoU under which a class is named as the one that needs more images
 FINE = 0.75  # IoU of the weakest class from which a thorough training is not suggested
-ENOUGH = 4  # pictures that show a class, below which more of them are what helps
+ENOUGH = 4  # images that show a class, below which more of them are what helps
 
 
 def context(request: PageRequest) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def context(request: PageRequest) -> dict[str, Any]:
         "result": done,
         "stumbled": stumbled,
         "open": {
-            "pictures": editable or adding or not (live or done or stumbled),
+            "images": editable or adding or not (live or done or stumbled),
             "classes": editable,
             "train": live or stumbled or editable,
             "result": done and not drafts and not adding,
@@ -74,12 +74,12 @@ def context(request: PageRequest) -> dict[str, Any]:
 
 
 def _landing(busy: bool, editable: bool, readable: bool, done: bool) -> str:
-    """The step to look at: classes once there are masks, pictures while they are still to be painted."""
+    """The step to look at: classes once there are masks, images while they are still to be painted."""
     if busy:
         return "train"
     if editable:
-        return "classes" if readable else "pictures"
-    return "result" if done else "pictures"
+        return "classes" if readable else "images"
+    return "result" if done else "images"
 
 
 def reading_of(request: PageRequest, run: TrainingRun | None, drafts: list[Example]) -> Reading | None:
@@ -99,7 +99,7 @@ def base_names() -> list[str]:
 
 
 def mark(examples: list[Example], reading: Reading | None, problems: list[dict[str, str]]) -> None:
-    """Put on each example what its picture says: `fault`, the one thing to fix, or `hint`, what is odd about it."""
+    """Put on each example what its image says: `fault`, the one thing to fix, or `hint`, what is odd about it."""
     faults = {problem["file"]: problem["message"] for problem in problems}
     read = [example.pk for example in intake.ready(examples)]
     hints = dict(zip(read, reading.hints, strict=False)) if reading and len(reading.hints) == len(read) else {}
@@ -145,7 +145,7 @@ def paintable(drafts: list[Example]) -> set[int]:
 
 
 def stamp(reading: Reading | None) -> str:
-    """Changes when the masks would be drawn differently; part of the pictures' addresses."""
+    """Changes when the masks would be drawn differently; part of the images' addresses."""
     rows = [(row["id"], row["color"], row["ignore"]) for row in reading.classes] if reading else []
     return hashlib.sha256(repr(rows).encode()).hexdigest()[:12]
 
@@ -164,8 +164,8 @@ def live_parts(run: TrainingRun) -> dict[str, Any]:
 
 def result_parts(run: TrainingRun) -> dict[str, Any]:
     against_base = run.metrics.get("comparison", {}).get("kind") == "base"
-    pictures = []
-    for found in run.metrics.get("held_out_pictures", [])[:6]:
+    images = []
+    for found in run.metrics.get("held_out_images", [])[:6]:
         if not store.fetch(run.folder / f"heldout_{found['index']}_custom.webp").exists():
             continue
         knows = found.get("knows", [])
@@ -175,11 +175,11 @@ def result_parts(run: TrainingRun) -> dict[str, Any]:
             for kind in ("image", "truth", "custom", "base")
         }
         words = {"stem": found["stem"], "left": left, "left_address": addresses[left], "knows": knows}
-        pictures.append({**words, **addresses})
+        images.append({**words, **addresses})
     return {
-        "pictures": pictures,
+        "images": images,
         "against_base": against_base,
-        "show_base": bool(pictures) and all(shown["left"] == "base" for shown in pictures),
+        "show_base": bool(images) and all(shown["left"] == "base" for shown in images),
         "verdict": verdict(run.metrics),
         "advice": advice(run.metrics, run.effort),
     }
@@ -191,7 +191,7 @@ def verdict(metrics: dict[str, Any]) -> str:
     if not rows:
         return ""
     weakest = min(rows, key=lambda row: row["iou"])
-    weak = f"weakest: “{weakest['name']}” ({weakest['iou']:.2f}), seen in {_pictures(weakest['images'])}."
+    weak = f"weakest: “{weakest['name']}” ({weakest['iou']:.2f}), seen in {_images(weakest['images'])}."
     compared = [row for row in rows if row.get("base_iou") is not None]
     if compared:
         better = sum(row["iou"] > row["base_iou"] for row in compared)
@@ -209,19 +209,19 @@ def advice(metrics: dict[str, Any], effort: str = "quick") -> str:
     never = [row["name"] for row in metrics.get("per_class", []) if row["iou"] is None]
     if never:
         names = ", ".join(f"“{name}”" for name in never)
-        words.append(f"{names} could not be tested: add pictures until at least two show it.")
+        words.append(f"{names} could not be tested: add images until at least two show it.")
     weakest = min(rows, key=lambda row: row["iou"], default=None)
     if weakest and weakest["iou"] < WEAK:
         name, seen = weakest["name"], weakest["images"]
         if seen < ENOUGH:
-            words.append(f"Add {ENOUGH - seen} or more pictures that show “{name}”: so far {_pictures(seen)} did.")
+            words.append(f"Add {ENOUGH - seen} or more images that show “{name}”: so far {_images(seen)} did.")
         else:
             words.append(
-                f"“{name}” is in {_pictures(seen)} and still weak: look at it below, check that its masks are exact, "
-                "and add pictures that show it larger or in other light."
+                f"“{name}” is in {_images(seen)} and still weak: look at it below, check that its masks are exact, "
+                "and add images that show it larger or in other light."
             )
     if not words and rows:
-        words.append("Nothing urgent. Try it on pictures from elsewhere, and add those where it fails.")
+        words.append("Nothing urgent. Try it on images from elsewhere, and add those where it fails.")
     if weakest and effort == "quick" and weakest["iou"] < FINE:
         words.append("A thorough training may help with fine detail.")
     return " ".join(words)
@@ -231,8 +231,8 @@ def _scored(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in metrics.get("per_class", []) if row["iou"] is not None]
 
 
-def _pictures(count: int) -> str:
-    return _count(count, "picture", "pictures")
+def _images(count: int) -> str:
+    return _count(count, "image", "images")
 
 
 def _count(count: int, one: str, more: str) -> str:

@@ -69,7 +69,7 @@ def _ask(request: PageRequest, code: str = "", problem: str = "", status: int = 
 @require_POST
 @_counted
 def make(request: PageRequest) -> HttpResponse:
-    """A new code, shown this once: as signs, as a link, as a picture for a phone's camera."""
+    """A new code, shown this once: as signs, as a link, as an image for a phone's camera."""
     row, code = transfer.make(request.visitor)
     address = request.build_absolute_uri(f"{reverse('transfer')}?code={code}")
     drawn = segno.make(address, error="m").svg_inline(scale=4, border=2, dark="#000", light="#fff", omitsize=True)

@@ -1,4 +1,4 @@
-"""One version by itself: its scores by class, what it found on held-out pictures, what it learnt from, its line."""
+"""One version by itself: its scores by class, what it found on held-out images, what it learnt from, its line."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from segapp.models import TrainingRun
 from segapp.views.common import PageRequest
 from segapp.views.models import owned
 
-MOST_PICTURES = 6
+MOST_IMAGES = 6
 MOST_PARENTS = 20
 
 
@@ -24,7 +24,7 @@ def version(request: PageRequest, public_id: str) -> HttpResponse:
     run = TrainingRun.objects.filter(visitor=request.visitor, public_id=model.run_id or "-").first()
     context = {
         "model": model,
-        "pictures": held_out(run) if run else [],
+        "images": held_out(run) if run else [],
         "examples": run.examples.all() if run else [],
         "line": line(model),
         "children": registry.versions(request.visitor).filter(parent=model),
@@ -33,9 +33,9 @@ def version(request: PageRequest, public_id: str) -> HttpResponse:
 
 
 def held_out(run: TrainingRun) -> list[dict[str, Any]]:
-    """Addresses of the held-out pictures that the training left, with what the model found on them."""
+    """Addresses of the held-out images that the training left, with what the model found on them."""
     found = []
-    for row in run.metrics.get("held_out_pictures", [])[:MOST_PICTURES]:
+    for row in run.metrics.get("held_out_images", [])[:MOST_IMAGES]:
         if store.fetch(run.folder / f"heldout_{row['index']}_custom.webp").exists():
             names = {kind: f"heldout_{row['index']}_{kind}.webp" for kind in ("image", "custom")}
             addresses = {kind: reverse("run-file", args=[run.public_id, name]) for kind, name in names.items()}

@@ -16,7 +16,7 @@ from segapp.pipeline.base.train import train_base
 from segapp.worker import networks
 
 Report = Callable[[dict[str, Any]], None]
-PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
+IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 def train(
@@ -38,7 +38,7 @@ def train(
 
 
 def distil(key: str, teacher: str, images: Path | None, out: Path, report: Report, **limits: Any) -> dict[str, Any]:
-    """Teach the base `key` what the ready base `teacher` says about pictures, by default the sample pictures.
+    """Teach the base `key` what the ready base `teacher` says about images, by default the sample images.
 
     "auto" is the first ready base that is another one. Raises ValueError without one, and BaseMissing.
     """
@@ -53,7 +53,7 @@ def distil(key: str, teacher: str, images: Path | None, out: Path, report: Repor
             for k, name in enumerate(sample.NAMES):
                 Image.fromarray(sample.draw(k)[0]).save(Path(drawn) / f"{name}.png")
         folder = images or Path(drawn)
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
         return distil_base(
             key,
             network,

@@ -1,8 +1,8 @@
-"""One batch of pictures from claim to end. Knows nothing of requests or tasks.
+"""One batch of images from claim to end. Knows nothing of requests or tasks.
 
-It runs where videos run: at low priority, beside the worker that answers single pictures and never before it. Each
-picture is finished by itself, so a worker that dies, is asked to end, or makes room for a training leaves a batch
-that another one goes on with, at the first picture that waits.
+It runs where videos run: at low priority, beside the worker that answers single images and never before it. Each
+image is finished by itself, so a worker that dies, is asked to end, or makes room for a training leaves a batch
+that another one goes on with, at the first image that waits.
 """
 
 import logging
@@ -23,21 +23,21 @@ from segapp.imaging import Refused, decode, render
 from segapp.models import Batch, BatchItem, ItemState, State
 from segapp.pipeline.inference.predict import predict, shares
 from segapp.services import batches
-from segapp.worker import answers, claims, networks, pictures
+from segapp.worker import answers, claims, images, networks
 from segapp.worker.progress import HandBack, training_waits
 from segapp.worker.publishing import LeaseLost
 
 logger = logging.getLogger(__name__)
 
 LABEL = "segapp.Batch"
-MOST_TRIES = 2  # of one picture: one that a worker dies of twice is left out, so that the others come through
-RECENT = 20  # pictures whose time makes the estimate
+MOST_TRIES = 2  # of one image: one that a worker dies of twice is left out, so that the others come through
+RECENT = 20  # images whose time makes the estimate
 SHOWN, SMALL = 1280, 264  # pixels
-DISK_FULL = "The disk is full, so the rest was not done. Free some space and send the missing pictures again."
-UNKNOWN = "The batch failed on the server. Send the missing pictures again; what was done is kept."
+DISK_FULL = "The disk is full, so the rest was not done. Free some space and send the missing images again."
+UNKNOWN = "The batch failed on the server. Send the missing images again; what was done is kept."
 NOTHING = "None of these files could be used. What is wrong stands beside each of them."
-DIED = "The server stopped twice at this picture. Send it smaller, or as a PNG."
-FAILED = "This picture could not be analyzed. Send it again smaller, or as a PNG."
+DIED = "The server stopped twice at this image. Send it smaller, or as a PNG."
+FAILED = "This image could not be analyzed. Send it again smaller, or as a PNG."
 GONE = "The uploaded file is gone. Send it again."
 
 
@@ -80,14 +80,14 @@ def _begin(batch: Batch, network: LoadedNetwork) -> str:
 
 
 def _work(batch: Batch, network: LoadedNetwork) -> None:
-    """Every picture that waits, those last that a worker died of.
+    """Every image that waits, those last that a worker died of.
 
     Raises HandBack, LeaseLost, and OSError for a full disk.
     """
     waiting = batch.items.filter(state=ItemState.WAITING).order_by("attempts", "number")
     seconds: deque[float] = deque(maxlen=RECENT)
     for number, item in enumerate(list(waiting)):
-        # Somebody waits for a training in front of the page: it goes first, as soon as this turn did one picture.
+        # Somebody waits for a training in front of the page: it goes first, as soon as this turn did one image.
         if heartbeat.stopping.is_set() or (number and training_waits()):
             raise HandBack
         item.batch = batch
@@ -106,27 +106,27 @@ def _work(batch: Batch, network: LoadedNetwork) -> None:
 
 
 def _open(batch: Batch, item: BatchItem) -> None:
-    """Count the try before it is made. The batch's own count begins anew with each picture: the pictures' bound it."""
+    """Count the try before it is made. The batch's own count begins anew with each image: the images' bound it."""
     BatchItem.objects.filter(pk=item.pk).update(attempts=F("attempts") + 1)
     if not _held(batch).update(attempts=1):
         raise LeaseLost
 
 
 def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[ItemState, str]:
-    """Write the picture's files and fill the item's fields; what is wrong with it when nothing came of it."""
+    """Write the image's files and fill the item's fields; what is wrong with it when nothing came of it."""
 
     def watch(_: float) -> None:
-        """Between the tiles of a large picture."""
+        """Between the tiles of a large image."""
         if heartbeat.stopping.is_set():
             raise HandBack
         _hold(batch)
 
     try:
         with store.fetch(item.source).open("rb") as file:
-            picture = decode.picture(file, item.name)
-        found = predict(network, np.asarray(picture), watch)
+            image = decode.image(file, item.name)
+        found = predict(network, np.asarray(image), watch)
         classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
-        _write(item, picture, found.ids, classes)
+        _write(item, image, found.ids, classes)
     except (LeaseLost, StoreUnreachable):
         raise
     except Refused as refused:
@@ -135,25 +135,25 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
         _hold(batch)  # a batch that was cancelled meanwhile has lost its files
         if disk_is_full(error):
             raise
-        logger.exception("batch %s, picture %s failed", batch.public_id, item.number)
+        logger.exception("batch %s, image %s failed", batch.public_id, item.number)
         return ItemState.FAILED, GONE if isinstance(error, FileNotFoundError) else FAILED
-    item.width, item.height = picture.size
+    item.width, item.height = image.size
     item.classes = shares(found.ids, network.spec.classes)
     item.model_key, item.model_sha256 = network.key, network.sha256
     return ItemState.DONE, ""
 
 
-def _write(item: BatchItem, picture: Image.Image, ids: np.ndarray, classes: list[dict[str, object]]) -> None:
+def _write(item: BatchItem, image: Image.Image, ids: np.ndarray, classes: list[dict[str, object]]) -> None:
     png = render.palette_png(ids, classes)
     write_atomically(item.mask, lambda out: out.write(png))
-    small = render.thumbnail(pictures.draw_overlay(item.overlay, picture, ids, classes), SMALL)
+    small = render.thumbnail(images.draw_overlay(item.overlay, image, ids, classes), SMALL)
     write_atomically(item.small, lambda out: small.save(out, "WEBP", quality=80, method=1))
-    shown = render.thumbnail(picture, SHOWN)
+    shown = render.thumbnail(image, SHOWN)
     write_atomically(item.shown, lambda out: shown.save(out, "JPEG", quality=85))
 
 
 def _close(batch: Batch, item: BatchItem, state: ItemState, message: str, pace: float | None) -> None:
-    """The picture and the batch's count of it, together or not at all. Raises LeaseLost."""
+    """The image and the batch's count of it, together or not at all. Raises LeaseLost."""
     batch.done += state == ItemState.DONE
     batch.failed += state == ItemState.FAILED
     values: dict[str, object] = {"done": batch.done, "failed": batch.failed}

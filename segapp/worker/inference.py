@@ -42,7 +42,7 @@ def run(pk: int) -> None:
         values = {"state": State.FAILED, "message": str(error)[:500]}
     except Exception:
         logger.exception("analysis %s failed", analysis.public_id)
-        words = "This picture could not be analyzed. Try again; if it fails again, try it smaller or as PNG."
+        words = "This image could not be analyzed. Try again; if it fails again, try it smaller or as PNG."
         values = {"state": State.FAILED, "message": words}
     mine = Analysis.objects.filter(pk=pk, state=State.RUNNING, worker=heartbeat.NAME)
     ended = mine.update(ended=timezone.now(), **values)
@@ -54,7 +54,7 @@ def run(pk: int) -> None:
 
 
 class Teller:
-    """Hears how far a picture is and writes it into its row, for those that take long enough to be watched."""
+    """Hears how far an image is and writes it into its row, for those that take long enough to be watched."""
 
     def __init__(self, analysis: Analysis) -> None:
         self._pk, self._written = analysis.pk, time.monotonic()
@@ -68,10 +68,10 @@ class Teller:
 def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     """Run the network, write the files, and say what answered: the values of the finished row."""
     began = time.perf_counter()
-    with Image.open(store.fetch(analysis.picture_path)) as stored:
-        picture = np.asarray(stored.convert("RGB"))
+    with Image.open(store.fetch(analysis.image_path)) as stored:
+        image = np.asarray(stored.convert("RGB"))
     read = time.perf_counter()
-    found = predict(network, picture, Teller(analysis))
+    found = predict(network, image, Teller(analysis))
     ran = time.perf_counter()
     classes = _write(analysis, found, network)
     written = time.perf_counter()

@@ -20,16 +20,16 @@ from segapp.pipeline.inference.predict import predict, shares
 from segapp.pipeline.training.finetune import Example, Progress, finetune
 from segapp.pipeline.video.process import ENDINGS
 from segapp.services import intake, runs
-from segapp.worker import networks, pictures
+from segapp.worker import images, networks
 from segapp.worker.publishing import publish
 from segapp.worker.training import shrink
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
+IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".m4v"}
 
 
 def train_folders(
-    images: Path,
+    image_folder: Path,
     mask_folder: Path,
     *,
     effort: str = Effort.QUICK,
@@ -44,7 +44,7 @@ def train_folders(
 
     Raises intake.Refusal or imaging.Refused for files that do not fit, BaseMissing, TrainingFailed and OSError.
     """
-    examples, classes = read_folders(images, mask_folder)
+    examples, classes = read_folders(image_folder, mask_folder)
     runtime = networks.runtime()
     ready = runtime.base(base_key)
 
@@ -62,34 +62,34 @@ def train_folders(
         name=name or runs.default_name(visitor),
         base=ready,
         image_count=len(examples),
-        preview=pictures.before_after(trained, examples),
-        pictures=[example.image for example in examples],
+        preview=images.before_after(trained, examples),
+        images=[example.image for example in examples],
     )
 
 
-def read_folders(images: Path, mask_folder: Path) -> tuple[list[Example], list[ClassInfo]]:
+def read_folders(image_folder: Path, mask_folder: Path) -> tuple[list[Example], list[ClassInfo]]:
     """Pairs of two folders as arrays, and the classes that the masks hold by the contract's rules."""
     read, problems = [], []
-    for stem, image, mask in intake.pair(_files(images), _files(mask_folder)):
+    for stem, image_path, mask_path in intake.pair(_files(image_folder), _files(mask_folder)):
         try:
-            with open(image, "rb") as picture_file, open(mask, "rb") as mask_file:
-                pair = pairs.read(picture_file, image.name, mask_file, mask.name)
+            with open(image_path, "rb") as image_file, open(mask_path, "rb") as mask_file:
+                pair = pairs.read(image_file, image_path.name, mask_file, mask_path.name)
         except Refused as refused:
             problems.append({"file": refused.file, "message": f"{refused.problem} {refused.advice}"})
             continue
-        picture, codes = shrink(np.asarray(pair.picture), pair.mask.codes)
-        read.append((stem, picture, Mask(codes, pair.mask.summary)))
+        image, codes = shrink(np.asarray(pair.image), pair.mask.codes)
+        read.append((stem, image, Mask(codes, pair.mask.summary)))
     if problems:
         raise intake.Refusal(problems)
     reading = masks.read_summaries([mask.summary for _, _, mask in read], [stem for stem, _, _ in read])
-    examples = [Example(stem, picture, masks.apply(mask, reading)) for stem, picture, mask in read]
+    examples = [Example(stem, image, masks.apply(mask, reading)) for stem, image, mask in read]
     return examples, [ClassInfo(found["id"], found["name"], found["color"]) for found in reading.trained]
 
 
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is no folder. Name the folder that holds the files.")
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
 
 
 @contextmanager
@@ -130,23 +130,23 @@ def refuse_collisions(files: Sequence[Path], out: Path, stems: Sequence[str] = (
             made[target] = file.name
 
 
-def segment_picture(
+def segment_image(
     network: LoadedNetwork, file: Path, out: Path, stem: str = "", overlays: Path | None = None
 ) -> dict[str, Any]:
-    """Write `<stem>.png`, the index mask at the picture's own size, and say what is on it.
+    """Write `<stem>.png`, the index mask at the image's own size, and say what is on it.
 
-    Where `overlays` is a folder, `<stem>.jpg` in it shows the mask over the picture.
+    Where `overlays` is a folder, `<stem>.jpg` in it shows the mask over the image.
     """
     with open(file, "rb") as opened:
-        picture = decode.picture(opened, file.name)
-    found = predict(network, np.asarray(picture))
+        image = decode.image(opened, file.name)
+    found = predict(network, np.asarray(image))
     stem = stem or file.stem
     classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
     target = out / f"{stem}.png"
     png = render.palette_png(found.ids, classes)
     write_atomically(target, lambda opened: opened.write(png))
     if overlays is not None:
-        pictures.draw_overlay(overlays / f"{stem}.jpg", picture, found.ids, classes)
+        images.draw_overlay(overlays / f"{stem}.jpg", image, found.ids, classes)
     return {
         "file": str(file.resolve()),
         "mask": str(target.resolve()),

@@ -1,4 +1,4 @@
-"""Many pictures from the command line: folders and zips in, a zip and a table out. No queue, no rows."""
+"""Many images from the command line: folders and zips in, a zip and a table out. No queue, no rows."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from segapp.imaging import Refused, archive
 from segapp.pipeline.video.process import segment_file
 from segapp.services import tables, zips
 from segapp.services.naming import result_stems
-from segapp.worker.local import PICTURES, VIDEOS, refuse_collisions, segment_picture
+from segapp.worker.local import IMAGES, VIDEOS, refuse_collisions, segment_image
 
 LIMITS = archive.Limits(files=100_000, bytes=100 * 10**9, listed=10**8)  # the caller's own disk; bombs stay outside
 
@@ -27,9 +27,9 @@ class Done:
 
 
 def gathered(named: Iterable[Path], scratch: Path) -> list[Path]:
-    """The files that were named, the pictures of a folder and what lies below it, and those of a zip.
+    """The files that were named, the images of a folder and what lies below it, and those of a zip.
 
-    Raises FileNotFoundError, Refused for a zip that is not to be trusted, and ValueError when there is no picture.
+    Raises FileNotFoundError, Refused for a zip that is not to be trusted, and ValueError when there is no image.
     """
     files: list[Path] = []
     for path in named:
@@ -42,7 +42,7 @@ def gathered(named: Iterable[Path], scratch: Path) -> list[Path]:
         else:
             files.append(path)
     if not files:
-        raise ValueError(f"There is no picture in it. Name a folder or zip that holds {', '.join(sorted(PICTURES))}.")
+        raise ValueError(f"There is no image in it. Name a folder or zip that holds {', '.join(sorted(IMAGES))}.")
     return files
 
 
@@ -54,7 +54,7 @@ def segment(
     go_on: bool,
     tell: Callable[[str], None],
 ) -> Done:
-    """Segment each file into `out`. `go_on`: a picture that is refused is left out, else it ends everything.
+    """Segment each file into `out`. `go_on`: an image that is refused is left out, else it ends everything.
 
     Raises Refused, and ValueError when nothing is left.
     """
@@ -65,7 +65,7 @@ def segment(
             done.results.append(segment_file(network, file, out))
             continue
         try:
-            found = segment_picture(network, file, out, stem, overlays)
+            found = segment_image(network, file, out, stem, overlays)
         except Refused as refused:
             if not go_on:
                 raise
@@ -109,15 +109,15 @@ def _members(done: Done) -> Iterator[zips.Member]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """All pictures of a folder, hidden ones not, in the order of their paths."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
+    """All images of a folder, hidden ones not, in the order of their paths."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGES and path.is_file())
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def _unpacked(path: Path, folder: Path) -> Path:
     with path.open("rb") as file, archive.opened(file, path.name, LIMITS) as opened:
         for info in opened.infolist():
-            if archive.is_hidden(info) or archive.path_of(info).suffix.lower() not in PICTURES:
+            if archive.is_hidden(info) or archive.path_of(info).suffix.lower() not in IMAGES:
                 continue
             target = folder / archive.path_of(info)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from segapp.pipeline.inference.predict import predict
 
 logger = logging.getLogger(__name__)
 
-FEATURES = 8  # the part of the cache that pictures' features may take, one in so many
+FEATURES = 8  # the part of the cache that images' features may take, one in so many
 
 
 @cache

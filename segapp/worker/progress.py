@@ -6,7 +6,7 @@ from typing import Any
 from segapp import heartbeat
 from segapp.models import MOST_ATTEMPTS, State, Stop, TrainingRun
 from segapp.pipeline.training.finetune import Cancelled, Example, Progress
-from segapp.worker import pictures
+from segapp.worker import images
 from segapp.worker.publishing import LeaseLost
 
 PUBLISHING = 2.0  # seconds from the last step to the end of the run, until a run has shown how long it takes here
@@ -51,7 +51,7 @@ class Watcher:
             raise HandBack
         if progress.preview is not None:
             index, ids = progress.preview
-            pictures.draw_preview(self.row.folder, self.examples[index], ids, self.classes)
+            images.draw_preview(self.row.folder, self.examples[index], ids, self.classes)
         if time.monotonic() - self.written < SECONDS:
             return True
         self.written = time.monotonic()

@@ -43,14 +43,14 @@ def publish(
     run: TrainingRun | None = None,
     preview: Image.Image | None = None,
     metrics: dict[str, Any] | None = None,
-    pictures: Sequence[np.ndarray] = (),
+    images: Sequence[np.ndarray] = (),
 ) -> UserModel:
     """Write `user_<id>.pth` and make it the visitor's model. Raises LeaseLost, and OSError when the disk is full.
 
     With a `run`, the row, the active pointer and the run's end are one transaction that holds only while the run's
     lease is still `run.lease`; a reset in the meantime leaves the model kept and not active. A crash between the
     file and the commit leaves an orphan that `cleanup_models` collects, and the old model in use. The file is in half
-    precision where that changes nothing on `pictures`.
+    precision where that changes nothing on `images`.
     """
     model = UserModel(
         public_id=new_public_id(),
@@ -70,7 +70,7 @@ def publish(
     bases.keep_version(base, settings.MEDIA_ROOT)
     try:
         extra = {"metrics": model.metrics, "recipe": trained.recipe}
-        tensors = _light(trained, base, pictures)
+        tensors = _light(trained, base, images)
         model.sha256, model.size_bytes = checkpoint.save(model.path, trained.spec, tensors, base.sha256, extra)
         if preview is not None:
             write_atomically(model.preview_path, lambda out: preview.save(out, "WEBP", quality=80))
@@ -82,16 +82,16 @@ def publish(
     return model
 
 
-def _light(trained: Trained, base: bases.ReadyBase, pictures: Sequence[np.ndarray]) -> dict[str, Tensor]:
+def _light(trained: Trained, base: bases.ReadyBase, images: Sequence[np.ndarray]) -> dict[str, Tensor]:
     """The tensors for the file; in full precision when there is anything to wonder about."""
-    if not pictures:
+    if not images:
         return trained.tensors
     with networks.runtime().use_base(base) as network:
         placed = {name: tensor.to(network.device) for name, tensor in trained.tensors.items()}
         module = with_base(network, trained.spec, placed)
         changed = any(name.startswith("encoder.") for name in placed)
         own = replace(network, spec=trained.spec, module=module, encoder_key="" if changed else network.encoder_key)
-        return halved(network, own, placed, pictures)
+        return halved(network, own, placed, images)
 
 
 @transaction.atomic

@@ -23,16 +23,16 @@ from segapp.pipeline.training.finetune import Cancelled, Example, Trained, Train
 from segapp.pipeline.training.input_size import SHRUNK
 from segapp.pipeline.training.loop import Settings
 from segapp.services import intake
-from segapp.worker import networks, pictures
+from segapp.worker import images, networks
 from segapp.worker.progress import HandBack, Watcher, publishing_took
 from segapp.worker.publishing import LeaseLost, publish
 
 logger = logging.getLogger(__name__)
 
 LABEL = "segapp.TrainingRun"
-LONGEST_SIDE = SHRUNK  # pixels; larger pictures are trained on at this size, so that fifty of them fit in memory
+LONGEST_SIDE = SHRUNK  # pixels; larger images are trained on at this size, so that fifty of them fit in memory
 DISK_FULL = "The disk is full, so the model could not be saved. Your earlier model still answers. Free some space."
-UNKNOWN = "The training failed on the server. Your pictures and your earlier model are kept. Try again."
+UNKNOWN = "The training failed on the server. Your images and your earlier model are kept. Try again."
 
 
 def run(pk: int) -> None:
@@ -50,7 +50,7 @@ def run(pk: int) -> None:
     except LeaseLost:
         logger.warning("run %s went to another worker; nothing published here", row.public_id)
         if not TrainingRun.objects.filter(pk=pk).exists():  # its visitor has deleted everything
-            pictures.clear(row.folder)
+            images.clear(row.folder)
     except Cancelled:
         _end(row, State.CANCELLED, "Cancelled. Nothing was kept of this training.")
     except (TrainingFailed, BaseMissing) as error:
@@ -66,7 +66,7 @@ def run(pk: int) -> None:
 
 
 def _end(row: TrainingRun, state: State, message: str, error: Exception | None = None) -> None:
-    pictures.clear(row.folder)
+    images.clear(row.folder)
     try:
         TrainingRun.objects.end(row.pk, row.lease, state, message=message[:500], error=repr(error) if error else "")
     except DatabaseError:  # the reaper takes the row back
@@ -81,7 +81,7 @@ def _train(row: TrainingRun) -> None:
         watcher = Watcher(row, examples, row.classes)
         trained = _finetune(row, base, examples, classes, watcher)
     began = time.monotonic()
-    drawn = pictures.draw_held_out(row.folder, trained, examples)
+    drawn = images.draw_held_out(row.folder, trained, examples)
     publish(
         row.visitor,
         trained,
@@ -90,9 +90,9 @@ def _train(row: TrainingRun) -> None:
         image_count=len(examples),
         parent=row.continued_from,
         run=row,
-        preview=pictures.before_after(trained, examples),
-        pictures=[example.image for example in examples],
-        metrics={**trained.metrics, "held_out_pictures": drawn},
+        preview=images.before_after(trained, examples),
+        images=[example.image for example in examples],
+        metrics={**trained.metrics, "held_out_images": drawn},
     )
     publishing_took(time.monotonic() - began)
 
@@ -127,13 +127,13 @@ def read_examples(row: TrainingRun) -> list[Example]:
     reading = Reading.from_dict(row.reading)
     found = []
     for example in row.examples.all():
-        image, mask = intake.picture_of(example), intake.ids_of(example, reading)
+        image, mask = intake.image_of(example), intake.ids_of(example, reading)
         found.append(Example(example.stem, *shrink(image, mask)))
     return found
 
 
 def shrink(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Picture (H, W, 3) and ids (H, W), both scaled down together when longer than LONGEST_SIDE pixels."""
+    """Image (H, W, 3) and ids (H, W), both scaled down together when longer than LONGEST_SIDE pixels."""
     height, width = mask.shape
     factor = LONGEST_SIDE / max(height, width)
     if factor >= 1:

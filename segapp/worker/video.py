@@ -161,7 +161,7 @@ class Watcher:
             "frames_skipped": report.skipped,
             "segments_done": report.segments,
         }
-        first = not self.shown and report.picture is not None
+        first = not self.shown and report.image is not None
         if first or time.monotonic() - self.drawn >= PREVIEW_SECONDS:
             self.drawn, self.shown = time.monotonic(), self.shown or first
             draw_preview(self.job, report)
@@ -172,10 +172,10 @@ class Watcher:
 
 def draw_preview(job: VideoJob, report: Report) -> None:
     """`preview.webp`: the latest frame with its mask, as small as the network sees it."""
-    if report.picture is None or report.ids is None:
+    if report.image is None or report.ids is None:
         return
-    picture = Image.fromarray(report.picture)
-    ids = np.asarray(Image.fromarray(report.ids).resize(picture.size, Image.Resampling.NEAREST))
+    image = Image.fromarray(report.image)
+    ids = np.asarray(Image.fromarray(report.ids).resize(image.size, Image.Resampling.NEAREST))
     classes = [{"id": c.id, "color": c.color} for c in report.stats.classes]
-    drawn = render.overlay(picture, ids, classes, ALPHA)
+    drawn = render.overlay(image, ids, classes, ALPHA)
     write_atomically(job.folder / "preview.webp", lambda out: drawn.save(out, "WEBP", quality=80, method=1))

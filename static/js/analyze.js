@@ -1,21 +1,21 @@
-// The analyze page: dropping and pasting pictures, the upload's progress, and the page's title.
+// The analyze page: dropping and pasting images, the upload's progress, and the page's title.
 (() => {
   "use strict";
-  const form = () => document.querySelector("[data-picture-drop]");
+  const form = () => document.querySelector("[data-image-drop]");
 
   function give(files) {
-    const pictures = [...files].filter((file) => file.type.startsWith("image/"));
-    if (!pictures.length) {
-      segapp.toast("That is no picture. Drop a PNG, JPEG or WebP file.", "warn");
+    const images = [...files].filter((file) => file.type.startsWith("image/"));
+    if (!images.length) {
+      segapp.toast("That is no image. Drop a PNG, JPEG or WebP file.", "warn");
       return;
     }
     const transfer = new DataTransfer();
-    for (const file of pictures) transfer.items.add(file);
+    for (const file of images) transfer.items.add(file);
     form().elements.file.files = transfer.files;
     form().requestSubmit();
   }
 
-  // The whole page is a target: a result fills most of it, and the next picture should need no aiming.
+  // The whole page is a target: a result fills most of it, and the next image should need no aiming.
   document.addEventListener("dragover", (event) => {
     if (!form() || ![...event.dataTransfer.types].includes("Files")) return;
     event.preventDefault();

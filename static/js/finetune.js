@@ -3,7 +3,7 @@
   "use strict";
   const MOST_FILES = 100;
   const MOST_BYTES = 200e6;
-  let urls = []; // of the little pictures on show, to be given back
+  let urls = []; // of the little images on show, to be given back
 
   const inputs = (form) => ({ images: form.elements.images, masks: form.elements.masks, archives: form.elements.archives });
 
@@ -38,13 +38,13 @@
     for (const file of [row.image, row.mask]) if (file) box.append(peek(file));
     const names = document.createElement("div");
     names.className = "names";
-    names.append(line(row.image ? row.image.name : "picture missing", row.image ? "" : "missing"));
+    names.append(line(row.image ? row.image.name : "image missing", row.image ? "" : "missing"));
     names.append(line(row.mask ? row.mask.name : "mask missing", row.mask ? "soft" : "missing"));
     const swap = document.createElement("button");
     swap.type = "button";
     swap.className = "button tiny quiet";
     swap.textContent = "⇄";
-    swap.title = row.image && row.mask ? "Swap picture and mask" : row.image ? "This is a mask" : "This is a picture";
+    swap.title = row.image && row.mask ? "Swap image and mask" : row.image ? "This is a mask" : "This is an image";
     swap.setAttribute("aria-label", `${swap.title}: ${(row.image || row.mask).name}`);
     swap.addEventListener("click", () => exchange(form, row));
     item.append(box, names, swap);
@@ -98,7 +98,7 @@
     put(chosen.images, [...chosen.images.files, ...sorted.images]);
     put(chosen.masks, [...chosen.masks.files, ...sorted.masks]);
     if (sorted.archives.length) put(chosen.archives, [sorted.archives[0]]);
-    if (sorted.other.length) segapp.toast(`${sorted.other[0].name} is no picture and no zip, so it was left out.`, "warn");
+    if (sorted.other.length) segapp.toast(`${sorted.other[0].name} is no image and no zip, so it was left out.`, "warn");
     show(form);
   }
 
@@ -145,7 +145,7 @@
     if (!form || !event.detail.lengthComputable) return;
     const part = event.detail.loaded / event.detail.total;
     form.querySelector("[data-sent]").value = part;
-    form.querySelector("[data-sent-words]").textContent = part < 1 ? `${Math.round(part * 100)} % sent` : "Sent. Looking at the pictures…";
+    form.querySelector("[data-sent-words]").textContent = part < 1 ? `${Math.round(part * 100)} % sent` : "Sent. Looking at the images…";
   });
 
   // --- after a change the page lands on the step that is next; polls leave it where it is ---
@@ -161,7 +161,7 @@
     const summary = document.querySelector(`#step-${landed} > summary`);
     if (summary) summary.focus({ preventScroll: true });
     if (summary) summary.scrollIntoView({ block: "start" });
-    const words = { train: "Training has started.", classes: "Pictures are uploaded. Look at the classes.", result: "Training is done." }[landed];
+    const words = { train: "Training has started.", classes: "Images are uploaded. Look at the classes.", result: "Training is done." }[landed];
     if (words) announce(words);
   }
   function announce(words) {
@@ -176,7 +176,7 @@
   });
   let announced = 0;
 
-  // --- the preview: the picture on show stays until the next one has come, so that nothing flickers ---
+  // --- the preview: the image on show stays until the next one has come, so that nothing flickers ---
   document.addEventListener("htmx:afterSettle", () => {
     const wanted = document.querySelector("[data-preview]")?.dataset.preview;
     const image = document.getElementById("run-preview");
@@ -197,7 +197,7 @@
   // --- what the result is compared with ---
   document.addEventListener("change", (event) => {
     if (event.target.name !== "left-side") return;
-    const names = { base: "Base model", image: "Picture", truth: "Your mask" };
+    const names = { base: "Base model", image: "Image", truth: "Your mask" };
     for (const figure of document.querySelectorAll(".before-after[data-image]")) {
       figure.querySelector("[data-left]").src = figure.dataset[event.target.value];
       figure.querySelector("[data-left-name]").textContent = names[event.target.value];

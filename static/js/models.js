@@ -1,4 +1,4 @@
-// The models pages: copy a link, see how long a code is good for, choose a picture to compare on. Works on what htmx brings later, too.
+// The models pages: copy a link, see how long a code is good for, choose an image to compare on. Works on what htmx brings later, too.
 (() => {
   "use strict";
   async function copy(button) {

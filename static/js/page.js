@@ -63,7 +63,7 @@
     window.addEventListener("pageshow", () => { button.disabled = false; }, { once: true });
   });
 
-  // --- a picture with its mask, large: the picture underneath, a slider between them, the neighbours by arrow keys ---
+  // --- an image with its mask, large: the image underneath, a slider between them, the neighbours by arrow keys ---
   const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-large]");
@@ -110,7 +110,7 @@
     dialog.showModal();
   });
 
-  // --- sliders that uncover one picture over another ---
+  // --- sliders that uncover one image over another ---
   document.addEventListener("input", (event) => {
     const slider = event.target.closest("[data-uncover]");
     if (slider) slider.closest(".before-after").style.setProperty("--at", `${slider.value}%`);

@@ -20,7 +20,7 @@
       penSeen = penSeen || event.pointerType === "pen";
       fingers.set(event.pointerId, at);
       stage.setPointerCapture(event.pointerId);
-      tools.point(view.toPicture(...at));
+      tools.point(view.toImage(...at));
       if (fingers.size > 1) {
         tools.abandon();
         panning = true;
@@ -29,7 +29,7 @@
       const moves = event.button === 1 || tools.name() === "hand" || stage.classList.contains("space");
       panning = moves || (event.pointerType === "touch" && penSeen);
       stage.classList.toggle("dragging", panning);
-      if (!panning) tools.down(view.toPicture(...at));
+      if (!panning) tools.down(view.toImage(...at));
     }
 
     function pan(event, before, at) {
@@ -53,7 +53,7 @@
       }
       if (before) fingers.set(event.pointerId, at);
       const parts = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
-      const points = (parts.length ? parts : [event]).map((part) => view.toPicture(...spot(part)));
+      const points = (parts.length ? parts : [event]).map((part) => view.toImage(...spot(part)));
       tools.point(points[points.length - 1]);
       tools.move(points);
       desk.read(points[points.length - 1]);

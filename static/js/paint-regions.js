@@ -1,7 +1,7 @@
-// What belongs together in a picture: small regions of even colour, and the order in which they join into larger ones.
+// What belongs together in an image: small regions of even colour, and the order in which they join into larger ones.
 // Runs in a worker (a message with pixels comes back as regions) and is plain functions in a page.
 //
-// Regions grow from a grid of seeds over the picture's slopes, flattest first, so that they meet at edges. Then the two
+// Regions grow from a grid of seeds over the image's slopes, flattest first, so that they meet at edges. Then the two
 // neighbours that look most alike are joined, again and again; a cut through that order gives regions of any size.
 (() => {
   "use strict";
@@ -42,7 +42,7 @@
     return out;
   }
 
-  // How steep the picture is at each pixel, 0 to 255.
+  // How steep the image is at each pixel, 0 to 255.
   function slopes(colors, width, height) {
     const out = new Uint8Array(width * height);
     for (const plane of colors) {
@@ -259,7 +259,7 @@
     return parent;
   }
 
-  // reach 0 to 100: from the smallest regions to half the picture
+  // reach 0 to 100: from the smallest regions to half the image
   function groupsFor(regions, reach) {
     const all = Math.log(Math.max(2, regions.count));
     return Math.round(Math.exp(all + ((Math.log(2) - all) * reach) / 100));

@@ -77,10 +77,10 @@
       held = true;
       settled.splice(0).forEach((done) => done(false));
       if (said && said.code === "painted_elsewhere") {
-        options.say("Not saved: this picture was painted in another tab.", "bad");
+        options.say("Not saved: this image was painted in another tab.", "bad");
         options.conflict(said.revision);
       } else {
-        const words = said ? said.message : "This page has expired or the picture was removed. Reload the page.";
+        const words = said ? said.message : "This page has expired or the image was removed. Reload the page.";
         options.say(`Not saved. ${words}`, "bad");
       }
     }

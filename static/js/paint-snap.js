@@ -32,7 +32,7 @@
       return roots;
     }
 
-    // Marks the group under a point of the picture; whether that was news.
+    // Marks the group under a point of the image; whether that was news.
     function touch(chosen, x, y, reach) {
       const [i, j] = [Math.floor(x * (width / mask.width)), Math.floor(y * (height / mask.height))];
       if (i < 0 || j < 0 || i >= width || j >= height) return false;

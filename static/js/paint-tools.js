@@ -1,5 +1,5 @@
 // The tools of the paint page: what a pointer or a key does to the mask, and the marks that show it beforehand.
-// Points are in pixels of the picture. Knows nothing of events.
+// Points are in pixels of the image. Knows nothing of events.
 (() => {
   "use strict";
   const CLOSE = 10; // screen pixels around a polygon's first corner that close it

@@ -1,18 +1,18 @@
-// What the paint page shows: the picture, the mask over it, and the marks of the tools, at any zoom. The mask is drawn
-// from the class ids for each pixel of the screen, so a large picture costs no more than a small one.
+// What the paint page shows: the image, the mask over it, and the marks of the tools, at any zoom. The mask is drawn
+// from the class ids for each pixel of the screen, so a large image costs no more than a small one.
 (() => {
   "use strict";
-  const MOST_ZOOM = 40; // screen pixels for one of the picture
+  const MOST_ZOOM = 40; // screen pixels for one of the image
   const SHARP_FROM = 3; // from this zoom on single pixels are shown as they are
 
-  // stage: an element with three canvases; image: the loaded picture; mask: {labels, width, height}
+  // stage: an element with three canvases; image: the loaded image; mask: {labels, width, height}
   function create(stage, image, mask) {
     const [under, over, marks] = stage.querySelectorAll("canvas");
     const { width, height } = mask;
     const colors = new Uint32Array(256); // RGBA of each class id; 255 stays clear
-    let scale = 1; // screen pixels (of CSS) for one of the picture
+    let scale = 1; // screen pixels (of CSS) for one of the image
     let least = 1;
-    let at = [0, 0]; // where the picture's corner lies, in CSS pixels of the stage
+    let at = [0, 0]; // where the image's corner lies, in CSS pixels of the stage
     let dense = 1;
     let waiting = 0;
     let preview = null; // {regions, roots, chosen: Uint8Array by root, color}
@@ -22,7 +22,7 @@
       const box = [stage.clientWidth, stage.clientHeight];
       at = at.map((value, axis) => {
         const size = [width, height][axis] * scale;
-        const spare = Math.min(80, box[axis] / 3); // the picture may be pushed aside a little, to reach its edges
+        const spare = Math.min(80, box[axis] / 3); // the image may be pushed aside a little, to reach its edges
         return size <= box[axis] ? (box[axis] - size) / 2 : Math.min(spare, Math.max(box[axis] - size - spare, value));
       });
       Object.assign(stage.dataset, { scale, left: at[0], top: at[1] });
@@ -63,10 +63,10 @@
       place();
     }
 
-    const toPicture = (x, y) => [(x - at[0]) / scale, (y - at[1]) / scale];
+    const toImage = (x, y) => [(x - at[0]) / scale, (y - at[1]) / scale];
     const toStage = (x, y) => [x * scale + at[0], y * scale + at[1]];
 
-    // Brings a point of the picture into sight.
+    // Brings a point of the image into sight.
     function show(x, y) {
       const [sx, sy] = toStage(x, y);
       const edge = 24;
@@ -90,7 +90,7 @@
       redrawMarks();
     }
 
-    // Which pixel of the picture each column (or row) of the screen shows; -1 outside.
+    // Which pixel of the image each column (or row) of the screen shows; -1 outside.
     function along(count, offset, size) {
       const out = new Int32Array(count);
       for (let k = 0; k < count; k += 1) {
@@ -152,7 +152,7 @@
     new ResizeObserver(resize).observe(stage);
     fit();
     return {
-      fit, zoom, pan, show, redraw, redrawMarks, toPicture, toStage, setColors, setPreview,
+      fit, zoom, pan, show, redraw, redrawMarks, toImage, toStage, setColors, setPreview,
       setMarks: (how) => { drawMarks = how; },
       setOpacity: (value) => over.style.setProperty("opacity", value),
     };

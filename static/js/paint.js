@@ -1,4 +1,4 @@
-// The paint page: the mask with its view, history, tools and saving, joined to what stands around the picture.
+// The paint page: the mask with its view, history, tools and saving, joined to what stands around the image.
 (() => {
   "use strict";
   const { UNPAINTED } = paintClasses;
@@ -149,7 +149,7 @@
     };
   }
 
-  // A class may go when the server knows of no picture that shows it. What undo could bring back goes with it.
+  // A class may go when the server knows of no image that shows it. What undo could bring back goes with it.
   async function removeClass(id) {
     if (!(await save.flush())) return false;
     let said = "The server cannot be reached. Try again in a moment.";
@@ -177,12 +177,12 @@
   });
 
   async function begin() {
-    const image = Object.assign(new Image(), { src: stage.dataset.picture });
+    const image = Object.assign(new Image(), { src: stage.dataset.image });
     let first;
     try {
       [first] = await Promise.all([load(), image.decode()]);
     } catch {
-      says("The picture could not be loaded. Reload the page to try again.", "bad");
+      says("The image could not be loaded. Reload the page to try again.", "bad");
       return;
     }
     mask.labels = first.labels;

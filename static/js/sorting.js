@@ -1,4 +1,4 @@
-// Which of the dropped files are pictures, which are masks, and which belong together. Knows nothing of the page.
+// Which of the dropped files are images, which are masks, and which belong together. Knows nothing of the page.
 (() => {
   "use strict";
   const MASK_FOLDER = /(^|[\/_\-. ])(masks?|labels?|annotations?|seg(mentation)?s?|gt|ground[_-]?truth)([\/_\-. ]|$)/i;

@@ -1,4 +1,4 @@
-// The viewer: a picture with its mask and confidence as layers, zoom and pan, and what lies under the pointer.
+// The viewer: an image with its mask and confidence as layers, zoom and pan, and what lies under the pointer.
 // Class ids and confidence come as grey PNGs, whose values a canvas reads exactly.
 (() => {
   "use strict";
@@ -66,11 +66,11 @@
   async function setUp(viewer) {
     viewer.dataset.set = "1";
     const scope = viewer.closest(".result");
-    const picture = viewer.querySelector("[data-picture]");
+    const image = viewer.querySelector("[data-image]");
     const rows = [...scope.querySelectorAll("[data-classes] tr[data-id]")];
     let ids, confidence;
     try {
-      [ids, confidence] = await Promise.all([values(viewer.dataset.ids), values(viewer.dataset.confidence), loaded(picture)]);
+      [ids, confidence] = await Promise.all([values(viewer.dataset.ids), values(viewer.dataset.confidence), loaded(image)]);
     } catch {
       return; // the flat overlay stays
     }
@@ -80,8 +80,8 @@
     stage.append(layer);
     withScript(scope);
     viewer.classList.add("ready");
-    const [width, height] = [picture.naturalWidth, picture.naturalHeight];
-    for (const element of [picture, layer]) {
+    const [width, height] = [image.naturalWidth, image.naturalHeight];
+    for (const element of [image, layer]) {
       element.style.setProperty("width", `${width}px`);
       element.style.setProperty("height", `${height}px`);
     }
@@ -91,16 +91,16 @@
 
     function paint() {
       const shown = which();
-      layer.hidden = shown === "picture";
+      layer.hidden = shown === "image";
       if (shown === "confidence") draw(layer, confidence, rampTable());
-      else if (shown !== "picture") draw(layer, ids, classTable(rows));
+      else if (shown !== "image") draw(layer, ids, classTable(rows));
       layer.style.setProperty("opacity", shown === "mask" ? 1 : opacity.value / 100);
-      opacity.disabled = shown === "picture" || shown === "mask";
-      picture.style.setProperty("visibility", shown === "mask" ? "hidden" : "visible");
+      opacity.disabled = shown === "image" || shown === "mask";
+      image.style.setProperty("visibility", shown === "mask" ? "hidden" : "visible");
       scope.querySelector("[data-ramp-legend]").hidden = shown !== "confidence";
     }
 
-    // --- zoom and pan: `at` is where the picture's corner lies, in pixels of the viewer ---
+    // --- zoom and pan: `at` is where the image's corner lies, in pixels of the viewer ---
     let scale = 1;
     let least = 1;
     let at = [0, 0];
@@ -208,11 +208,11 @@
   async function setUpComparison(figure) {
     figure.dataset.set = "1";
     const scope = figure.closest(".result");
-    const picture = figure.querySelector("[data-picture]");
+    const image = figure.querySelector("[data-image]");
     let fields;
     try {
       fields = await Promise.all([values(figure.dataset.leftIds), values(figure.dataset.rightIds)]);
-      await loaded(picture);
+      await loaded(image);
     } catch {
       return;
     }
@@ -222,7 +222,7 @@
       canvas.className = side === "right" ? "after" : "before";
       return canvas;
     });
-    picture.after(...layers);
+    image.after(...layers);
     withScript(scope);
     const opacity = scope.querySelector("[data-opacity]");
     const paint = () => layers.forEach((canvas) => canvas.style.setProperty("opacity", opacity.value / 100));

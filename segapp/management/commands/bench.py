@@ -30,7 +30,7 @@ class Command(ProjectCommand):
         parser.add_argument(
             "--sets", nargs="+", type=Path, default=[], metavar="DIR",
             help="what to measure on: folders with images/ and masks/, or folders of such, of clips for video, "
-            "of pictures for segment (default: drawn samples)",
+            "of images for segment (default: drawn samples)",
         )  # fmt: skip
         parser.add_argument("--base", default=settings.SEGAPP_BASE, metavar="KEY", help="default: %(default)s")
         parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else there")
@@ -38,7 +38,7 @@ class Command(ProjectCommand):
         tuning.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
         tuning.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), help="default: all four")
         tuning.add_argument(
-            "--tests", type=int, default=30, metavar="N", help="pictures to score on (default: %(default)s)"
+            "--tests", type=int, default=30, metavar="N", help="images to score on (default: %(default)s)"
         )
         load = parser.add_argument_group("serve (segment: --requests)")
         load.add_argument("--visitors", type=int, default=0, metavar="N", help="default: as many as models")

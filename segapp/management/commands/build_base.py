@@ -1,4 +1,4 @@
-"""manage.py build_base: a base model from folders of pairs, or distilled from a ready base on pictures alone."""
+"""manage.py build_base: a base model from folders of pairs, or distilled from a ready base on images alone."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -21,7 +21,7 @@ class Command(ProjectCommand):
             "--teacher", default="auto", metavar="KEY", help="ready base to learn from (default: the first other one)"
         )
         parser.add_argument(
-            "--images", type=Path, metavar="DIR", help="pictures without masks (default: the sample pictures)"
+            "--images", type=Path, metavar="DIR", help="images without masks (default: the sample images)"
         )
         parser.add_argument("--seconds", type=float, help="training time (default: the recipe's)")
         parser.add_argument("--steps", type=int, help="train exactly so many steps instead")

@@ -1,4 +1,4 @@
-"""manage.py demo: a small set of drawn pictures and masks to try everything with."""
+"""manage.py demo: a small set of drawn images and masks to try everything with."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -19,17 +19,17 @@ class Command(ProjectCommand):
 
     def handle(self, *, out: Path, **options: Any) -> None:
         for k, name in enumerate(sample.NAMES):
-            picture, ids = (Image.fromarray(array) for array in sample.draw(k))
+            image, ids = (Image.fromarray(array) for array in sample.draw(k))
             trains = k < sample.TRAIN
-            _write(picture, out / ("images" if trains else "more") / f"{name}.png")
+            _write(image, out / ("images" if trains else "more") / f"{name}.png")
             if trains:
                 _write(ids, out / "masks" / f"{name}.png")
         self.stdout.write(
-            f"{sample.TRAIN} pictures with masks are in {out}/images and {out}/masks, {out}/more has others."
+            f"{sample.TRAIN} images with masks are in {out}/images and {out}/masks, {out}/more has others."
         )
         self.stdout.write("Mask values: " + ", ".join(f"{k} {name}" for k, name in enumerate(sample.CLASSES)) + ".")
         self.stdout.write(f"Try: manage.py finetune {out}/images {out}/masks")
 
 
-def _write(picture: Image.Image, path: Path) -> None:
-    write_atomically(path, lambda out: picture.save(out, "PNG"))
+def _write(image: Image.Image, path: Path) -> None:
+    write_atomically(path, lambda out: image.save(out, "PNG"))

@@ -58,6 +58,6 @@ class Command(ProjectCommand):
                 }
             )
             return
-        self.stdout.write(f"{model.key}: trained in {model.seconds:.1f} s on {model.image_count} pictures.")
+        self.stdout.write(f"{model.key}: trained in {model.seconds:.1f} s on {model.image_count} images.")
         self.stdout.write(str(model.metrics.get("sentence", "")))
         self.stdout.write(f"The file is {model.path}")

@@ -1,4 +1,4 @@
-"""manage.py segment: masks of pictures, folders, zips and videos."""
+"""manage.py segment: masks of images, folders, zips and videos."""
 
 import tempfile
 from argparse import ArgumentParser
@@ -11,7 +11,7 @@ from segapp.management.output import ProjectCommand
 
 class Command(ProjectCommand):
     help = (
-        "Writes <stem>.png index masks at each picture's own size; for videos <stem>_overlay.mp4, <stem>_mask.mp4 "
+        "Writes <stem>.png index masks at each image's own size; for videos <stem>_overlay.mp4, <stem>_mask.mp4 "
         "and <stem>.csv with the shares of every frame."
     )
     expected: tuple[type[Exception], ...] = (OSError, ValueError, Refused)
@@ -22,14 +22,14 @@ class Command(ProjectCommand):
             nargs="+",
             type=Path,
             metavar="FILE",
-            help="pictures, folders or zips of pictures, videos",
+            help="images, folders or zips of images, videos",
         )
         parser.add_argument(
             "--model", default="", help="a model's id or a base's key (default: the active model, else the base)"
         )
         parser.add_argument("--out", type=Path, default=Path("masks"), metavar="DIR", help="default: %(default)s")
         parser.add_argument("--zip", type=Path, metavar="OUT.zip", help="also one zip: masks, overlays, class areas")
-        parser.add_argument("--csv", type=Path, metavar="OUT.csv", help="also a table of class areas, for each picture")
+        parser.add_argument("--csv", type=Path, metavar="OUT.csv", help="also a table of class areas, for each image")
         parser.add_argument("--json", action="store_true", help="print one JSON list on stdout, nothing else there")
 
     def handle(self, **options: Any) -> None:
@@ -43,9 +43,7 @@ class Command(ProjectCommand):
             files = local_batch.gathered(options["files"], Path(scratch, "unpacked"))
             together = bool(options["zip"] or options["csv"])
             if together and any(file.suffix.lower() in local.VIDEOS for file in files):
-                raise ValueError(
-                    "--zip and --csv are for pictures. Leave the videos out, or segment them by themselves."
-                )
+                raise ValueError("--zip and --csv are for images. Leave the videos out, or segment them by themselves.")
             options["out"].mkdir(parents=True, exist_ok=True)
             overlays = Path(scratch, "overlays") if options["zip"] else None
             go_on = together or files != options["files"]

@@ -22,7 +22,7 @@ from segapp.pipeline.base.logit_adjustment import count
 from segapp.pipeline.inference.predict import predict
 from segapp.pipeline.training.optim import as_loaded
 
-HELD_OUT_MOST = 300  # pictures per set that the card's figures are taken on
+HELD_OUT_MOST = 300  # images per set that the card's figures are taken on
 
 
 def write_base(
@@ -110,6 +110,6 @@ def _provenance(labels: Labels | None) -> dict[str, Any]:
     known = all(s.name in everyday["sets"] for s in labels.sets)
     return {
         "data": [{"set": s.name, "pairs": len(s.train), "licence": s.licence} for s in labels.sets],
-        "licence": everyday["licence"] if known else "that of the pictures it was trained on",
+        "licence": everyday["licence"] if known else "that of the images it was trained on",
         "limits": everyday["limits"] if known else "",
     }

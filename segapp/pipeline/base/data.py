@@ -11,7 +11,7 @@ from torch import Tensor
 from segapp.pipeline.base.datasets import Labels, stems_of
 from segapp.pipeline.training.augment import Pair
 
-LONG_SIDE = 640  # pictures are kept at most this large
+LONG_SIDE = 640  # images are kept at most this large
 
 
 def load_pairs(folder: Path, stems: Sequence[str], table: np.ndarray) -> list[Pair]:
@@ -20,10 +20,10 @@ def load_pairs(folder: Path, stems: Sequence[str], table: np.ndarray) -> list[Pa
     pairs = []
     for stem in stems:
         image_path, mask_path = files[stem]
-        with Image.open(image_path) as picture:
-            image = picture.convert("RGB")
-        with Image.open(mask_path) as picture:
-            mask = Image.fromarray(np.asarray(picture, dtype=np.uint8))
+        with Image.open(image_path) as opened:
+            image = opened.convert("RGB")
+        with Image.open(mask_path) as opened:
+            mask = Image.fromarray(np.asarray(opened, dtype=np.uint8))
         if image.size != mask.size:
             raise ValueError(f"{image_path.name} and {mask_path.name} differ in size.")
         factor = LONG_SIDE / max(image.size)

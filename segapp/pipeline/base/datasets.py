@@ -145,8 +145,8 @@ def _values(folder: Path) -> list[int]:
     """Values that occur in a set's masks, 255 left out."""
     seen = np.zeros(256, dtype=bool)
     for _, mask in stems_of(folder).values():
-        with Image.open(mask) as picture:
-            seen[np.unique(np.asarray(picture, dtype=np.uint8))] = True
+        with Image.open(mask) as image:
+            seen[np.unique(np.asarray(image, dtype=np.uint8))] = True
     return [int(v) for v in np.flatnonzero(seen) if v != IGNORE]
 
 

@@ -1,6 +1,6 @@
 """Training a base's decoder on cached features, for encoders too large to train here.
 
-Also how a base is made from pictures without masks: a ready base looks at them, and
+Also how a base is made from images without masks: a ready base looks at them, and
 what it is sure of is the new base's lesson.
 """
 
@@ -28,7 +28,7 @@ from segapp.pipeline.training.features import Prepared, View, crops, encode, pre
 from segapp.pipeline.training.losses import partial_loss
 from segapp.pipeline.training.optim import Limit, Report, as_loaded, follow, optimizer_of, update
 
-PICTURES_MOST = 400  # pictures whose features are kept in memory
+IMAGES_MOST = 400  # images whose features are kept in memory
 CERTAIN = 128  # confidence (of 255) below which a teacher's word is no lesson
 BATCH = 8
 CELLS = 8
@@ -50,15 +50,15 @@ def distil_base(
 ) -> dict[str, Any]:
     """Make the base `key` by learning from a ready base's masks; returns the card.
 
-    One picture in ten is held out: the card says how often the two agree there.
-    `images` are picture files or folders of them. Raises ValueError when none can be
+    One image in ten is held out: the card says how often the two agree there.
+    `images` are image files or folders of them. Raises ValueError when none can be
     read and WeightsUnavailable when the encoder cannot be had.
     """
-    pictures = read_pictures(images)
+    arrays = read_images(images)
     lessons = []
-    for number, picture in enumerate(pictures):
-        lessons.append(Prepared(picture, _lesson(teacher, picture)))
-        report({"stage": "teacher", "fraction": 0.2 * (number + 1) / len(pictures)})
+    for number, array in enumerate(arrays):
+        lessons.append(Prepared(array, _lesson(teacher, array)))
+        report({"stage": "teacher", "fraction": 0.2 * (number + 1) / len(arrays)})
     held = lessons[9::10]
     learnt = [x for i, x in enumerate(lessons) if i % 10 != 9]
     labels = _teacher_labels(teacher.spec.classes)
@@ -72,12 +72,12 @@ def distil_base(
         "encoder_weights": source,
         "teacher": teacher.key,
         "teacher_sha256": teacher.sha256,
-        "pictures": len(pictures),
+        "pictures": len(arrays),
     }
     figures = {"agreement": _agreement(spec, average, held)} if held else {}
     return write_base(
         out, spec, average.cpu(), pristine, recipe,
-        figures=figures, licence="that of the teacher and of the pictures",
+        figures=figures, licence="that of the teacher and of the images",
         limits=f"It knows what its teacher, {teacher.key}, knew.",
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ def train_frozen(
 ) -> tuple[Network, int]:
     """Train decoder and head on cached features; returns the average and the steps taken.
 
-    Masks of the pools hold codes of `labels`. Every picture is seen plain or as one
+    Masks of the pools hold codes of `labels`. Every image is seen plain or as one
     varied view. The limit's seconds do not count the caching.
     """
     place = pick_device(device)
@@ -125,7 +125,7 @@ def train_frozen(
     total = sum(len(pool) for pool in pools)
     cached: list[list[View]] = []
     for pool in pools:
-        most = max(1, PICTURES_MOST * len(pool) // max(1, total)) if pool else 0
+        most = max(1, IMAGES_MOST * len(pool) // max(1, total)) if pool else 0
         picked = draw.sample(list(pool), min(len(pool), most))
         cached.append([])
         for number, lesson in enumerate(picked):
@@ -153,23 +153,23 @@ def train_frozen(
     return average, step
 
 
-def read_pictures(paths: Sequence[Path]) -> list[np.ndarray]:
-    """Pictures (uint8 H,W,3) from files and folders; what is no picture is left out."""
+def read_images(paths: Sequence[Path]) -> list[np.ndarray]:
+    """Images (uint8 H,W,3) from files and folders; what is no image is left out."""
     files: list[Path] = []
     for path in paths:
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         files += [file for file in inside if file.suffix.lower() in SUFFIXES]
-    pictures = []
+    images = []
     for file in files:
         try:
-            with Image.open(file) as picture:
-                picture.draft("RGB", (1024, 1024))
-                pictures.append(np.asarray(picture.convert("RGB")))
+            with Image.open(file) as image:
+                image.draft("RGB", (1024, 1024))
+                images.append(np.asarray(image.convert("RGB")))
         except (OSError, UnidentifiedImageError):
             continue
-    if not pictures:
-        raise ValueError("No picture could be read. Name a folder with JPEG, PNG or WebP files.")
-    return pictures
+    if not images:
+        raise ValueError("No image could be read. Name a folder with JPEG, PNG or WebP files.")
+    return images
 
 
 def _cached_view(net: LoadedNetwork, lesson: Prepared, number: int, draw: random.Random) -> View:
@@ -179,9 +179,9 @@ def _cached_view(net: LoadedNetwork, lesson: Prepared, number: int, draw: random
     return View(tuple(f.half() for f in view.features), view.target, view.cells, view.size)
 
 
-def _lesson(teacher: LoadedNetwork, picture: np.ndarray) -> np.ndarray:
+def _lesson(teacher: LoadedNetwork, image: np.ndarray) -> np.ndarray:
     """The teacher's mask as channels, IGNORE where it is not sure."""
-    seen = predict(teacher, picture)
+    seen = predict(teacher, image)
     table = np.full(256, IGNORE, dtype=np.uint8)
     for channel, info in enumerate(teacher.spec.classes):
         table[info.id] = channel
@@ -194,7 +194,7 @@ def _teacher_labels(classes: Sequence[ClassInfo]) -> Labels:
 
 
 def _agreement(spec: Spec, network: Network, held: Sequence[Prepared]) -> float:
-    """Share of the teacher's certain pixels, on held-out pictures, that the new base repeats."""
+    """Share of the teacher's certain pixels, on held-out images, that the new base repeats."""
     net = as_loaded(spec, network)
     same = known = 0
     ids = np.array([c.id for c in spec.classes] + [0] * (256 - len(spec.classes)))

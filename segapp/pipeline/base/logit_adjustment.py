@@ -20,8 +20,8 @@ from segapp.pipeline.inference.predict import fitted, logits_of, resized
 from segapp.pipeline.training.augment import Pair
 from segapp.pipeline.training.optim import as_loaded
 
-PICTURES = 60  # per set
-PIXELS = 2000  # per picture
+IMAGES = 60  # per set
+PIXELS = 2000  # per image
 STEPS = (-2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 2.0)
 FURTHEST = 4.0
 WORTH = 5e-4  # of mean IoU; less is noise
@@ -94,7 +94,7 @@ def _sample(spec: Spec, network: Network, pool: Sequence[Pair], seed: int) -> Sa
     net = as_loaded(spec, network)
     dice = np.random.default_rng(seed)
     logits, codes = [], []
-    for pair in random.Random(seed).sample(list(pool), min(len(pool), PICTURES)):
+    for pair in random.Random(seed).sample(list(pool), min(len(pool), IMAGES)):
         height, width = pair.codes.shape
         seen = logits_of(net, resized(pair.image, fitted(height, width, spec.input_size)))
         rows, columns = dice.integers(0, height, PIXELS), dice.integers(0, width, PIXELS)

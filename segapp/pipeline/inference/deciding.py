@@ -1,4 +1,4 @@
-"""From logits to class ids and confidence at the picture's own size, a strip of rows at a time."""
+"""From logits to class ids and confidence at the image's own size, a strip of rows at a time."""
 
 from collections.abc import Sequence
 

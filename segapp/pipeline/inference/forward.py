@@ -1,6 +1,6 @@
-"""One pass of a network over a picture, and the encoder's features, kept for a while.
+"""One pass of a network over an image, and the encoder's features, kept for a while.
 
-Two models of one encoder on the same picture cost one encoder and two decoders.
+Two models of one encoder on the same image cost one encoder and two decoders.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from registry.network import own_bytes
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.constants import STRIDE
 
-KEPT_BYTES = 48 << 20  # of features in memory: some five pictures at 512 pixels, or one at 1024
+KEPT_BYTES = 48 << 20  # of features in memory: some five images at 512 pixels, or one at 1024
 
 Key = tuple[object, ...]
 
@@ -25,7 +25,7 @@ _kept_lock = threading.Lock()
 
 
 def normalised(image: np.ndarray, net: LoadedNetwork) -> Tensor:
-    """A picture as 1,3,H,W, channels last, padded at its edges to multiples of 32."""
+    """An image as 1,3,H,W, channels last, padded at its edges to multiples of 32."""
     height, width = image.shape[:2]
     padded = np.pad(image, ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), mode="edge")
     tensor = torch.from_numpy(padded).to(net.device).permute(2, 0, 1)[None].float()

@@ -1,4 +1,4 @@
-"""From a picture to a mask, at the picture's own size."""
+"""From an image to a mask, at the image's own size."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from segapp.pipeline.inference.forward import run
 from segapp.pipeline.inference.tiles import strips
 
 PASS = 1024  # pixels a side that one pass takes at most
-REACH = 2.0  # a picture so many times as long as the examples may show more rather than the same more finely
+REACH = 2.0  # an image so many times as long as the examples may show more rather than the same more finely
 FINEST = 16_384  # pixels a side that the network is made to see at most
 MOST_SUMS = 160_000_000  # of a row of tiles, all classes together: 640 MB
 
@@ -42,9 +42,9 @@ class Prediction:
 
 
 def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None) -> Prediction:
-    """Segment an RGB picture (uint8 H,W,3) of any size from 1x1 pixel. `progress` hears 0 to 1.
+    """Segment an RGB image (uint8 H,W,3) of any size from 1x1 pixel. `progress` hears 0 to 1.
 
-    The network sees the whole picture with its long side at the spec's input size, as it saw its examples. A picture
+    The network sees the whole image with its long side at the spec's input size, as it saw its examples. An image
     far larger than those is also looked at in tiles at the examples' own scale; see `_surer`.
     """
     tick = progress or (lambda _: None)
@@ -61,7 +61,7 @@ def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None)
 
 
 def logits_of(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None) -> Tensor:
-    """Logits K,H,W of a picture at the size it is given in, float32 on the CPU; in tiles above PASS pixels a side."""
+    """Logits K,H,W of an image at the size it is given in, float32 on the CPU; in tiles above PASS pixels a side."""
     pieces = strips(partial(run, net), image, PASS, len(net.spec.classes), progress or (lambda _: None))
     return torch.cat([piece for _, piece in pieces], dim=1)
 
@@ -88,15 +88,15 @@ def fitted(height: int, width: int, long_side: float) -> tuple[int, int]:
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A picture at another height and width, bilinear with antialiasing."""
+    """An image at another height and width, bilinear with antialiasing."""
     if image.shape[:2] == size:
         return image
-    picture = Image.fromarray(image)
-    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=3.0))
+    whole = Image.fromarray(image)
+    return np.asarray(whole.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
 def _look(net: LoadedNetwork, image: np.ndarray, size: tuple[int, int], tile: int, tick: Tick) -> Prediction:
-    """The picture seen at `size` in passes of at most `tile` pixels a side."""
+    """The image seen at `size` in passes of at most `tile` pixels a side."""
     started = time.perf_counter()
     small = resized(image, size)
     prepared = time.perf_counter()
@@ -113,7 +113,7 @@ def _look(net: LoadedNetwork, image: np.ndarray, size: tuple[int, int], tile: in
 
 
 def _finer(net: LoadedNetwork, height: int, width: int) -> tuple[int, int] | None:
-    """The size at which a picture has the examples' own scale; None where the whole view is all there is to try."""
+    """The size at which an image has the examples' own scale; None where the whole view is all there is to try."""
     spec = net.spec
     if not spec.example_side or max(height, width) < REACH * spec.example_side:
         return None
@@ -126,7 +126,7 @@ def _finer(net: LoadedNetwork, height: int, width: int) -> tuple[int, int] | Non
 def _surer(whole: Prediction, tiled: Prediction) -> Prediction:
     """Whichever answer is more certain on the whole.
 
-    A picture larger than the examples is either the same more finely (a better camera: the whole view is right) or
+    An image larger than the examples is either the same more finely (a better camera: the whole view is right) or
     more of it (a scan, a map: tiles are right), and a network is less sure of what it sees at a scale it has not
     learnt. docs/engine.md has the measurements.
     """

@@ -1,6 +1,6 @@
-"""Logits of a picture larger than one pass: tiles that overlap, blended, a strip of rows at a time.
+"""Logits of an image larger than one pass: tiles that overlap, blended, a strip of rows at a time.
 
-Only one strip of sums stands in memory, however high the picture.
+Only one strip of sums stands in memory, however high the image.
 """
 
 import math

@@ -17,7 +17,7 @@ VIEW_SCALES = (0.65, 1.3)
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture (uint8 H,W,3) and its codes (uint8 H,W)."""
+    """An image (uint8 H,W,3) and its codes (uint8 H,W)."""
 
     image: np.ndarray
     codes: np.ndarray
@@ -71,9 +71,9 @@ def _cut(pair: Pair, top: float, left: float, tall: float, wide: float, side: in
     box = (before, above, after, below)
     image = np.full((side, side, 3), 127, dtype=np.uint8)
     codes = np.full((side, side), IGNORE, dtype=np.uint8)
-    picture = Image.fromarray(pair.image).resize(size, Image.Resampling.BILINEAR, box=box)
+    seen = Image.fromarray(pair.image).resize(size, Image.Resampling.BILINEAR, box=box)
     mask = Image.fromarray(pair.codes).resize(size, Image.Resampling.NEAREST, box=box)
-    image[rows, cols] = np.asarray(picture)
+    image[rows, cols] = np.asarray(seen)
     codes[rows, cols] = np.asarray(mask)
     return image, codes
 

@@ -2,7 +2,7 @@
 
 Examples are split in two folds; with a single one, its left and right halves are.
 Each half is judged by a short training on the other. The model that is kept learns
-from all of them. Pictures of one source look alike, so the score can be too high for others.
+from all of them. Images of one source look alike, so the score can be too high for others.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ RIVALS = ("base", "trivial")  # what a model may be compared with
 class Fold:
     """Indices of the examples to learn from and to judge.
 
-    learn_half is None with whole pictures; with a single one it is the half (0 left,
+    learn_half is None with whole images; with a single one it is the half (0 left,
     1 right) that is learnt from, and the other is judged.
     """
 
@@ -81,7 +81,7 @@ def learnt_part(truth: np.ndarray, fold: Fold) -> np.ndarray:
 
 
 def mask_of(network: Network, view: View, shape: tuple[int, int], classes: Sequence[ClassInfo]) -> np.ndarray:
-    """The network's mask (uint8 H,W of ids) for a plain view's picture at its own size."""
+    """The network's mask (uint8 H,W of ids) for a plain view's image at its own size."""
     height, width = view.size
     with torch.inference_mode():
         logits = network.segmentation_head(network.decoder(list(view.features)))
@@ -139,17 +139,17 @@ def _rivals(kind: str, iou: float | None, dice: float | None) -> dict[str, float
     return {f"{one}_{name}": values[name] if one == kind else None for one in RIVALS for name in values}
 
 
-def sentence(miou: float | None, other: float | None, kind: str, pictures: int) -> str:
+def sentence(miou: float | None, other: float | None, kind: str, images: int) -> str:
     """What the score means, in plain words."""
     if miou is None or other is None:
         return "Training was stopped before the model could be scored, so how good it is is unknown."
-    held = "the held-out half of your picture" if pictures == 1 else f"{pictures} held-out pictures"
+    held = "the held-out half of your image" if images == 1 else f"{images} held-out images"
     rival = "the base model" if kind == "base" else "always guessing the most common class"
     text = f"On {held} the model reaches a mean IoU of {miou:.2f}; {rival} reaches {other:.2f}."
     if miou > other:
         return text
     return (
-        text + " So this model is not better. Add more or more varied pictures, check the masks, or use the base model."
+        text + " So this model is not better. Add more or more varied images, check the masks, or use the base model."
     )
 
 

@@ -1,6 +1,6 @@
-"""Pictures as a frozen encoder sees them: computed once, cut into crops many times.
+"""Images as a frozen encoder sees them: computed once, cut into crops many times.
 
-Every example has views: view 0 is the plain picture, the others are flipped,
+Every example has views: view 0 is the plain image, the others are flipped,
 scaled and recoloured, each fixed by the seed, the example and its number alone.
 """
 
@@ -113,9 +113,9 @@ def varied(prepared: Prepared, number: int, draw: random.Random) -> Prepared:
     low, high = VIEW_SCALES
     scale = low * (high / low) ** draw.random()
     size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
-    picture = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BILINEAR)
+    scaled = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BILINEAR)
     labels = Image.fromarray(np.ascontiguousarray(mask)).resize(size, Image.Resampling.NEAREST)
-    return Prepared(recolor(np.asarray(picture), draw, strength=0.6), np.asarray(labels))
+    return Prepared(recolor(np.asarray(scaled), draw, strength=0.6), np.asarray(labels))
 
 
 def encode(net: LoadedNetwork, prepared: Prepared) -> View:

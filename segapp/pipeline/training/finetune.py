@@ -28,8 +28,8 @@ from segapp.pipeline.training.turns import Course, take_turns
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
 RECIPE = 2
-SECONDS = {"quick": 13.5, "thorough": 72.0}  # for five pictures with the smallest base, on a CPU
-MOST_STEPS = {"quick": 300, "thorough": 75}  # for five pictures, where there is time for more; whole-network ones
+SECONDS = {"quick": 13.5, "thorough": 72.0}  # for five images with the smallest base, on a CPU
+MOST_STEPS = {"quick": 300, "thorough": 75}  # for five images, where there is time for more; whole-network ones
 GPU = 0.3  # of the time
 HEAVY = 3.0  # times as long with a base of many parameters
 HEAVY_FROM = 10_000_000
@@ -106,14 +106,14 @@ def finetune(
             if attempt == ATTEMPTS - 1:
                 raise TrainingFailed(
                     "There was not enough memory to train, even in small steps. Use fewer "
-                    "or smaller pictures, or try again when the server is less busy."
+                    "or smaller images, or try again when the server is less busy."
                 ) from error
             settings = settings.smaller()
     raise AssertionError("unreachable")
 
 
 def default_seconds(effort: str, examples: int, network: Network) -> float:
-    """The time a run may take: more pictures get more, and on a CPU larger networks do."""
+    """The time a run may take: more images get more, and on a CPU larger networks do."""
     parameters = list(network.parameters())
     if parameters[0].is_cuda:
         return SECONDS[effort] * GPU * more_for(examples)
@@ -122,7 +122,7 @@ def default_seconds(effort: str, examples: int, network: Network) -> float:
 
 
 def more_for(examples: int) -> float:
-    """How much more (or less) time and steps than five pictures so many get."""
+    """How much more (or less) time and steps than five images so many get."""
     return max(0.7, examples / 5)
 
 
@@ -255,7 +255,7 @@ def changed_tensors(base: LoadedNetwork, network: Network) -> dict[str, Tensor]:
 
 def _check(examples: Sequence[Example], classes: Sequence[ClassInfo]) -> None:
     if not examples or not classes:
-        raise TrainingFailed("There is nothing to learn from: add pictures with masks.")
+        raise TrainingFailed("There is nothing to learn from: add images with masks.")
     ids = [c.id for c in classes]
     if not any(np.isin(e.mask, ids).any() for e in examples):
         raise TrainingFailed(

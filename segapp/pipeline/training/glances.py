@@ -1,4 +1,4 @@
-"""Looks at held-out pictures while the networks learn: a score on the way, and one picture to watch.
+"""Looks at held-out images while the networks learn: a score on the way, and one image to watch.
 
 A look costs a decoder's pass over features that are known, at the network's size; looks take a small share of the time.
 """
@@ -18,7 +18,7 @@ NEWS = 4.0  # seconds between two looks, at most
 
 
 class Glances:
-    """Called after every step; looks when it is time. The first look takes in every picture, later ones the watched
+    """Called after every step; looks when it is time. The first look takes in every image, later ones the watched
     one and the next of the others, so the score is over the newest look at each of them."""
 
     def __init__(self, job: Job, rehearsals: Sequence[Rehearsal]) -> None:
@@ -31,7 +31,7 @@ class Glances:
         self._places = [self._watched, *self._others]
         self._next = 0
         self._due = float("-inf")
-        self.seconds = 0.0  # that the first look took, over every picture
+        self.seconds = 0.0  # that the first look took, over every image
 
     def __call__(self) -> None:
         clock = self._job.pace.clock
@@ -54,7 +54,7 @@ class Glances:
         self._job.pace.tick(preview=(self._watched[1], ids))
 
     def _look(self, number: int) -> np.ndarray:
-        """What the rehearsal's network now makes of a picture, uint8 H,W of ids at the network's size; keeps score."""
+        """What the rehearsal's network now makes of an image, uint8 H,W of ids at the network's size; keeps score."""
         rehearsal, index = self._places[number]
         view = self._job.unseeing_views.get(index, 0)
         found = holdout.mask_of(rehearsal.student.average, view, view.size, self._job.spec.classes)

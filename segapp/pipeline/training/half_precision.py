@@ -11,31 +11,31 @@ from registry.runtime import LoadedNetwork, with_base
 from segapp.pipeline.inference.forward import run
 from segapp.pipeline.inference.predict import PASS, fitted, resized
 
-LOGITS = 1e-3  # that a logit may be off, on every picture looked at
+LOGITS = 1e-3  # that a logit may be off, on every image looked at
 AGREE = 0.999  # of the pixels must have the same class
-PICTURES = 3  # that are looked at
+IMAGES = 3  # that are looked at
 
 
 def halved(
-    base: LoadedNetwork, own: LoadedNetwork, tensors: dict[str, Tensor], pictures: Sequence[np.ndarray]
+    base: LoadedNetwork, own: LoadedNetwork, tensors: dict[str, Tensor], images: Sequence[np.ndarray]
 ) -> dict[str, Tensor]:
-    """`tensors`, as many of them in half precision as `pictures` (uint8 H,W,3) allow; `own` is their network,
+    """`tensors`, as many of them in half precision as `images` (uint8 H,W,3) allow; `own` is their network,
     with an encoder_key only where its encoder is the base's.
 
-    Tries all of them, then the convolutions, then the large ones alone; without pictures nothing is halved.
+    Tries all of them, then the convolutions, then the large ones alone; without images nothing is halved.
     """
-    if not pictures:
+    if not images:
         return tensors
-    small = [resized(p, fitted(p.shape[0], p.shape[1], min(PASS, own.spec.input_size))) for p in pictures[:PICTURES]]
+    small = [resized(p, fitted(p.shape[0], p.shape[1], min(PASS, own.spec.input_size))) for p in images[:IMAGES]]
     truth: dict[int, Tensor] = {}
     for smaller in _choices(tensors):
         restored = {name: tensor.to(tensors[name].dtype) for name, tensor in smaller.items()}
         module = with_base(base, own.spec, restored)
         other = replace(own, module=module)
-        for number, picture in enumerate(small):
+        for number, image in enumerate(small):
             if number not in truth:
-                truth[number] = run(own, picture)
-            if not _same(truth[number], run(other, picture)):
+                truth[number] = run(own, image)
+            if not _same(truth[number], run(other, image)):
                 break
         else:
             return smaller

@@ -1,4 +1,4 @@
-"""At which size the network should see pictures: larger where the objects are thin or small."""
+"""At which size the network should see images: larger where the objects are thin or small."""
 
 from collections.abc import Sequence
 

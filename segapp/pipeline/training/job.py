@@ -1,4 +1,4 @@
-"""What a training works on: pictures at the network's size, their views, the time it has."""
+"""What a training works on: images at the network's size, their views, the time it has."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from segapp.pipeline.training.schedule import Pace, Schedule
 
 @dataclass(frozen=True)
 class Example:
-    """A picture (uint8 H,W,3) with its mask (uint8 H,W of class ids; 255 is ignore)."""
+    """An image (uint8 H,W,3) with its mask (uint8 H,W of class ids; 255 is ignore)."""
 
     stem: str
     image: np.ndarray
@@ -53,7 +53,7 @@ class Job:
 
     @property
     def unseeing_views(self) -> Views:
-        """Views by the base's encoder: a root that has learnt from these pictures may have changed its own."""
+        """Views by the base's encoder: a root that has learnt from these images may have changed its own."""
         if self.root is self.base or (self.root.encoder_key and self.root.encoder_key == self.base.encoder_key):
             return self.views
         if self._base_views is None:

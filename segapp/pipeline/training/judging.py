@@ -19,7 +19,7 @@ from segapp.pipeline.training.metrics import channels, confusion, ious, mean
 from segapp.pipeline.training.schedule import Schedule
 from segapp.pipeline.training.turns import Course
 
-SHOWN = 6  # held-out pictures on which the base's own answer can be looked at
+SHOWN = 6  # held-out images on which the base's own answer can be looked at
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from a training's start to its end that a model may go
 NEAR = 0.005  # mean IoU that is no reason to go further
 
@@ -38,7 +38,7 @@ def rehearse(job: Job) -> list[Rehearsal]:
     """A rehearsal for each fold, ready to train; says at once what they will be held to.
 
     Rehearsals start from the base also where the run goes on from the visitor's own model: that one has seen the
-    pictures it would be judged by.
+    images it would be judged by.
     """
     folds = holdout.folds(len(job.examples))
     for fold in folds:
@@ -105,7 +105,7 @@ def judge_one(job: Job, network: Network, fold: Fold, index: int) -> None:
     found = holdout.mask_of(network, job.unseeing_views.get(index, 0), shape, job.spec.classes)
     truth = holdout.judged_part(example.mask, fold)
     known = [j for j in job.judged if j.index == index]
-    if known:  # the other half of the same picture
+    if known:  # the other half of the same image
         seen = truth != IGNORE
         known[0].truth[seen] = truth[seen]
         known[0].found[seen] = found[seen]
@@ -116,9 +116,9 @@ def judge_one(job: Job, network: Network, fold: Fold, index: int) -> None:
 def metrics_of(job: Job) -> dict[str, Any]:
     """The metrics over all that has been judged so far."""
     if len(job.examples) == 1:
-        how = "Each half of the picture was scored by a shorter training on the other half."
+        how = "Each half of the image was scored by a shorter training on the other half."
     else:
-        how = "Each picture was scored by a shorter training that had not seen it (two folds)."
+        how = "Each image was scored by a shorter training that had not seen it (two folds)."
     return holdout.score(job.judged, job.spec.classes, _kind(job), how)
 
 
@@ -165,7 +165,7 @@ def _base_says(job: Job, index: int) -> np.ndarray:
 
 
 def _views_of(job: Job, fold: Fold) -> Views:
-    """The pictures' views by the base's encoder, or those of one picture's half that may be learnt from."""
+    """The images' views by the base's encoder, or those of one image's half that may be learnt from."""
     if fold.learn_half is None:
         return job.unseeing_views
     half = [holdout.only_half(p, fold.learn_half) for p in job.prepared]

@@ -22,7 +22,7 @@ AVERAGE = 0.97
 TRAINED = ("decoder", "segmentation_head")
 HOPELESS = 2.0  # times the loss of guessing; a training that stays above it has diverged
 MEMORY = 0.8  # of the loss's running mean: a single bad batch is none
-DIVERGED = "Training diverged: {how}. Check that the masks fit their pictures, then train again; another seed may help."
+DIVERGED = "Training diverged: {how}. Check that the masks fit their images, then train again; another seed may help."
 
 Tell = Callable[[float, Schedule], None]  # hears the loss of each step
 
@@ -38,7 +38,7 @@ class Settings:
     batch: int = 4
     cells: int = 8  # crop side of the decoder stage, in stride-32 cells
     crop: int = 256  # crop side of the whole-network stage, in pixels
-    side: int = MOST  # longest side at which pictures are seen, in pixels
+    side: int = MOST  # longest side at which images are seen, in pixels
     decoder_rate: float = 4e-3
     encoder_rate: float = 2e-4
     dice: float = 1.0
@@ -203,7 +203,7 @@ def train_whole(
     tell: Tell,
     normal: tuple[Sequence[float], Sequence[float]],
 ) -> Iterator[None]:
-    """Train all of the network on crops of the pictures themselves, one step for each `next`.
+    """Train all of the network on crops of the images themselves, one step for each `next`.
 
     The encoder learns ten times slower and keeps its normalisation statistics. Raises TrainingFailed when it diverges.
     """

@@ -27,7 +27,7 @@ class Progress:
 
     fraction 0 to 1; loss of the last step of the model that is kept; step counts from
     the stage's start; miou is the held-out score as far as it is known, rival the
-    comparison's on the same pictures; preview is the index of a held-out example with
+    comparison's on the same images; preview is the index of a held-out example with
     its mask (uint8 H,W of ids).
     """
 

@@ -69,11 +69,11 @@ def opened(path: Path) -> Iterator[InputContainer]:
         found.close()
 
 
-def picture_stream(container: InputContainer, limits: Limits) -> VideoStream:
+def image_stream(container: InputContainer, limits: Limits) -> VideoStream:
     """The stream to segment, its decoder held to the limit of pixels."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
-        raise ClipRefused("There is no picture in this file, only sound. Upload a video.")
+        raise ClipRefused("There is no image in this file, only sound. Upload a video.")
     stream = streams[0]
     coder = stream.codec_context
     if coder is None:

@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
-from segapp.pipeline.video.demux import Limits, Tally, as_yuv420p, decoded, opened, picture_stream
+from segapp.pipeline.video.demux import Limits, Tally, as_yuv420p, decoded, image_stream, opened
 from segapp.pipeline.video.probe import COMMON_CLOCK, Source
 
 
@@ -31,7 +31,7 @@ class Frame:
         return planes_of(self.raw)[0]
 
     def rgb(self, height: int, width: int) -> np.ndarray:
-        """The picture at another size, uint8 height,width,3; shrunk by area, so that nothing flickers."""
+        """The image at another size, uint8 height,width,3; shrunk by area, so that nothing flickers."""
         across = self.source.turn % 2 == 1
         small = self.raw.reformat(
             width=height if across else width,
@@ -43,10 +43,10 @@ class Frame:
         )
         return np.ascontiguousarray(self._upright(small.to_ndarray()))
 
-    def _upright(self, picture: np.ndarray) -> np.ndarray:
+    def _upright(self, image: np.ndarray) -> np.ndarray:
         if self.source.mirror:
-            picture = picture[:, ::-1]
-        return np.rot90(picture, self.source.turn) if self.source.turn else picture
+            image = image[:, ::-1]
+        return np.rot90(image, self.source.turn) if self.source.turn else image
 
 
 def planes_of(raw: VideoFrame) -> list[np.ndarray]:
@@ -71,14 +71,14 @@ def frames(
             yield from found
             return
     with opened(path) as container:
-        stream = picture_stream(container, limits)
+        stream = image_stream(container, limits)
         yield from timed(decoded(container, stream, tally), stream, source, start or source.first, tally)
 
 
 def from_index(path: Path, source: Source, limits: Limits, start: int, tally: Tally) -> Iterator[Frame] | None:
     """The frames from `start` on by seeking; None when the file cannot be sought or the index leads behind it."""
     with opened(path) as container:
-        stream = picture_stream(container, limits)
+        stream = image_stream(container, limits)
         if not sought(container, stream, source, start):
             return None
         first = next(decoded(container, stream, Tally()), None)
@@ -89,7 +89,7 @@ def from_index(path: Path, source: Source, limits: Limits, start: int, tally: Ta
 
 def seeking(path: Path, source: Source, limits: Limits, start: int, tally: Tally) -> Iterator[Frame]:
     with opened(path) as container:
-        stream = picture_stream(container, limits)
+        stream = image_stream(container, limits)
         sought(container, stream, source, start)
         yield from timed(decoded(container, stream, tally), stream, source, start, tally)
 

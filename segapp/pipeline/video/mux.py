@@ -70,10 +70,10 @@ def _write(
     options = {"movflags": "+faststart", "video_track_timescale": str(source.clock.denominator)}
     with opened(original) as container, av.open(str(draft), "w", format="mp4", options=options) as out:
         with av.open(str(parts.film(0, kind))) as first:
-            picture = out.add_stream_from_template(first.streams.video[0])
-        picture.time_base = source.clock
+            image = out.add_stream_from_template(first.streams.video[0])
+        image.time_base = source.clock
         end = parts.read(count - 1).last_pts + source.step
-        streams: list[Iterator[tuple[float, Packet]]] = [pictures(parts, count, kind, source, picture)]
+        streams: list[Iterator[tuple[float, Packet]]] = [images(parts, count, kind, source, image)]
         if sound:
             audio = container.streams.audio[0]
             begin, until = float(source.origin * source.clock), float(end * source.clock)
@@ -84,9 +84,7 @@ def _write(
             out.mux(packet)
 
 
-def pictures(
-    parts: Parts, count: int, kind: str, source: Source, target: VideoStream
-) -> Iterator[tuple[float, Packet]]:
+def images(parts: Parts, count: int, kind: str, source: Source, target: VideoStream) -> Iterator[tuple[float, Packet]]:
     """Packets of all segments with the times their frames had, each lasting until the next one."""
     waiting: Packet | None = None
     for number in range(count):

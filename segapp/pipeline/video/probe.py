@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from segapp.pipeline.video.demux import ClipRefused, Limits, Tally, as_yuv420p, decoded, opened, picture_stream
+from segapp.pipeline.video.demux import ClipRefused, Limits, Tally, as_yuv420p, decoded, image_stream, opened
 
 FINEST_CLOCK = 1_000_000  # ticks a second; finer clocks and odd ones are replaced by COMMON_CLOCK
 COMMON_CLOCK = Fraction(1, 90_000)
@@ -24,9 +24,9 @@ TRIES = 120  # packets in which a first frame must turn up
 class Source:
     """What the probe found.
 
-    width and height are those of the upright picture in pixels; turn is how many quarter turns counter-clockwise
-    make the coded picture upright, after mirroring it left to right where `mirror`. Times are in ticks of `clock`
-    seconds: `first` and `last` are those of the first and last frame, `origin` the earliest of sound and picture,
+    width and height are those of the upright image in pixels; turn is how many quarter turns counter-clockwise
+    make the coded image upright, after mirroring it left to right where `mirror`. Times are in ticks of `clock`
+    seconds: `first` and `last` are those of the first and last frame, `origin` the earliest of sound and image,
     `end` where the last frame ends. colors are the codec's numbers for matrix, range, primaries and transfer.
     """
 
@@ -95,14 +95,14 @@ def probe(path: Path, limits: Limits) -> Source:
             "Shorten it or lower its quality."
         )
     with opened(path) as container:
-        stream = picture_stream(container, limits)
+        stream = image_stream(container, limits)
         times = scan(container, stream, limits)
         claimed = stream.duration * stream.time_base if stream.duration and stream.time_base else Fraction(0)
         audio = container.streams.audio[0] if container.streams.audio else None
         sound = audio.codec_context.name if audio and audio.codec_context else ""
         start = container.start_time
     with opened(path) as container:
-        stream = picture_stream(container, limits)
+        stream = image_stream(container, limits)
         shown = first_frame(container, stream)
         tags = as_yuv420p(shown)
         turn, mirror = orientation(shown)
@@ -153,7 +153,7 @@ def too_long(seconds: float, limits: Limits) -> None:
 
 
 def scan(container: InputContainer, stream: VideoStream, limits: Limits) -> dict[int, int]:
-    """Time and duration of every picture packet in ticks of the stream, nothing decoded."""
+    """Time and duration of every image packet in ticks of the stream, nothing decoded."""
     times: dict[int, int] = {}
     tick = float(stream.time_base or COMMON_CLOCK)
     earliest: int | None = None
@@ -185,7 +185,7 @@ def first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
 
 
 def orientation(frame: VideoFrame) -> tuple[int, bool]:
-    """Quarter turns counter-clockwise, and whether to mirror left to right first, that make the picture upright.
+    """Quarter turns counter-clockwise, and whether to mirror left to right first, that make the image upright.
 
     Cameras write a display matrix: x' = a x + c y, y' = b x + d y. Angles between quarter turns do not occur.
     """

@@ -54,7 +54,7 @@ class Paused(Exception):
 
 @dataclass
 class Report:
-    """Where a job stands. fraction 0 to 1; picture (uint8 h,w,3) and ids (uint8, any size) are the latest frame's."""
+    """Where a job stands. fraction 0 to 1; image (uint8 h,w,3) and ids (uint8, any size) are the latest frame's."""
 
     phase: str
     fraction: float
@@ -65,7 +65,7 @@ class Report:
     plan: Plan
     stats: Stats
     skipped: int = 0
-    picture: np.ndarray | None = None
+    image: np.ndarray | None = None
     ids: np.ndarray | None = None
 
 
@@ -166,7 +166,7 @@ def predict_all(run: Run, original: Path, plan: Plan, limits: Limits, watch: Wat
 
 
 def items(run: Run, original: Path, plan: Plan, limits: Limits, tally: Tally) -> Iterator[Item]:
-    """Frames behind the complete segments, each with the small picture for the network where it is to be predicted."""
+    """Frames behind the complete segments, each with the small image for the network where it is to be predicted."""
     cuts = Cuts()
     before: float | None = None
     for frame in run.frames(original, limits, tally):
@@ -210,7 +210,7 @@ class Clock:
             plan=self._plan,
             stats=run.stats,
             skipped=run.skipped,
-            picture=run.picture,
+            image=run.image,
             ids=run.ids,
         )
 

@@ -1,4 +1,4 @@
-"""Forward passes in the middle, the writer behind them: frames with pictures in, complete segments out."""
+"""Forward passes in the middle, the writer behind them: frames with images in, complete segments out."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -25,19 +25,19 @@ SEGMENT_FRAMES = 300
 
 @dataclass
 class Item:
-    """A frame; picture is the small one for the network (uint8 h,w,3), None where the last mask is carried on."""
+    """A frame; image is the small one for the network (uint8 h,w,3), None where the last mask is carried on."""
 
     frame: Frame
-    picture: np.ndarray | None
+    image: np.ndarray | None
     cut: bool
 
 
 @dataclass
 class Group:
-    """Frames that went to the network together, and the logits that are to come of their pictures."""
+    """Frames that went to the network together, and the logits that are to come of their images."""
 
     items: list[Item]
-    pictures: list[np.ndarray]
+    images: list[np.ndarray]
     logits: Future[Tensor] | None
 
 
@@ -50,7 +50,7 @@ class Run:
         self.stats = Stats(segmenter.classes, source.seconds, source.rate, source.width * source.height)
         self.count = self.predicted = self.skipped = 0
         self.last_pts = source.first
-        self.picture: np.ndarray | None = None
+        self.image: np.ndarray | None = None
         self.ids: np.ndarray | None = None
         self.segments = parts.complete()
         for number in range(self.segments):
@@ -83,8 +83,8 @@ class Run:
     def take(self, item: Item) -> None:
         """Predict (in batches where that pays), and hand on to the writer. Raises what the writer ran into."""
         self._waiting.append(item)
-        pictures = [waiting.picture for waiting in self._waiting if waiting.picture is not None]
-        if len(pictures) < self.segmenter.batch and len(self._waiting) < self._most and pictures:
+        images = [waiting.image for waiting in self._waiting if waiting.image is not None]
+        if len(images) < self.segmenter.batch and len(self._waiting) < self._most and images:
             return
         self._send()
         while self._passes > self.segmenter.lanes + 1 or sum(len(group.items) for group in self._sent) > self._most:
@@ -102,21 +102,21 @@ class Run:
     def _send(self) -> None:
         """Begin the pass over what waits."""
         items, self._waiting = self._waiting, []
-        pictures = [item.picture for item in items if item.picture is not None]
-        self._sent.append(Group(items, pictures, self.segmenter.begin(pictures) if pictures else None))
+        images = [item.image for item in items if item.image is not None]
+        self._sent.append(Group(items, images, self.segmenter.begin(images) if images else None))
 
     def _receive(self) -> None:
         """Hand on what was sent first."""
         group = self._sent.popleft()
         masks: Iterator[np.ndarray] = iter(())
         if group.logits is not None:
-            cuts = [item.cut for item in group.items if item.picture is not None]
-            masks = iter(self.segmenter.decide(group.logits.result(), group.pictures, cuts))
+            cuts = [item.cut for item in group.items if item.image is not None]
+            masks = iter(self.segmenter.decide(group.logits.result(), group.images, cuts))
         for item in group.items:
-            if item.picture is not None:
-                self.ids, self.picture = next(masks), item.picture
+            if item.image is not None:
+                self.ids, self.image = next(masks), item.image
             assert self.ids is not None, "the first frame is always predicted"
-            self._hand_on(Drawn(item.frame, self.ids, item.picture is not None))
+            self._hand_on(Drawn(item.frame, self.ids, item.image is not None))
 
     def _hand_on(self, drawn: Drawn) -> None:
         if self._behind is None:

@@ -17,7 +17,7 @@ from typing import Any
 from segapp.pipeline.video.demux import ClipRefused, Limits
 from segapp.pipeline.video.probe import Source, probe
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TOO_MUCH = (
     "This video could not be looked into: it is damaged, or needs more memory or time than it may have. "
     "Convert it to H.264 in MP4 and upload it again."

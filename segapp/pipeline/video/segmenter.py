@@ -1,4 +1,4 @@
-"""A network over the frames of one clip: from small pictures to masks on the clip's own grid."""
+"""A network over the frames of one clip: from small images to masks on the clip's own grid."""
 
 import math
 import time
@@ -24,8 +24,8 @@ GPU_BATCH = 8
 class Segmenter:
     """Predicts frames of one size, several at once, and decides them in order. To be closed.
 
-    size: height and width of the pictures it wants; grid: height and width of the masks it gives, `step` source
-    pixels to one of theirs, because edges finer than the network's own input are not in its logits. batch: pictures
+    size: height and width of the images it wants; grid: height and width of the masks it gives, `step` source
+    pixels to one of theirs, because edges finer than the network's own input are not in its logits. batch: images
     in one pass that pay; lanes: passes at once.
     """
 
@@ -41,19 +41,19 @@ class Segmenter:
         self._ids = np.array([c.id for c in self.classes], np.uint8)
         self._damper = Damper(damping)
 
-    def begin(self, pictures: Sequence[np.ndarray]) -> Future[Tensor]:
-        """Send pictures (uint8 `size`,3) off; the result is their logits N,K,h,w."""
-        return self._lanes.submit(self._logits, pictures)
+    def begin(self, images: Sequence[np.ndarray]) -> Future[Tensor]:
+        """Send images (uint8 `size`,3) off; the result is their logits N,K,h,w."""
+        return self._lanes.submit(self._logits, images)
 
     @torch.inference_mode()
-    def decide(self, logits: Tensor, pictures: Sequence[np.ndarray], cuts: Sequence[bool]) -> list[np.ndarray]:
-        """Masks (uint8 of class ids, `grid`) of the next pictures in order; a cut begins another scene."""
-        turns = zip(logits, pictures, cuts, strict=True)
-        return [self._mask(self._damper(one, picture, cut)) for one, picture, cut in turns]
+    def decide(self, logits: Tensor, images: Sequence[np.ndarray], cuts: Sequence[bool]) -> list[np.ndarray]:
+        """Masks (uint8 of class ids, `grid`) of the next images in order; a cut begins another scene."""
+        turns = zip(logits, images, cuts, strict=True)
+        return [self._mask(self._damper(one, image, cut)) for one, image, cut in turns]
 
     @torch.inference_mode()
-    def _logits(self, pictures: Sequence[np.ndarray]) -> Tensor:
-        logits = self.net.module(torch.cat([normalised(picture, self.net) for picture in pictures]))
+    def _logits(self, images: Sequence[np.ndarray]) -> Tensor:
+        logits = self.net.module(torch.cat([normalised(image, self.net) for image in images]))
         return logits[:, :, : self.size[0], : self.size[1]].float()
 
     def _mask(self, logits: Tensor) -> np.ndarray:

@@ -81,7 +81,7 @@ class Parts:
 
 @dataclass
 class Drawn:
-    """A frame with its mask on the segmenter's grid; picture is what the network saw, None where it was carried."""
+    """A frame with its mask on the segmenter's grid; image is what the network saw, None where it was carried."""
 
     frame: Frame
     ids: np.ndarray
@@ -110,11 +110,11 @@ class SegmentWriter:
             self._masks.writestr(f"frame_{number:06d}.png", mask_png(ids, self.paint.rgb))
         if self._first_pts is None:
             self._first_pts = frame.pts
-        for picture, (container, stream) in zip(self.paint.draw(frame.planes(), ids), self._films, strict=True):
-            picture.pts, picture.time_base = frame.pts - self._first_pts, source.clock
-            picture.duration = source.step
-            tag(picture, source)
-            container.mux(stream.encode(picture))
+        for image, (container, stream) in zip(self.paint.draw(frame.planes(), ids), self._films, strict=True):
+            image.pts, image.time_base = frame.pts - self._first_pts, source.clock
+            image.duration = source.step
+            tag(image, source)
+            container.mux(stream.encode(image))
         self.segment.rows.append((frame.pts, drawn.predicted, self._shares))
 
     def finish(self) -> Segment:
@@ -148,5 +148,5 @@ def film(path: Path, source: Source, quality: str) -> tuple[OutputContainer, Vid
     return container, stream
 
 
-def tag(picture: VideoFrame, source: Source) -> None:
-    picture.colorspace, picture.color_range, picture.color_primaries, picture.color_trc = source.colors
+def tag(image: VideoFrame, source: Source) -> None:
+    image.colorspace, image.color_range, image.color_primaries, image.color_trc = source.colors

@@ -1,4 +1,4 @@
-"""Less flicker: a running mean of logits, held where the picture stands still and let go where it moves.
+"""Less flicker: a running mean of logits, held where the image stands still and let go where it moves.
 
 A network decides every frame anew, so noise alone makes pixels near an edge change sides. Averaging their logits over
 time calms that; averaging across a movement or a cut would smear the mask, so there the mean starts anew.
@@ -28,11 +28,11 @@ class Damper:
         self._mean: Tensor | None = None
         self._grey: Tensor | None = None
 
-    def __call__(self, logits: Tensor, picture: np.ndarray, cut: bool = False) -> Tensor:
-        """Logits K,h,w to damped ones; picture is what the network saw, uint8 h,w,3; cut starts anew."""
+    def __call__(self, logits: Tensor, image: np.ndarray, cut: bool = False) -> Tensor:
+        """Logits K,h,w to damped ones; image is what the network saw, uint8 h,w,3; cut starts anew."""
         if self.strength <= 0:
             return logits
-        grey = torch.from_numpy(np.ascontiguousarray(picture[:, :, 1])).to(logits.device).float()
+        grey = torch.from_numpy(np.ascontiguousarray(image[:, :, 1])).to(logits.device).float()
         if cut or self._mean is None or self._grey is None or self._mean.shape != logits.shape:
             self._mean = logits.clone()
         else:
@@ -43,7 +43,7 @@ class Damper:
 
 
 def stillness(grey: Tensor, before: Tensor) -> Tensor:
-    """1 where two pictures (h,w, 0 to 255) differ by noise only, 0 where something moved."""
+    """1 where two images (h,w, 0 to 255) differ by noise only, 0 where something moved."""
     change = F.avg_pool2d((grey - before).abs()[None, None], BLOCK, ceil_mode=True, count_include_pad=False)
     noise = change.median().clamp(max=MOST_NOISE)
     still = (1 - (change - noise) / MOVED).clamp(0, 1)

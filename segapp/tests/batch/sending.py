@@ -1,4 +1,4 @@
-"""Pictures to send many at once: each has a bright quarter somewhere else, and its truth can be told by eye."""
+"""Images to send many at once: each has a bright quarter somewhere else, and its truth can be told by eye."""
 
 import io
 import zipfile
@@ -19,17 +19,17 @@ class BrightInParts(nn.Module):
         super().__init__()
         self.segmentation_head = Bright()
 
-    def encoder(self, pictures: Tensor) -> list[Tensor]:
-        return [pictures]
+    def encoder(self, images: Tensor) -> list[Tensor]:
+        return [images]
 
     def decoder(self, features: list[Tensor]) -> Tensor:
         return features[-1]
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.segmentation_head(self.decoder(self.encoder(pictures)))
+    def forward(self, images: Tensor) -> Tensor:
+        return self.segmentation_head(self.decoder(self.encoder(images)))
 
 
-def picture(number: int = 0, width: int = 64, height: int = 48, format: str = "PNG") -> bytes:
+def image(number: int = 0, width: int = 64, height: int = 48, format: str = "PNG") -> bytes:
     """Dark, with a bright box whose place tells the number."""
     image = Image.new("RGB", (width, height), (20, 20, 20))
     left = (number * 7) % (width // 2)
@@ -40,11 +40,11 @@ def picture(number: int = 0, width: int = 64, height: int = 48, format: str = "P
 
 
 def upload(name: str, content: bytes | None = None) -> SimpleUploadedFile:
-    return SimpleUploadedFile(name, picture() if content is None else content)
+    return SimpleUploadedFile(name, image() if content is None else content)
 
 
 def many(count: int = 3) -> list[SimpleUploadedFile]:
-    return [upload(f"street{k}.png", picture(k)) for k in range(count)]
+    return [upload(f"street{k}.png", image(k)) for k in range(count)]
 
 
 def packed(files: dict[str, bytes], name: str = "photos.zip") -> SimpleUploadedFile:

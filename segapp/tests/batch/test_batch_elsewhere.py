@@ -52,7 +52,7 @@ def test_a_batch_is_sent_here_done_there_and_taken_home_from_a_third_machine(buc
 KINDS = (("masks", "png"), ("overlays", "jpg"))
 
 
-def test_a_storage_that_does_not_answer_costs_no_picture(bucket, settings, tmp_path, net, monkeypatch):
+def test_a_storage_that_does_not_answer_costs_no_image(bucket, settings, tmp_path, net, monkeypatch):
     batch = batches.submit("alice", many(2))
     settings.MEDIA_ROOT = tmp_path / "worker"
     with monkeypatch.context() as patch:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from segapp.models import Batch, State
 from segapp.services import batches
-from segapp.tests.batch.sending import many, packed, picture, upload
+from segapp.tests.batch.sending import image, many, packed, upload
 from segapp.worker import batch as worker
 
 pytestmark = pytest.mark.django_db
@@ -38,7 +38,7 @@ def body(response) -> bytes:
 def test_the_page_states_its_limits_beforehand_and_analyze_leads_to_it(alice, settings):
     settings.BATCH_LIMIT_FILES, settings.BATCH_LIMIT_BYTES = 321, 456 * 10**6
     page = alice.get(PAGE).content.decode()
-    assert "321 pictures and 456 MB" in page and "50 megapixels" in page
+    assert "321 images and 456 MB" in page and "50 megapixels" in page
     assert f'href="{PAGE}"' in alice.get("/analyze/").content.decode()
 
 
@@ -53,7 +53,7 @@ def test_a_plain_post_leads_to_the_batchs_page(alice):
 
 
 def test_a_zip_among_the_files_is_opened_and_the_script_gets_the_address(alice):
-    response = alice.post(PAGE, {"files": [packed({"a.png": picture(), "b.png": picture(1)})]}, headers=SCRIPT)
+    response = alice.post(PAGE, {"files": [packed({"a.png": image(), "b.png": image(1)})]}, headers=SCRIPT)
     assert response.status_code == 201
     assert response.json() == {"url": f"{PAGE}{Batch.objects.get().public_id}/"}
     assert Batch.objects.get().total == 2
@@ -62,10 +62,10 @@ def test_a_zip_among_the_files_is_opened_and_the_script_gets_the_address(alice):
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ([], "No pictures were chosen"),
+        ([], "No images were chosen"),
         ([upload("a.png", b"")], "a.png</strong>: This file is empty"),
         ([packed({"../a.png": b"x"})], "reaches out of its folder"),
-        ([packed({"a.png": picture()}), *many(1)], "either pictures or one zip"),
+        ([packed({"a.png": image()}), *many(1)], "either images or one zip"),
     ],
 )
 def test_refusals_name_the_file_and_say_what_to_do(alice, files, words):
@@ -78,7 +78,7 @@ def test_refusals_name_the_file_and_say_what_to_do(alice, files, words):
     assert not Batch.objects.exists()
 
 
-def test_more_pictures_than_the_limit_are_refused_in_words(alice, settings):
+def test_more_images_than_the_limit_are_refused_in_words(alice, settings):
     settings.BATCH_LIMIT_FILES = 2
     response = alice.post(PAGE, {"files": many(3)})
     assert response.status_code == 422 and "Send at most 2" in response.content.decode()
@@ -118,7 +118,7 @@ def test_stopping_keeping_and_deleting_from_the_page(alice, queued):
 def test_a_failed_batch_says_what_was_kept_and_hands_it_out(alice, done):
     Batch.objects.filter(pk=done.pk).update(state=State.FAILED, message=worker.DISK_FULL)
     page = alice.get(f"{PAGE}{done.public_id}/").content.decode()
-    assert "The disk is full" in page and "2 of 3 pictures are done and kept below" in page
+    assert "The disk is full" in page and "2 of 3 images are done and kept below" in page
     assert alice.get(f"{PAGE}{done.public_id}/results.zip").status_code == 200
 
 
@@ -135,7 +135,7 @@ def test_the_zip_and_the_table_are_whole(alice, done):
     assert len(list(csv.DictReader(io.StringIO(table)))) == 4
 
 
-def test_each_picture_can_be_looked_at_and_taken(alice, done):
+def test_each_image_can_be_looked_at_and_taken(alice, done):
     files = f"{PAGE}{done.public_id}/files/1/"
     for kind in batches.KINDS:
         assert alice.get(files + kind).status_code == 200
@@ -179,7 +179,7 @@ def test_the_api_takes_files_and_tells_of_them(alice, net):
 
 
 def test_the_api_takes_one_archive(alice):
-    assert alice.post("/api/batch", {"archive": packed({"a.png": picture()})}).status_code == 202
+    assert alice.post("/api/batch", {"archive": packed({"a.png": image()})}).status_code == 202
     assert Batch.objects.get().total == 1
 
 

@@ -13,13 +13,13 @@ from segapp.models import Batch, BatchItem, ItemState, State, Stop
 from segapp.services import batch_results, batches, cleanup, restore, runs, zips
 from segapp.services.naming import result_stems
 from segapp.services.pairing import Refusal
-from segapp.tests.batch.sending import BROKEN, many, packed, picture, upload
+from segapp.tests.batch.sending import BROKEN, image, many, packed, upload
 
 pytestmark = pytest.mark.django_db
 
 
 def finished(batch: Batch, number: int, name: str = "road", pixels: int = 10) -> BatchItem:
-    """One picture as a worker leaves it."""
+    """One image as a worker leaves it."""
     item = batch.items.get(number=number)
     item.state, item.model_key, item.model_sha256 = ItemState.DONE, "user_x", "5" * 64
     item.classes = [
@@ -34,13 +34,13 @@ def finished(batch: Batch, number: int, name: str = "road", pixels: int = 10) ->
     return item
 
 
-def test_pictures_are_stored_under_numbers_and_the_model_is_pinned(media):
-    batch = batches.submit("alice", [upload("../../cat\x00.png"), upload("cat.jpg", picture(1, format="JPEG"))])
+def test_images_are_stored_under_numbers_and_the_model_is_pinned(media):
+    batch = batches.submit("alice", [upload("../../cat\x00.png"), upload("cat.jpg", image(1, format="JPEG"))])
     assert (batch.state, batch.total, batch.failed) == (State.QUEUED, 2, 0)
     assert sorted(path.name for path in batch.folder.rglob("*") if path.is_file()) == ["00001", "00002"]
     assert batch.folder.parent == media / "batches"
     assert [(item.name, item.stem) for item in batch.items.all()] == [("cat.png", "cat"), ("cat.jpg", "cat_2")]
-    assert batch.items.first().source.read_bytes() == picture()
+    assert batch.items.first().source.read_bytes() == image()
     assert batch.model is None
     assert batch.model_key == batch.base_key == "efficientnet_lite0"
     assert len(batch.model_sha256) == 64
@@ -66,14 +66,14 @@ def test_nothing_but_bad_files_is_refused_and_nothing_is_stored(media):
 
 
 def test_a_zip_of_photos_is_taken_with_its_folders_in_the_names():
-    files = {"trip/one/a.png": picture(1), "trip/two/a.png": picture(2), "trip/notes.txt": b"hello"}
+    files = {"trip/one/a.png": image(1), "trip/two/a.png": image(2), "trip/notes.txt": b"hello"}
     files |= {"__MACOSX/trip/._a.png": b"x", "trip/.DS_Store": b"x"}
     batch = batches.submit("alice", [], packed(files))
     assert batch.title == "photos.zip"
     assert [item.name for item in batch.items.all()] == ["trip/one/a.png", "trip/two/a.png", "trip/notes.txt"]
     assert [item.stem for item in batch.items.all()] == ["a", "a_2", "notes"]
     assert batch.items.get(number=3).state == ItemState.FAILED
-    assert batch.items.get(number=2).source.read_bytes() == picture(2)
+    assert batch.items.get(number=2).source.read_bytes() == image(2)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_bomb_is_refused_by_ratio_and_by_size(settings):
 def test_limits_of_number_storage_and_unfinished_batches(settings, monkeypatch):
     settings.BATCH_LIMIT_FILES = 2
     with pytest.raises(Refused, match="It holds 3 files"):
-        batches.submit("alice", [], packed({f"{k}.png": picture(k) for k in range(3)}))
+        batches.submit("alice", [], packed({f"{k}.png": image(k) for k in range(3)}))
     monkeypatch.setattr(batches, "MOST_UNFINISHED", 1)
     first = batches.submit("alice", many(2))
     with pytest.raises(batches.TooMany):
@@ -195,7 +195,7 @@ def test_what_was_given_up_by_the_reaper_is_settled_by_the_next_worker():
 
 
 def test_the_zip_holds_masks_overlays_the_table_and_what_was_left_out():
-    batch = batches.submit("alice", [upload("=x.png"), upload("b.png", picture(1)), upload("c.png", b"")])
+    batch = batches.submit("alice", [upload("=x.png"), upload("b.png", image(1)), upload("c.png", b"")])
     finished(batch, 1, name="@road")
     finished(batch, 2)
     whole = io.BytesIO(b"".join(zips.stream(batch_results.members(batch))))
@@ -212,7 +212,7 @@ def test_the_zip_holds_masks_overlays_the_table_and_what_was_left_out():
     assert left["file"] == "c.png" and "empty" in left["message"]
 
 
-def test_areas_of_all_pictures_are_summed_by_class():
+def test_areas_of_all_images_are_summed_by_class():
     batch = batches.submit("alice", many(2))
     finished(batch, 1, pixels=10)
     finished(batch, 2, pixels=30)
@@ -234,7 +234,7 @@ def test_a_file_that_is_gone_is_left_out_of_the_zip():
         (["a.png", "A.jpg", "a_2.png"], ["a", "A_3", "a_2"]),
         (["x/a.png", "y/a.png", "z/a.png"], ["a", "a_2", "a_3"]),
         (["café.png", "cafe\u0301.png"], ["café", "café_2"]),
-        (['a<b>:"c|?*.png', "con.png", "..png", "  .png"], ["a_b___c___", "_con", "picture", "png"]),
+        (['a<b>:"c|?*.png', "con.png", "..png", "  .png"], ["a_b___c___", "_con", "image", "png"]),
         (["scan.0001", "scan.0002"], ["scan.0001", "scan.0002"]),
     ],
 )

@@ -14,7 +14,7 @@ from segapp.imaging import decode
 from segapp.models import Batch, ItemState, State, TrainingRun
 from segapp.pipeline.inference import predict as engine
 from segapp.services import batches
-from segapp.tests.batch.sending import BROKEN, many, picture, upload
+from segapp.tests.batch.sending import BROKEN, image, many, upload
 from segapp.worker import batch as worker
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +25,7 @@ def fresh(batch: Batch) -> Batch:
 
 
 def before_each(monkeypatch, then):
-    """Call `then(item)` before each picture is predicted."""
+    """Call `then(item)` before each image is predicted."""
     usual = worker._segment
 
     def look(batch, item, network):
@@ -39,8 +39,8 @@ def numbers(batch: Batch, state: ItemState = ItemState.DONE) -> list[int]:
     return list(batch.items.filter(state=state).values_list("number", flat=True))
 
 
-def test_every_picture_gets_mask_overlay_and_figures(net):
-    batch = batches.submit("alice", [*many(2), upload("photo.jpg", picture(2, 200, 100, "JPEG"))])
+def test_every_image_gets_mask_overlay_and_figures(net):
+    batch = batches.submit("alice", [*many(2), upload("photo.jpg", image(2, 200, 100, "JPEG"))])
     worker.run(batch.pk)
     batch = fresh(batch)
     assert (batch.state, batch.progress, batch.done, batch.failed, batch.message) == (State.DONE, 1.0, 3, 0, "")
@@ -58,17 +58,17 @@ def test_every_picture_gets_mask_overlay_and_figures(net):
     assert not heartbeat.holds(worker.LABEL, batch.pk)
 
 
-def test_masks_are_those_of_the_same_picture_alone(net):
-    content = picture(3, 150, 90, "JPEG")
+def test_masks_are_those_of_the_same_image_alone(net):
+    content = image(3, 150, 90, "JPEG")
     batch = batches.submit("alice", [upload("a.jpg", content)])
     worker.run(batch.pk)
-    alone = engine.predict(net, np.asarray(decode.picture(io.BytesIO(content), "a.jpg")))
+    alone = engine.predict(net, np.asarray(decode.image(io.BytesIO(content), "a.jpg")))
     assert np.array_equal(decode.pixels(Image.open(batch.items.get().mask)), alone.ids)
     assert set(np.unique(alone.ids)) == {0, 3}
 
 
 def test_what_only_decoding_shows_is_named_and_the_others_go_on(net):
-    cut = picture(1, 200, 200)[:-200]
+    cut = image(1, 200, 200)[:-200]
     batch = batches.submit("alice", [upload("cut.png", cut), *many(2)])
     assert batch.failed == 0
     worker.run(batch.pk)
@@ -79,7 +79,7 @@ def test_what_only_decoding_shows_is_named_and_the_others_go_on(net):
 
 
 def test_a_batch_of_which_nothing_came_has_failed(net):
-    batch = batches.submit("alice", [upload("cut.png", picture(1, 200, 200)[:-200]), upload("b.png", BROKEN)])
+    batch = batches.submit("alice", [upload("cut.png", image(1, 200, 200)[:-200]), upload("b.png", BROKEN)])
     worker.run(batch.pk)
     batch = fresh(batch)
     assert (batch.state, batch.done, batch.failed, batch.message) == (State.FAILED, 0, 2, worker.NOTHING)
@@ -93,7 +93,7 @@ def test_a_doubled_message_finds_the_row_taken(net):
     assert net.asked == [batch.pk]
 
 
-def test_progress_and_an_estimate_are_written_after_each_picture(net, monkeypatch):
+def test_progress_and_an_estimate_are_written_after_each_image(net, monkeypatch):
     batch, seen = batches.submit("alice", many(4)), []
     before_each(monkeypatch, lambda item: seen.append((fresh(batch).progress, fresh(batch).eta_seconds)))
     worker.run(batch.pk)
@@ -101,7 +101,7 @@ def test_progress_and_an_estimate_are_written_after_each_picture(net, monkeypatc
     assert seen[0][1] is None and all(eta is not None for _, eta in seen[1:])
 
 
-def test_stop_and_keep_while_a_picture_is_being_done(net, monkeypatch):
+def test_stop_and_keep_while_an_image_is_being_done(net, monkeypatch):
     batch = batches.submit("alice", many(4))
     before_each(monkeypatch, lambda item: item.number == 3 and batches.stop(fresh(batch), keep=True))
     worker.run(batch.pk)
@@ -109,10 +109,10 @@ def test_stop_and_keep_while_a_picture_is_being_done(net, monkeypatch):
     assert (batch.state, batch.done, batch.waiting) == (State.DONE, 2, 2)
     assert numbers(batch) == [1, 2]
     files = sorted(path.name for path in batch.folder.rglob("*.png"))
-    assert files == ["00001.png", "00002.png"], "the picture that came too late leaves nothing"
+    assert files == ["00001.png", "00002.png"], "the image that came too late leaves nothing"
 
 
-def test_cancel_or_delete_while_a_picture_is_being_done_leaves_nothing(net, monkeypatch, media):
+def test_cancel_or_delete_while_an_image_is_being_done_leaves_nothing(net, monkeypatch, media):
     for end in (lambda row: batches.stop(row, keep=False), batches.delete):
         batch = batches.submit("alice", many(3))
         before_each(monkeypatch, lambda item, end=end: item.number == 2 and end(Batch.objects.get(pk=item.batch_id)))
@@ -121,7 +121,7 @@ def test_cancel_or_delete_while_a_picture_is_being_done_leaves_nothing(net, monk
         assert not batch.folder.exists()
 
 
-def test_a_training_waits_no_longer_than_one_picture(net, rung, monkeypatch):
+def test_a_training_waits_no_longer_than_one_image(net, rung, monkeypatch):
     batch = batches.submit("alice", many(4))
     rung.clear()
 
@@ -133,7 +133,7 @@ def test_a_training_waits_no_longer_than_one_picture(net, rung, monkeypatch):
     worker.run(batch.pk)
     assert (fresh(batch).state, fresh(batch).attempts, rung) == (State.QUEUED, 0, [batch.pk])
     assert numbers(batch) == [1, 2]
-    worker.run(batch.pk)  # the training still waits: one picture is done all the same, so the batch never starves
+    worker.run(batch.pk)  # the training still waits: one image is done all the same, so the batch never starves
     assert numbers(batch) == [1, 2, 3]
     TrainingRun.objects.all().delete()
     worker.run(batch.pk)
@@ -178,7 +178,7 @@ def take_over(batch: Batch) -> None:
     Batch.objects.filter(pk=batch.pk).update(state=State.QUEUED, lease="", lease_owner="")
 
 
-def test_finished_pictures_are_not_done_again_and_the_deadly_one_comes_last(net, monkeypatch):
+def test_finished_images_are_not_done_again_and_the_deadly_one_comes_last(net, monkeypatch):
     batch, order = batches.submit("alice", many(4)), []
     with monkeypatch.context() as patch:
         killed_at(patch, 2)
@@ -192,7 +192,7 @@ def test_finished_pictures_are_not_done_again_and_the_deadly_one_comes_last(net,
     assert (fresh(batch).state, fresh(batch).done) == (State.DONE, 4)
 
 
-def test_a_picture_that_kills_the_worker_twice_is_left_out_and_the_batch_still_ends(net, monkeypatch):
+def test_an_image_that_kills_the_worker_twice_is_left_out_and_the_batch_still_ends(net, monkeypatch):
     batch = batches.submit("alice", many(2))
     killed_at(monkeypatch, 1)
     for _ in range(2):
@@ -206,14 +206,14 @@ def test_a_picture_that_kills_the_worker_twice_is_left_out_and_the_batch_still_e
     assert batch.items.get(number=1).message == worker.DIED
 
 
-def test_one_failing_picture_fails_alone(net, monkeypatch):
+def test_one_failing_image_fails_alone(net, monkeypatch):
     def predict(network, image, progress=None):
         if image.shape[1] == 70:
             raise RuntimeError("out of memory")
         return engine.predict(network, image, progress)
 
     monkeypatch.setattr(worker, "predict", predict)
-    batch = batches.submit("alice", [upload("big.png", picture(0, 70)), *many(1)])
+    batch = batches.submit("alice", [upload("big.png", image(0, 70)), *many(1)])
     worker.run(batch.pk)
     assert (fresh(batch).state, fresh(batch).done, fresh(batch).failed) == (State.DONE, 1, 1)
     assert batch.items.get(name="big.png").message == worker.FAILED

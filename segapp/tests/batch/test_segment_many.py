@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from PIL import Image
 
-from segapp.tests.batch.sending import BROKEN, packed, picture
+from segapp.tests.batch.sending import BROKEN, image, packed
 
 pytestmark = pytest.mark.django_db
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def photos(tmp_path) -> Path:
     folder = tmp_path / "photos"
-    files = {"a.png": picture(1), "b/a.jpg": picture(2, 90, 60, "JPEG"), "b/broken.png": BROKEN, ".hidden/c.png": b""}
+    files = {"a.png": image(1), "b/a.jpg": image(2, 90, 60, "JPEG"), "b/broken.png": BROKEN, ".hidden/c.png": b""}
     for name, content in {**files, "notes.txt": b"hello"}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -52,7 +52,7 @@ def test_a_folder_becomes_masks_a_zip_and_a_table(photos, tmp_path, capsys):
 
 
 def test_a_zip_gives_the_same_masks_as_the_files_alone(photos, tmp_path):
-    upload = packed({"x/a.png": picture(1), "__MACOSX/._a.png": b"x", "notes.txt": b"hello"})
+    upload = packed({"x/a.png": image(1), "__MACOSX/._a.png": b"x", "notes.txt": b"hello"})
     (tmp_path / "in.zip").write_bytes(upload.read())
     (zipped,) = segment(tmp_path / "in.zip", "--out", tmp_path / "one")
     (alone,) = segment(photos / "a.png", "--out", tmp_path / "two")
@@ -68,15 +68,15 @@ def test_what_is_not_there_or_empty_is_said_before_anything_is_made(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CommandError, match="There is no file"):
         segment(tmp_path / "nowhere.png", "--out", tmp_path / "masks")
-    with pytest.raises(CommandError, match="There is no picture in it"):
+    with pytest.raises(CommandError, match="There is no image in it"):
         segment(tmp_path / "empty", "--out", tmp_path / "masks")
     assert not (tmp_path / "masks").exists()
 
 
-def test_no_picture_is_overwritten_by_a_mask(tmp_path):
+def test_no_image_is_overwritten_by_a_mask(tmp_path):
     for name in ("a.jpg", "a.png"):
-        (tmp_path / name).write_bytes(picture(1))
+        (tmp_path / name).write_bytes(image(1))
     for named in (tmp_path, tmp_path / "a.png"):
         with pytest.raises(CommandError, match=r"would overwrite a file that you named"):
             segment(named, "--out", tmp_path)
-    assert (tmp_path / "a.png").read_bytes() == picture(1)
+    assert (tmp_path / "a.png").read_bytes() == image(1)

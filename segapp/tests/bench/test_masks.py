@@ -12,16 +12,16 @@ from segapp.tests.pipeline.conftest import disc
 
 @pytest.fixture
 def reference(base, monkeypatch):
-    monkeypatch.setattr(synthetic, "picture", lambda number: disc(number).image)
+    monkeypatch.setattr(synthetic, "image", lambda number: disc(number).image)
     return synthetic.Reference(base)
 
 
-def answered(reference, asked: int, answers: int, picture: int = 0) -> Sent:
+def answered(reference, asked: int, answers: int, image: int = 0) -> Sent:
     """What a server sends when `answers` answers a visitor of model `asked`."""
     colours = [{"id": c.id, "name": c.name, "color": c.color} for c in reference._base.spec.classes]
-    png = render.palette_png(reference.mask(answers, synthetic.picture(picture)), colours)
+    png = render.palette_png(reference.mask(answers, synthetic.image(image)), colours)
     visitor = Visitor(Client("http://127.0.0.1:9"), asked, f"user_{asked}")
-    return Sent(visitor, picture, status=200, model_key=f"user_{asked}", mask=png)
+    return Sent(visitor, image, status=200, model_key=f"user_{asked}", mask=png)
 
 
 def test_own_masks_pass_and_a_foreign_one_is_found(reference):

@@ -15,14 +15,14 @@ from segapp.bench.segment import bare, encoded
 from segapp.home import PROJECT
 
 
-def test_folders_without_a_picture_are_named(tmp_path):
+def test_folders_without_an_image_are_named(tmp_path):
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "a.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="Name a folder with pictures"):
+    with pytest.raises(ValueError, match="Name a folder with images"):
         run_segment.run({"sets": [tmp_path], "requests": 1, "base": "auto"}, print)
 
 
-def test_no_picture_is_sent_twice_and_the_bare_way_gives_a_mask_of_its_size(base, tmp_path):
+def test_no_image_is_sent_twice_and_the_bare_way_gives_a_mask_of_its_size(base, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)).save(tmp_path / "a.png")
     sent = [encoded(number, [tmp_path / "a.png"]) for number in range(5)]
     assert len(set(sent)) == 5

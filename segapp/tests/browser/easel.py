@@ -1,4 +1,4 @@
-"""The paint page under a hand: where a pixel of the picture is on the screen, what was saved. Not itself a test."""
+"""The paint page under a hand: where a pixel of the image is on the screen, what was saved. Not itself a test."""
 
 import io
 import itertools
@@ -23,10 +23,10 @@ def disc_ids() -> np.ndarray:
 def disc_photo(path: Path, seed: int = 0) -> Path:
     """An orange disc on a bluish ground, both with some noise."""
     random = np.random.default_rng(seed)
-    picture = np.where(disc_ids()[..., None] == 1, (214, 130, 50), (60, 90, 120)) + random.normal(
+    image = np.where(disc_ids()[..., None] == 1, (214, 130, 50), (60, 90, 120)) + random.normal(
         0, 6, (HEIGHT, WIDTH, 3)
     )
-    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(path)
+    Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path)
     return path
 
 
@@ -53,12 +53,12 @@ class Easel:
         self.page.locator(f"input[name=tool][value={name}]").check(force=True)
 
     def spot(self, x: float, y: float) -> tuple[int, int]:
-        """The whole pixel of the screen that is nearest to a point of the picture."""
+        """The whole pixel of the screen that is nearest to a point of the image."""
         left, top, scale = self._frame()
         return round(left + x * scale), round(top + y * scale)
 
     def point(self, spot: tuple[int, int]) -> tuple[float, float]:
-        """The point of the picture that lies exactly under a pixel of the screen."""
+        """The point of the image that lies exactly under a pixel of the screen."""
         left, top, scale = self._frame()
         return (spot[0] - left) / scale, (spot[1] - top) / scale
 
@@ -80,7 +80,7 @@ class Easel:
         return self.point(spot)
 
     def drag(self, *points: tuple[float, float]) -> list[tuple[float, float]]:
-        """A stroke along these points of the picture, one move each; where it really went."""
+        """A stroke along these points of the image, one move each; where it really went."""
         spots = [self.spot(*point) for point in points]
         self.page.mouse.move(*spots[0])
         self.page.mouse.down()

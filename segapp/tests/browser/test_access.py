@@ -7,8 +7,8 @@ from segapp.tests.browser.visits import faults
 
 pytestmark = pytest.mark.browser
 PAGES = ["/", "/finetune/", "/analyze/", "/video/", "/models/", "/reset/", "/nowhere/"]
-HEAVIEST = 300_000  # bytes of a page without its pictures
-PICTURES = ("image", "media")
+HEAVIEST = 300_000  # bytes of a page without its images
+IMAGES = ("image", "media")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -37,15 +37,13 @@ def test_a_phone_has_the_menu_and_no_faults(visit, theme):
 
 
 @pytest.mark.parametrize("address", PAGES)
-def test_a_page_without_its_pictures_is_light(visit, address):
+def test_a_page_without_its_images_is_light(visit, address):
     tour = visit()
     tour.expected = ["404"]
     sizes: dict[str, int] = {}
     tour.page.on(
         "requestfinished",
-        lambda request: (
-            request.resource_type in PICTURES or sizes.update({request.url: len(request.response().body())})
-        ),
+        lambda request: request.resource_type in IMAGES or sizes.update({request.url: len(request.response().body())}),
     )
     tour.page.goto(address, wait_until="networkidle")
     assert sizes and sum(sizes.values()) < HEAVIEST, sizes

@@ -1,4 +1,4 @@
-"""Many pictures in a real browser: sent together, watched, looked at, taken home as a zip; left and found again."""
+"""Many images in a real browser: sent together, watched, looked at, taken home as a zip; left and found again."""
 
 import csv
 import io
@@ -36,18 +36,18 @@ def tour(visit, served) -> Tour:
 
 def send(tour: Tour, files: list[Path]) -> None:
     tour.page.goto("/analyze/")
-    tour.page.get_by_role("link", name="Many pictures at once").click()
-    tour.page.set_input_files("#pictures", files)
+    tour.page.get_by_role("link", name="Many images at once").click()
+    tour.page.set_input_files("#images", files)
     tour.page.click("#batch-form [data-send]")
 
 
-def test_pictures_are_sent_watched_and_taken_home_as_a_zip(tour, photos, tmp_path):
+def test_images_are_sent_watched_and_taken_home_as_a_zip(tour, photos, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(BROKEN)
     page = tour.page
     page.goto("/analyze/batch/")
-    page.set_input_files("#pictures", [*photos, broken])
-    expect(page.locator("[data-estimate]")).to_contain_text("5 pictures")
+    page.set_input_files("#images", [*photos, broken])
+    expect(page.locator("[data-estimate]")).to_contain_text("5 images")
     assert faults(page) == []
     page.click("#batch-form [data-send]")
     expect(page.locator("#batch-live, #batch")).to_be_visible(timeout=60_000)

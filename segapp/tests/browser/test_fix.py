@@ -16,7 +16,7 @@ LONG = 240_000  # milliseconds
 
 
 def versions(served) -> list[tuple[str, str | None, int, int]]:
-    """(name, parent's name, active, pictures) of Oranges and what came of it, oldest first."""
+    """(name, parent's name, active, images) of Oranges and what came of it, oldest first."""
     with sqlite3.connect(served.home / "var" / "segapp.sqlite3") as database:
         return database.execute(
             "select own.name, parent.name, own.active, own.image_count from registry_usermodel own"
@@ -45,7 +45,7 @@ def test_painted_masks_train_a_model_and_its_mended_answer_makes_a_new_version(v
         easel.set("reach", 88)
         easel.click(75, 65)
         assert overlap(easel.values() == 1, disc_ids() == 1) > 0.9
-        page.get_by_role("link", name="Done" if last else "Next picture").click()
+        page.get_by_role("link", name="Done" if last else "Next image").click()
     expect(page.locator(".thumb")).to_have_count(2)
     expect(page.locator("#name-1")).to_have_value("orange")
     page.fill("#run-name", "Oranges")

@@ -1,11 +1,11 @@
-"""The newcomer's tour by keyboard alone, from the sample pictures to a model and back; axe looks at every state."""
+"""The newcomer's tour by keyboard alone, from the sample images to a model and back; axe looks at every state."""
 
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from segapp.tests.browser.test_access import HEAVIEST, PICTURES
+from segapp.tests.browser.test_access import HEAVIEST, IMAGES
 from segapp.tests.browser.visits import Tour, faults
 from segapp.tests.video.clips import write_clip
 
@@ -50,11 +50,11 @@ def sound(page: Page) -> None:
 
 
 def weight(page: Page, address: str) -> int:
-    """Bytes of the page without its pictures."""
+    """Bytes of the page without its images."""
     sizes: dict[str, int] = {}
 
     def count(request) -> None:
-        if request.resource_type not in PICTURES:
+        if request.resource_type not in IMAGES:
             sizes[request.url] = len(request.response().body())
 
     page.on("requestfinished", count)
@@ -70,7 +70,7 @@ def weight(page: Page, address: str) -> int:
 def test_the_samples_are_one_key_away_and_their_classes_can_be_named(tour):
     page = tour.page
     page.goto("/")
-    press(page, "Try it with sample pictures")
+    press(page, "Try it with sample images")
     expect(page.locator(".thumb")).to_have_count(6)
     tab_to(page, page.locator(".thumb a").first)
     page.keyboard.press("Enter")
@@ -123,12 +123,12 @@ def test_the_result_is_read_and_uncovered(tour):
     sound(page)
 
 
-def test_a_picture_is_analyzed_and_compared(tour):
+def test_an_image_is_analyzed_and_compared(tour):
     page = tour.page
     page.goto("/finetune/")
-    tab_to(page, page.get_by_role("link", name="Analyze a picture with it"))
+    tab_to(page, page.get_by_role("link", name="Analyze an image with it"))
     page.keyboard.press("Enter")
-    press(page, "Try it with a sample picture")
+    press(page, "Try it with a sample image")
     expect(page.locator("[data-viewer][data-ready]")).to_be_visible(timeout=60_000)
     expect(page.locator(".result .answered")).to_contain_text("Custom Model")
     sound(page)

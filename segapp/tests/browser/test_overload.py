@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def picture(tmp_path) -> Path:
+def image(tmp_path) -> Path:
     photo(96).save(tmp_path / "cat.png")
     return tmp_path / "cat.png"
 
@@ -36,34 +36,34 @@ def full(tour: Tour, times: int, retry_after: int) -> list[str]:
     return turned
 
 
-def send(tour: Tour, picture: Path) -> None:
+def send(tour: Tour, image: Path) -> None:
     tour.page.goto("/analyze/")
-    tour.page.set_input_files("#picture", picture)
-    tour.page.click("[data-picture-drop] [data-send]")
+    tour.page.set_input_files("#image", image)
+    tour.page.click("[data-image-drop] [data-send]")
 
 
-def test_a_picture_without_room_is_sent_again_by_itself(visit, served, picture):
+def test_an_image_without_room_is_sent_again_by_itself(visit, served, image):
     served.wait_ready()
     tour = visit()
     turned = full(tour, 2, 1)
-    send(tour, picture)
+    send(tour, image)
     expect(tour.page.locator(".result .answered")).to_be_visible(timeout=60_000)
     assert len(turned) == 2
     expect(tour.page.locator("[data-full]")).to_have_count(0)
 
 
-def test_the_note_can_be_hurried_and_dismissed(visit, served, picture):
+def test_the_note_can_be_hurried_and_dismissed(visit, served, image):
     served.wait_ready()
     tour = visit()
     turned = full(tour, 2, 30)
-    send(tour, picture)
+    send(tour, image)
     note = tour.page.locator("[data-full]")
     expect(note).to_contain_text("nothing was stored")
     expect(note.locator("[data-countdown]")).to_have_text(re.compile(r"2\d"))
     assert faults(tour.page) == []
     note.get_by_role("button", name="Stop trying").click()
     expect(note).to_have_count(0)
-    tour.page.click("[data-picture-drop] [data-send]")
+    tour.page.click("[data-image-drop] [data-send]")
     note.get_by_role("button", name="Send it now").click()
     expect(tour.page.locator(".result .answered")).to_be_visible(timeout=60_000)
     assert len(turned) == 2

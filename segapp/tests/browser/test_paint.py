@@ -227,7 +227,7 @@ def test_a_stroke_survives_a_dropped_connection(visit, photo):
 def test_nothing_to_paint_is_said_with_one_click(visit, photo):
     page = visit().page
     easel = Easel(page).begin(photo)
-    page.get_by_label("There is nothing to paint on this picture").check()
+    page.get_by_label("There is nothing to paint on this image").check()
     easel.saved()
     page.get_by_role("link", name="Done").click()
     expect(page.locator("#to-paint")).to_have_count(0)
@@ -265,7 +265,7 @@ def test_the_page_has_no_fault_that_axe_can_find_and_fits_a_phone(visit, photo, 
     assert faults(page) == []
 
 
-def test_the_page_is_light_without_its_pictures(visit, photo):
+def test_the_page_is_light_without_its_images(visit, photo):
     page = visit().page
     easel = Easel(page).begin(photo)
     sizes: dict[str, int] = {}

@@ -57,7 +57,7 @@ def test_what_is_missing_is_said_before_and_after_sending_and_the_choice_is_kept
     expect(page.locator(".pair.odd")).to_have_count(2)
     expect(page.locator(".pair.odd").first).to_contain_text("mask missing")
     page.click("[data-send]")
-    expect(page.locator("#studio-problems")).to_contain_text("two.jpg: This picture has no mask.")
+    expect(page.locator("#studio-problems")).to_contain_text("two.jpg: This image has no mask.")
     expect(page.locator(".pair")).to_have_count(3)
     assert faults(page) == []
     choose(page, "masks", *(files / "masks").iterdir())
@@ -133,7 +133,7 @@ def test_classes_are_named_and_coloured_and_a_reload_loses_nothing(visit, files)
     assert faults(page) == []
 
 
-def test_a_pair_is_looked_at_large_with_a_slider_between_picture_and_mask(visit, files):
+def test_a_pair_is_looked_at_large_with_a_slider_between_image_and_mask(visit, files):
     page = visit().page
     upload(page, files)
     page.click(".thumb a")
@@ -148,14 +148,14 @@ def test_a_pair_is_looked_at_large_with_a_slider_between_picture_and_mask(visit,
     expect(dialog).to_have_count(0)
 
 
-def test_a_cancel_is_acknowledged_at_once_and_leads_back_to_the_pictures(visit, files):
+def test_a_cancel_is_acknowledged_at_once_and_leads_back_to_the_images(visit, files):
     page = visit().page
     upload(page, files)
     start(page)
     page.click("#run-cancel")
     expect(page.locator("#step-train")).to_contain_text(re.compile("Cancelling|was cancelled"), timeout=PROMPT)
     expect(page.locator("#step-train")).to_contain_text("was cancelled", timeout=60_000)
-    page.click("text=Go back to these pictures")
+    page.click("text=Go back to these images")
     expect(page.locator(".thumb")).to_have_count(3)
 
 
@@ -234,7 +234,7 @@ def test_a_cancel_in_the_queue_is_acknowledged_and_the_run_never_starts(visit, f
     first.click("#run-cancel")
     expect(first.locator("#step-train")).to_contain_text(re.compile("Cancelling|was cancelled"), timeout=PROMPT)
     expect(first.locator("#step-train")).to_contain_text("was cancelled", timeout=60_000)
-    first.click("text=Go back to these pictures")  # the line is free: what comes next starts at once
+    first.click("text=Go back to these images")  # the line is free: what comes next starts at once
     start(first)
     expect(first.locator("#run-keep")).to_be_visible(timeout=60_000)
     first.click("#run-cancel")

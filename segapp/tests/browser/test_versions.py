@@ -21,8 +21,8 @@ class Owner(Tour):
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("pictures") / "leaf.png"
+def image(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("images") / "leaf.png"
     path.write_bytes(saved(photo(96)).getvalue())
     return path
 
@@ -44,14 +44,14 @@ def card(tour: Owner, number: int):
     return tour.page.locator(f"#model-{tour.ids[number]}")
 
 
-def test_any_two_versions_are_compared_on_any_photo(alice, picture):
+def test_any_two_versions_are_compared_on_any_photo(alice, image):
     page = alice.page
     page.goto("/models/")
     card(alice, 0).get_by_role("link", name="Compare…").click()
     expect(page.locator("#right")).to_have_value(alice.ids[0])
     page.select_option("#left", alice.ids[1])
     page.locator("input[value=sample]").check()
-    page.set_input_files("#compare-file", picture)
+    page.set_input_files("#compare-file", image)
     expect(page.locator("input[value=upload]")).to_be_checked()
     assert faults(page) == []
     page.get_by_role("button", name="Compare").click()
@@ -72,14 +72,14 @@ def test_the_base_and_a_version_are_compared_on_an_earlier_result(alice):
     expect(page.locator(".corner.right")).to_have_text("First")
 
 
-def test_rolling_back_makes_the_older_version_answer_at_once(alice, picture):
+def test_rolling_back_makes_the_older_version_answer_at_once(alice, image):
     page = alice.page
     page.goto("/models/")
     expect(card(alice, 1).locator(".tag.good")).to_have_text("Active")
     card(alice, 0).get_by_role("button", name="Roll back to this").click()
     expect(card(alice, 0).locator(".tag.good")).to_have_text("Active")
     assert alice.memory("finetuned_model_id") == alice.ids[0]
-    alice.analyze(picture)
+    alice.analyze(image)
     expect(page.locator(".answered")).to_contain_text("“First”")
     page.goto("/models/")
     card(alice, 1).get_by_role("button", name="Activate").click()
@@ -104,7 +104,7 @@ def test_a_file_for_elsewhere_is_made_and_downloaded_without_leaving_the_page(al
     assert Path(download.value.path()).stat().st_size > 5_000_000
 
 
-def test_a_second_browser_becomes_the_visitor_by_code_and_the_code_works_once(alice, visit, picture):
+def test_a_second_browser_becomes_the_visitor_by_code_and_the_code_works_once(alice, visit, image):
     page = alice.page
     page.goto("/models/")
     page.get_by_role("button", name="Make a code").click()
@@ -121,7 +121,7 @@ def test_a_second_browser_becomes_the_visitor_by_code_and_the_code_works_once(al
     phone.expect_custom()
     phone.page.wait_for_timeout(0)
     assert phone.memory("finetuned_model_id") == alice.ids[1] and phone.memory("finetuned_model_token")
-    phone.analyze(picture)
+    phone.analyze(image)
     expect(phone.page.locator(".answered")).to_contain_text("“Second”")
     charlie = visit()
     charlie.expected = ["422"]
@@ -148,7 +148,7 @@ def test_a_link_asks_and_a_revoked_one_gives_nothing(alice, visit):
     phone.expect_base()
 
 
-def test_a_shared_model_answers_a_guest_until_the_link_is_revoked(alice, visit, picture):
+def test_a_shared_model_answers_a_guest_until_the_link_is_revoked(alice, visit, image):
     page = alice.page
     page.goto("/models/")
     card(alice, 0).locator("summary", has_text="Share").click()
@@ -160,7 +160,7 @@ def test_a_shared_model_answers_a_guest_until_the_link_is_revoked(alice, visit, 
     guest.page.goto(link)
     assert faults(guest.page) == []
     assert guest.page.evaluate("document.documentElement.scrollWidth") <= 360
-    guest.page.set_input_files("#picture", picture)
+    guest.page.set_input_files("#image", image)
     guest.page.get_by_role("button", name="Analyze").click()
     answered = guest.page.locator(".answered")
     expect(answered).to_contain_text("Shared model", timeout=60_000)
@@ -171,7 +171,7 @@ def test_a_shared_model_answers_a_guest_until_the_link_is_revoked(alice, visit, 
     guest.page.goto("/models/")
     expect(guest.page.locator(".version")).to_have_count(0)
     page.reload()
-    expect(card(alice, 0).locator(".links")).to_contain_text("1 picture")
+    expect(card(alice, 0).locator(".links")).to_contain_text("1 image")
     page.once("dialog", lambda dialog: dialog.accept())
     card(alice, 0).get_by_role("button", name="Revoke").click()
     expect(card(alice, 0).locator(".links")).to_have_count(0)

@@ -52,9 +52,9 @@ def ride(tmp_path_factory) -> Path:
     """Three seconds that get brighter from left to right, with sound."""
 
     def brighter(number: int) -> np.ndarray:
-        picture = np.full((120, 160, 3), 30, np.uint8)
-        picture[:, : 5 * number] = (120, 180, 240)
-        return picture
+        image = np.full((120, 160, 3), 30, np.uint8)
+        image[:, : 5 * number] = (120, 180, 240)
+        return image
 
     return write_clip(tmp_path_factory.mktemp("clips") / "ride.mp4", 160, 120, frames=30, draw=brighter, audio="aac")
 

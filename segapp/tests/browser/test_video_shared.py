@@ -1,4 +1,4 @@
-"""The two driving clips by page, API and command, with the base and with a model trained on five street pictures."""
+"""The two driving clips by page, API and command, with the base and with a model trained on five street images."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def lengths(clips) -> dict[str, tuple[float, float, int]]:
 
 
 def measured(film: Path) -> tuple[float, float, int]:
-    """The picture's seconds, one frame's, and how many frames decode; any damage is an error."""
+    """The image's seconds, one frame's, and how many frames decode; any damage is an error."""
     with av.open(str(film)) as container:
         stream: Any = container.streams.video[0]
         length, frame = float(stream.duration * stream.time_base), 1 / float(stream.average_rate)
@@ -71,7 +71,7 @@ def visitor(page, served) -> Browser:
 
 @pytest.fixture(scope="module")
 def model(visitor, data) -> str:
-    """Trained on five street pictures; active from then on."""
+    """Trained on five street images; active from then on."""
     images = sorted((data / "camvid" / "images").glob("val_*"))
     random.Random(0).shuffle(images)
     uploads = []

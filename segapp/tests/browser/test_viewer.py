@@ -16,11 +16,11 @@ SUM = """canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canv
 
 @pytest.fixture
 def result(visit, served) -> Tour:
-    """A visitor who looks at the sample picture through the base model."""
+    """A visitor who looks at the sample image through the base model."""
     served.wait_ready()
     tour = visit()
     tour.page.goto("/analyze/")
-    tour.page.click("text=Try it with a sample picture")
+    tour.page.click("text=Try it with a sample image")
     expect(tour.page.locator("[data-viewer][data-ready]")).to_be_visible(timeout=60_000)
     return tour
 
@@ -39,11 +39,11 @@ def test_the_address_is_the_results_own_and_opens_it_again(result):
 
 def test_layers_and_opacity_change_what_is_drawn(result):
     page = result.page
-    canvas, picture = page.locator("[data-layer]"), page.locator("[data-picture]")
-    layer(page, "picture")
+    canvas, image = page.locator("[data-layer]"), page.locator("[data-image]")
+    layer(page, "image")
     expect(canvas).to_be_hidden()
     layer(page, "mask")
-    expect(picture).to_have_css("visibility", "hidden")
+    expect(image).to_have_css("visibility", "hidden")
     expect(canvas).to_have_css("opacity", "1")
     layer(page, "overlay")
     page.locator("[data-opacity]").fill("20")
@@ -105,7 +105,7 @@ def test_the_opacity_layer_and_classes_are_reached_by_keyboard(result):
     expect(page.locator("[data-toggle]").first).not_to_be_checked()
 
 
-def test_figures_and_pictures_can_be_taken_away(result):
+def test_figures_and_images_can_be_taken_away(result):
     page = result.page
     for words, start in (("Mask", b"\x89PNG"), ("Overlay", b"\xff\xd8"), ("CSV", b"id,name")):
         with page.expect_download() as taken:
@@ -113,7 +113,7 @@ def test_figures_and_pictures_can_be_taken_away(result):
         assert Path(taken.value.path()).read_bytes().startswith(start)
 
 
-def test_several_pictures_are_answered_and_wait_in_the_strip(visit, served, tmp_path):
+def test_several_images_are_answered_and_wait_in_the_strip(visit, served, tmp_path):
     served.wait_ready()
     paths = []
     for name in ("a.png", "b.png", "c.png"):
@@ -121,18 +121,18 @@ def test_several_pictures_are_answered_and_wait_in_the_strip(visit, served, tmp_
         paths.append(tmp_path / name)
     page = visit().page
     page.goto("/analyze/")
-    page.set_input_files("#picture", paths)
-    page.click("[data-picture-drop] [data-send]")
+    page.set_input_files("#image", paths)
+    page.click("[data-image-drop] [data-send]")
     expect(page.locator("#strip img")).to_have_count(3, timeout=60_000)
     expect(page.locator("#strip .strip-state")).to_have_count(0)
 
 
-def test_a_refused_picture_leaves_the_page_as_it_was(result, tmp_path):
+def test_a_refused_image_leaves_the_page_as_it_was(result, tmp_path):
     result.expected = ["422"]
     page = result.page
     (tmp_path / "page.png").write_bytes(b"<html>")
-    page.set_input_files("#picture", tmp_path / "page.png")
-    page.click("[data-picture-drop] [data-send]")
+    page.set_input_files("#image", tmp_path / "page.png")
+    page.click("[data-image-drop] [data-send]")
     expect(page.locator("#analyze-problems")).to_contain_text("page.png")
     expect(page.locator("[data-viewer][data-ready]")).to_be_visible()
 
@@ -152,8 +152,8 @@ def test_without_script_the_main_forms_still_do_their_work(visit, served, tmp_pa
     page.click("#run-cancel")
     expect(page.locator("#step-train")).to_contain_text(re.compile("Cancelling|was cancelled"))
     page.goto("/analyze/")
-    page.set_input_files("#picture", tmp_path / "disc.jpg")
-    page.click("[data-picture-drop] [data-send]")
+    page.set_input_files("#image", tmp_path / "disc.jpg")
+    page.click("[data-image-drop] [data-send]")
     expect(page.locator(".result .answered")).to_be_visible(timeout=60_000)
     expect(page.locator("img.flat")).to_be_visible()
     page.goto("/reset/")

@@ -63,8 +63,8 @@ class Tour:
     def expect_base(self) -> None:
         expect(self.page.locator("#status-pill")).not_to_contain_text("Custom Model")
 
-    def analyze(self, picture: Path) -> None:
+    def analyze(self, image: Path) -> None:
         self.page.goto("/analyze/")
-        self.page.set_input_files("#picture", picture)
-        self.page.click("[data-picture-drop] [data-send]")
+        self.page.set_input_files("#image", image)
+        self.page.click("[data-image-drop] [data-send]")
         expect(self.page.locator(".result .answered")).to_be_visible(timeout=60_000)

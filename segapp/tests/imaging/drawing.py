@@ -1,4 +1,4 @@
-"""Pictures and masks that tests draw: a disc and a box on a background, saved in every way people save them."""
+"""Images and masks that tests draw: a disc and a box on a background, saved in every way people save them."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Uploads are kept as they are but for what is no picture: no pixel changes, nothing else stays."""
+"""Uploads are kept as they are but for what is no image: no pixel changes, nothing else stays."""
 
 import io
 
@@ -31,7 +31,7 @@ def exif(orientation: int = 1) -> Image.Exif:
 
 
 def pixels(content: bytes) -> np.ndarray:
-    return np.asarray(decode.picture(io.BytesIO(content), "x"))
+    return np.asarray(decode.image(io.BytesIO(content), "x"))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -51,8 +51,8 @@ def test_a_jpeg_loses_its_notes_and_what_is_behind_it_and_no_pixel(mode, options
 def test_a_png_loses_its_notes_and_no_pixel(mode):
     notes = PngImagePlugin.PngInfo()
     notes.add_text("Comment", SECRET.decode())
-    picture = photo().quantize(200) if mode == "P" else photo(mode)
-    content = saved(picture, "PNG", pnginfo=notes, exif=exif(), icc_profile=SECRET) + SECRET
+    image = photo().quantize(200) if mode == "P" else photo(mode)
+    content = saved(image, "PNG", pnginfo=notes, exif=exif(), icc_profile=SECRET) + SECRET
     suffix, kept = bare(content)
     assert suffix == ".png" and SECRET not in kept
     assert np.array_equal(pixels(kept), pixels(content))

@@ -1,4 +1,4 @@
-"""Files that are not what they say, and pictures of every kind."""
+"""Files that are not what they say, and images of every kind."""
 
 import contextlib
 import io
@@ -13,10 +13,10 @@ from segapp.tests.imaging.drawing import photo, saved, shapes
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
-def test_a_truncated_picture_is_refused(format):
+def test_a_truncated_image_is_refused(format):
     whole = saved(photo(), format).getvalue()
     with pytest.raises(Refused, match=r"cut off|no PNG"):
-        decode.picture(io.BytesIO(whole[: len(whole) // 2]), "half.png")
+        decode.image(io.BytesIO(whole[: len(whole) // 2]), "half.png")
 
 
 @pytest.mark.parametrize(
@@ -31,45 +31,45 @@ def test_a_truncated_picture_is_refused(format):
 )
 def test_other_formats_are_refused_whatever_their_name(content):
     with pytest.raises(Refused, match="no PNG, JPEG or WebP"):
-        decode.picture(io.BytesIO(content), "picture.png")
+        decode.image(io.BytesIO(content), "image.png")
 
 
 def test_an_empty_file_is_refused():
     with pytest.raises(Refused, match="empty"):
-        decode.picture(io.BytesIO(), "empty.png")
+        decode.image(io.BytesIO(), "empty.png")
 
 
 @pytest.mark.parametrize("side", [13_000, 20_000])
 def test_too_many_pixels_are_refused_before_they_are_decoded(side):
     with pytest.raises(Refused, match="megapixels"):
-        decode.picture(saved(Image.new("1", (side, side))), "huge.png")
+        decode.image(saved(Image.new("1", (side, side))), "huge.png")
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
 def test_animations_are_refused(format):
     frames = [photo(64), photo(64).rotate(90)]
     with pytest.raises(Refused, match=r"animated|no PNG"):
-        decode.picture(saved(frames[0], format, save_all=True, append_images=frames[1:]), "moving.webp")
+        decode.image(saved(frames[0], format, save_all=True, append_images=frames[1:]), "moving.webp")
 
 
 def test_what_stands_behind_the_end_of_a_png_is_not_kept():
     tail = b"<script>alert(1)</script>"
-    picture = decode.picture(io.BytesIO(saved(photo(64)).getvalue() + tail), "tail.png")
-    assert tail not in saved(picture).getvalue()
+    image = decode.image(io.BytesIO(saved(photo(64)).getvalue() + tail), "tail.png")
+    assert tail not in saved(image).getvalue()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P", "LA", "1"])
 def test_every_colour_mode_becomes_rgb(mode):
     format = "JPEG" if mode == "CMYK" else "PNG"
-    picture = decode.picture(saved(photo(64).convert(mode), format), "p.png")
-    assert picture.mode == "RGB" and picture.size == (64, 64)
-    assert np.asarray(picture).std() > 10
+    image = decode.image(saved(photo(64).convert(mode), format), "p.png")
+    assert image.mode == "RGB" and image.size == (64, 64)
+    assert np.asarray(image).std() > 10
 
 
 @pytest.mark.parametrize("top", [1000, 4000, 60000])
 def test_sixteen_bits_are_scaled_and_not_clipped(top):
     ramp = np.linspace(0, top, 256).astype(np.uint16)[None].repeat(8, 0)
-    found = np.asarray(decode.picture(saved(Image.fromarray(ramp)), "deep.png"))[0, :, 0]
+    found = np.asarray(decode.image(saved(Image.fromarray(ramp)), "deep.png"))[0, :, 0]
     assert len(np.unique(found)) > 200, "a clipped ramp is flat"
     assert (np.diff(found.astype(int)) >= 0).all() and found[-1] > 220
 
@@ -79,17 +79,17 @@ def test_a_turned_photo_stands_upright_and_its_mask_with_it(turn):
     raw = shapes([0, 255]).crop((0, 0, 96, 60))
     exif = Image.Exif()
     exif[decode.ORIENTATION] = turn
-    picture, found = decode.picture_and_turn(saved(raw.convert("RGB"), exif=exif), "turned.png")
+    image, found = decode.image_and_turn(saved(raw.convert("RGB"), exif=exif), "turned.png")
     assert found == turn
-    mask = decode.turned_like(MaskSource("index", np.asarray(raw)), found, picture.size)
-    assert mask.values.shape == (picture.height, picture.width)
+    mask = decode.turned_like(MaskSource("index", np.asarray(raw)), found, image.size)
+    assert mask.values.shape == (image.height, image.width)
     if turn != 3:  # upside down has the same size: the mask is taken as it is
-        assert np.array_equal(mask.values, np.asarray(picture)[..., 0])
+        assert np.array_equal(mask.values, np.asarray(image)[..., 0])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (31, 4000)])
 def test_odd_sizes_are_welcome(size):
-    assert decode.picture(saved(Image.new("RGB", size)), "odd.png").size == size
+    assert decode.image(saved(Image.new("RGB", size)), "odd.png").size == size
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_odd_sizes_are_welcome(size):
 )
 def test_what_it_is_instead_is_said(content, words):
     with pytest.raises(Refused, match=words):
-        decode.picture(io.BytesIO(content), "picture.png")
+        decode.image(io.BytesIO(content), "image.png")
 
 
 @pytest.mark.parametrize("broken", range(12))
@@ -116,7 +116,7 @@ def test_random_damage_is_refused_or_decoded_but_never_an_error(broken):
         content = bytearray(saved(photo(96), format).getvalue())
         for at in random.integers(0, len(content), 1 + 3 * broken):
             content[at] = random.integers(0, 256)
-        for read in (decode.picture, decode.mask):
+        for read in (decode.image, decode.mask):
             with contextlib.suppress(Refused):
                 read(io.BytesIO(bytes(content)), "damaged")
 
@@ -124,30 +124,30 @@ def test_random_damage_is_refused_or_decoded_but_never_an_error(broken):
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_a_damaged_exif_block_does_not_matter():
     content = saved(photo(64), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + bytes(30))
-    assert decode.picture(content, "p.jpg").size == (64, 64)
+    assert decode.image(content, "p.jpg").size == (64, 64)
 
 
-def test_a_photo_with_a_second_picture_inside_is_the_first_one():
+def test_a_photo_with_a_second_image_inside_is_the_first_one():
     """Phones write JPEGs with a depth map or a small copy behind; that is no animation."""
     two = saved(photo(96), "MPO", save_all=True, append_images=[photo(96).rotate(90)])
     assert Image.open(two).n_frames == 2
-    assert decode.picture(two, "phone.jpg").size == (96, 96)
+    assert decode.image(two, "phone.jpg").size == (96, 96)
 
 
 def test_comments_and_profiles_are_not_kept():
     secret = b"51 degrees north"
     file = saved(photo(64), "JPEG", comment=secret, icc_profile=secret)
-    picture = decode.picture(file, "p.jpg")
+    image = decode.image(file, "p.jpg")
     for format in ("PNG", "JPEG", "WEBP"):
-        assert secret not in saved(picture, format).getvalue()
+        assert secret not in saved(image, format).getvalue()
 
 
 def test_transparency_lies_on_white():
     clear = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
-    assert np.asarray(decode.picture(saved(clear), "p.png")).min() == 255
+    assert np.asarray(decode.image(saved(clear), "p.png")).min() == 255
 
 
 def test_inverted_cmyk_keeps_its_colours():
     red = Image.new("RGB", (32, 32), (220, 30, 30)).convert("CMYK")
-    found = np.asarray(decode.picture(saved(red, "JPEG", quality=95), "p.jpg")).mean(axis=(0, 1))
+    found = np.asarray(decode.image(saved(red, "JPEG", quality=95), "p.jpg")).mean(axis=(0, 1))
     assert found[0] > 180 and found[1:].max() < 90

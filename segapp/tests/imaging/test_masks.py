@@ -261,7 +261,7 @@ def test_transparent_becomes_a_class_when_the_visitor_says_so():
     assert np.array_equal(masks.apply(source, changed), np.array([2, 1, 0], dtype=np.uint8)[truth(3)])
 
 
-def test_the_table_counts_pixels_and_pictures():
+def test_the_table_counts_pixels_and_images():
     rows = masks.read([MaskSource("index", truth(3)), MaskSource("index", truth(2))]).classes
     shares = [100 * ((truth(3) == k).sum() + (truth(2) == k).sum()) / (2 * SIZE * SIZE) for k in range(3)]
     assert [row["share"] for row in rows] == pytest.approx(shares, abs=0.01)
@@ -341,5 +341,5 @@ def test_warnings_name_what_is_rare_empty_or_alone():
     dot = np.zeros((SIZE, SIZE), dtype=np.uint8)
     dot[0, 0] = 1
     words = " ".join(masks.read([empty, MaskSource("index", dot)]).warnings)
-    assert "one picture only" in words and "background only" in words and "%" in words
+    assert "one image only" in words and "background only" in words and "%" in words
     assert "nothing to tell apart" in " ".join(masks.read([empty]).warnings)

@@ -96,13 +96,13 @@ def test_more_than_64_classes_are_refused_together():
         read(drawn(values + 100), source(0, 1, 2), known=[])
 
 
-def test_a_sent_mask_must_be_a_grey_png_of_the_pictures_size():
+def test_a_sent_mask_must_be_a_grey_png_of_the_images_size():
     good = np.asarray(shapes([0, 1]))
     assert (painted.decode(saved(shapes([0, 1])), (96, 96), "one") == good).all()
     for bad in (saved(shapes([0, 1]), "JPEG"), saved(photo(96)), saved(shapes([0, 1]).convert("P")), io.BytesIO(b"x")):
         with pytest.raises(Refused):
             painted.decode(bad, (96, 96), "one")
-    with pytest.raises(Refused, match="96 × 96 pixels, its picture 96 × 95"):
+    with pytest.raises(Refused, match="96 × 96 pixels, its image 96 × 95"):
         painted.decode(saved(shapes([0, 1])), (96, 95), "one")
 
 

@@ -1,4 +1,4 @@
-"""A tiny base and tiny pictures that the engine's tests share."""
+"""A tiny base and tiny images that the engine's tests share."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def base() -> LoadedNetwork:
-    """A base that sees pictures at 64 pixels: a trained encoder, a decoder that knows nothing."""
+    """A base that sees images at 64 pixels: a trained encoder, a decoder that knows nothing."""
     torch.manual_seed(0)
     spec = Spec(
         base_key="efficientnet_lite0",

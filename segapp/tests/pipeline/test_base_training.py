@@ -20,7 +20,7 @@ KEY = "efficientnet_lite0"
 
 @pytest.fixture
 def two_sets(tmp_path):
-    """Discs against background, and pictures that only say where no disc is."""
+    """Discs against background, and images that only say where no disc is."""
     for name, rules in {
         "discs": {"is": {"0": "ground", "3": "disc", "7": "moon"}},
         "clean": {"not": {"0": ["disc"]}},
@@ -92,5 +92,5 @@ def test_distilling_needs_no_masks(base, two_sets, tmp_path, monkeypatch):
                        weights=tmp_path, steps=2, device="cpu")  # fmt: skip
     assert [c["name"] for c in card["classes"]] == ["nothing", "Disc"]
     assert card["recipe"]["teacher"] == base.key
-    with pytest.raises(ValueError, match="No picture"):
+    with pytest.raises(ValueError, match="No image"):
         distil_base(KEY, base, [tmp_path / "bases"], out=tmp_path, weights=tmp_path, steps=1)

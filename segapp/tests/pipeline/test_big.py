@@ -37,9 +37,9 @@ with runtime.use_base(runtime.base("efficientnet_lite0")) as base:
     out = io.BytesIO()
     Image.fromarray(noise).resize((6000, 4000), Image.Resampling.BICUBIC).save(out, "JPEG")
     resting = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    picture = np.asarray(decode.picture(out, "big.jpg"))
+    image = np.asarray(decode.image(out, "big.jpg"))
     heard = []
-    found = predict(net, picture, heard.append)
+    found = predict(net, image, heard.append)
     png = render.palette_png(found.ids, [{"id": c.id, "color": c.color} for c in spec.classes])
     counted = sum(row["pixels"] for row in shares(found.ids, spec.classes))
 print(json.dumps({"shape": found.ids.shape, "tiled": found.tiled, "heard": heard, "counted": counted, "png": len(png),

@@ -1,4 +1,4 @@
-"""Fine-tuning on tiny pictures: it learns, it is honest, it can be repeated and stopped."""
+"""Fine-tuning on tiny images: it learns, it is honest, it can be repeated and stopped."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from segapp.pipeline.training.schedule import Progress
 from segapp.tests.pipeline.conftest import CLASSES, FakeClock, disc, loaded
 
 
-def test_loss_goes_down_and_new_pictures_are_understood(base, trained):
+def test_loss_goes_down_and_new_images_are_understood(base, trained):
     assert np.mean(trained.losses[-8:]) < 0.7 * np.mean(trained.losses[:8])
     new = disc(99)
     found = predict(loaded(base, trained), new.image).ids
@@ -67,7 +67,7 @@ def test_budget_decides_the_steps_on_a_slow_clock(base, discs):
     assert clock.now < 33  # every look at this clock costs 0.4 s
 
 
-def test_held_out_score_uses_only_pictures_not_trained_on(base, discs, monkeypatch):
+def test_held_out_score_uses_only_images_not_trained_on(base, discs, monkeypatch):
     learnt: dict[int, set[int]] = {}  # student -> examples
     judged: list[int] = []
     train, judge_one, blended = job.train_decoder, judging.judge_one, stages.Student.blended
@@ -95,7 +95,7 @@ def test_held_out_score_uses_only_pictures_not_trained_on(base, discs, monkeypat
     assert {0, 1, 2, 3} in learnt.values()  # what is kept learns from all
 
 
-def test_the_held_out_score_rises_while_training_and_one_picture_is_watched(base, discs):
+def test_the_held_out_score_rises_while_training_and_one_image_is_watched(base, discs):
     heard: list[Progress] = []
     result = finetune(base, discs, CLASSES, budget_seconds=60, clock=FakeClock(0.05),
                       watch=lambda p: heard.append(p) is None)  # fmt: skip
@@ -109,7 +109,7 @@ def test_the_held_out_score_rises_while_training_and_one_picture_is_watched(base
     assert looks[0].rival["kind"] == "base" and looks[0].rival["miou"] is not None
 
 
-def test_looks_at_held_out_pictures_change_nothing(base, discs, monkeypatch):
+def test_looks_at_held_out_images_change_nothing(base, discs, monkeypatch):
     many = finetune(base, discs, CLASSES, steps=6, clock=FakeClock(1.0))
     monkeypatch.setattr(glances, "EVERY", 1e9)
     few = finetune(base, discs, CLASSES, steps=6, clock=FakeClock(1.0))
@@ -160,7 +160,7 @@ def test_wrong_masks_cannot_be_scored_well_by_memory(base):
     assert result.metrics["miou"] < 0.45
 
 
-def test_one_picture_is_scored_by_halves(base):
+def test_one_image_is_scored_by_halves(base):
     result = finetune(base, [disc(1)], CLASSES, steps=6)
     assert "half" in result.metrics["held_out"].lower()
     assert result.metrics["miou"] is not None
@@ -179,7 +179,7 @@ def test_not_better_is_said_in_plain_words(base, discs):
     assert np.isfinite(result.losses).all()
 
 
-def test_pictures_of_one_pixel_and_of_extreme_shape(base):
+def test_images_of_one_pixel_and_of_extreme_shape(base):
     noise = np.random.default_rng(0)
     examples = [
         Example("dot", noise.integers(0, 255, (1, 1, 3), dtype=np.uint8), np.zeros((1, 1), np.uint8)),
@@ -239,7 +239,7 @@ def test_going_on_from_an_own_model_starts_better(base, discs, trained):
     assert again.losses[-1] < fresh.losses[-1]
 
 
-def test_going_on_from_a_model_that_knows_the_pictures_does_not_flatter_the_score(base, monkeypatch):
+def test_going_on_from_a_model_that_knows_the_images_does_not_flatter_the_score(base, monkeypatch):
     """Random masks learnt by heart before must not be recalled when they are held out."""
     noise = np.random.default_rng(0)
     examples = [

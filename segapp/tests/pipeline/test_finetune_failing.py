@@ -47,7 +47,7 @@ def test_weights_that_are_no_numbers_are_not_published(base, discs, monkeypatch)
         finetune(base, discs, CLASSES, steps=4)
 
 
-def test_less_memory_means_smaller_crops_and_smaller_pictures(base, discs, monkeypatch):
+def test_less_memory_means_smaller_crops_and_smaller_images(base, discs, monkeypatch):
     small = stages.Settings().smaller()
     assert (small.batch, small.side, small.smaller().side) == (2, 512, 256)
     monkeypatch.setattr(job, "choose_input_size", lambda masks, size: 128)

@@ -40,5 +40,5 @@ def test_what_half_precision_would_change_stays_as_it_is(base, trained):
     assert smaller is loud.tensors and checkpoint.precision(smaller) == "float32"
 
 
-def test_without_a_picture_to_look_at_nothing_is_halved(base, trained):
+def test_without_an_image_to_look_at_nothing_is_halved(base, trained):
     assert halved(base, loaded(base, trained), trained.tensors, []) is trained.tensors

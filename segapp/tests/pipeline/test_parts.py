@@ -93,7 +93,7 @@ def test_scores_by_hand():
     assert dices(counts) == [pytest.approx(2 / 3), 0.8, None]
 
 
-def test_many_large_pictures_get_fewer_views(base, monkeypatch):
+def test_many_large_images_get_fewer_views(base, monkeypatch):
     prepared = [prepare(disc(0).image, np.zeros((64, 64), np.uint8), 64)] * 4
     views = Views(base, prepared, seed=0)
     assert views.per_example == 8
@@ -141,7 +141,7 @@ def test_the_steps_of_a_timed_run_tell_those_of_the_trainings_beside_it(seconds)
     assert len(rates) == max(6, timed.step // 6)
 
 
-def test_more_pictures_get_proportionally_more_time(base):
+def test_more_images_get_proportionally_more_time(base):
     five, ten = (default_seconds("quick", n, base.module) for n in (5, 10))
     assert ten == 2 * five
     assert default_seconds("quick", 1, base.module) < five < 20

@@ -66,7 +66,7 @@ def test_shares_add_up():
     ]
 
 
-def test_features_of_a_picture_serve_all_models_of_one_encoder(base, trained, monkeypatch):
+def test_features_of_an_image_serve_all_models_of_one_encoder(base, trained, monkeypatch):
     one = dataclasses.replace(base, encoder_key="e")
     two = dataclasses.replace(loaded(base, trained), encoder_key="e")
     other = dataclasses.replace(loaded(base, trained), encoder_key="f")
@@ -155,7 +155,7 @@ def test_strips_are_what_the_tiles_blended_at_once_would_be(monkeypatch):
     assert torch.allclose(torch.cat([piece for _, piece in pieces], dim=1), total / weight, rtol=1e-5)
 
 
-def test_a_picture_far_larger_than_the_examples_is_seen_at_their_scale_when_that_is_surer(base, trained):
+def test_an_image_far_larger_than_the_examples_is_seen_at_their_scale_when_that_is_surer(base, trained):
     net = loaded(base, trained)
     assert net.spec.example_side == 64
     rows = [np.concatenate([disc(6 * r + c).image for c in range(6)], axis=1) for r in range(6)]
@@ -170,7 +170,7 @@ def test_a_picture_far_larger_than_the_examples_is_seen_at_their_scale_when_that
     assert (seen.ids == mask).mean() > 0.85 > (whole.ids == mask).mean()
 
 
-def test_the_same_picture_more_finely_is_seen_as_a_whole(base, trained):
+def test_the_same_image_more_finely_is_seen_as_a_whole(base, trained):
     net = loaded(base, trained)
     small = disc(3)
     image = np.kron(small.image, np.ones((6, 6, 1), np.uint8))

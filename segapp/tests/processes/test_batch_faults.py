@@ -44,7 +44,7 @@ def train(visitor: Browser) -> str:
 
 
 def at(visitor: Browser, status_url: str, done: int) -> dict:
-    """The batch once so many pictures are done, while it still runs."""
+    """The batch once so many images are done, while it still runs."""
     batch = until(lambda: (found := visitor.get(status_url).json()) and found["done"] >= done and found, 600)
     assert batch["state"] in ("running", "queued"), batch
     return batch
@@ -64,7 +64,7 @@ def masks(visitor: Browser, batch: dict) -> dict[str, np.ndarray]:
 def alone(visitor: Browser, content: bytes) -> tuple[np.ndarray, dict]:
     """The mask of single Analyze, and what the API says of it."""
     answer = visitor.post("/api/segment", {}, [("file", "photo.jpg", content)], timeout=180)
-    if answer.status == 503 and answer.headers["Location"]:  # a busy machine: the picture keeps its place
+    if answer.status == 503 and answer.headers["Location"]:  # a busy machine: the image keeps its place
         later = answer.headers["Location"]
         answer = until(lambda: (found := visitor.get(later)).status != 503 and found, 300, pause=0.5)
     assert answer.status == 200, answer.body
@@ -89,7 +89,7 @@ def test_a_killed_worker_is_followed_by_another_that_finishes_with_the_pinned_mo
     assert (batch["state"], batch["done"], batch["failed"]) == ("done", COUNT, 0), batch
     assert training.active(visitor) != custom
     assert batch["model_key"] == custom, "the reset came later and changed nothing"
-    assert {name: (folder / name).stat().st_mtime_ns for name in early} == early, "finished pictures stay as they are"
+    assert {name: (folder / name).stat().st_mtime_ns for name in early} == early, "finished images stay as they are"
     found = masks(visitor, batch)
     assert set(found) == set(photos)
     for stem, mask in wanted.items():
@@ -110,7 +110,7 @@ def test_a_training_goes_first_and_the_batch_goes_on_with_the_model_of_before(se
     assert row(server, status_url)["attempts"] == 1
 
 
-def test_a_batch_never_holds_up_a_picture_and_stops_at_once(server, visitor, photos):
+def test_a_batch_never_holds_up_an_image_and_stops_at_once(server, visitor, photos):
     status_url = send(visitor, photos)
     at(visitor, status_url, 1)
     alone(visitor, training.pairs(1)[0][2])
@@ -125,11 +125,11 @@ def test_a_batch_never_holds_up_a_picture_and_stops_at_once(server, visitor, pho
     assert visitor.post(f"{status_url}/stop", {"keep": "false"}).json()["state"] == "cancelled"
     folder = server.home / "media" / "batches" / status_url.rpartition("/")[2]
     send_one(visitor, photos)
-    assert not folder.exists(), "nor does the picture leave anything at which the worker was"
+    assert not folder.exists(), "nor does the image leave anything at which the worker was"
 
 
 def send_one(visitor: Browser, photos: dict[str, bytes]) -> str:
-    """A batch of one picture, to its end: whatever was being done before it is over then."""
+    """A batch of one image, to its end: whatever was being done before it is over then."""
     status_url = send(visitor, dict(list(photos.items())[:1]))
     training.follow(visitor, status_url, 300)
     return status_url

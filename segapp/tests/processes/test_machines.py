@@ -112,20 +112,20 @@ def test_a_model_trained_on_one_machine_answers_on_another(fleet):
     assert run["state"] == "done" and run["active"], run["message"]
     assert (trainer / run["model_path"]).exists() and not (predictor / run["model_path"]).exists()
 
-    picture = next(content for field, _, content in pairs(1) if field == "images")
-    found = alice.post("/api/segment", {}, [("file", "disc.png", picture)]).json()
+    image = next(content for field, _, content in pairs(1) if field == "images")
+    found = alice.post("/api/segment", {}, [("file", "disc.png", image)]).json()
     assert found["model_key"] == f"user_{run['user_id']}", found
     assert (predictor / run["model_path"]).read_bytes() == (trainer / run["model_path"]).read_bytes()
-    assert not list((trainer / "analyses").glob("*")), "a picture goes where it is analyzed, and nowhere else"
+    assert not list((trainer / "analyses").glob("*")), "an image goes where it is analyzed, and nowhere else"
     mask = np.asarray(Image.open(io.BytesIO(alice.get(found["mask_url"]).body)))
     assert mask.shape == (found["height"], found["width"]) and 1 in mask
     assert alice.get(found["overlay_url"]).status == 200
-    assert alice.get("/finetune/").status == 200, "its pictures come from the trainer"
+    assert alice.get("/finetune/").status == 200, "its images come from the trainer"
 
     fleet.bucket.delete(run["model_path"])
     for media in (web, trainer, predictor):
         (media / run["model_path"]).unlink(missing_ok=True)
-    found = alice.post("/api/segment", {}, [("file", "disc.png", picture)]).json()
+    found = alice.post("/api/segment", {}, [("file", "disc.png", image)]).json()
     assert found["model_key"] == alice.get("/api/health").json()["base"]["key"] and found["notice"]
 
 

@@ -87,8 +87,8 @@ def test_a_model_is_trained_used_and_reset_on_postgresql(tmp_path, database_url)
         run = training.follow(visitor, accepted.json()["status_url"])
         assert run["state"] == "done", run
         assert training.active(visitor) == f"user_{run['user_id']}"
-        picture = training.pairs(1)[0][2]
-        found = visitor.post("/api/segment", {}, [("file", "disc.png", picture)])
+        image = training.pairs(1)[0][2]
+        found = visitor.post("/api/segment", {}, [("file", "disc.png", image)])
         assert found.json()["model_key"] == f"user_{run['user_id']}"
         visitor.post("/api/reset-to-base-model")
         assert training.active(visitor) == "efficientnet_lite0"

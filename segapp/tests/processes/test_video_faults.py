@@ -87,11 +87,11 @@ def test_stop_and_keep_and_cancel_are_acknowledged_at_once(server, visitor, ride
     assert not (server.home / "media" / "videos" / status_url.rpartition("/")[2]).exists()
 
 
-def test_a_long_video_never_holds_up_a_picture(server, visitor, ride):
+def test_a_long_video_never_holds_up_an_image(server, visitor, ride):
     status_url = send(visitor, ride, "every")
     until(lambda: visitor.get(status_url).json()["frames"] > 10, PATIENCE)
-    picture = training.pairs(1)[0][2]
-    answer = visitor.post("/api/segment", {}, [("file", "a.png", picture)])
+    image = training.pairs(1)[0][2]
+    answer = visitor.post("/api/segment", {}, [("file", "a.png", image)])
     assert answer.status == 200, answer.body
     assert visitor.get(status_url).json()["state"] == "running"
     visitor.post(f"{status_url}/stop", {"keep": "false"})

@@ -1,4 +1,4 @@
-"""Small trainings for process tests: pictures, starting one through the API, following it, looking into its row."""
+"""Small trainings for process tests: images, starting one through the API, following it, looking into its row."""
 
 import io
 import json
@@ -14,16 +14,16 @@ ENDED = ("done", "failed", "cancelled")
 
 
 def pairs(count: int = 5, side: int = 128) -> list[Upload]:
-    """A red disc on green somewhere else in each picture; mask 1 where the disc is."""
+    """A red disc on green somewhere else in each image; mask 1 where the disc is."""
     uploads: list[Upload] = []
     for number in range(count):
         image, mask = Image.new("RGB", (side, side), "#2f7d4f"), Image.new("L", (side, side), 0)
         x, y, r = side // 6 + number * side // 8, side // 3 + number % 3 * side // 8, side // 6
         ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill="#c03030")
         ImageDraw.Draw(mask).ellipse((x - r, y - r, x + r, y + r), fill=1)
-        for field, picture in (("images", image), ("masks", mask)):
+        for field, content in (("images", image), ("masks", mask)):
             out = io.BytesIO()
-            picture.save(out, "PNG")
+            content.save(out, "PNG")
             uploads.append((field, f"disc{number}.png", out.getvalue()))
     return uploads
 

@@ -1,4 +1,4 @@
-"""How many pictures may wait: a full server says so, and whatever it took it keeps."""
+"""How many images may wait: a full server says so, and whatever it took it keeps."""
 
 from datetime import timedelta
 
@@ -120,7 +120,7 @@ def test_without_any_worker_it_is_given_up_in_words():
     assert fresh.state == State.QUEUED
 
 
-def test_a_dead_workers_picture_goes_to_another_one_and_not_for_ever():
+def test_a_dead_workers_image_goes_to_another_one_and_not_for_ever():
     worker("host:2")
     first, second = waiting(2, state=State.RUNNING, worker="host:1", attempts=1)
     Analysis.objects.filter(pk=second.pk).update(attempts=2)
@@ -129,4 +129,4 @@ def test_a_dead_workers_picture_goes_to_another_one_and_not_for_ever():
     states = dict(Analysis.objects.values_list("pk", "state"))
     assert states[first.pk] == State.QUEUED
     assert states[second.pk] == State.FAILED
-    assert states[held.pk] == State.RUNNING, "a large picture may take a while"
+    assert states[held.pk] == State.RUNNING, "a large image may take a while"

@@ -42,7 +42,7 @@ def test_pairs_are_stored_and_read_back():
     assert [example.stem for example in stored] == ["a", "b"]
     reading = intake.review(stored)
     assert np.array_equal(intake.ids_of(stored[0], reading), truth())
-    assert intake.picture_of(stored[0]).shape == (96, 96, 3)
+    assert intake.image_of(stored[0]).shape == (96, 96, 3)
 
 
 def test_files_without_a_partner_are_all_listed():
@@ -69,7 +69,7 @@ def test_names_are_never_paths(name, tmp_path):
     assert stored.image_path.is_relative_to(tmp_path / "examples")
 
 
-def test_a_mask_named_after_its_picture_is_found():
+def test_a_mask_named_after_its_image_is_found():
     assert len(intake.store(ALICE, images("a.png"), masks("a_mask.png"))) == 1
 
 
@@ -96,8 +96,8 @@ def test_every_faulty_file_is_named_and_nothing_is_stored(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_the_picture_sent_as_its_own_mask_is_refused():
-    """Bright spots on black pass for a soft mask; that they are the picture itself gives it away."""
+def test_the_image_sent_as_its_own_mask_is_refused():
+    """Bright spots on black pass for a soft mask; that they are the image itself gives it away."""
     spots = Image.fromarray(np.where(truth() == 1, 180, 5).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.7))
     same = [SimpleUploadedFile("a.png", saved(spots).getvalue()) for _ in range(2)]
     assert "itself" in problems(lambda: intake.store(ALICE, same[:1], same[1:]))["a.png"]
@@ -116,21 +116,21 @@ def test_nothing_of_the_uploaded_file_but_its_pixels_is_kept():
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
 def test_a_large_jpeg_is_kept_as_jpeg_and_looks_the_same(mode):
-    picture = photo(1500).convert(mode)
+    image = photo(1500).convert(mode)
     mask = shapes([0, 255]).resize((1500, 1500), Image.Resampling.NEAREST)
-    sent = SimpleUploadedFile("a.jpg", saved(picture, "JPEG", quality=95).getvalue())
+    sent = SimpleUploadedFile("a.jpg", saved(image, "JPEG", quality=95).getvalue())
     (stored,) = intake.store(ALICE, [sent], [SimpleUploadedFile("a.png", saved(mask).getvalue())])
     assert stored.image_path.name == "image.jpg"
-    shown = np.asarray(picture.convert("RGB")).astype(int)
-    assert np.abs(intake.picture_of(stored).astype(int) - shown).mean() < 2
+    shown = np.asarray(image.convert("RGB")).astype(int)
+    assert np.abs(intake.image_of(stored).astype(int) - shown).mean() < 2
     small = intake.ids_of(stored, intake.review([stored]), small=True)
     assert small.shape == (320, 320) and set(np.unique(small)) == {0, 1}
 
 
 def test_the_review_reads_no_mask(monkeypatch):
-    """It is asked on every page, for up to fifty pictures of any size."""
+    """It is asked on every page, for up to fifty images of any size."""
     stored = intake.store(ALICE, images("a.png"), masks("a.png"))
-    monkeypatch.setattr(Image, "open", lambda *args, **kwargs: pytest.fail("a picture was opened"))
+    monkeypatch.setattr(Image, "open", lambda *args, **kwargs: pytest.fail("an image was opened"))
     assert [row["name"] for row in intake.review(stored).trained] == ["background", "object"]
 
 
@@ -151,7 +151,7 @@ def test_files_that_are_gone_are_a_refusal_and_no_failure():
     for ask in (
         lambda: intake.review([stored]),
         lambda: intake.ids_of(stored, reading),
-        lambda: intake.picture_of(stored),
+        lambda: intake.image_of(stored),
     ):
         with pytest.raises(Refused, match="upload it again"):
             ask()
@@ -225,8 +225,8 @@ def packed(files: dict[str, bytes]) -> SimpleUploadedFile:
 
 
 def test_a_zip_of_pairs_is_taken_in():
-    picture, mask = saved(photo(96)).getvalue(), saved(shapes([0, 1])).getvalue()
-    files = {"set/images/a.png": picture, "set/masks/a.png": mask, "__MACOSX/._a.png": b"x", "set/readme.txt": b"hello"}
+    image, mask = saved(photo(96)).getvalue(), saved(shapes([0, 1])).getvalue()
+    files = {"set/images/a.png": image, "set/masks/a.png": mask, "__MACOSX/._a.png": b"x", "set/readme.txt": b"hello"}
     assert [example.stem for example in intake.store(ALICE, [], [], [packed(files)])] == ["a"]
 
 

@@ -1,4 +1,4 @@
-"""The masks that people send, each sent with its picture: taken in as the contract says, or refused by name.
+"""The masks that people send, each sent with its image: taken in as the contract says, or refused by name.
 
 The drawn masks are those of the imaging tests; here they come as files, through the upload's own door.
 """
@@ -25,8 +25,8 @@ def own_media(db, settings, tmp_path):
     settings.MEDIA_ROOT = tmp_path
 
 
-def send(mask: bytes, picture: Image.Image | None = None, visitor: str = ALICE, **options) -> list[Example]:
-    image = SimpleUploadedFile("one.jpg", saved(picture or photo(SIZE), "JPEG", **options).getvalue())
+def send(mask: bytes, shown: Image.Image | None = None, visitor: str = ALICE, **options) -> list[Example]:
+    image = SimpleUploadedFile("one.jpg", saved(shown or photo(SIZE), "JPEG", **options).getvalue())
     return intake.store(visitor, [image], [SimpleUploadedFile("one.png", mask)])
 
 
@@ -91,22 +91,22 @@ def test_zero_one_and_zero_255_teach_the_same():
     assert np.array_equal(intake.ids_of(first[0], one), intake.ids_of(second[0], other))
 
 
-def test_a_picture_that_was_held_upright_keeps_its_mask_in_place():
+def test_an_image_that_was_held_upright_keeps_its_mask_in_place():
     """The camera stored the photo lying and says so in its EXIF; the mask was drawn on the upright one."""
     exif = Image.Exif()
     exif[decode.ORIENTATION] = 6
     lying = shapes([0, 255]).crop((0, 0, 96, 60))
     upright = lying.transpose(Image.Transpose.ROTATE_270)
-    stored = send(saved(upright).getvalue(), picture=lying.convert("RGB"), exif=exif)
-    picture, ids = intake.picture_of(stored[0]), intake.ids_of(stored[0], intake.review(stored))
-    assert ids.shape == picture.shape[:2] == (96, 60)
-    assert ((picture[..., 0] > 127) == (ids == 1)).mean() > 0.98
+    stored = send(saved(upright).getvalue(), shown=lying.convert("RGB"), exif=exif)
+    image, ids = intake.image_of(stored[0]), intake.ids_of(stored[0], intake.review(stored))
+    assert ids.shape == image.shape[:2] == (96, 60)
+    assert ((image[..., 0] > 127) == (ids == 1)).mean() > 0.98
 
 
 def test_values_of_16_bits_are_numbered_over_the_whole_set():
-    picture = [SimpleUploadedFile(f"{name}.jpg", saved(photo(SIZE), "JPEG").getvalue()) for name in ("one", "two")]
+    image = [SimpleUploadedFile(f"{name}.jpg", saved(photo(SIZE), "JPEG").getvalue()) for name in ("one", "two")]
     files = [SimpleUploadedFile(f"{n}.png", deep(v).getvalue()) for n, v in (("one", [0, 700]), ("two", [3, 5000]))]
-    stored = intake.store(ALICE, picture, files)
+    stored = intake.store(ALICE, image, files)
     reading = intake.review(stored)
     assert [(row["id"], row["source"]) for row in reading.classes] == [(0, "0"), (3, "3"), (4, "700"), (5, "5000")]
     assert [set(np.unique(intake.ids_of(one, reading))) for one in stored] == [{0, 4}, {3, 5}]

@@ -77,7 +77,7 @@ def test_deleting_everything_leaves_nothing_of_the_visitor_and_all_of_others(own
     assert restore.restore("d" * 32, restore.token(PHONE)) == PHONE, "an alias that led to the erased is gone, too"
 
 
-def test_work_in_progress_of_the_erased_leaves_no_picture_behind(monkeypatch, own_media):
+def test_work_in_progress_of_the_erased_leaves_no_image_behind(monkeypatch, own_media):
     def overtaken(row, *_):
         """The visitor deletes everything while this row is worked on; then the worker writes once more."""
         mydata.erase(ALICE)

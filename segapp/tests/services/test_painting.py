@@ -135,7 +135,7 @@ def test_a_save_sent_again_goes_through_and_a_late_one_changes_nothing():
 
 @pytest.mark.parametrize(
     ("mask", "words"),
-    [(np.full((96, 96), 7), "value 7"), (np.zeros((95, 96)), "its picture 96 × 96")],
+    [(np.full((96, 96), 7), "value 7"), (np.zeros((95, 96)), "its image 96 × 96")],
     ids=["a value that is no class", "another size"],
 )
 def test_a_mask_that_does_not_fit_is_refused_and_changes_nothing(mask, words):
@@ -158,7 +158,7 @@ def test_a_full_disk_leaves_the_revision_as_it_was(monkeypatch):
     assert fresh(one).painting.revision == 0 and fresh(one).to_paint
 
 
-def test_a_name_changed_on_one_picture_changes_on_all_drafts():
+def test_a_name_changed_on_one_image_changes_on_all_drafts():
     one, two = photos("one", "two")
     painting.save(one, sent(truth()))
     renamed = [CLASSES[0], {**CLASSES[1], "name": "petal"}, {"id": 2, "name": "stem", "color": "#0000ff"}]
@@ -207,7 +207,7 @@ def test_what_a_training_has_used_is_painted_on_as_a_copy():
     assert copy.image_path.read_bytes() == one.image_path.read_bytes()
 
 
-def test_nobody_paints_on_anothers_picture():
+def test_nobody_paints_on_anothers_image():
     (one,) = photos("one")
     for call in (lambda: painting.owned(CHARLIE, one.public_id), lambda: painting.to_edit(CHARLIE, one.public_id, {})):
         with pytest.raises(PaintingNotFound):

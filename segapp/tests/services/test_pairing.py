@@ -1,4 +1,4 @@
-"""Masks find their pictures by name, whatever the names are made of."""
+"""Masks find their images by name, whatever the names are made of."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ def test_two_masks_with_additions_are_not_chosen_between():
     assert refused(["a.jpg"], ["a_mask.png", "a_gt.png"]).keys() == {"a.jpg", "a_mask.png", "a_gt.png"}
 
 
-def test_a_picture_whose_own_name_ends_like_a_mask_keeps_its_mask():
+def test_an_image_whose_own_name_ends_like_a_mask_keeps_its_mask():
     found = pairs(["a.jpg", "a_mask.jpg"], ["a.png", "a_mask.png"])
     assert [mask for _, _, mask in found] == ["a.png", "a_mask.png"]
 

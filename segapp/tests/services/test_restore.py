@@ -17,7 +17,9 @@ def test_a_token_gives_the_old_visitor_back(db):
 
 
 @pytest.mark.parametrize(
-    "token", ["", "nonsense", signing.dumps(ALICE, salt="another"), restore.token(ALICE)[:-2] + "xx"]
+    "token",
+    ["", "nonsense", signing.dumps(ALICE, salt="another"), restore.token(ALICE)[:-2] + "xx"],
+    ids=["empty", "nonsense", "another salt", "changed"],
 )
 def test_a_token_that_does_not_verify_gives_nothing(db, token):
     with pytest.raises(restore.InvalidToken):

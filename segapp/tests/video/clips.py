@@ -21,25 +21,25 @@ from segapp.pipeline.video.plan import EVERY, Options
 
 CLASSES = (ClassInfo(0, "background", "#202830"), ClassInfo(3, "bright", "#e64650"))
 EACH = Options(per_second=EVERY, damping=0)
-Picture = Callable[[int], np.ndarray]
+FrameSource = Callable[[int], np.ndarray]
 
 
-def corner(width: int, height: int) -> Picture:
+def corner(width: int, height: int) -> FrameSource:
     """Dark, with the upper left quarter bright: shows which way is up."""
-    picture = np.full((height, width, 3), 20, np.uint8)
-    picture[: (height + 1) // 2, : (width + 1) // 2] = 230
-    return lambda number: picture
+    image = np.full((height, width, 3), 20, np.uint8)
+    image[: (height + 1) // 2, : (width + 1) // 2] = 230
+    return lambda number: image
 
 
-def moving(width: int, height: int) -> Picture:
+def moving(width: int, height: int) -> FrameSource:
     """A bright square that goes right by two pixels a frame and comes back."""
 
     def draw(number: int) -> np.ndarray:
-        picture = np.full((height, width, 3), 20, np.uint8)
+        image = np.full((height, width, 3), 20, np.uint8)
         side = max(2, height // 3)
         left = (2 * number) % max(1, width - side)
-        picture[side : 2 * side, left : left + side] = 230
-        return picture
+        image[side : 2 * side, left : left + side] = 230
+        return image
 
     return draw
 
@@ -50,7 +50,7 @@ def write_clip(
     height: int = 48,
     frames: int = 20,
     rate: int = 10,
-    draw: Picture | None = None,
+    draw: FrameSource | None = None,
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
     times: Sequence[int] | None = None,
@@ -62,7 +62,7 @@ def write_clip(
     options: dict[str, str] | None = None,
     movflags: str = "",
 ) -> Path:
-    """A clip of `draw(number)` pictures. times: in ticks of `clock`, one more than frames (the end of the last)."""
+    """A clip of `draw(number)` images. times: in ticks of `clock`, one more than frames (the end of the last)."""
     if times is not None:
         options = {"bf": "0", **(options or {})}  # with B frames the muxer loses how long the last one lasts
     draw = draw or moving(width, height)
@@ -113,15 +113,15 @@ def write_tone(out, sound, seconds: float) -> None:
 
 
 class Bright(nn.Module):
-    """Logits N,2,H,W that say class 1 where a normalised picture is brighter than grey."""
+    """Logits N,2,H,W that say class 1 where a normalised image is brighter than grey."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls = 0
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         self.calls += 1
-        grey = pictures.mean(dim=1, keepdim=True) * 4
+        grey = images.mean(dim=1, keepdim=True) * 4
         return torch.cat([-grey, grey], dim=1)
 
 
@@ -131,14 +131,14 @@ def bright_network(input_size: int = 64, key: str = "user_" + "a" * 32) -> Loade
 
 
 def decoded_frames(path: Path) -> tuple[list[Fraction], list[np.ndarray]]:
-    """Times in seconds and RGB pictures of every frame, any damage an error."""
+    """Times in seconds and RGB images of every frame, any damage an error."""
     with av.open(str(path)) as container:
         found = [
             (frame.pts * frame.time_base, frame.to_ndarray(format="rgb24"))
             for frame in container.decode(video=0)
             if frame.pts is not None and frame.time_base is not None
         ]
-    return [time for time, _ in found], [picture for _, picture in found]
+    return [time for time, _ in found], [image for _, image in found]
 
 
 def click_seconds(path: Path) -> float:

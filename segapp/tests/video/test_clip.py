@@ -35,9 +35,9 @@ def test_the_film_has_the_sources_size_length_and_times(tmp_path):
     assert (done.frames, done.predicted, done.skipped, done.notes) == (25, 25, 0, [])
     for name in ("overlay.mp4", "mask.mp4"):
         path = tmp_path / "job" / name
-        times, pictures = decoded_frames(path)
+        times, images = decoded_frames(path)
         assert times == decoded_frames(original)[0]
-        assert pictures[0].shape == (48, 64, 3)
+        assert images[0].shape == (48, 64, 3)
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             assert stream.codec_context.name == "h264"
@@ -48,7 +48,7 @@ def test_the_film_has_the_sources_size_length_and_times(tmp_path):
         assert content.index(b"moov") < content.index(b"mdat"), "the index must be in front"
 
 
-def test_masks_follow_the_picture(tmp_path):
+def test_masks_follow_the_image(tmp_path):
     original = write_clip(tmp_path / "a.mp4", 64, 48, frames=12, draw=moving(64, 48))
     process(bright_network(), original, tmp_path / "job", EACH, Limits())
     masks = index_masks(tmp_path / "job")
@@ -61,7 +61,7 @@ def test_masks_follow_the_picture(tmp_path):
     assert np.abs(inside - (0xE6, 0x46, 0x50)).max() < 12, "the class's own colour"
 
 
-def test_the_overlay_keeps_the_picture_below(tmp_path):
+def test_the_overlay_keeps_the_image_below(tmp_path):
     original = write_clip(tmp_path / "a.mp4", 64, 48, frames=3, draw=corner(64, 48))
     process(bright_network(), original, tmp_path / "job", Options(EVERY, 0, alpha=0), Limits())
     for before, after in zip(
@@ -70,14 +70,14 @@ def test_the_overlay_keeps_the_picture_below(tmp_path):
         assert np.abs(before.astype(int) - after).mean() < 3
 
 
-def test_a_frame_gets_the_mask_that_a_picture_gets(tmp_path):
+def test_a_frame_gets_the_mask_that_an_image_gets(tmp_path):
     rng = np.random.default_rng(0)
     scene = np.kron(rng.integers(0, 255, (9, 12)), np.ones((16, 16))).astype(np.uint8)[..., None].repeat(3, axis=2)
     original = write_clip(tmp_path / "a.mp4", 192, 144, frames=2, draw=lambda k: scene, options={"crf": "5"})
     net = bright_network(input_size=96)
     process(net, original, tmp_path / "job", EACH, Limits())
-    picture = decoded_frames(original)[1][0]
-    small = resized(picture, fitted(144, 192, 96))
+    image = decoded_frames(original)[1][0]
+    small = resized(image, fitted(144, 192, 96))
     logits = net.module(normalised(small, net))[0, :, : small.shape[0], : small.shape[1]]
     alone, _ = decide(logits, 144, 192, CLASSES)
     assert (index_masks(tmp_path / "job")["frame_000000.png"] == alone).mean() > 0.97
@@ -93,9 +93,9 @@ def test_a_turned_clip_comes_out_upright(tmp_path, turn):
     with av.open(str(tmp_path / "job" / "overlay.mp4")) as container:
         frame = next(container.decode(video=0))
     assert frame.rotation == 0, "upright in its pixels, so that no player need turn it"
-    picture = frame.to_ndarray(format="rgb24")
-    assert picture.shape[:2] == ((48, 64) if turn == 180 else (64, 48))
-    assert bright_corner(picture) == where
+    image = frame.to_ndarray(format="rgb24")
+    assert image.shape[:2] == ((48, 64) if turn == 180 else (64, 48))
+    assert bright_corner(image) == where
     assert bright_corner(index_masks(tmp_path / "job")["frame_000000.png"]) == where
 
 
@@ -115,8 +115,8 @@ def test_odd_and_tiny_sizes(tmp_path, size):
     width, height = size
     original = write_clip(tmp_path / "a.mp4", width, height, frames=3, pix_fmt="yuv444p", draw=corner(width, height))
     process(bright_network(), original, tmp_path / "job", EACH, Limits())
-    picture = decoded_frames(tmp_path / "job" / "overlay.mp4")[1][0]
-    assert picture.shape[:2] == (height + height % 2, width + width % 2)
+    image = decoded_frames(tmp_path / "job" / "overlay.mp4")[1][0]
+    assert image.shape[:2] == (height + height % 2, width + width % 2)
     assert next(iter(index_masks(tmp_path / "job").values())).shape == (height, width)
 
 
@@ -167,9 +167,9 @@ def test_a_scene_cut_is_predicted_whatever_the_sampling(tmp_path):
 
 def test_the_table_and_the_timeline_hold_every_frames_shares(tmp_path):
     def filling(number: int) -> np.ndarray:
-        picture = np.full((48, 64, 3), 20, np.uint8)
-        picture[:, : 2 * number] = 230
-        return picture
+        image = np.full((48, 64, 3), 20, np.uint8)
+        image[:, : 2 * number] = 230
+        return image
 
     original = write_clip(tmp_path / "a.mp4", frames=30, draw=filling)
     done = process(bright_network(), original, tmp_path / "job", EACH, Limits())

@@ -17,8 +17,8 @@ from segapp.tests.video.clips import EACH, bright_network, decoded_frames, index
 
 
 def outputs(folder: Path) -> tuple[list[Fraction], list[np.ndarray], dict[str, np.ndarray], str]:
-    times, pictures = decoded_frames(folder / "overlay.mp4")
-    return times, pictures, index_masks(folder), (folder / "frames.csv").read_text()
+    times, images = decoded_frames(folder / "overlay.mp4")
+    return times, images, index_masks(folder), (folder / "frames.csv").read_text()
 
 
 def test_a_job_that_died_goes_on_behind_its_last_complete_segment(tmp_path, short_segments):
@@ -113,7 +113,7 @@ def test_stop_and_keep_finishes_the_film_with_what_is_done(tmp_path, monkeypatch
     assert 15 <= done.frames < 40
     assert "Stopped on request" in done.notes[0]
     with av.open(str(tmp_path / "job" / "overlay.mp4")) as container:
-        assert container.duration / 1e6 == pytest.approx(done.frames / 10, abs=0.1), "the sound ends with the picture"
+        assert container.duration / 1e6 == pytest.approx(done.frames / 10, abs=0.1), "the sound ends with the image"
 
 
 def test_cancelling_raises_and_leaves_no_thread_behind(tmp_path, monkeypatch):
@@ -146,6 +146,6 @@ def test_reports_rise_and_carry_a_preview(tmp_path, monkeypatch):
     fractions = [r.fraction for r in reports]
     assert fractions == sorted(fractions)
     assert fractions[-1] > 0.9
-    assert reports[5].picture.shape == (48, 64, 3)
+    assert reports[5].image.shape == (48, 64, 3)
     assert reports[5].ids.shape == (48, 64)
     assert all(r.eta_seconds >= 0 for r in reports)

@@ -12,9 +12,9 @@ from segapp.pipeline.video.probe import probe
 from segapp.tests.video.clips import corner, write_clip
 
 
-def bright_corner(picture: np.ndarray) -> tuple[str, str]:
-    """Where the bright quarter of a picture (H,W or H,W,3) is."""
-    grey = picture.mean(axis=2) if picture.ndim == 3 else picture
+def bright_corner(image: np.ndarray) -> tuple[str, str]:
+    """Where the bright quarter of an image (H,W or H,W,3) is."""
+    grey = image.mean(axis=2) if image.ndim == 3 else image
     h, w = grey.shape[0] // 2, grey.shape[1] // 2
     quarters = {
         ("top", "left"): grey[:h, :w], ("top", "right"): grey[:h, -w:],

@@ -49,7 +49,7 @@ def test_takes_the_usual_containers_and_codecs(tmp_path, name, codec, audio):
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
-def test_size_is_that_of_the_upright_picture(tmp_path, turn):
+def test_size_is_that_of_the_upright_image(tmp_path, turn):
     source = probe(write_clip(tmp_path / "a.mp4", 64, 48, frames=2, turn=turn), Limits())
     assert (source.width, source.height) == ((64, 48) if turn % 180 == 0 else (48, 64))
     assert source.turn == turn // 90
@@ -102,14 +102,14 @@ def test_a_file_cut_off_behind_its_index_is_used_as_far_as_it_goes(tmp_path):
     assert source.cut_short
 
 
-def test_refuses_sound_without_a_picture(tmp_path):
+def test_refuses_sound_without_an_image(tmp_path):
     with av.open(str(tmp_path / "a.mp4"), "w") as out:
         sound = out.add_stream("aac", rate=48000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
         frame.sample_rate = 48000
         out.mux(sound.encode(frame))
         out.mux(sound.encode(None))
-    assert "no picture" in refused(tmp_path / "a.mp4")
+    assert "no image" in refused(tmp_path / "a.mp4")
 
 
 def test_refuses_by_length_without_decoding_it_all(tmp_path):

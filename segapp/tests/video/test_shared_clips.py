@@ -29,7 +29,7 @@ def test_each_clip_comes_out_whole(base, data, tmp_path, name, frames):
     with av.open(str(original)) as source:
         stream = source.streams.video[0]
         length, frame = float(stream.duration * stream.time_base), 1 / float(stream.average_rate)
-        times = [picture.pts * picture.time_base for picture in source.decode(stream)]
+        times = [image.pts * image.time_base for image in source.decode(stream)]
     for target in (f"{name}_overlay.mp4", f"{name}_mask.mp4"):
         with av.open(str(tmp_path / target)) as film:
             stream = film.streams.video[0]
@@ -37,7 +37,7 @@ def test_each_clip_comes_out_whole(base, data, tmp_path, name, frames):
             assert film.duration / 1e6 == pytest.approx(length, abs=frame)
             assert film.streams.audio[0].codec_context.name == "aac"
             assert stream.codec_context.name == "h264"
-            assert [picture.pts * picture.time_base for picture in film.decode(stream)] == times
+            assert [image.pts * image.time_base for image in film.decode(stream)] == times
     assert result["classes"]
 
 
@@ -45,8 +45,8 @@ def test_damping_halves_the_flicker_of_a_still_scene_with_a_noisy_camera(base, d
     import numpy as np
     from PIL import Image
 
-    picture = Image.open(next(iter(sorted((data / "camvid" / "images").glob("test_*"))))).convert("RGB")
-    scene = np.asarray(picture.resize((320, 240))).astype(np.float32)
+    image = Image.open(next(iter(sorted((data / "camvid" / "images").glob("test_*"))))).convert("RGB")
+    scene = np.asarray(image.resize((320, 240))).astype(np.float32)
     rng = np.random.default_rng(0)
 
     def noisy(number: int) -> np.ndarray:

@@ -9,20 +9,20 @@ SIZE = (48, 64)
 
 
 def noisy_scene(count: int, seed: int = 0):
-    """A still edge between two classes, with noise in picture and logits: (pictures, logits)."""
+    """A still edge between two classes, with noise in image and logits: (images, logits)."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     scene = np.tile(np.linspace(60, 180, SIZE[1]), (SIZE[0], 1))
     true = torch.linspace(-2, 2, SIZE[1]).expand(*SIZE)
     for _ in range(count):
-        picture = np.clip(scene + rng.normal(0, 5, SIZE), 0, 255).astype(np.uint8)
+        image = np.clip(scene + rng.normal(0, 5, SIZE), 0, 255).astype(np.uint8)
         noise = torch.randn(SIZE, generator=generator) * 0.5
-        yield np.repeat(picture[..., None], 3, axis=2), torch.stack([-(true + noise), true + noise])
+        yield np.repeat(image[..., None], 3, axis=2), torch.stack([-(true + noise), true + noise])
 
 
 def masks(strength: float) -> list[np.ndarray]:
     damper = Damper(strength)
-    return [damper(logits, picture).argmax(0).numpy() for picture, logits in noisy_scene(20)]
+    return [damper(logits, image).argmax(0).numpy() for image, logits in noisy_scene(20)]
 
 
 def test_a_static_noisy_scene_flickers_less_than_half_as_much():
@@ -40,10 +40,10 @@ def test_what_moves_is_decided_by_the_present_frame():
     """A bright square jumps away: its old place is free at once."""
     damper = Damper(0.9)
     for left in (8, 8, 8, 32):
-        picture = np.full((*SIZE, 3), 20, np.uint8)
-        picture[16:40, left : left + 16] = 230
-        logits = torch.from_numpy(picture[..., 0].astype(np.float32) - 125)
-        mask = damper(torch.stack([-logits, logits]), picture).argmax(0).numpy()
+        image = np.full((*SIZE, 3), 20, np.uint8)
+        image[16:40, left : left + 16] = 230
+        logits = torch.from_numpy(image[..., 0].astype(np.float32) - 125)
+        mask = damper(torch.stack([-logits, logits]), image).argmax(0).numpy()
     assert mask[20:36, 34:46].all()
     assert not mask[20:36, 10:22].any()
 

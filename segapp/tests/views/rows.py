@@ -28,7 +28,7 @@ def pairs(*stems: str) -> dict[str, list[SimpleUploadedFile]]:
 
 
 def analyzed(visitor: str, **values: Any) -> Analysis:
-    """A finished result with its files: a disc found on a 96 x 96 picture."""
+    """A finished result with its files: a disc found on a 96 x 96 image."""
     ids = truth()
     shares = [{**row, "pixels": int((ids == row["id"]).sum()), "percent": 50.0} for row in CLASSES]
     defaults = {"title": "disc.jpg", "width": 96, "height": 96, "state": State.DONE, "classes": shares}
@@ -42,15 +42,15 @@ def analyzed(visitor: str, **values: Any) -> Analysis:
 
 
 def trained(model: UserModel, **metrics: Any) -> TrainingRun:
-    """A run that has ended with this model, with one held-out picture."""
+    """A run that has ended with this model, with one held-out image."""
     rows = [{"id": 1, "name": "disc", "iou": 0.31, "dice": 0.5, "base_iou": 0.2, "images": 2}]
     figures = {
         "miou": 0.61,
         "per_class": rows,
         "comparison": {"kind": "base", "miou": 0.2},
         "better": True,
-        "sentence": "On 2 held-out pictures the model reaches a mean IoU of 0.61; the base model reaches 0.20.",
-        "held_out_pictures": [{"index": 0, "stem": "one", "base": True}],
+        "sentence": "On 2 held-out images the model reaches a mean IoU of 0.61; the base model reaches 0.20.",
+        "held_out_images": [{"index": 0, "stem": "one", "base": True}],
     }
     run = TrainingRun.objects.create(
         visitor=model.visitor, name=model.name, state=State.DONE, model=model, metrics={**figures, **metrics}

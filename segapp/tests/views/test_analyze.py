@@ -1,4 +1,4 @@
-"""The analyze page: sending pictures, looking at results, comparing, taking figures away."""
+"""The analyze page: sending images, looking at results, comparing, taking figures away."""
 
 import csv
 import io
@@ -24,23 +24,23 @@ def text(response) -> str:
     return response.content.decode()
 
 
-def picture(name: str = "cat.jpg"):
+def image(name: str = "cat.jpg"):
     return upload(name, saved(photo(96), "JPEG"))
 
 
-def test_a_picture_waits_at_an_address_of_its_own(alice, charlie):
-    response = alice.post("/analyze/", {"file": picture()}, headers=HTMX)
+def test_an_image_waits_at_an_address_of_its_own(alice, charlie):
+    response = alice.post("/analyze/", {"file": image()}, headers=HTMX)
     row = Analysis.objects.get()
     address = f"/analyze/{row.public_id}/"
     assert response["HX-Push-Url"] == address and "Analyzing cat.jpg" in text(response)
     assert alice.get(address, headers=HTMX).status_code == 204, "nothing to show yet: the page asks again"
     assert "Analyzing cat.jpg" in text(alice.get(address))
     assert charlie.get(address).status_code == 404
-    assert alice.post("/analyze/", {"file": picture()})["Location"].startswith("/analyze/")
+    assert alice.post("/analyze/", {"file": image()})["Location"].startswith("/analyze/")
 
 
-def test_a_large_picture_shows_how_far_it_is(alice):
-    alice.post("/analyze/", {"file": picture()}, headers=HTMX)
+def test_a_large_image_shows_how_far_it_is(alice):
+    alice.post("/analyze/", {"file": image()}, headers=HTMX)
     row = Analysis.objects.get()
     Analysis.objects.update(state=State.RUNNING, progress=0.4)
     response = alice.get(f"/analyze/{row.public_id}/", headers=HTMX)
@@ -50,7 +50,7 @@ def test_a_large_picture_shows_how_far_it_is(alice):
     assert "40 % done" in text(alice.get(f"/analyze/{row.public_id}/"))
 
 
-def test_a_picture_is_stored_as_it_came_but_for_what_is_no_picture(alice):
+def test_an_image_is_stored_as_it_came_but_for_what_is_no_image(alice):
     tags = Image.Exif()
     tags[0x010E] = "Canal Street 12"
     plain, turned = io.BytesIO(), io.BytesIO()
@@ -61,33 +61,33 @@ def test_a_picture_is_stored_as_it_came_but_for_what_is_no_picture(alice):
         alice.post("/analyze/", {"file": upload(name, file)}, headers=HTMX)
     straight, lying = (Analysis.objects.get(title=name) for name in ("plain.jpg", "turned.jpg"))
     assert (straight.suffix, lying.suffix) == (".jpg", ".png")
-    with Image.open(plain) as sent, Image.open(straight.picture_path) as stored:
+    with Image.open(plain) as sent, Image.open(straight.image_path) as stored:
         assert sent.convert("RGB").tobytes() == stored.convert("RGB").tobytes()
-    with Image.open(lying.picture_path) as stored:
+    with Image.open(lying.image_path) as stored:
         assert stored.size == (lying.width, lying.height) == (40, 96)
     for row in (straight, lying):
-        assert b"Canal Street" not in row.picture_path.read_bytes()
+        assert b"Canal Street" not in row.image_path.read_bytes()
         again = analyses.again(row, None)
-        assert again.picture_path.read_bytes() == row.picture_path.read_bytes() and again.suffix == row.suffix
+        assert again.image_path.read_bytes() == row.image_path.read_bytes() and again.suffix == row.suffix
     shown = alice.get(f"/files/analyses/{straight.public_id}/image")
     assert shown["Content-Type"] == "image/jpeg"
 
 
-def test_several_pictures_are_all_queued(alice):
-    alice.post("/analyze/", {"file": [picture("a.jpg"), picture("b.jpg"), picture("c.jpg")]}, headers=HTMX)
+def test_several_images_are_all_queued(alice):
+    alice.post("/analyze/", {"file": [image("a.jpg"), image("b.jpg"), image("c.jpg")]}, headers=HTMX)
     assert sorted(Analysis.objects.values_list("title", flat=True)) == ["a.jpg", "b.jpg", "c.jpg"]
     assert 'hx-trigger="every 2s"' in text(alice.get("/analyze/strip/")), "the strip asks while some are at work"
 
 
-def test_of_several_pictures_the_faulty_one_is_named_and_the_others_go_on(alice):
-    files = [picture("good.jpg"), upload("bad.png", io.BytesIO(b"<html>"))]
+def test_of_several_images_the_faulty_one_is_named_and_the_others_go_on(alice):
+    files = [image("good.jpg"), upload("bad.png", io.BytesIO(b"<html>"))]
     page = text(alice.post("/analyze/", {"file": files}, headers=HTMX))
     assert Analysis.objects.get().title == "good.jpg"
     assert "bad.png" in page
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX], ids=["plain", "htmx"])
-def test_what_is_no_picture_is_refused_in_words(alice, headers):
+def test_what_is_no_image_is_refused_in_words(alice, headers):
     response = alice.post("/analyze/", {"file": upload("page.png", io.BytesIO(b"<html>"))}, headers=headers)
     assert response.status_code == 422 and "page.png" in text(response) and "Save it as" in text(response)
     assert not Analysis.objects.exists()
@@ -98,27 +98,27 @@ def test_what_is_no_picture_is_refused_in_words(alice, headers):
 @pytest.mark.parametrize("headers", [{}, HTMX], ids=["plain", "htmx"])
 def test_a_full_queue_is_said_and_nothing_is_stored(alice, settings, tmp_path, headers):
     settings.SEGAPP_QUEUE = 0
-    response = alice.post("/analyze/", {"file": picture()}, headers=headers)
+    response = alice.post("/analyze/", {"file": image()}, headers=headers)
     assert response.status_code == 503 and int(response["Retry-After"]) >= 2
-    assert "Many pictures are waiting" in text(response) and "nothing was stored" in text(response)
+    assert "Many images are waiting" in text(response) and "nothing was stored" in text(response)
     assert response.get("HX-Retarget") == ("#analyze-problems" if headers else None)
     assert ("<html" in text(response)) is not bool(headers)
     assert not Analysis.objects.exists()
 
 
-def test_of_several_pictures_those_without_room_are_named(alice, settings):
+def test_of_several_images_those_without_room_are_named(alice, settings):
     settings.SEGAPP_QUEUE = 2
-    files = [picture(f"{name}.jpg") for name in "abcd"]
+    files = [image(f"{name}.jpg") for name in "abcd"]
     page = text(alice.post("/analyze/", {"file": files}, headers=HTMX))
     assert sorted(Analysis.objects.values_list("title", flat=True)) == ["a.jpg", "b.jpg"]
-    assert "c.jpg, d.jpg: Many pictures are waiting" in page
+    assert "c.jpg, d.jpg: Many images are waiting" in page
 
 
 def test_a_comparison_with_a_full_queue_says_so(alice, settings):
     row = analyzed(alice.visitor)
     settings.SEGAPP_QUEUE = 0
     response = alice.post(f"/analyze/{row.public_id}/compare/", {"model": ""})
-    assert response.status_code == 503 and response["Retry-After"] and "Many pictures are waiting" in text(response)
+    assert response.status_code == 503 and response["Retry-After"] and "Many images are waiting" in text(response)
 
 
 def test_a_result_says_which_model_answered_and_how_long_it_took(alice, charlie):
@@ -147,7 +147,7 @@ def test_a_failed_result_says_what_to_do(alice):
         visitor=alice.visitor, title="cat.jpg", width=9, height=9, state=State.FAILED, message="No worker answered."
     )
     page = text(alice.get(f"/analyze/{row.public_id}/"))
-    assert "could not be analyzed" in page and "No worker answered." in page and "Send the picture again" in page
+    assert "could not be analyzed" in page and "No worker answered." in page and "Send the image again" in page
 
 
 def test_the_figures_come_as_csv_without_formulas(alice, charlie):
@@ -160,7 +160,7 @@ def test_the_figures_come_as_csv_without_formulas(alice, charlie):
     assert charlie.get(f"/analyze/{row.public_id}/classes.csv").status_code == 404
 
 
-def test_a_comparison_runs_the_same_picture_through_another_model(alice, charlie):
+def test_a_comparison_runs_the_same_image_through_another_model(alice, charlie):
     model = make(alice.visitor, active=True)
     row = analyzed(alice.visitor, model=model, model_key=model.key)
     page = text(alice.get(f"/analyze/{row.public_id}/"))
@@ -173,7 +173,7 @@ def test_a_comparison_runs_the_same_picture_through_another_model(alice, charlie
     assert charlie.post(f"/analyze/{row.public_id}/compare/", {"model": ""}).status_code == 404
 
 
-def test_nobody_compares_with_anothers_model_or_picture(alice, charlie):
+def test_nobody_compares_with_anothers_model_or_image(alice, charlie):
     row, foreign = analyzed(alice.visitor), make(charlie.visitor)
     response = alice.post(f"/analyze/{row.public_id}/compare/", {"model": foreign.public_id})
     assert response.status_code == 404
@@ -203,6 +203,6 @@ def test_the_strip_shows_ones_own_results_only(alice, charlie):
     assert row.public_id not in text(charlie.get("/analyze/"))
 
 
-def test_a_sample_picture_is_one_click_away(alice):
+def test_a_sample_image_is_one_click_away(alice):
     assert alice.post("/analyze/sample/", headers=HTMX).status_code == 200
     assert Analysis.objects.get().title == "leaf_8.png"

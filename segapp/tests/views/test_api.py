@@ -178,7 +178,7 @@ def test_a_lost_file_shows_in_health_until_dismissed_or_reset(alice):
 
 
 @pytest.mark.parametrize("content", [b"", b"<html></html>", b"\x80\x04K\x01."], ids=["empty", "html", "pickle"])
-def test_what_is_no_picture_is_refused(alice, content):
+def test_what_is_no_image_is_refused(alice, content):
     response = alice.post("/api/segment", {"file": SimpleUploadedFile("photo.png", content)})
     assert response.status_code == 422
     assert response.json()["error"]["files"][0]["file"] == "photo.png"
@@ -192,7 +192,7 @@ def test_a_full_server_answers_503_and_says_when_to_come_back(alice, settings):
     assert not Analysis.objects.exists()
 
 
-def test_a_picture_that_takes_longer_than_its_request_can_be_asked_for(alice, charlie, monkeypatch):
+def test_an_image_that_takes_longer_than_its_request_can_be_asked_for(alice, charlie, monkeypatch):
     monkeypatch.setattr("segapp.views.api.WAIT_SECONDS", 0)
     response = alice.post("/api/segment", {"file": upload("one.png", saved(photo(96)))})
     assert response.status_code == 503 and response.json()["error"]["code"] == "busy"

@@ -55,7 +55,7 @@ def test_ignored_pixels_are_striped_until_they_are_a_class(alice):
     assert np.mean(slant) > 10 and plain.std() < striped.std() / 2
 
 
-def test_the_files_of_a_picture_that_are_gone_are_no_failure(alice):
+def test_the_files_of_an_image_that_are_gone_are_no_failure(alice):
     alice.post("/finetune/", pairs("one"))
     example = Example.objects.get()
     shutil.rmtree(example.folder)
@@ -70,14 +70,14 @@ def test_what_the_viewer_reads_are_the_class_ids_themselves(alice):
     assert np.array_equal(np.asarray(image), truth())
 
 
-def test_the_mask_is_a_palette_picture_of_ids_and_can_be_saved(alice):
+def test_the_mask_is_a_palette_image_of_ids_and_can_be_saved(alice):
     response = alice.get(f"/files/analyses/{analyzed(alice.visitor).public_id}/mask?download")
     assert response["Content-Disposition"] == 'attachment; filename="disc_mask.png"'
     image = opened(response)
     assert image.mode == "P" and np.array_equal(np.asarray(image), truth())
 
 
-def test_the_confidence_is_drawn_at_the_pictures_own_size_when_somebody_asks(alice):
+def test_the_confidence_is_drawn_at_the_images_own_size_when_somebody_asks(alice):
     result = analyzed(alice.visitor)
     address = f"/files/analyses/{result.public_id}/confidence"
     image = opened(alice.get(address))

@@ -19,7 +19,7 @@ def drafts(visitor: str) -> list[str]:
 
 def test_the_empty_page_states_the_limits_beforehand(alice):
     page = text(alice.get("/finetune/"))
-    assert "1 to 50 pairs" in page and "200 MB" in page and "Try it with sample pictures" in page
+    assert "1 to 50 pairs" in page and "200 MB" in page and "Try it with sample images" in page
 
 
 def test_a_plain_post_stores_the_pairs_and_comes_back(alice, charlie):
@@ -46,7 +46,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_stored(alice, headers):
 
 def test_a_post_without_files_says_what_to_choose(alice):
     response = alice.post("/finetune/", {})
-    assert response.status_code == 422 and "Choose pictures and their masks" in text(response)
+    assert response.status_code == 422 and "Choose images and their masks" in text(response)
 
 
 def test_more_than_a_hundred_files_are_refused_in_words(alice):
@@ -75,15 +75,15 @@ def test_what_is_warned_about_follows_the_class_table(alice):
     sent["masks"][0] = upload("one.png", saved(shapes([0, 1])))
     alice.post("/finetune/", sent)
     page = text(alice.get("/finetune/"))
-    assert "“class 2” is in one picture only" in page and "The only one with “class 2”" in page
+    assert "“class 2” is in one image only" in page and "The only one with “class 2”" in page
     names = {"name-0": "floor", "name-1": "disc", "name-2": "box"}
     page = text(alice.post("/finetune/classes/", names, headers=HTMX))
-    assert "“box” is in one picture only" in page and "“class 2”" not in page
+    assert "“box” is in one image only" in page and "“class 2”" not in page
     page = text(alice.post("/finetune/classes/", {**names, "ignore-2": "1"}, headers=HTMX))
-    assert "one picture only" not in page and "The only one" not in page
+    assert "one image only" not in page and "The only one" not in page
 
 
-def test_a_picture_whose_mask_is_empty_says_so_on_itself(alice):
+def test_an_image_whose_mask_is_empty_says_so_on_itself(alice):
     sent = pairs("one", "two")
     sent["masks"][1] = upload("two.png", saved(shapes([0, 0])))
     alice.post("/finetune/", sent)
@@ -104,7 +104,7 @@ def test_masks_that_do_not_go_together_are_kept_and_the_one_to_fix_says_so(alice
     assert "train-form" not in page and "once the masks go together" in page
     for example in Example.objects.all():
         shown = alice.get(f"/files/examples/{example.public_id}/overlay")
-        assert shown.status_code == 200, "the picture alone"
+        assert shown.status_code == 200, "the image alone"
     faulty = Example.objects.get(stem="two")
     page = text(alice.post(f"/finetune/examples/{faulty.public_id}/remove/", headers=HTMX))
     assert "train-form" in page and "faulty" not in page
@@ -134,7 +134,7 @@ def test_training_again_starts_from_the_names_that_were_given(alice):
     assert 'value="ground"' in page and 'value="disc"' in page and 'value="#44aa55"' in page
 
 
-def test_names_go_with_the_last_picture_that_had_them(alice):
+def test_names_go_with_the_last_image_that_had_them(alice):
     alice.post("/finetune/samples/")
     for example in Example.objects.filter(visitor=alice.visitor):
         alice.post(f"/finetune/examples/{example.public_id}/remove/")
@@ -152,9 +152,9 @@ def test_ignoring_every_class_is_refused_and_forgotten(alice):
     assert alice.post("/finetune/train/", {}, headers=HTMX).status_code == 200
 
 
-def test_training_without_pictures_is_refused(alice):
+def test_training_without_images_is_refused(alice):
     response = alice.post("/finetune/train/", {}, headers=HTMX)
-    assert response.status_code == 422 and "Upload pictures" in text(response)
+    assert response.status_code == 422 and "Upload images" in text(response)
     assert not TrainingRun.objects.exists()
 
 
@@ -195,9 +195,9 @@ def test_the_end_stops_the_polling_and_tells_the_page_that_the_model_changed(ali
     assert "every 1s" not in text(response)
     assert "is your model now" in text(response) and "mean IoU of 0.61" in text(response)
     assert f"/files/runs/{run.public_id}/heldout_0_custom.webp" in text(response)
-    words = "Better than the base model on 1 of 1 class; weakest: “disc” (0.31), seen in 2 pictures."
+    words = "Better than the base model on 1 of 1 class; weakest: “disc” (0.31), seen in 2 images."
     assert words in text(response)
-    assert "Add 2 or more pictures that show “disc”" in text(response)
+    assert "Add 2 or more images that show “disc”" in text(response)
 
 
 def test_a_run_that_waits_for_its_own_claim_does_not_wait_for_itself(alice):
@@ -216,7 +216,7 @@ def test_the_chart_shows_what_the_score_is_held_to(alice):
 
 def test_the_base_is_looked_at_even_where_it_knows_other_classes(alice):
     found = {"index": 0, "stem": "one", "base": True, "knows": [{"name": "sky", "color": "#0000ff"}]}
-    trained(make(alice.visitor), comparison={"kind": "trivial", "miou": 0.2}, held_out_pictures=[found])
+    trained(make(alice.visitor), comparison={"kind": "trivial", "miou": 0.2}, held_out_images=[found])
     page = text(alice.get("/finetune/"))
     assert 'name="left-side" value="base" checked' in page and "sky" in page and "not scored" in page
 
@@ -237,12 +237,12 @@ def test_a_running_run_is_asked_to_stop_by_its_owner_only(alice, charlie, sent, 
     assert ("Cancelling" if asked == "discard" else "Stopping, and keeping the best") in page
 
 
-def test_a_cancelled_queued_run_leads_back_to_its_pictures(alice):
+def test_a_cancelled_queued_run_leads_back_to_its_images(alice):
     alice.post("/finetune/", pairs("one"))
     alice.post("/finetune/train/", {})
     run = TrainingRun.objects.get()
     page = text(alice.post(f"/finetune/runs/{run.public_id}/stop/", {"keep": "false"}, headers=HTMX))
-    assert "was cancelled" in page and "Go back to these pictures" in page and "every 1s" not in page
+    assert "was cancelled" in page and "Go back to these images" in page and "every 1s" not in page
     alice.post(f"/finetune/runs/{run.public_id}/again/")
     assert drafts(alice.visitor) == ["one"]
 

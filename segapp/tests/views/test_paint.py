@@ -36,14 +36,12 @@ def test_photos_without_masks_open_the_paint_page(alice):
     one = Example.objects.get(stem="one")
     assert response["Location"] == f"/finetune/paint/{one.public_id}/"
     page = text(alice.get(response["Location"]))
-    assert "Paint: " in page and "Next picture" in page and 'id="paint-page"' in page and 'style="' not in page
+    assert "Paint: " in page and "Next image" in page and 'id="paint-page"' in page and 'style="' not in page
     studio = text(alice.get("/finetune/"))
-    assert "2 pictures still to paint" in studio and 'id="train-form"' not in studio
+    assert "2 images still to paint" in studio and 'id="train-form"' not in studio
 
 
-@pytest.mark.parametrize(
-    "sent", [{}, {"images": [upload("bad.png", io.BytesIO(b"<html>"))]}], ids=["none", "no picture"]
-)
+@pytest.mark.parametrize("sent", [{}, {"images": [upload("bad.png", io.BytesIO(b"<html>"))]}], ids=["none", "no image"])
 def test_what_cannot_be_painted_on_is_said(alice, sent):
     response = alice.post("/finetune/paint/", sent)
     assert response.status_code == 422
@@ -150,11 +148,11 @@ def test_the_table_and_the_canvas_agree_whichever_was_changed_last(alice):
     assert 'value="earth"' in page and 'value="leaf"' in page and "petal" not in page
 
 
-def test_training_waits_until_each_picture_is_painted_or_said_to_be_background(alice):
+def test_training_waits_until_each_image_is_painted_or_said_to_be_background(alice):
     one, two = begin(alice, "one", "two")
     alice.post(f"/finetune/paint/{one.public_id}/mask", fields(truth()))
     response = alice.post("/finetune/train/", {}, headers=HTMX)
-    assert response.status_code == 422 and "This picture is not painted yet" in text(response)
+    assert response.status_code == 422 and "This image is not painted yet" in text(response)
     assert "two</strong>" in text(response) and "one</strong>" not in text(response)
     assert not TrainingRun.objects.exists()
     alice.post(f"/finetune/paint/{two.public_id}/nothing/")
@@ -223,7 +221,7 @@ def test_improving_a_model_lets_the_next_training_go_on_from_it(alice, charlie):
     assert f"/finetune/paint/improve/{run.model.public_id}/" in text(alice.get("/finetune/"))
     alice.post(f"/finetune/paint/improve/{run.model.public_id}/")
     page = text(alice.get("/finetune/"))
-    assert "goes on from “First”" in page and 'id="step-pictures" open' in page and 'data-land="pictures"' in page
+    assert "goes on from “First”" in page and 'id="step-images" open' in page and 'data-land="images"' in page
     alice.post("/finetune/", pairs("two"))
     assert 'value="=disc"' in text(alice.get("/finetune/")), "the new masks have the model's names"
     alice.post("/finetune/train/", {"name": "Second"})

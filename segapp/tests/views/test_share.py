@@ -16,7 +16,7 @@ def text(response) -> str:
     return response.content.decode()
 
 
-def picture(name: str = "leaf.png") -> SimpleUploadedFile:
+def image(name: str = "leaf.png") -> SimpleUploadedFile:
     return SimpleUploadedFile(name, saved(photo(64)).getvalue())
 
 
@@ -63,14 +63,14 @@ def test_a_guest_sees_the_model_and_nothing_of_its_owner(alice, charlie, shared)
         assert charlie.post(f"/models/{model}/{verb}/").status_code == 404
 
 
-def test_a_guests_picture_goes_to_the_shared_model_and_its_result_to_the_guest(alice, charlie, shared):
+def test_a_guests_image_goes_to_the_shared_model_and_its_result_to_the_guest(alice, charlie, shared):
     own = make(charlie.visitor, active=True)
-    response = charlie.post(f"/shared/{shared.token}/", {"file": picture()})
+    response = charlie.post(f"/shared/{shared.token}/", {"file": image()})
     analysis = Analysis.objects.get()
     assert response["Location"] == f"/shared/{shared.token}/{analysis.public_id}/"
     assert (analysis.visitor, analysis.model_id, analysis.shared) == (charlie.visitor, shared.model_id, True)
     assert "Analyzing leaf.png" in text(charlie.get(response["Location"]))
-    assert alice.get(response["Location"]).status_code == 404, "the owner does not see guests' pictures"
+    assert alice.get(response["Location"]).status_code == 404, "the owner does not see guests' images"
     assert registry.resolve(charlie.visitor).model == own and registry.resolve(alice.visitor).model == shared.model
     assert "last used" in text(alice.get("/models/"))
 
@@ -99,11 +99,11 @@ def test_a_link_that_is_over_says_so_in_plain_words(alice, charlie, shared, how)
     for address in (f"/shared/{token}/", f"/shared/{token}/{row.public_id}/"):
         response = charlie.get(address)
         assert response.status_code == 404 and "This link is over" in text(response)
-    assert charlie.post(f"/shared/{token}/", {"file": picture()}).status_code == 404
+    assert charlie.post(f"/shared/{token}/", {"file": image()}).status_code == 404
     assert charlie.get(f"/analyze/{row.public_id}/").status_code == 200, "what the guest had stays the guest's"
 
 
-def test_what_is_no_picture_is_refused_by_name(charlie, shared):
+def test_what_is_no_image_is_refused_by_name(charlie, shared):
     response = charlie.post(f"/shared/{shared.token}/", {"file": SimpleUploadedFile("x.png", b"<html>")})
     assert response.status_code == 422 and "x.png" in text(response) and not Analysis.objects.exists()
     assert charlie.post(f"/shared/{shared.token}/").status_code == 422
@@ -131,7 +131,7 @@ def finish(monkeypatch) -> None:
 
 def test_segment_takes_a_share_token(charlie, shared, monkeypatch):
     finish(monkeypatch)
-    answer = charlie.post("/api/segment", {"file": picture(), "share": shared.token}).json()
+    answer = charlie.post("/api/segment", {"file": image(), "share": shared.token}).json()
     assert answer["model_sha256"] == shared.model.sha256 and answer["model_key"].startswith("shared_")
     assert shared.model.public_id not in str(answer)
     assert Analysis.objects.get().visitor == charlie.visitor
@@ -139,7 +139,7 @@ def test_segment_takes_a_share_token(charlie, shared, monkeypatch):
 
 def test_segment_with_a_token_that_is_over_is_a_404(charlie, shared):
     shared.delete()
-    response = charlie.post("/api/segment", {"file": picture(), "share": shared.token})
+    response = charlie.post("/api/segment", {"file": image(), "share": shared.token})
     assert response.status_code == 404 and response.json()["error"]["code"] == "not_found"
     assert not Analysis.objects.exists()
 

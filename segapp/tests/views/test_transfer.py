@@ -24,7 +24,7 @@ def made_by(client, **headers) -> str:
     return found.group(1)
 
 
-def test_a_code_is_shown_once_as_signs_link_and_picture(alice):
+def test_a_code_is_shown_once_as_signs_link_and_image(alice):
     response = alice.post("/transfer/make/", headers=HTMX)
     page = text(response)
     assert "<svg" in page and "style=" not in page and "<html" not in page

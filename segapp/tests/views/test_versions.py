@@ -58,7 +58,7 @@ def test_undoing_an_activation_leads_to_what_answered_before(alice):
     assert f'action="/models/{new.public_id}/activate/"' in messages
 
 
-def test_a_version_has_a_page_with_scores_pictures_and_its_line(alice, charlie):
+def test_a_version_has_a_page_with_scores_images_and_its_line(alice, charlie):
     root, parent = named(alice.visitor, "Root"), named(alice.visitor, "Parent")
     UserModel.objects.filter(pk=parent.pk).update(parent=root)
     model = named(alice.visitor, "Child", parent=parent, recipe={"seed": 7}, metrics={"per_class": ROWS})
@@ -84,7 +84,7 @@ def test_the_page_shows_storage_limit_and_all_that_is_kept(alice, settings):
     analyzed(alice.visitor)
     page = text(alice.get("/models/"))
     assert "Storage used" in page and "2.0\xa0GB" in page and "Everything this server keeps of you" in page
-    assert "Analyzed pictures and their masks" in page
+    assert "Analyzed images and their masks" in page
 
 
 # --- files for elsewhere ----------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def no_waiting(monkeypatch):
     monkeypatch.setattr(analyses, "wait", lambda analysis, seconds: analysis)
 
 
-def picture() -> SimpleUploadedFile:
+def image() -> SimpleUploadedFile:
     return SimpleUploadedFile("leaf.png", saved(photo(64)).getvalue())
 
 
@@ -172,7 +172,7 @@ def test_the_form_has_every_version_and_the_base_and_knows_where_one_came_from(a
 
 def test_two_versions_answer_for_one_upload(alice, no_waiting):
     old, new = make(alice.visitor), make(alice.visitor, active=True)
-    sent = {"left": old.public_id, "right": new.public_id, "file": picture()}
+    sent = {"left": old.public_id, "right": new.public_id, "file": image()}
     response = alice.post("/models/compare/", sent)
     first, second = Analysis.objects.order_by("pk")
     assert response["Location"] == f"/analyze/{second.public_id}/compare/?with={first.public_id}"
@@ -209,7 +209,7 @@ def test_a_comparison_never_names_a_version_that_did_not_answer(alice):
 
 def test_a_chosen_result_wins_over_a_file_that_was_chosen_before(alice, no_waiting):
     model, done = make(alice.visitor), analyzed(alice.visitor, title="earlier.jpg")
-    sent = {"left": "base", "right": model.public_id, "source": done.public_id, "file": picture()}
+    sent = {"left": "base", "right": model.public_id, "source": done.public_id, "file": image()}
     alice.post("/models/compare/", sent)
     assert {row.title for row in Analysis.objects.all()} == {"earlier.jpg"}
 
@@ -218,8 +218,8 @@ def test_what_is_wrong_is_said_and_nothing_runs(alice, no_waiting):
     model, lost = make(alice.visitor), make(alice.visitor)
     for sent, words in (
         ({"left": "base", "right": "base", "source": "sample"}, "the same model twice"),
-        ({"left": "base", "right": model.public_id}, "No picture was chosen"),
-        ({"left": "base", "right": model.public_id, "source": "upload"}, "No picture was chosen"),
+        ({"left": "base", "right": model.public_id}, "No image was chosen"),
+        ({"left": "base", "right": model.public_id, "source": "upload"}, "No image was chosen"),
         ({"source": "sample"}, "Choose two models"),
         ({"left": "base", "right": model.public_id, "file": SimpleUploadedFile("x.png", b"?")}, "x.png"),
     ):

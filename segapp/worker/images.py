@@ -1,4 +1,4 @@
-"""The pictures a training leaves for the visitor to look at: preview, held-out before and after, thumbnail."""
+"""The images a training leaves for the visitor to look at: preview, held-out before and after, thumbnail."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,11 +17,11 @@ SIDE = 640  # pixels
 THUMBNAIL = 240
 JPEG_SIDE = 65_500  # the format holds no more
 ALPHA = 0.55
-NAMED = 4  # classes of a picture that are named below it
+NAMED = 4  # classes of an image that are named below it
 
 
 def draw_preview(folder: Path, example: Example, ids: np.ndarray, classes: list[dict[str, Any]]) -> None:
-    """`preview.webp`: a held-out picture with what the network makes of it right now."""
+    """`preview.webp`: a held-out image with what the network makes of it right now."""
     _save(folder / "preview.webp", _over(example, ids, classes))
 
 
@@ -48,7 +48,7 @@ def draw_held_out(folder: Path, trained: Trained, examples: list[Example]) -> li
 
 
 def before_after(trained: Trained, examples: list[Example]) -> Image.Image | None:
-    """A picture and what the model makes of it, side by side; None when nothing was held out."""
+    """An image and what the model makes of it, side by side; None when nothing was held out."""
     if not trained.held_out:
         return None
     index, custom, _ = trained.held_out[0]
@@ -60,9 +60,9 @@ def before_after(trained: Trained, examples: list[Example]) -> Image.Image | Non
     return both
 
 
-def draw_overlay(path: Path, picture: Image.Image, ids: np.ndarray, classes: list[dict[str, Any]]) -> Image.Image:
-    """A picture with its classes laid over, written as JPEG at its own size, and returned."""
-    drawn = render.overlay(picture, ids, classes, 0.5)
+def draw_overlay(path: Path, image: Image.Image, ids: np.ndarray, classes: list[dict[str, Any]]) -> Image.Image:
+    """An image with its classes laid over, written as JPEG at its own size, and returned."""
+    drawn = render.overlay(image, ids, classes, 0.5)
     if max(drawn.size) > JPEG_SIDE:
         drawn.thumbnail((JPEG_SIDE, JPEG_SIDE))
     write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88))
@@ -98,5 +98,5 @@ def _over(example: Example, ids: np.ndarray, classes: list[dict[str, Any]]) -> I
     return render.overlay(small, np.asarray(mask), classes, ALPHA)
 
 
-def _save(path: Path, picture: Image.Image) -> None:
-    write_atomically(path, lambda out: picture.save(out, "WEBP", quality=82, method=2))
+def _save(path: Path, image: Image.Image) -> None:
+    write_atomically(path, lambda out: image.save(out, "WEBP", quality=82, method=2))
