@@ -11,7 +11,7 @@ from functools import cache
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 
 LARGEST_KEPT = 32 << 20  # bytes; glibc's own limit, larger blocks go back at once
-MOST_KEPT = 256 << 20  # bytes; more that is free at the end of the main heap goes back
+MAX_KEPT = 256 << 20  # bytes; more that is free at the end of the main heap goes back
 
 
 @cache
@@ -25,6 +25,6 @@ def keep_freed() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, TypeError, AttributeError):  # not glibc
         return False
-    wanted = {MMAP_THRESHOLD: LARGEST_KEPT, TRIM_THRESHOLD: MOST_KEPT}
+    wanted = {MMAP_THRESHOLD: LARGEST_KEPT, TRIM_THRESHOLD: MAX_KEPT}
     taken = [mallopt(parameter, value) for parameter, value in wanted.items()]
     return all(taken)

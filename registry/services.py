@@ -79,7 +79,7 @@ def resolve(visitor: str) -> Answer:
     return Answer(None, current_base(), notice.notice, earlier_version(notice))
 
 
-def resolve_named(model: UserModel) -> Answer:
+def resolve_model(model: UserModel) -> Answer:
     """What answers where a model was named, by a share link or for a comparison, whoever asks and whatever is active.
 
     Raises ModelNotFound when it is in the trash or its file cannot answer; changes nothing.

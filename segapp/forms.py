@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import UploadedFile
 from segapp.models import Effort
 from segapp.services import videos
 
-MOST_AT_ONCE = 20  # images in one Analyze post
+MAX_AT_ONCE = 20  # images in one Analyze post
 COLOR = re.compile(r"#[0-9a-f]{6}")
 
 
@@ -102,8 +102,8 @@ class AnalyzeForm(Spoken):
         files: list[UploadedFile] = self.cleaned_data["file"]
         if not files:
             raise forms.ValidationError("No image was chosen. Choose a PNG, JPEG or WebP file.")
-        if len(files) > MOST_AT_ONCE:
-            raise forms.ValidationError(f"{len(files)} images are too many at once. Send at most {MOST_AT_ONCE}.")
+        if len(files) > MAX_AT_ONCE:
+            raise forms.ValidationError(f"{len(files)} images are too many at once. Send at most {MAX_AT_ONCE}.")
         check_limits(files)
         return files
 

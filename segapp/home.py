@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-LONGEST_SOCKET_PATH = 100  # the kernel ends unix socket paths at 107 bytes
+MAX_SOCKET_PATH = 100  # the kernel ends unix socket paths at 107 bytes
 
 
 def home() -> Path:
@@ -44,7 +44,7 @@ def secret_keys(folder: Path) -> list[str]:
 def redis_socket(folder: Path) -> Path:
     """Where the embedded Redis listens; a short temporary folder where the home's own path is too long."""
     path = folder / "var" / "redis.sock"
-    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     short = Path("/tmp") / f"segapp-{os.getuid()}-{name}"

@@ -6,10 +6,10 @@ from typing import Any
 from django import forms
 
 from segapp.forms import COLOR, Spoken
-from segapp.imaging.painted import MOST_CLASSES, UNPAINTED
+from segapp.imaging.painted import MAX_CLASSES, UNPAINTED
 from segapp.services.painting import Save
 
-LONGEST_NAME = 60
+MAX_NAME_LENGTH = 60
 
 
 class PaintForm(Spoken):
@@ -32,8 +32,8 @@ class PaintForm(Spoken):
         ids = [row["id"] for row in found]
         if len(ids) != len(set(ids)):
             raise forms.ValidationError("Two classes have the same number. Reload the page.")
-        if not 0 < len(ids) <= MOST_CLASSES:
-            raise forms.ValidationError(f"There are {len(ids)} classes. Use 1 to {MOST_CLASSES}.")
+        if not 0 < len(ids) <= MAX_CLASSES:
+            raise forms.ValidationError(f"There are {len(ids)} classes. Use 1 to {MAX_CLASSES}.")
         return found
 
     def clean(self) -> dict[str, Any]:
@@ -57,4 +57,4 @@ def _class(row: dict[str, Any]) -> dict[str, Any]:
     if not COLOR.fullmatch(color):
         raise ValueError(f"{color} is no colour")
     letters = "".join(letter for letter in str(row["name"]) if letter.isprintable())
-    return {"id": number, "name": letters.strip()[:LONGEST_NAME] or f"class {number}", "color": color}
+    return {"id": number, "name": letters.strip()[:MAX_NAME_LENGTH] or f"class {number}", "color": color}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-LONGEST_WAIT = 30.0  # seconds between a death and the next start, at most
+MAX_WAIT = 30.0  # seconds between a death and the next start, at most
 HEALTHY = 60.0  # who lived so long starts again with the shortest wait
 LINE_BYTES = 8192
 PR_SET_PDEATHSIG = 1
@@ -155,7 +155,7 @@ class Supervisor:
     def _again(self, child: _Child, how: str) -> None:
         lived = time.monotonic() - child.started
         child.deaths = 1 if lived >= HEALTHY else child.deaths + 1
-        wait = min(LONGEST_WAIT, 2.0 ** (child.deaths - 1))
+        wait = min(MAX_WAIT, 2.0 ** (child.deaths - 1))
         child.due = time.monotonic() + wait
         self.say(child.part.name, f"{how}; starts again in {wait:.0f} s")
         if child.part.on_quick_death and lived < HEALTHY:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from registry.network import ClassInfo
-from segapp.imaging import masks, pairs
+from segapp.imaging import class_mapping, pairs
 from segapp.imaging.values import Mask
 from segapp.pipeline.base.datasets import stems_of
 from segapp.pipeline.constants import IGNORE
@@ -47,10 +47,10 @@ def draw(folder: Path, seed: int, tests: int = TEST) -> Draw:
     if len(train) < TRAIN or not test:
         raise ValueError(f"{folder} has too few pairs for a score: {TRAIN} to train on and one more are needed.")
     read = [_read(stem, *files[stem]) for stem in [*train, *test]]
-    reading = masks.read_summaries([mask.summary for _, mask in read], [*train, *test])
+    reading = class_mapping.read_summaries([mask.summary for _, mask in read], [*train, *test])
     known = {found["id"]: found for found in reading.trained}
     examples = [
-        Example(stem, image, masks.apply(mask, reading))
+        Example(stem, image, class_mapping.apply(mask, reading))
         for stem, (image, mask) in zip([*train, *test], read, strict=True)
     ]
     ids = _ids(examples[: len(train)])

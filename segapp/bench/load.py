@@ -13,9 +13,9 @@ from typing import Any
 
 from segapp.bench.client import Client
 
-MOST_REQUESTS = 20_000
-MOST_SECONDS = 1800.0
-MOST_AT_ONCE = 64  # threads that send; more would measure this process
+MAX_REQUESTS = 20_000
+MAX_SECONDS = 1800.0
+MAX_AT_ONCE = 64  # threads that send; more would measure this process
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ Images = Callable[[int], bytes]
 
 def one_by_one(visitors: Sequence[Visitor], images: Images, first: int = 0) -> list[Sent]:
     """Each visitor sends one image when the one before has its answer; images are numbered from `first`."""
-    deadline = time.monotonic() + MOST_SECONDS
+    deadline = time.monotonic() + MAX_SECONDS
     sent = []
-    for number, visitor in enumerate(visitors[:MOST_REQUESTS]):
+    for number, visitor in enumerate(visitors[:MAX_REQUESTS]):
         if time.monotonic() > deadline:
             break
         sent.append(ask(visitor, first + number, images))
@@ -59,9 +59,9 @@ def one_by_one(visitors: Sequence[Visitor], images: Images, first: int = 0) -> l
 
 def at_rate(visitors: Sequence[Visitor], rate: float, images: Images, first: int = 0) -> tuple[list[Sent], float]:
     """Send `rate` requests a second, never waiting for answers; returns them and the seconds until the last answer."""
-    visitors = visitors[: min(MOST_REQUESTS, int(rate * MOST_SECONDS) + 1)]
+    visitors = visitors[: min(MAX_REQUESTS, int(rate * MAX_SECONDS) + 1)]
     began = time.monotonic()
-    bodies = threading.Semaphore(2 * MOST_AT_ONCE)  # encoded images in memory at a time
+    bodies = threading.Semaphore(2 * MAX_AT_ONCE)  # encoded images in memory at a time
 
     def send(number: int, visitor: Visitor) -> Sent:
         try:
@@ -69,7 +69,7 @@ def at_rate(visitors: Sequence[Visitor], rate: float, images: Images, first: int
         finally:
             bodies.release()
 
-    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
+    with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
         futures = []
         for number, visitor in enumerate(visitors):
             time.sleep(max(0.0, began + number / rate - time.monotonic()))

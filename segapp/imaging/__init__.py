@@ -1,5 +1,5 @@
 """Images and masks as people send them; pillow and numpy only, so both sides may import it."""
 
-from segapp.imaging.refused import Refused
+from segapp.imaging.invalid_file import InvalidFile
 
-__all__ = ["Refused"]
+__all__ = ["InvalidFile"]

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
-from segapp.imaging.refused import Refused
+from segapp.imaging.invalid_file import InvalidFile
 
-MOST_RATIO, SMALL = 200, 10**6  # unpacked to packed, of members over SMALL bytes; images are packed, bombs are not
+MAX_RATIO, SMALL = 200, 10**6  # unpacked to packed, of members over SMALL bytes; images are packed, bombs are not
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-LAST_RECORD, LAST_SIGNATURE, LONGEST_COMMENT = struct.Struct("<4s4H2LH"), b"PK\x05\x06", 1 << 16
+LAST_RECORD, LAST_SIGNATURE, MAX_COMMENT_LENGTH = struct.Struct("<4s4H2LH"), b"PK\x05\x06", 1 << 16
 PIECE = 2**20
 
 
@@ -27,37 +27,39 @@ class Limits:
 
 
 def opened(file: IO[bytes], name: str, limits: Limits) -> zipfile.ZipFile:
-    """The zip, held to the limits by what it declares. Raises Refused for one that is damaged, too large, or reaches
-    out of its folder."""
+    """The zip, held to the limits by what it declares.
+
+    Raises InvalidFile for one that is damaged, too large, or reaches out of its folder.
+    """
     _hold_list_to_limit(file, name, limits)
     try:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, UnicodeError):
-        raise Refused(name, "This is no zip, or it is damaged.", "Pack it again.") from None
+        raise InvalidFile(name, "This is no zip, or it is damaged.", "Pack it again.") from None
     _hold_to_limits(archive.infolist(), name, limits)
     return archive
 
 
 def content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, left: int, name: str) -> bytes:
-    """The member's bytes. Raises Refused."""
+    """The member's bytes. Raises InvalidFile."""
     return b"".join(pieces(archive, info, left, name))
 
 
 def pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo, left: int, name: str) -> Iterator[bytes]:
-    """The member's bytes, counted while they come: what a zip declares need not be true. Raises Refused."""
+    """The member's bytes, counted while they come: what a zip declares need not be true. Raises InvalidFile."""
     if info.flag_bits & 1 or info.compress_type not in METHODS:
         problem = f"“{path_of(info).name}” in it is locked or packed unusually."
-        raise Refused(name, problem, "Pack it again, plainly.")
+        raise InvalidFile(name, problem, "Pack it again, plainly.")
     most = min(left, info.file_size)
     try:
         with archive.open(info) as member:
             while piece := member.read(min(PIECE, most + 1)):
                 most -= len(piece)
                 if most < 0:
-                    raise Refused(name, "It unpacks to more than it says.", "Pack it again with another program.")
+                    raise InvalidFile(name, "It unpacks to more than it says.", "Pack it again with another program.")
                 yield piece
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError, zlib.error):
-        raise Refused(name, f"“{path_of(info).name}” in it cannot be unpacked.", "Pack it again.") from None
+        raise InvalidFile(name, f"“{path_of(info).name}” in it cannot be unpacked.", "Pack it again.") from None
 
 
 def path_of(info: zipfile.ZipInfo) -> PurePosixPath:
@@ -72,15 +74,15 @@ def is_hidden(info: zipfile.ZipInfo) -> bool:
 def _hold_list_to_limit(file: IO[bytes], name: str, limits: Limits) -> None:
     """Refuse by the size of the member list before anything reads it: a million empty members fit into few bytes."""
     size = file.seek(0, 2)
-    file.seek(max(0, size - LONGEST_COMMENT - LAST_RECORD.size))
+    file.seek(max(0, size - MAX_COMMENT_LENGTH - LAST_RECORD.size))
     end = file.read()
     at = end.rfind(LAST_SIGNATURE)
     file.seek(0)
     if at < 0 or len(end) - at < LAST_RECORD.size:
-        raise Refused(name, "This is no zip, or it is damaged.", "Pack it again.")
+        raise InvalidFile(name, "This is no zip, or it is damaged.", "Pack it again.")
     listed = LAST_RECORD.unpack_from(end, at)[5]
     if listed > limits.listed:
-        raise Refused(name, "It holds far too many files.", f"At most {limits.files} are taken from one zip.")
+        raise InvalidFile(name, "It holds far too many files.", f"At most {limits.files} are taken from one zip.")
 
 
 def _hold_to_limits(members: list[zipfile.ZipInfo], name: str, limits: Limits) -> None:
@@ -88,14 +90,14 @@ def _hold_to_limits(members: list[zipfile.ZipInfo], name: str, limits: Limits) -
     for info in members:
         path = path_of(info)
         if path.is_absolute() or ".." in path.parts or ":" in info.filename[:3] or "\0" in info.orig_filename:
-            raise Refused(name, "It holds a file that reaches out of its folder.", "Pack plain folders only.")
+            raise InvalidFile(name, "It holds a file that reaches out of its folder.", "Pack plain folders only.")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise Refused(name, "It holds a link to another place.", "Pack the images themselves.")
-        if info.file_size > SMALL and info.file_size > MOST_RATIO * max(1, info.compress_size):
-            raise Refused(name, "It unpacks to far more than it weighs.", "Pack the images themselves.")
+            raise InvalidFile(name, "It holds a link to another place.", "Pack the images themselves.")
+        if info.file_size > SMALL and info.file_size > MAX_RATIO * max(1, info.compress_size):
+            raise InvalidFile(name, "It unpacks to far more than it weighs.", "Pack the images themselves.")
     if len(members) > limits.files:
-        raise Refused(name, f"It holds {len(members)} files.", f"At most {limits.files} are taken from one zip.")
+        raise InvalidFile(name, f"It holds {len(members)} files.", f"At most {limits.files} are taken from one zip.")
     total = sum(info.file_size for info in members)
     if total > limits.bytes:
         limit = f"The limit is {limits.bytes // 10**6} MB; send it in parts."
-        raise Refused(name, f"It unpacks to {total // 10**6} MB.", limit)
+        raise InvalidFile(name, f"It unpacks to {total // 10**6} MB.", limit)

@@ -7,11 +7,11 @@ from typing import IO
 
 from segapp.imaging import archive as safe
 from segapp.imaging.archive import path_of
-from segapp.imaging.refused import Refused
+from segapp.imaging.invalid_file import InvalidFile
 
-MOST_FILES = 220
-MOST_BYTES = 200 * 10**6  # unpacked, all files together: what one post may hold
-MOST_LISTED = 10**6  # bytes of the list of members: more would take long to read
+MAX_FILES = 220
+MAX_BYTES = 200 * 10**6  # unpacked, all files together: what one post may hold
+MAX_LISTED = 10**6  # bytes of the list of members: more would take long to read
 IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "gt", "groundtruth", "ground_truth"}
 MASK_FOLDERS |= {"segmentation", "segmentations", "segmentationclass", "labelids"}
@@ -33,15 +33,15 @@ IMAGE_FOLDERS = {
 def read_zip(file: IO[bytes], name: str) -> list[tuple[str, str, bytes]]:
     """(kind "image" or "mask", file name, content) of each image in the zip, by the folder it lies in.
 
-    Raises Refused for a zip that is damaged or locked, reaches out of its folder, is too large, or holds no masks.
+    Raises InvalidFile for a zip that is damaged or locked, reaches out of its folder, is too large, or holds no masks.
     """
-    with safe.opened(file, name, safe.Limits(MOST_FILES, MOST_BYTES, MOST_LISTED)) as archive:
+    with safe.opened(file, name, safe.Limits(MAX_FILES, MAX_BYTES, MAX_LISTED)) as archive:
         members = [info for info in archive.infolist() if _is_image(info)]
         masks = _masks(members)
         if not masks or len(masks) == len(members):
             problem = "It holds no folder of masks." if not masks else "It holds masks only."
-            raise Refused(name, problem, "Put images into images/ and masks of the same names into masks/.")
-        found, left = [], MOST_BYTES
+            raise InvalidFile(name, problem, "Put images into images/ and masks of the same names into masks/.")
+        found, left = [], MAX_BYTES
         for info in members:
             content = safe.content(archive, info, left, name)
             left -= len(content)

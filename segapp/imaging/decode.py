@@ -6,10 +6,10 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from segapp.imaging.refused import Refused
+from segapp.imaging.invalid_file import InvalidFile
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-MOST_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000
 ORIENTATION = 0x0112  # the EXIF tag
 PHONE_JPEG = "MPO"  # a JPEG with a second image behind it (depth, thumbnail): phones write them; the first counts
 
@@ -66,12 +66,12 @@ class MaskSource:
 
 
 def image(file: IO[bytes], name: str) -> Image.Image:
-    """An RGB image, turned upright. Raises Refused."""
+    """An RGB image, turned upright. Raises InvalidFile."""
     return image_and_turn(file, name)[0]
 
 
 def image_and_turn(file: IO[bytes], name: str) -> tuple[Image.Image, int]:
-    """An upright RGB image, and the EXIF orientation (1 to 8) it was turned by. Raises Refused."""
+    """An upright RGB image, and the EXIF orientation (1 to 8) it was turned by. Raises InvalidFile."""
     opened = _open(file, name)
     turn = _orientation(opened)
     rgb = to_rgb(upright(opened, turn))
@@ -80,7 +80,7 @@ def image_and_turn(file: IO[bytes], name: str) -> tuple[Image.Image, int]:
 
 
 def mask(file: IO[bytes], name: str) -> MaskSource:
-    """A mask with its own values: indices of a palette, 16 bits unclipped, colours where it has any. Raises Refused."""
+    """A mask with its own values: palette indices, 16 bits unclipped, colours where it has any. Raises InvalidFile."""
     opened = _open(file, name)
     lossy, turn = is_lossy(file), _orientation(opened)
     source = _values(upright(opened, turn), name, _deep(file))
@@ -149,10 +149,10 @@ def _values(opened: Image.Image, name: str, deep: bool) -> MaskSource:
     if opened.mode.startswith("I"):
         values = np.asarray(opened)
         if values.min() < 0 or values.max() > 65535:
-            raise Refused(name, "Its values are larger than 65535.", "Save it as an 8-bit or 16-bit PNG.")
+            raise InvalidFile(name, "Its values are larger than 65535.", "Save it as an 8-bit or 16-bit PNG.")
         return MaskSource("index", values.astype(np.uint16))
     if deep:  # Pillow keeps the upper 8 of 16 bits, which would make one class of many
-        raise Refused(name, "This colour mask has 16 bits a channel.", "Save it with 8 bits a channel.")
+        raise InvalidFile(name, "This colour mask has 16 bits a channel.", "Save it with 8 bits a channel.")
     return MaskSource("colour", np.asarray(opened.convert("RGBA")))
 
 
@@ -172,7 +172,7 @@ def _orientation(opened: Image.Image) -> int:
 
 
 def glance(file: IO[bytes], name: str) -> tuple[int, int]:
-    """Width and height as the header gives them, of a still image of an accepted format and size. Raises Refused.
+    """Width and height as the header gives them, of a still image of an accepted format and size. Raises InvalidFile.
 
     Cheap: no pixel is decoded, so a file that is cut off is not noticed here.
     """
@@ -180,32 +180,32 @@ def glance(file: IO[bytes], name: str) -> tuple[int, int]:
 
 
 def _open(file: IO[bytes], name: str) -> Image.Image:
-    """A still image of an accepted format and size, decoded to the end. Raises Refused."""
+    """A still image of an accepted format and size, decoded to the end. Raises InvalidFile."""
     opened = _unread(file, name)
     try:
         opened.load()
     except MemoryError:
         raise
     except Exception:  # the same for decoders
-        raise Refused(name, "This file is cut off or damaged.", "Export or download it again.") from None
+        raise InvalidFile(name, "This file is cut off or damaged.", "Export or download it again.") from None
     return opened
 
 
 def _unread(file: IO[bytes], name: str) -> Image.Image:
     head = _head(file)
     if not head:
-        raise Refused(name, "This file is empty.", "Export it again and add the new file.")
+        raise InvalidFile(name, "This file is empty.", "Export it again and add the new file.")
     try:
         opened = Image.open(file, formats=FORMATS)
     except MemoryError:
         raise
     except Exception:  # strange bytes make parsers raise many kinds
-        raise Refused(name, _what_else(head), "Save it as one of these and add it again.") from None
-    if opened.width * opened.height > MOST_PIXELS:
+        raise InvalidFile(name, _what_else(head), "Save it as one of these and add it again.") from None
+    if opened.width * opened.height > MAX_PIXELS:
         size = f"{opened.width:,} × {opened.height:,} pixels are {opened.width * opened.height / 1e6:.0f} megapixels."
-        raise Refused(name, size, f"The limit is {MOST_PIXELS // 10**6}. Make it smaller or cut it into parts.")
+        raise InvalidFile(name, size, f"The limit is {MAX_PIXELS // 10**6}. Make it smaller or cut it into parts.")
     if getattr(opened, "n_frames", 1) > 1 and opened.format != PHONE_JPEG:
-        raise Refused(name, "This image is animated.", "Save one frame of it as a still image.")
+        raise InvalidFile(name, "This image is animated.", "Save one frame of it as a still image.")
     return opened
 
 

@@ -9,16 +9,16 @@ from dataclasses import replace
 import numpy as np
 
 from segapp.imaging import palette
-from segapp.imaging.refused import Refused
+from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import TRANSPARENT, Summary, channels
 
 IGNORE = 255
-MOST_CLASSES = 64
+MAX_CLASSES = 64
 SAME, SAME_COLOUR = 16, 24  # compression moves one value this far from mask to mask
 
 
 def of_one_kind(summaries: Sequence[Summary], names: Sequence[str]) -> list[Summary]:
-    """The summaries, all as numbers or all as colours. Raises Refused when numbers and colours cannot be reconciled."""
+    """The summaries, all as numbers or all as colours. Raises InvalidFile when they cannot be reconciled."""
     kinds = {summary.kind for summary in summaries}
     if len(kinds) < 2:
         return list(summaries)
@@ -28,7 +28,7 @@ def of_one_kind(summaries: Sequence[Summary], names: Sequence[str]) -> list[Summ
         if summary.kind == "index" and not summary.palette and set(summary.keys) - {0, IGNORE}:
             coloured = names[next(k for k, other in enumerate(summaries) if other.kind == "colour")]
             problem = f"This mask holds numbers for classes, and {coloured} holds colours."
-            raise Refused(name, problem, "Save all masks of a set in the same way.")
+            raise InvalidFile(name, problem, "Save all masks of a set in the same way.")
     return [summary if summary.kind == "colour" else _coloured(summary) for summary in summaries]
 
 
@@ -77,7 +77,7 @@ def ids_of_numbers(values: Sequence[int]) -> tuple[dict[int, int], list[str]]:
         number += 2 if number + 1 == IGNORE else 1
         ids[value] = number
     if number > IGNORE:
-        raise Refused(
+        raise InvalidFile(
             "masks", f"Their values would need the class number {number}.", "Number the classes from 0 to 63."
         )
     if large:
@@ -94,13 +94,13 @@ def ids_of_colours(values: Sequence[int]) -> tuple[dict[int, int], list[str]]:
 
 
 def hold_to_limit(ids: dict[int, int], summaries: Sequence[Summary], names: Sequence[str]) -> None:
-    """Raises Refused when a set of masks holds more classes than the contract allows."""
+    """Raises InvalidFile when a set of masks holds more classes than the contract allows."""
     count = len({number for number in ids.values() if number != IGNORE})
-    if count > MOST_CLASSES:
+    if count > MAX_CLASSES:
         worst = max(range(len(summaries)), key=lambda k: len(summaries[k].keys))
         problem = f"Together with the other masks it makes {count} classes."
-        raise Refused(
-            names[worst], problem, f"At most {MOST_CLASSES} can be learnt; objects of one kind share a value."
+        raise InvalidFile(
+            names[worst], problem, f"At most {MAX_CLASSES} can be learnt; objects of one kind share a value."
         )
 
 

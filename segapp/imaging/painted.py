@@ -10,13 +10,13 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from segapp.imaging.refused import Refused
+from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
 
 KIND = "painted"
 PAINTED = 1 << 24
 UNPAINTED = 255
-MOST_CLASSES = 64
+MAX_CLASSES = 64
 
 _EVERY = Summary(KIND, tuple(PAINTED + value for value in range(256)), (0,) * 256)
 
@@ -26,20 +26,20 @@ def is_painted(summary: Summary) -> bool:
 
 
 def decode(file: IO[bytes], size: tuple[int, int], name: str) -> np.ndarray:
-    """uint8 (H, W) of a sent mask. Raises Refused for what is no 8-bit grey PNG of exactly this (width, height)."""
+    """uint8 (H, W) of a sent mask. Raises InvalidFile for what is no 8-bit grey PNG of exactly this (width, height)."""
     advice = "Reload the page and paint on; what was saved before is kept."
     try:
         with Image.open(file, formats=("PNG",)) as opened:
             if opened.mode != "L" or getattr(opened, "n_frames", 1) > 1:
-                raise Refused(name, "The painted mask is no 8-bit grey image.", advice)
+                raise InvalidFile(name, "The painted mask is no 8-bit grey image.", advice)
             if opened.size != size:
                 words = f"The painted mask is {opened.width} × {opened.height} pixels, its image {size[0]} × {size[1]}."
-                raise Refused(name, words, advice)
+                raise InvalidFile(name, words, advice)
             return np.array(opened, dtype=np.uint8)
-    except Refused:
+    except InvalidFile:
         raise
     except Exception:  # decoders raise what they like on what is no image
-        raise Refused(name, "The painted mask did not arrive whole.", advice) from None
+        raise InvalidFile(name, "The painted mask did not arrive whole.", advice) from None
 
 
 def counts(values: np.ndarray) -> np.ndarray:

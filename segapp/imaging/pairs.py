@@ -6,9 +6,9 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from segapp.imaging import align, decode, snapping
+from segapp.imaging import align, decode, denoise
 from segapp.imaging.decode import MaskSource
-from segapp.imaging.refused import Refused
+from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import Mask
 
 SAME = 2.0  # grey levels that two saves of one image differ by on average
@@ -24,16 +24,18 @@ class Pair:
 
 
 def read(image_file: IO[bytes], image_name: str, mask: IO[bytes], mask_name: str) -> Pair:
-    """Raises Refused for a file that cannot be read, a mask of another size, and a mask that is a photo."""
+    """Raises InvalidFile for a file that cannot be read, a mask of another size, and a mask that is a photo."""
     image, turn = decode.image_and_turn(image_file, image_name)
     source = align.like(decode.mask(mask, mask_name), image, turn)
     height, width = source.values.shape[:2]
     if (width, height) != image.size:
         words = f"This mask is {width} × {height} pixels, its image {image_name} is {image.width} × {image.height}."
-        raise Refused(mask_name, words, "Save the mask at the image's size.")
-    settled = snapping.settle(source, mask_name)
+        raise InvalidFile(mask_name, words, "Save the mask at the image's size.")
+    settled = denoise.settle(source, mask_name)
     if settled.summary.soft and _is_the_image(source, image):
-        raise Refused(mask_name, f"This is the image {image_name} itself, not its mask.", "Choose its mask instead.")
+        raise InvalidFile(
+            mask_name, f"This is the image {image_name} itself, not its mask.", "Choose its mask instead."
+        )
     return Pair(image, settled, decode.is_lossy(image_file))
 
 

@@ -11,11 +11,11 @@ from segapp.models.sharing import ModelShare, TransferCode
 from segapp.models.training import Effort, Example, TrainingRun
 from segapp.models.video import VideoJob
 from segapp.models.visitor import VisitorAlias
-from segapp.models.work import MOST_ATTEMPTS, UNFINISHED, Pinned, State, Stop, Work, WorkQuerySet
+from segapp.models.work import MAX_ATTEMPTS, UNFINISHED, Pinned, State, Stop, Work, WorkQuerySet
 from segapp.models.worker import Worker, WorkerQuerySet
 
 __all__ = [
-    "MOST_ATTEMPTS",
+    "MAX_ATTEMPTS",
     "UNFINISHED",
     "Analysis",
     "Batch",

@@ -74,7 +74,7 @@ class TrainingRun(Work):
     seed = models.PositiveIntegerField(default=0)
     base_key = models.CharField(max_length=64, blank=True, help_text="Wanted base; empty: the server's")
     classes = models.JSONField(default=list, help_text="[{id, name, color}]")
-    reading = models.JSONField(default=dict, help_text="How mask values become class ids, as imaging.masks writes it")
+    reading = models.JSONField(default=dict, help_text="How mask values become class ids: ClassMapping.to_dict()")
     examples = models.ManyToManyField(Example, related_name="runs")
     continued_from = models.ForeignKey(UserModel, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     activate = models.BooleanField(default=True, help_text="Unset by a reset while it trains")

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from registry.models import UserModel, new_public_id
 
-MOST_ATTEMPTS = 2
+MAX_ATTEMPTS = 2
 
 
 class State(models.TextChoices):
@@ -35,7 +35,7 @@ class WorkQuerySet(models.QuerySet):
 
     def claim(self, pk: int, owner: str, token: str) -> bool:
         """Take a queued row. Of several messages and workers exactly one sees True."""
-        taken = self.filter(pk=pk, state=State.QUEUED, attempts__lt=MOST_ATTEMPTS).update(
+        taken = self.filter(pk=pk, state=State.QUEUED, attempts__lt=MAX_ATTEMPTS).update(
             state=State.RUNNING,
             lease=token,
             lease_owner=owner,

@@ -13,7 +13,7 @@ from django.conf import settings
 from segapp.models import UNFINISHED, Analysis, State, Worker
 
 SURELY = 16  # so many are taken at any pace (unless SEGAPP_QUEUE itself is less)
-LONGEST_WAIT = 40.0  # seconds that the last of the queue may expect to wait; the API gives up after 60
+MAX_WAIT = 40.0  # seconds that the last of the queue may expect to wait; the API gives up after 60
 PACE_OF = 8  # latest results that say how long one takes
 GUESSED_SECONDS = 1.0  # an image, until a first one was measured
 # Requests of this process that may sleep until a worker has answered. The web server has 40 threads (gunicorn_conf),
@@ -40,7 +40,7 @@ def admit() -> None:
     if waiting < min(SURELY, settings.SEGAPP_QUEUE):
         return
     seconds = expected_seconds(waiting)
-    if waiting >= settings.SEGAPP_QUEUE or seconds > LONGEST_WAIT:
+    if waiting >= settings.SEGAPP_QUEUE or seconds > MAX_WAIT:
         raise Overloaded(retry_after=_retry_after(seconds))
 
 

@@ -20,14 +20,14 @@ from segapp import dispatch
 from segapp.imaging import decode, render
 from segapp.imaging.bare import bare
 from segapp.models import UNFINISHED, Analysis, State, Worker
-from segapp.services import pins
+from segapp.services import model_snapshot
 from segapp.services.admission import Overloaded, admit, seat
 
 __all__ = ["Overloaded", "seat"]
 
 PATIENCE = timedelta(minutes=2)  # a worker may warm up; when none has come by then, the visitor is told
 LONGEST = timedelta(minutes=20)  # an accepted image is not given up before, while there are workers
-MOST_ATTEMPTS = 2
+MAX_ATTEMPTS = 2
 SHOWN_SIDE = 2048  # pixels; larger images are looked at through a smaller copy
 
 
@@ -48,7 +48,7 @@ def submit(
 
     `answer` names what is to answer instead, as a share link (`shared`) or a comparison does.
 
-    Raises imaging.Refused for what is no image, Overloaded, and registry.services.NoBaseReady.
+    Raises imaging.InvalidFile for what is no image, Overloaded, and registry.services.NoBaseReady.
     """
     admit()
     answer = answer or registry.resolve(visitor)
@@ -80,7 +80,7 @@ def _pinned(
 ) -> Analysis:
     """A new row that names what is to answer. Raises NoBaseReady."""
     return Analysis(
-        visitor=visitor, title=title[:200], width=size.width, height=size.height, **pins.chosen(model, answer)
+        visitor=visitor, title=title[:200], width=size.width, height=size.height, **model_snapshot.chosen(model, answer)
     )
 
 
@@ -220,7 +220,7 @@ def reap() -> None:
     now = timezone.now()
     workers = list(Worker.objects.alive().values_list("name", "queues"))
     lost = Analysis.objects.filter(state=State.RUNNING).exclude(worker__in=[name for name, _ in workers])
-    lost.filter(attempts__lt=MOST_ATTEMPTS).update(state=State.QUEUED)
+    lost.filter(attempts__lt=MAX_ATTEMPTS).update(state=State.QUEUED)
     _give_up(lost, "Its worker stopped twice. Try again; if it fails again, try the image smaller or as PNG.")
     waiting = Analysis.objects.filter(state=State.QUEUED)
     if not any("predict" in queues for _, queues in workers):

@@ -20,14 +20,14 @@ from django.utils import timezone
 from registry import store
 from registry.files import write_atomically
 from segapp import dispatch
-from segapp.imaging import Refused, archive, decode
+from segapp.imaging import InvalidFile, archive, decode
 from segapp.models import UNFINISHED, Analysis, Batch, BatchItem, ItemState, State, Stop
 from segapp.services import batch_results, storage
+from segapp.services.model_snapshot import pin
 from segapp.services.naming import result_stems
-from segapp.services.pairing import Refusal, shown
-from segapp.services.pins import pin
+from segapp.services.pairing import InvalidUpload, shown
 
-MOST_UNFINISHED = 3  # of one visitor
+MAX_UNFINISHED = 3  # of one visitor
 GUESSED_PACE = {"CPU": 1.0, "CUDA": 0.1}  # seconds an image, until something here has measured it
 PIECE = 2**20
 KINDS = ("mask", "overlay", "shown", "small")
@@ -54,7 +54,7 @@ def submit(visitor: str, files: list[UploadedFile], packed: UploadedFile | None 
 
     Files are looked at by their headers here and decoded by the worker. One that is no image is named in the batch
     and the others go on; when no file is an image, or the zip is not to be trusted, everything is refused.
-    Raises pairing.Refusal, imaging.Refused, TooMany and registry.services.NoBaseReady; nothing is stored then.
+    Raises InvalidUpload, InvalidFile, TooMany and registry.services.NoBaseReady; nothing is stored then.
     """
     size = sum(file.size or 0 for file in [*files, *([packed] if packed else [])])
     check(visitor, size)
@@ -64,7 +64,7 @@ def submit(visitor: str, files: list[UploadedFile], packed: UploadedFile | None 
         items = _stored(batch, sent)
         readable = [item for item in items if item.state == ItemState.WAITING]
         if not readable:
-            raise Refusal([{"file": item.name, "message": item.message} for item in items])
+            raise InvalidUpload([{"file": item.name, "message": item.message} for item in items])
         batch.title = shown(packed.name) if packed else _title(readable)
         batch.total, batch.failed = len(items), len(items) - len(readable)
         with transaction.atomic():
@@ -82,13 +82,13 @@ def check(visitor: str, size: int) -> None:
     most = settings.BATCH_LIMIT_BYTES
     if size > most:
         words = f"These files are over {most // 10**6} MB together. Send them in smaller parts."
-        raise Refusal([{"file": "", "message": words}])
-    if Batch.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MOST_UNFINISHED:
-        raise TooMany(f"{MOST_UNFINISHED} batches of yours are not finished yet. Wait for one, or stop one first.")
+        raise InvalidUpload([{"file": "", "message": words}])
+    if Batch.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MAX_UNFINISHED:
+        raise TooMany(f"{MAX_UNFINISHED} batches of yours are not finished yet. Wait for one, or stop one first.")
     if storage.in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
         limit = settings.SEGAPP_STORAGE_BYTES // 2**20
         words = f"Your storage of {limit} MB is full. Delete batches, videos, models or images first."
-        raise Refusal([{"file": "", "message": words}])
+        raise InvalidUpload([{"file": "", "message": words}])
 
 
 def _loose(files: list[UploadedFile]) -> Iterator[Sent]:
@@ -97,15 +97,15 @@ def _loose(files: list[UploadedFile]) -> Iterator[Sent]:
 
 
 def _unpacked(file: IO[bytes], name: str) -> Iterator[Sent]:
-    """The files of a zip by their paths in it; what systems add to zips is passed over. Raises Refused."""
+    """The files of a zip by their paths in it; what systems add to zips is passed over. Raises InvalidFile."""
     most = settings.BATCH_LIMIT_FILES
     limits = archive.Limits(files=3 * most, bytes=settings.BATCH_LIMIT_BYTES)  # folders and hidden files count, too
     with archive.opened(file, name, limits) as opened:
         found = [info for info in opened.infolist() if not archive.is_hidden(info)]
         if not found:
-            raise Refused(name, "There is no file in it.", "Pack PNG, JPEG or WebP images into it.")
+            raise InvalidFile(name, "There is no file in it.", "Pack PNG, JPEG or WebP images into it.")
         if len(found) > most:
-            raise Refused(name, f"It holds {len(found)} files.", f"The limit is {most}; send them in parts.")
+            raise InvalidFile(name, f"It holds {len(found)} files.", f"The limit is {most}; send them in parts.")
         left = limits.bytes
         for info in found:
             path = "/".join(shown(part) for part in archive.path_of(info).parts)
@@ -122,7 +122,7 @@ def _stored(batch: Batch, sent: Iterator[Sent]) -> list[BatchItem]:
         try:
             with item.source.open("rb") as stored:
                 item.width, item.height = decode.glance(stored, one.name)
-        except Refused as refused:
+        except InvalidFile as refused:
             item.state, item.message = ItemState.FAILED, f"{refused.problem} {refused.advice}"
             store.remove(item.source)
         items.append(item)

@@ -32,7 +32,7 @@ def of_result(source: Analysis, left: UserModel | None, right: UserModel | None)
 
 
 def _answer(model: UserModel | None) -> registry.Answer:
-    return registry.resolve_named(model) if model else registry.Answer(None, registry.current_base())
+    return registry.resolve_model(model) if model else registry.Answer(None, registry.current_base())
 
 
 def _made_by(source: Analysis, answer: registry.Answer) -> bool:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from registry.models import UserModel
-from segapp.imaging import Refused, masks, painted
-from segapp.imaging.masks import Reading
+from segapp.imaging import InvalidFile, class_mapping, painted
+from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import Example, TrainingRun
 from segapp.services import intake, painting, runs
-from segapp.services.intake import MOST_PAIRS
+from segapp.services.intake import MAX_PAIRS
 
 
 def run_of(model: UserModel) -> TrainingRun | None:
@@ -59,21 +59,23 @@ def start(
 ) -> TrainingRun:
     """Queue a training of a new version from `model`: its own examples and the added ones. The model itself stays.
 
-    Raises Refused when nothing was added or it does not fit, and runs.AlreadyTraining.
+    Raises InvalidFile when nothing was added or it does not fit, and runs.AlreadyTraining.
     """
     if not painting.usable(model):
-        raise Refused(model.name, "This model cannot be trained on from: its file is gone.", "Choose another version.")
+        raise InvalidFile(
+            model.name, "This model cannot be trained on from: its file is gone.", "Choose another version."
+        )
     before = earlier(model)
     learnt = {example.pk for example in before}
     added = [example for example in added if example.pk not in learnt]
     unpainted = [example.stem for example in added if example.to_paint]
     if unpainted:
-        raise Refused(unpainted[0], "This image is not painted yet.", "Paint it, or remove it.")
+        raise InvalidFile(unpainted[0], "This image is not painted yet.", "Paint it, or remove it.")
     if not added:
-        raise Refused(model.name, "Nothing was added to what it has learnt from.", "Fix a result or add images.")
-    if len(before) + len(added) > MOST_PAIRS:
+        raise InvalidFile(model.name, "Nothing was added to what it has learnt from.", "Fix a result or add images.")
+    if len(before) + len(added) > MAX_PAIRS:
         words = f"With its {len(before)} images it would be {len(before) + len(added)}."
-        raise Refused(model.name, words, f"One training takes at most {MOST_PAIRS}: remove some of the new ones.")
+        raise InvalidFile(model.name, words, f"One training takes at most {MAX_PAIRS}: remove some of the new ones.")
     if (busy := runs.in_progress(visitor)) is not None:
         raise runs.AlreadyTraining(busy)
     reading = intake.review(added, edits, classes_of(model))
@@ -82,11 +84,13 @@ def start(
     return runs.start(visitor, [*before, *added], reading, name=name, effort=effort, continued_from=model)
 
 
-def _joined(model: UserModel, before: Sequence[Example], added: Sequence[Example]) -> Reading:
+def _joined(model: UserModel, before: Sequence[Example], added: Sequence[Example]) -> ClassMapping:
     """How the masks of both are read: ids as in the model."""
     new = intake.review(added, None, classes_of(model))
     run = run_of(model)
     if run is None or not before or not run.reading:
         return new
     pixels = tuple(sum(example.width * example.height for example in part) for part in (before, added))
-    return masks.extended(Reading.from_dict(run.reading), new, (pixels[0], pixels[1]), len(before) + len(added))
+    return class_mapping.extended(
+        ClassMapping.from_dict(run.reading), new, (pixels[0], pixels[1]), len(before) + len(added)
+    )

@@ -15,8 +15,8 @@ from PIL import Image
 
 from registry import store
 from registry.files import write_atomically
-from segapp.imaging import Refused, masks, painted, palette, render
-from segapp.imaging.masks import Reading
+from segapp.imaging import InvalidFile, class_mapping, painted, palette, render
+from segapp.imaging.class_mapping import ClassMapping
 from segapp.imaging.pairs import Pair
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
 from segapp.models import Example
@@ -59,7 +59,7 @@ def write_photo(example: Example, image: Image.Image, lossy: bool) -> None:
 
 
 def copy_image(example: Example, source: Example) -> None:
-    """Give `example` the image of `source`, byte for byte, and set size_bytes. Raises Refused when it is gone."""
+    """Give `example` the image of `source`, byte for byte, and set size_bytes. Raises InvalidFile when it is gone."""
     try:
         bring(source)
         for path in (source.image_path, source.thumbnail_path):
@@ -97,7 +97,7 @@ def forget_painted(example: Example, revision: int) -> None:
 
 
 def painted_values(example: Example) -> np.ndarray:
-    """uint8 (H, W) as painted: class ids, 255 for unpainted; all of it before the first save. Raises Refused."""
+    """uint8 (H, W) as painted: class ids, 255 for unpainted; all of it before the first save. Raises InvalidFile."""
     if not example.painting.revision:
         return np.full((example.height, example.width), painted.UNPAINTED, np.uint8)
     bring(example)
@@ -109,7 +109,7 @@ def painted_values(example: Example) -> np.ndarray:
 
 
 def painted_counts(example: Example) -> np.ndarray:
-    """int64 (256): how many pixels of the painted mask hold each value. Raises Refused."""
+    """int64 (256): how many pixels of the painted mask hold each value. Raises InvalidFile."""
     counted = np.zeros(256, dtype=np.int64)
     counted[painted.UNPAINTED] = example.width * example.height
     if not example.painting.revision:
@@ -139,7 +139,7 @@ def size_of(example: Example) -> int:
 
 
 def summary_of(example: Example) -> Summary:
-    """What the mask holds. Raises Refused when the files are gone."""
+    """What the mask holds. Raises InvalidFile when the files are gone."""
     if example.mask_kind == painted.KIND:
         return painted.summary(painted_counts(example), example.painting.unpainted)
     bring(example)
@@ -150,7 +150,7 @@ def summary_of(example: Example) -> Summary:
 
 
 def image_of(example: Example) -> np.ndarray:
-    """uint8 (H, W, 3). Raises Refused when the files are gone."""
+    """uint8 (H, W, 3). Raises InvalidFile when the files are gone."""
     bring(example)
     try:
         with Image.open(example.image_path) as stored:
@@ -159,18 +159,18 @@ def image_of(example: Example) -> np.ndarray:
         raise _gone(example) from None
 
 
-def ids_of(example: Example, reading: Reading, small: bool = False) -> np.ndarray:
-    """uint8 (H, W) of class ids by the reading, 255 is ignored; `small`: at the thumbnail's size. Raises Refused."""
+def ids_of(example: Example, reading: ClassMapping, small: bool = False) -> np.ndarray:
+    """uint8 (H, W) of class ids, 255 is ignored; `small`: at the thumbnail's size. Raises InvalidFile."""
     if example.mask_kind == painted.KIND:
         mask = painted.as_mask(painted_values(example), example.painting.unpainted)
-        return masks.apply(Mask(_shrunk(mask.codes) if small else mask.codes, mask.summary), reading)
+        return class_mapping.apply(Mask(_shrunk(mask.codes) if small else mask.codes, mask.summary), reading)
     bring(example)
     try:
         with Image.open(example.folder / SMALL_MASK if small else example.mask_path) as stored:
             codes = np.asarray(stored, dtype=np.uint8)
     except OSError:
         raise _gone(example) from None
-    return masks.apply(Mask(codes, summary_of(example)), reading)
+    return class_mapping.apply(Mask(codes, summary_of(example)), reading)
 
 
 def _write_image(example: Example, image: Image.Image, lossy: bool) -> Image.Image:
@@ -219,5 +219,5 @@ def _color(summary: Summary, code: int, key: int) -> str:
     return f"#{key:06x}" if summary.kind == "colour" else summary.palette.get(key, palette.color(code))
 
 
-def _gone(example: Example) -> Refused:
-    return Refused(example.stem, "Its files are gone from the server.", "Remove it and upload it again.")
+def _gone(example: Example) -> InvalidFile:
+    return InvalidFile(example.stem, "Its files are gone from the server.", "Remove it and upload it again.")

@@ -15,7 +15,7 @@ from segapp import dispatch
 from segapp.models import Export, ExportFormat, State
 
 KEPT = timedelta(days=1)
-MOST_KEPT = 6  # files of one visitor; a full one may have 200 MB
+MAX_KEPT = 6  # files of one visitor; a full one may have 200 MB
 
 
 class ExportNotFound(Exception):
@@ -36,7 +36,7 @@ def request(model: UserModel, format: str) -> Export:
     except IntegrityError:  # another tab asked at the same time
         return Export.objects.get(model=model, format=format)
     done = Export.objects.filter(visitor=model.visitor, state=State.DONE).order_by("-ended", "-pk")
-    for old in done[MOST_KEPT - 1 :]:
+    for old in done[MAX_KEPT - 1 :]:
         delete(old)
     return row
 

@@ -19,47 +19,46 @@ from PIL import Image
 
 from registry.services import storage_used
 from registry.store import remove_folder
-from segapp.imaging import Refused, bundle, decode, painted, pairs, sample
-from segapp.imaging import masks as rules
-from segapp.imaging.masks import Reading
+from segapp.imaging import InvalidFile, bundle, class_mapping, decode, painted, pairs, sample
+from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import Example
 from segapp.services import example_files
 from segapp.services.example_files import ids_of, image_of
-from segapp.services.pairing import Refusal, fold, pair, shown, stem_of, unique
+from segapp.services.pairing import InvalidUpload, fold, pair, shown, stem_of, unique
 
-__all__ = ["Refusal", "ids_of", "image_of", "pair"]
+__all__ = ["InvalidUpload", "ids_of", "image_of", "pair"]
 
-MOST_PAIRS = 50
+MAX_PAIRS = 50
 _desks = threading.BoundedSemaphore(2)  # pairs in memory at a time: one of 50 megapixels takes half a gigabyte
 
 
 def store(
     visitor: str, images: Iterable[Any], masks: Iterable[Any], archives: Iterable[Any] = (), *, draft: bool = True
 ) -> list[Example]:
-    """Take pairs in, as drafts or for a training at once. Raises Refusal with one entry for each faulty file."""
+    """Take pairs in, as drafts or for a training at once. Raises InvalidUpload with one entry for each faulty file."""
     images, masks, problems = list(images), list(masks), []
     hold_to_post_limits([*images, *masks])
     for archive in archives:
         try:
             for kind, name, content in bundle.read_zip(_opened(archive), shown(archive.name)):
                 (masks if kind == "mask" else images).append(SimpleUploadedFile(name, content))
-        except Refused as refused:
+        except InvalidFile as refused:
             problems.append(_entry(refused))
     if problems:
-        raise Refusal(problems)
+        raise InvalidUpload(problems)
     found = pair(images, masks)
     if not found:
-        raise Refusal([{"file": "", "message": "No images with masks were sent. Choose at least one of each."}])
+        raise InvalidUpload([{"file": "", "message": "No images with masks were sent. Choose at least one of each."}])
     hold_to_set_limits(visitor, [stem for stem, _, _ in found], [*images, *masks], draft)
     made: list[Example] = []
     try:
         for stem, image, mask in found:
             try:
                 made.append(_store_pair(visitor, stem, image, mask))
-            except Refused as refused:
+            except InvalidFile as refused:
                 problems.append(_entry(refused))
         if problems:
-            raise Refusal(problems)
+            raise InvalidUpload(problems)
         for example in made:
             example.draft = draft
         with transaction.atomic():
@@ -72,11 +71,11 @@ def store(
 
 
 def store_photos(visitor: str, images: Iterable[Any]) -> list[Example]:
-    """Take in images whose masks are still to be painted, as drafts. Raises Refusal, as `store` does."""
+    """Take in images whose masks are still to be painted, as drafts. Raises InvalidUpload, as `store` does."""
     images, problems = list(images), []
     hold_to_post_limits(images)
     if not images:
-        raise Refusal([{"file": "", "message": "No images were chosen. Choose at least one to paint on."}])
+        raise InvalidUpload([{"file": "", "message": "No images were chosen. Choose at least one to paint on."}])
     found = unique(images)
     hold_to_set_limits(visitor, [stem_of(image.name) for image in found], found)
     made: list[Example] = []
@@ -84,10 +83,10 @@ def store_photos(visitor: str, images: Iterable[Any]) -> list[Example]:
         for image in found:
             try:
                 made.append(_store_photo(visitor, image))
-            except Refused as refused:
+            except InvalidFile as refused:
                 problems.append(_entry(refused))
         if problems:
-            raise Refusal(problems)
+            raise InvalidUpload(problems)
         with transaction.atomic():
             Example.objects.bulk_create(made)
     except BaseException:
@@ -148,8 +147,8 @@ def review(
     examples: Iterable[Example],
     edits: dict[str, dict[str, Any]] | None = None,
     known: Iterable[dict[str, Any]] = (),
-) -> Reading:
-    """What the masks of these examples mean together, with the visitor's edits by mask value. Raises Refused.
+) -> ClassMapping:
+    """What the masks of these examples mean together, with the visitor's edits by mask value. Raises InvalidFile.
 
     `known`: classes of a model to train on from, {id, name, color, source?}, which these masks join.
 
@@ -159,7 +158,7 @@ def review(
     examples = ready(examples)
     summaries = [example_files.summary_of(example) for example in examples]
     chosen = painted.known_by_id([chosen_classes(examples), list(known)])
-    return rules.read_summaries(summaries, [example.stem for example in examples], edits, chosen)
+    return class_mapping.read_summaries(summaries, [example.stem for example in examples], edits, chosen)
 
 
 def chosen_classes(examples: Iterable[Example]) -> list[dict[str, Any]]:
@@ -176,33 +175,33 @@ def storage_in_use(visitor: str) -> int:
 
 
 def hold_to_post_limits(files: list[Any]) -> None:
-    """Raises Refusal for too many files, or too many bytes, in one post."""
+    """Raises InvalidUpload for too many files, or too many bytes, in one post."""
     most, megabytes = settings.UPLOAD_LIMIT_FILES, settings.UPLOAD_LIMIT_BYTES // 10**6
     if len(files) > most:
         words = f"{len(files)} files are too many at once. Send at most {most} ({most // 2} pairs), then the rest."
-        raise Refusal([{"file": "", "message": words}])
+        raise InvalidUpload([{"file": "", "message": words}])
     if sum(file.size or 0 for file in files) > settings.UPLOAD_LIMIT_BYTES:
         words = f"These files are over {megabytes} MB together. Send them in smaller parts."
-        raise Refusal([{"file": "", "message": words}])
+        raise InvalidUpload([{"file": "", "message": words}])
 
 
 def hold_to_set_limits(visitor: str, stems: list[str], files: list[Any], draft: bool = True) -> None:
-    """Raises Refusal for names that are in the set already, for too many images, and when the storage is full."""
+    """Raises InvalidUpload for names that are in the set already, for too many images, and when the storage is full."""
     there = {fold(stem) for stem in drafts(visitor).values_list("stem", flat=True)} if draft else set()
     twice = [stem for stem in stems if fold(stem) in there]
     if twice:
         words = "An image of this name is in your set already. Remove that one first, or rename this one."
-        raise Refusal([{"file": stem, "message": words} for stem in twice])
-    if len(stems) + len(there) > MOST_PAIRS:
-        words = f"{len(stems) + len(there)} pairs are too many for one training. Use at most {MOST_PAIRS}."
-        raise Refusal([{"file": "", "message": words}])
+        raise InvalidUpload([{"file": stem, "message": words} for stem in twice])
+    if len(stems) + len(there) > MAX_PAIRS:
+        words = f"{len(stems) + len(there)} pairs are too many for one training. Use at most {MAX_PAIRS}."
+        raise InvalidUpload([{"file": "", "message": words}])
     if storage_in_use(visitor) + sum(file.size or 0 for file in files) > settings.SEGAPP_STORAGE_BYTES:
         words = f"Your storage of {settings.SEGAPP_STORAGE_BYTES // 2**20} MB is full. Delete models or images first."
-        raise Refusal([{"file": "", "message": words}])
+        raise InvalidUpload([{"file": "", "message": words}])
 
 
 def _store_pair(visitor: str, stem: str, image: Any, mask: Any) -> Example:
-    """One pair, decoded and written anew; its row is not saved here. Raises Refused; then nothing is left."""
+    """One pair, decoded and written anew; its row is not saved here. Raises InvalidFile; then nothing is left."""
     with _desks:
         read = pairs.read(_opened(image), shown(image.name), _opened(mask), shown(mask.name))
         width, height = read.image.size
@@ -213,7 +212,7 @@ def _store_pair(visitor: str, stem: str, image: Any, mask: Any) -> Example:
 
 
 def _store_photo(visitor: str, upload: Any) -> Example:
-    """One image, decoded and written anew; its row is not saved here. Raises Refused; then nothing is left."""
+    """One image, decoded and written anew; its row is not saved here. Raises InvalidFile; then nothing is left."""
     file = _opened(upload)
     with _desks:
         image = decode.image(file, shown(upload.name))
@@ -225,7 +224,7 @@ def _store_photo(visitor: str, upload: Any) -> Example:
     return example
 
 
-def _entry(refused: Refused) -> dict[str, str]:
+def _entry(refused: InvalidFile) -> dict[str, str]:
     return {"file": refused.file, "message": f"{refused.problem} {refused.advice}"}
 
 

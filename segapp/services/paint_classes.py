@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from segapp.imaging import Refused, painted, palette
-from segapp.imaging.masks import Reading
+from segapp.imaging import InvalidFile, painted, palette
+from segapp.imaging.class_mapping import ClassMapping
 from segapp.imaging.painted import UNPAINTED
 from segapp.models import Example, Painting
 from segapp.services import example_files, intake
@@ -25,7 +25,7 @@ def starting_classes(
     return painted.known_by_id([there, intake.chosen_classes(drafts), known]) or [dict(row) for row in START]
 
 
-def classes_of(reading: Reading) -> list[dict[str, Any]]:
+def classes_of(reading: ClassMapping) -> list[dict[str, Any]]:
     """The reading's classes as a painting keeps them, each with the uploaded value it stands for, if any."""
     found = []
     for row in reading.classes:
@@ -52,7 +52,7 @@ def share_classes(visitor: str, classes: Sequence[dict[str, Any]]) -> None:
 def remove(visitor: str, number: int, known: Sequence[dict[str, Any]] = ()) -> None:
     """Take a class that nothing shows off all of a visitor's drafts. `known`: classes of a model to train on from.
 
-    Raises Refused, naming what stands in the way.
+    Raises InvalidFile, naming what stands in the way.
     """
     drafts = list(intake.drafts(visitor).filter(runs=None))
     own = [draft for draft in drafts if hasattr(draft, "painting")]
@@ -60,15 +60,15 @@ def remove(visitor: str, number: int, known: Sequence[dict[str, Any]] = ()) -> N
     title = f"“{names.get(number, f'class {number}')}”"
     for draft in own:
         if example_files.painted_counts(draft)[number]:
-            raise Refused(title, f"{title} is painted on “{draft.stem}”.", "Paint over it there first.")
+            raise InvalidFile(title, f"{title} is painted on “{draft.stem}”.", "Paint over it there first.")
         if draft.painting.unpainted == number:
             words = f"Unpainted pixels of “{draft.stem}” count as {title}."
-            raise Refused(title, words, "Choose another meaning for them first.")
+            raise InvalidFile(title, words, "Choose another meaning for them first.")
     if number in _needed(drafts, own, known):
         words = f"{title} is a class of uploaded masks, or of the model that you train on from."
-        raise Refused(title, words, "It stays as long as they do.")
+        raise InvalidFile(title, words, "It stays as long as they do.")
     if names.keys() <= {number}:
-        raise Refused(title, f"{title} is the only class.", "Add another one first.")
+        raise InvalidFile(title, f"{title} is the only class.", "Add another one first.")
     for draft in own:
         left = [row for row in draft.painting.classes if row["id"] != number]
         Painting.objects.filter(pk=draft.painting.pk).update(classes=left)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from registry import store
 from registry.models import FileState, UserModel
-from segapp.imaging import Refused, decode, painted
-from segapp.imaging.masks import Reading
+from segapp.imaging import InvalidFile, decode, painted
+from segapp.imaging.class_mapping import ClassMapping
 from segapp.imaging.painted import UNPAINTED
 from segapp.models import Analysis, Example, Painting, State
 from segapp.services import example_files, intake, paint_classes
@@ -58,7 +58,7 @@ class Save:
 def begin(visitor: str, images: Iterable[Any], known: Sequence[dict[str, Any]] = ()) -> list[Example]:
     """Take in photos as drafts whose masks are still to be painted. `known`: classes of a model to train on from.
 
-    Raises intake.Refusal.
+    Raises intake.InvalidUpload.
     """
     there = list(intake.drafts(visitor))
     classes, unpainted = paint_classes.starting_classes(there, known=known), paint_classes.usual_unpainted(there)
@@ -86,7 +86,7 @@ def to_edit(
 ) -> Example:
     """A draft as one to paint on: an uploaded mask becomes a painted one, one that a training has used a copy.
 
-    Raises PaintingNotFound, and Refused when its files are gone or the set's masks cannot be read together.
+    Raises PaintingNotFound, and InvalidFile when its files are gone or the set's masks cannot be read together.
     """
     found = intake.drafts(visitor).filter(public_id=public_id).first()
     if found is None:
@@ -105,8 +105,8 @@ def to_edit(
     return _convert(found, values, classes, unpainted)
 
 
-def settle(examples: Iterable[Example], reading: Reading) -> list[Example]:
-    """These examples with masks in class ids by the reading: uploaded ones become painted ones. Raises Refused."""
+def settle(examples: Iterable[Example], reading: ClassMapping) -> list[Example]:
+    """These examples with masks in class ids by the reading: uploaded ones become painted ones. Raises InvalidFile."""
     classes, found = paint_classes.classes_of(reading), []
     for example in examples:
         if hasattr(example, "painting"):
@@ -119,7 +119,7 @@ def settle(examples: Iterable[Example], reading: Reading) -> list[Example]:
 
 
 def save(example: Example, sent: Save) -> Painting:
-    """Keep what was painted. Raises Refused, PaintedElsewhere, PaintingClosed; then nothing has changed."""
+    """Keep what was painted. Raises InvalidFile, PaintedElsewhere, PaintingClosed; then nothing has changed."""
     painting = example.painting
     classes = paint_classes.merged(sent.classes, painting.classes)
     changes: dict[str, Any] = {"classes": classes, "unpainted": sent.unpainted, "nothing_there": sent.nothing_there}
@@ -146,24 +146,25 @@ def save(example: Example, sent: Save) -> Painting:
 def nothing_there(example: Example) -> int:
     """The visitor says that an image shows nothing to paint: all of it is what unpainted counts as, or the background.
 
-    Returns that class's id. Raises Refused when unpainted pixels are ignored and no class is called background.
+    Returns that class's id. Raises InvalidFile when unpainted pixels are ignored and no class is called background.
     """
     painting = example.painting
     background = next((row["id"] for row in painting.classes if row["name"].casefold() == "background"), None)
     unpainted = painting.unpainted if painting.unpainted != UNPAINTED else background
     if unpainted is None:
-        raise Refused(example.stem, "None of its classes is called background.", "Paint it, or name a class so.")
+        raise InvalidFile(example.stem, "None of its classes is called background.", "Paint it, or name a class so.")
     Painting.objects.filter(pk=painting.pk).update(nothing_there=True, unpainted=unpainted)
     return unpainted
 
 
 def from_analysis(analysis: Analysis) -> Example:
-    """A draft made of a result: its image, with what the model found as the painted mask. Raises Refused, Refusal.
+    """A draft made of a result: its image, with what the model found as the painted mask.
 
+    Raises InvalidFile and InvalidUpload.
     A result that is being mended already leads to the same draft.
     """
     if analysis.state != State.DONE:
-        raise Refused(analysis.title, "This result is not done yet.", "Wait until it is there.")
+        raise InvalidFile(analysis.title, "This result is not done yet.", "Wait until it is there.")
     before = intake.drafts(analysis.visitor).filter(painting__origin=analysis.public_id, runs=None).first()
     if before is not None:
         return before
@@ -175,7 +176,7 @@ def from_analysis(analysis: Analysis) -> Example:
         with Image.open(store.fetch(analysis.folder / "mask.png")) as stored:
             values = np.array(decode.pixels(stored))
     except OSError:
-        raise Refused(analysis.title, "The files of this result are gone.", "Analyze the image again.") from None
+        raise InvalidFile(analysis.title, "The files of this result are gone.", "Analyze the image again.") from None
     example = Example(
         visitor=analysis.visitor, stem=stem, width=analysis.width, height=analysis.height, mask_kind=painted.KIND
     )
@@ -248,7 +249,7 @@ def _hold_to_classes(example: Example, counted: np.ndarray, classes: Sequence[di
     unknown = set(np.flatnonzero(counted).tolist()) - {row["id"] for row in classes} - {UNPAINTED}
     if unknown:
         words = f"The painted mask holds the value {min(unknown)}, which is none of its classes."
-        raise Refused(example.stem, words, "Reload the page and paint on; what was saved before is kept.")
+        raise InvalidFile(example.stem, words, "Reload the page and paint on; what was saved before is kept.")
 
 
 def _is_empty(counted: np.ndarray) -> bool:
@@ -257,5 +258,5 @@ def _is_empty(counted: np.ndarray) -> bool:
 
 def _free_stem(visitor: str, stem: str) -> str:
     taken = {fold(name) for name in intake.drafts(visitor).values_list("stem", flat=True)}
-    names = [stem, *(f"{stem[:190]} {number}" for number in range(2, intake.MOST_PAIRS + 2))]
+    names = [stem, *(f"{stem[:190]} {number}" for number in range(2, intake.MAX_PAIRS + 2))]
     return next((name for name in names if fold(name) not in taken), stem)

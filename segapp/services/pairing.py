@@ -10,7 +10,7 @@ from segapp.imaging.bundle import IMAGES, MASK_ENDINGS
 
 # Accepted behind the image's stem on a mask, when no mask has the bare stem.
 ADDITIONS = (*MASK_ENDINGS, *sorted(IMAGES))
-LONGEST_STEM, LONGEST_SHOWN = 200, 120
+MAX_STEM_LENGTH, MAX_SHOWN_LENGTH = 200, 120
 
 
 class Named(Protocol):
@@ -21,7 +21,7 @@ class Named(Protocol):
 File = TypeVar("File", bound=Named)
 
 
-class Refusal(Exception):
+class InvalidUpload(Exception):
     """Files that cannot be taken in: one entry {file, message} for each. Nothing was stored."""
 
     def __init__(self, problems: list[dict[str, str]]) -> None:
@@ -33,14 +33,14 @@ def shown(name: Any) -> str:
     """A file's name for people: no folders, nothing invisible, not too long. Never a path."""
     bare = PurePosixPath(str(name).replace("\\", "/")).name
     visible = unicodedata.normalize("NFC", "".join(letter for letter in bare if letter.isprintable()))
-    if len(visible) > LONGEST_SHOWN:
-        visible = f"{visible[: LONGEST_SHOWN - 20]}…{visible[-19:]}"
+    if len(visible) > MAX_SHOWN_LENGTH:
+        visible = f"{visible[: MAX_SHOWN_LENGTH - 20]}…{visible[-19:]}"
     return visible or "unnamed"
 
 
 def stem_of(name: Any) -> str:
     """The file's stem as the row keeps it."""
-    return _stem(name)[:LONGEST_STEM]
+    return _stem(name)[:MAX_STEM_LENGTH]
 
 
 def fold(stem: str) -> str:
@@ -49,7 +49,7 @@ def fold(stem: str) -> str:
 
 
 def pair(images: Iterable[File], masks: Iterable[File]) -> list[tuple[str, File, File]]:
-    """(stem, image, mask) of each pair, by stem. Raises Refusal that lists every file without a partner or with two."""
+    """(stem, image, mask) of each pair, by stem. Raises InvalidUpload, listing files without a partner or with two."""
     by_stem, problems = _by_stem(images, "images")
     drawn, more = _by_stem(masks, "masks")
     drawn = {partner or key: drawn[key] for key, partner in _partners(drawn, by_stem).items()}
@@ -61,15 +61,15 @@ def pair(images: Iterable[File], masks: Iterable[File]) -> list[tuple[str, File,
         words = "This mask has no image. Add the image with the same name, or remove the mask."
         problems.append({"file": shown(drawn[key].name), "message": words})
     if problems:
-        raise Refusal(problems)
+        raise InvalidUpload(problems)
     return [(stem_of(by_stem[key].name), by_stem[key], drawn[key]) for key in sorted(by_stem)]
 
 
 def unique(files: Iterable[File]) -> list[File]:
-    """Images without masks, sorted by stem. Raises Refusal that lists those who share their stem with another."""
+    """Images without masks, sorted by stem. Raises InvalidUpload that lists those who share their stem with another."""
     images, problems = _by_stem(files, "images")
     if problems:
-        raise Refusal(problems)
+        raise InvalidUpload(problems)
     return [images[key] for key in sorted(images)]
 
 

@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from registry.models import UserModel
 from segapp import dispatch
-from segapp.imaging.masks import Reading
+from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import (
-    MOST_ATTEMPTS,
+    MAX_ATTEMPTS,
     UNFINISHED,
     Batch,
     Example,
@@ -49,7 +49,7 @@ class RunNotFound(Exception):
 def start(
     visitor: str,
     examples: Iterable[Example],
-    reading: Reading,
+    reading: ClassMapping,
     *,
     name: str = "",
     effort: str = "quick",
@@ -144,13 +144,13 @@ def reap() -> None:
     """Take rows back from owners that died, and ring again for rows whose message was lost."""
     for kind in (TrainingRun, VideoJob, Batch, Export):
         rows = kind._default_manager.all()
-        take_back(rows)
+        requeue_expired(rows)
         for row in rows.filter(state=State.QUEUED).order_by("pk")[:20]:
             if _due(row):
                 dispatch.ring(row)
 
 
-def take_back(rows: QuerySet[Any]) -> None:
+def requeue_expired(rows: QuerySet[Any]) -> None:
     running = list(rows.filter(state=State.RUNNING))
     table = rows.model.__name__
     for row in running:
@@ -159,7 +159,7 @@ def take_back(rows: QuerySet[Any]) -> None:
         held = rows.filter(pk=row.pk, state=State.RUNNING, lease=row.lease, lease_beats=row.lease_beats)
         if row.stop == Stop.DISCARD:
             held.update(state=State.CANCELLED, ended=timezone.now(), message="Cancelled.")
-        elif row.attempts < MOST_ATTEMPTS:
+        elif row.attempts < MAX_ATTEMPTS:
             if held.update(state=State.QUEUED, lease="", lease_owner="", lease_beats=F("lease_beats") + 1):
                 logger.warning("%s %s: its worker is gone, queued again", table, row.public_id)
                 _rung.pop((table, row.pk), None)

@@ -13,7 +13,7 @@ from registry.models import UserModel
 from segapp.models import Analysis, ModelShare
 from segapp.services import analyses
 
-MOST_PER_MODEL = 20
+MAX_PER_MODEL = 20
 
 
 class ShareNotFound(Exception):
@@ -28,12 +28,12 @@ class ShareNotFound(Exception):
 
 class TooManyLinks(Exception):
     def __init__(self) -> None:
-        super().__init__(f"This model has {MOST_PER_MODEL} links already. Revoke one that is not needed any more.")
+        super().__init__(f"This model has {MAX_PER_MODEL} links already. Revoke one that is not needed any more.")
 
 
 def create(model: UserModel, label: str = "") -> ModelShare:
     """A new link to the model. Raises TooManyLinks."""
-    if ModelShare.objects.filter(model=model).count() >= MOST_PER_MODEL:
+    if ModelShare.objects.filter(model=model).count() >= MAX_PER_MODEL:
         raise TooManyLinks
     return ModelShare.objects.create(model=model, label=label)
 
@@ -64,7 +64,7 @@ def resolve(token: str) -> tuple[ModelShare, registry.Answer]:
     if share is None:
         raise ShareNotFound
     try:
-        return share, registry.resolve_named(share.model)
+        return share, registry.resolve_model(share.model)
     except registry.ModelNotFound:
         raise ShareNotFound from None
 

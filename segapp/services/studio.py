@@ -5,7 +5,7 @@ from typing import Any
 from django.db import transaction
 
 from registry import services as registry
-from segapp.imaging import masks as reading_rules
+from segapp.imaging import class_mapping
 from segapp.models import TrainingRun
 from segapp.services import intake, runs
 
@@ -15,14 +15,14 @@ def train_uploaded(
 ) -> TrainingRun:
     """Take pairs in and queue a training on just these, with the classes as the masks' rules give them.
 
-    Raises intake.Refusal with an entry per faulty file, imaging.Refused for class edits that do not fit, and
+    Raises intake.InvalidUpload with an entry per faulty file, imaging.InvalidFile for class edits that do not fit, and
     runs.AlreadyTraining; then nothing is stored.
     """
     examples = intake.store(visitor, images, masks, draft=False)
     try:
         reading = intake.review(examples)
         if classes:
-            reading = reading_rules.edit(reading, classes)
+            reading = class_mapping.edit(reading, classes)
         return runs.start(visitor, examples, reading, name=name, effort=effort)
     except Exception:
         intake.discard(examples)

@@ -21,7 +21,7 @@ ALIKE = str.maketrans("ILO", "110")  # what people type for the signs that are i
 GROUPS, SIGNS = 3, 4  # 12 signs of 5 bits: 60 bits
 LIFE = timedelta(minutes=15)
 SHOWN = timedelta(days=1)  # how long the owner sees that a code was used
-MOST_VALID = 5  # a sixth code ends the oldest
+MAX_VALID = 5  # a sixth code ends the oldest
 SALT = "segapp.transfer.code"
 
 
@@ -46,7 +46,7 @@ def make(visitor: str) -> tuple[TransferCode, str]:
     """A new code, and its row. The code cannot be had again afterwards."""
     code = "-".join("".join(secrets.choice(ALPHABET) for _ in range(SIGNS)) for _ in range(GROUPS))
     row = TransferCode.objects.create(visitor=visitor, digest=_digest(code), expires=timezone.now() + LIFE)
-    for old in _valid().filter(visitor=visitor).order_by("-created", "-pk")[MOST_VALID:]:
+    for old in _valid().filter(visitor=visitor).order_by("-created", "-pk")[MAX_VALID:]:
         old.delete()
     return row, code
 

@@ -15,12 +15,12 @@ from django.urls import reverse
 from registry import store
 from registry.files import write_atomically
 from segapp import dispatch
-from segapp.imaging import Refused, container
+from segapp.imaging import InvalidFile, container
 from segapp.models import UNFINISHED, State, Stop, TrainingRun, VideoJob
 from segapp.services import runs, storage
-from segapp.services.pins import pin
+from segapp.services.model_snapshot import pin
 
-MOST_UNFINISHED = 5  # of one visitor
+MAX_UNFINISHED = 5  # of one visitor
 AUTO, EVERY = "auto", "every"
 RATES = (AUTO, EVERY, "10", "5", "2", "1")  # frames to predict in a second
 GUESSED_PACE = {"CPU": 0.3, "CUDA": 0.01}  # seconds a frame, until a first job has measured it
@@ -38,8 +38,8 @@ class TooMany(Exception):
 def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO) -> VideoJob:
     """Store a video and queue it for the model that answers the visitor now; later changes do not reach it.
 
-    Only the first bytes are looked at here; the worker's probe has the last word. Raises imaging.Refused, TooMany and
-    registry.services.NoBaseReady; nothing is stored then.
+    Only the first bytes are looked at here; the worker's probe has the last word. Raises InvalidFile, TooMany, NoBaseReady;
+    nothing is stored then.
     """
     head = file.read(container.HEAD)
     file.seek(0)
@@ -66,17 +66,17 @@ def check(visitor: str, file: UploadedFile, head: bytes, name: str) -> None:
     """Refuse what is no video by its first bytes, what is too large, and what the visitor's storage does not hold."""
     size = file.size or 0
     if not size:
-        raise Refused(name, "The file is empty.", "Save or upload it again.")
+        raise InvalidFile(name, "The file is empty.", "Save or upload it again.")
     if container.family(head) is None:
-        raise Refused(name, "This is not an MP4, MOV, WebM or MKV file.", "Convert it to MP4 and upload it again.")
+        raise InvalidFile(name, "This is not an MP4, MOV, WebM or MKV file.", "Convert it to MP4 and upload it again.")
     if size > settings.VIDEO_LIMIT_BYTES:
         most = settings.VIDEO_LIMIT_BYTES // 10**6
-        raise Refused(name, f"The file is over {most} MB.", "Shorten it or lower its quality.")
-    if VideoJob.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MOST_UNFINISHED:
-        raise TooMany(f"{MOST_UNFINISHED} videos of yours are not finished yet. Wait for one, or stop one first.")
+        raise InvalidFile(name, f"The file is over {most} MB.", "Shorten it or lower its quality.")
+    if VideoJob.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MAX_UNFINISHED:
+        raise TooMany(f"{MAX_UNFINISHED} videos of yours are not finished yet. Wait for one, or stop one first.")
     if storage.in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
         limit = settings.SEGAPP_STORAGE_BYTES // 2**20
-        raise Refused(name, f"Your storage of {limit} MB is full.", "Delete videos, models or images first.")
+        raise InvalidFile(name, f"Your storage of {limit} MB is full.", "Delete videos, models or images first.")
 
 
 def original(job: VideoJob) -> Path:

@@ -15,8 +15,8 @@ from django_htmx.http import push_url
 from registry import services as registry
 from registry.models import FileState, UserModel
 from segapp import failures
-from segapp.forms import MOST_AT_ONCE, AnalyzeForm
-from segapp.imaging import Refused
+from segapp.forms import MAX_AT_ONCE, AnalyzeForm
+from segapp.imaging import InvalidFile
 from segapp.models import Analysis, State
 from segapp.services import analyses, intake, limits, tables
 from segapp.views.common import PageRequest, say
@@ -73,7 +73,7 @@ def _submit(
         try:
             limits.check(request, limits.ANALYSES)
             sent.append(analyses.submit(request.visitor, file, name))
-        except Refused as error:
+        except InvalidFile as error:
             problems.append({"file": error.file, "message": f"{error.problem} {error.advice}"})
         except (analyses.Overloaded, limits.TooOften, registry.NoBaseReady) as error:
             left = ", ".join(late.name or "image" for late in files[place:])
@@ -152,7 +152,7 @@ def strip(request: PageRequest) -> HttpResponse:
 
 
 def _strip(request: PageRequest) -> dict[str, Any]:
-    latest = list(Analysis.objects.filter(visitor=request.visitor)[:MOST_AT_ONCE])
+    latest = list(Analysis.objects.filter(visitor=request.visitor)[:MAX_AT_ONCE])
     return {"recent": latest, "strip_busy": any(row.unfinished for row in latest)}
 
 

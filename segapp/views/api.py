@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from registry import services as registry
 from registry.models import UserModel
 from segapp.api_forms import FinetuneForm, RenameForm, RestoreForm, SegmentForm, StopForm
-from segapp.imaging import Refused
+from segapp.imaging import InvalidFile
 from segapp.models import Analysis, State, Worker
 from segapp.services import analyses, batches, intake, limits, restore, runs, sharing, studio
 from segapp.visitors import VisitorRequest
@@ -35,9 +35,9 @@ def speaks_json(view: Any) -> Any:
     def answer(request: HttpRequest, **named: str) -> HttpResponse:
         try:
             return view(request, **named)
-        except intake.Refusal as refusal:
+        except intake.InvalidUpload as refusal:
             return error(422, "refused", str(refusal), refusal.problems)
-        except Refused as refused:
+        except InvalidFile as refused:
             problem = {"file": refused.file, "message": f"{refused.problem} {refused.advice}"}
             return error(422, "refused", str(refused), [problem])
         except (

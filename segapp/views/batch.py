@@ -24,11 +24,11 @@ from registry import services as registry
 from segapp import context
 from segapp.api_forms import StopForm
 from segapp.forms import BatchForm
-from segapp.imaging import Refused, decode
+from segapp.imaging import InvalidFile, decode
 from segapp.imaging.render import overlay
 from segapp.models import Batch, BatchItem, ItemState
 from segapp.services import batch_results, batches, limits, zips
-from segapp.services.pairing import Refusal
+from segapp.services.pairing import InvalidUpload
 from segapp.views import api
 from segapp.views.common import PageRequest, by_script, offer, say
 from segapp.views.files import TYPES, webp
@@ -61,9 +61,9 @@ def batch(request: PageRequest) -> HttpResponse:
     try:
         limits.check(request, limits.UPLOADS)
         made = batches.submit(request.visitor, form.cleaned_data["files"], form.cleaned_data["archive"])
-    except Refusal as refusal:
+    except InvalidUpload as refusal:
         return _refuse(request, refusal.problems, 422)
-    except Refused as error:
+    except InvalidFile as error:
         return _refuse(request, [{"file": error.file, "message": f"{error.problem} {error.advice}"}], 422)
     except (batches.TooMany, limits.TooOften) as error:
         return _refuse(request, [{"file": "", "message": str(error)}], 429)
@@ -91,7 +91,7 @@ def _show(
         "limits": {
             "files": settings.BATCH_LIMIT_FILES,
             "megabytes": settings.BATCH_LIMIT_BYTES // 10**6,
-            "megapixels": decode.MOST_PIXELS // 10**6,
+            "megapixels": decode.MAX_PIXELS // 10**6,
         },
         "result_days": settings.SEGAPP_RESULT_DAYS,
         **(_details(batch, request.GET.get("page", "")) if batch else {}),

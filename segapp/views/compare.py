@@ -8,7 +8,7 @@ from django.views.decorators.http import require_http_methods
 from registry import services as registry
 from registry.models import FileState, UserModel
 from segapp.forms import CompareForm
-from segapp.imaging import Refused
+from segapp.imaging import InvalidFile
 from segapp.models import Analysis
 from segapp.services import analyses, comparisons, intake, limits
 from segapp.views.common import PageRequest
@@ -29,7 +29,7 @@ def compare(request: PageRequest) -> HttpResponse:
     try:
         limits.check(request, limits.ANALYSES)
         first, second = _run(request, form, left, right)
-    except Refused as error:
+    except InvalidFile as error:
         return _ask(request, [{"file": error.file, "message": f"{error.problem} {error.advice}"}])
     except (analyses.Overloaded, limits.TooOften, registry.NoBaseReady, registry.ModelNotFound) as error:
         return _ask(request, [{"file": "", "message": str(error)}])

@@ -13,10 +13,10 @@ from PIL import Image
 
 from registry import services as registry
 from registry import store
-from segapp.imaging import Refused, decode, render
+from segapp.imaging import InvalidFile, decode, render
 from segapp.models import Example
 from segapp.services import analyses, example_files, intake, runs
-from segapp.views import studio
+from segapp.views import finetune_context
 from segapp.views.common import PageRequest
 
 RUN_FILE = re.compile(r"(preview|heldout_\d{1,3}_(image|truth|base|custom))\.webp")
@@ -78,9 +78,9 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
     drafts = list(intake.drafts(request.visitor)) if found.draft else []
     reading, ids = None, None
     try:
-        reading = studio.reading_of(request, found.runs.first(), drafts)
+        reading = finetune_context.reading_of(request, found.runs.first(), drafts)
         ids = intake.ids_of(found, reading, small=not large) if reading and not found.to_paint else None
-    except Refused:  # masks that do not go together: the image alone
+    except InvalidFile:  # masks that do not go together: the image alone
         pass
     try:
         with Image.open(found.image_path if large else found.thumbnail_path) as stored:

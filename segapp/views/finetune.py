@@ -6,11 +6,11 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from segapp.forms import ClassesForm, Spoken, TrainForm, UploadForm
-from segapp.imaging import Refused, sample
-from segapp.imaging.masks import Reading
+from segapp.imaging import InvalidFile, sample
+from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import TrainingRun
 from segapp.services import continuing, intake, limits, paint_classes, runs
-from segapp.views import studio
+from segapp.views import finetune_context
 from segapp.views.common import PageRequest, changed, say
 
 STILL_TO_PAINT = "This image is not painted yet. Paint it, say that there is nothing to paint on it, or remove it."
@@ -35,7 +35,7 @@ def finetune(request: PageRequest) -> HttpResponse:
     try:
         limits.check(request, limits.UPLOADS)
         intake.store(request.visitor, sent["images"], sent["masks"], sent["archives"])
-    except intake.Refusal as refusal:
+    except intake.InvalidUpload as refusal:
         return refuse(request, refusal.problems)
     except limits.TooOften as late:
         return refuse(request, [{"file": "", "message": str(late)}])
@@ -47,10 +47,10 @@ def samples(request: PageRequest) -> HttpResponse:
     """The sample set as drafts: a tour for those who have no masks at hand."""
     try:
         intake.store_samples(request.visitor)
-    except intake.Refusal as refusal:
+    except intake.InvalidUpload as refusal:
         return refuse(request, refusal.problems)
     names = {str(value): {"name": name} for value, name in enumerate(sample.CLASSES)}
-    request.session[studio.EDITS] = {**names, **request.session.get(studio.EDITS, {})}
+    request.session[finetune_context.EDITS] = {**names, **request.session.get(finetune_context.EDITS, {})}
     return _done(request)
 
 
@@ -58,14 +58,14 @@ def samples(request: PageRequest) -> HttpResponse:
 def remove(request: PageRequest, public_id: str) -> HttpResponse:
     intake.remove(request.visitor, public_id)
     if not intake.drafts(request.visitor).exists():
-        request.session.pop(studio.EDITS, None)  # names of other masks do not fit the next ones
+        request.session.pop(finetune_context.EDITS, None)  # names of other masks do not fit the next ones
     return _done(request)
 
 
 @require_POST
 def clear(request: PageRequest) -> HttpResponse:
     intake.clear_drafts(request.visitor)
-    for key in (studio.EDITS, studio.CONTINUE):
+    for key in (finetune_context.EDITS, finetune_context.CONTINUE):
         request.session.pop(key, None)
     return _done(request)
 
@@ -75,7 +75,7 @@ def classes(request: PageRequest) -> HttpResponse:
     """Keep what was changed in the class table, so that the images follow and a reload loses nothing."""
     try:
         _keep_edits(request)
-    except Refused as error:
+    except InvalidFile as error:
         return refuse(request, [problem(error)])
     return _done(request)
 
@@ -92,15 +92,15 @@ def train(request: PageRequest) -> HttpResponse:
         return refuse(request, [{"file": stem, "message": STILL_TO_PAINT} for stem in unpainted])
     try:
         limits.check(request, limits.TRAININGS)
-        reading, model = _keep_edits(request), studio.continued(request)
+        reading, model = _keep_edits(request), finetune_context.continued(request)
         if model is not None:
-            edits = request.session[studio.EDITS]
+            edits = request.session[finetune_context.EDITS]
             continuing.start(request.visitor, model, drafts, edits, **form.cleaned_data)
         else:
             runs.start(request.visitor, drafts, reading, **form.cleaned_data)
-        for key in (studio.EDITS, studio.CONTINUE):
+        for key in (finetune_context.EDITS, finetune_context.CONTINUE):
             request.session.pop(key, None)
-    except Refused as error:
+    except InvalidFile as error:
         return refuse(request, [problem(error)])
     except limits.TooOften as late:
         return refuse(request, [{"file": "", "message": str(late)}])
@@ -120,7 +120,7 @@ def run(request: PageRequest, public_id: str) -> HttpResponse:
         return redirect("finetune")
     if found.unfinished:
         same = request.GET.get("shown") == f"{found.state}-{found.stop}"
-        context = {"run": found, **studio.live_parts(found)}
+        context = {"run": found, **finetune_context.live_parts(found)}
         response = render(request, "finetune/figures.html" if same else "finetune/live.html", context)
         if not same:
             response["HX-Retarget"] = "#run-live"
@@ -141,22 +141,25 @@ def again(request: PageRequest, public_id: str) -> HttpResponse:
     """The images of an earlier run as drafts again: more can be added, classes changed, and trained anew."""
     found = _owned(request, public_id)
     intake.draft_again(request.visitor, found.examples.all())
-    request.session[studio.EDITS] = {**studio.edits_of(found), **request.session.get(studio.EDITS, {})}
-    request.session.pop(studio.CONTINUE, None)
+    request.session[finetune_context.EDITS] = {
+        **finetune_context.edits_of(found),
+        **request.session.get(finetune_context.EDITS, {}),
+    }
+    request.session.pop(finetune_context.CONTINUE, None)
     return redirect("finetune")
 
 
-def _keep_edits(request: PageRequest) -> Reading:
-    """The drafts' reading with what the class table says now, kept in the session. Raises Refused, keeping nothing."""
+def _keep_edits(request: PageRequest) -> ClassMapping:
+    """The drafts' mapping with what the class table says now, kept in the session. Raises InvalidFile."""
     drafts = list(intake.drafts(request.visitor))
-    kept = dict(request.session.get(studio.EDITS, {}))
-    known = studio.known_classes(request)
+    kept = dict(request.session.get(finetune_context.EDITS, {}))
+    known = finetune_context.known_classes(request)
     reading = intake.review(drafts, kept, known)
     source_of = {row["id"]: row["source"] for row in reading.classes}
     for edit in ClassesForm(request.POST, reading.classes).edits():
         kept[source_of[edit.pop("id")]] = edit
     reading = intake.review(drafts, kept, known)
-    request.session[studio.EDITS] = kept
+    request.session[finetune_context.EDITS] = kept
     paint_classes.share_classes(request.visitor, paint_classes.classes_of(reading))
     return reading
 
@@ -166,7 +169,7 @@ def said(form: Spoken) -> list[dict[str, str]]:
     return [{"file": "", "message": text} for text in form.words()]
 
 
-def problem(error: Refused) -> dict[str, str]:
+def problem(error: InvalidFile) -> dict[str, str]:
     return {"file": error.file, "message": f"{error.problem} {error.advice}"}
 
 
@@ -176,7 +179,7 @@ def _done(request: PageRequest) -> HttpResponse:
 
 def _show(request: PageRequest, problems: list[dict[str, str]] | None = None, status: int = 200) -> HttpResponse:
     """The page, or the studio alone when htmx asks."""
-    context = studio.context(request)
+    context = finetune_context.context(request)
     if problems:
         context |= {"problems": problems, "problems_title": ""}
     context["oob"] = bool(request.htmx)

@@ -11,12 +11,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from registry import services as registry
 from registry.models import UserModel
 from segapp.forms import TrainForm, UploadForm
-from segapp.imaging import Refused, painted
+from segapp.imaging import InvalidFile, painted
 from segapp.imaging.render import palette_png
 from segapp.models import Example
 from segapp.paint_forms import PaintForm
 from segapp.services import analyses, continuing, example_files, intake, limits, paint_classes, painting, runs
-from segapp.views import finetune, studio
+from segapp.views import finetune, finetune_context
 from segapp.views.common import PageRequest, back, say
 
 TOOLS = (
@@ -57,8 +57,8 @@ def begin(request: PageRequest) -> HttpResponse:
         return finetune.refuse(request, words if not request.FILES else finetune.said(form))
     try:
         limits.check(request, limits.UPLOADS)
-        made = painting.begin(request.visitor, form.cleaned_data["images"], studio.known_classes(request))
-    except intake.Refusal as refusal:
+        made = painting.begin(request.visitor, form.cleaned_data["images"], finetune_context.known_classes(request))
+    except intake.InvalidUpload as refusal:
         return finetune.refuse(request, refusal.problems)
     except limits.TooOften as late:
         return finetune.refuse(request, [{"file": "", "message": str(late)}])
@@ -69,11 +69,11 @@ def begin(request: PageRequest) -> HttpResponse:
 def to_edit(request: PageRequest, public_id: str) -> HttpResponse:
     """Any draft as one to paint on; an uploaded mask becomes a painted one."""
     try:
-        edits = request.session.get(studio.EDITS, {})
-        found = painting.to_edit(request.visitor, public_id, edits, studio.known_classes(request))
+        edits = request.session.get(finetune_context.EDITS, {})
+        found = painting.to_edit(request.visitor, public_id, edits, finetune_context.known_classes(request))
     except painting.PaintingNotFound as error:
         raise Http404(str(error)) from error
-    except Refused as error:
+    except InvalidFile as error:
         return finetune.refuse(request, [finetune.problem(error)])
     return redirect("finetune-paint", found.public_id)
 
@@ -84,7 +84,7 @@ def paint(request: PageRequest, public_id: str) -> HttpResponse:
     example = _owned(request, public_id)
     own = example.painting
     siblings = [draft for draft in intake.drafts(request.visitor).filter(runs=None) if hasattr(draft, "painting")]
-    start = own.corrects or studio.continued(request)
+    start = own.corrects or finetune_context.continued(request)
     place = next(k for k, draft in enumerate(siblings) if draft.pk == example.pk)
     context = {
         "example": example,
@@ -103,7 +103,7 @@ def paint(request: PageRequest, public_id: str) -> HttpResponse:
             "nothing": own.nothing_there,
             "classes": _classes(request, example),
             "taken": continuing.taken_ids(start) if start else [],
-            "most": painted.MOST_CLASSES,
+            "most": painted.MAX_CLASSES,
         },
         **_mended(request, own.corrects),
     }
@@ -115,10 +115,10 @@ def _classes(request: PageRequest, example: Example) -> list[dict[str, Any]]:
     own: list[dict[str, Any]] = example.painting.classes
     if example.painting.origin:
         return own
-    drafts, edits = list(intake.drafts(request.visitor)), request.session.get(studio.EDITS, {})
+    drafts, edits = list(intake.drafts(request.visitor)), request.session.get(finetune_context.EDITS, {})
     try:
-        there = paint_classes.starting_classes(drafts, edits, studio.known_classes(request))
-    except Refused:
+        there = paint_classes.starting_classes(drafts, edits, finetune_context.known_classes(request))
+    except InvalidFile:
         there = []
     return painted.known_by_id([own, there]) if own else there
 
@@ -151,7 +151,7 @@ def _save(request: PageRequest, example: Example) -> JsonResponse:
     before = {row["id"]: row for row in example.painting.classes}
     try:
         saved = painting.save(example, form.save_of())
-    except Refused as error:
+    except InvalidFile as error:
         return _error(422, "refused", f"{error.problem} {error.advice}")
     except painting.PaintedElsewhere as other:
         return _error(409, "painted_elsewhere", str(other), revision=other.revision)
@@ -166,18 +166,18 @@ def forget_class(request: PageRequest, public_id: str, number: int) -> JsonRespo
     """A class that was added and is painted nowhere goes, on all images."""
     _owned(request, public_id)
     try:
-        paint_classes.remove(request.visitor, number, studio.known_classes(request))
-    except Refused as error:
+        paint_classes.remove(request.visitor, number, finetune_context.known_classes(request))
+    except InvalidFile as error:
         return _error(422, "refused", f"{error.problem} {error.advice}")
-    edits = request.session.get(studio.EDITS, {})
+    edits = request.session.get(finetune_context.EDITS, {})
     if edits.pop(f"painted {number}", None):
-        request.session[studio.EDITS] = edits
+        request.session[finetune_context.EDITS] = edits
     return JsonResponse({"status": "ok"})
 
 
 def _forget_edits(request: PageRequest, changed: list[dict[str, Any]]) -> None:
     """What was named while painting is the latest word: the class table's older name and colour give way."""
-    edits = request.session.get(studio.EDITS, {})
+    edits = request.session.get(finetune_context.EDITS, {})
     sources = {str(row.get("source", f"painted {row['id']}")) for row in changed}
     stale = sources & edits.keys()
     if stale:
@@ -185,7 +185,7 @@ def _forget_edits(request: PageRequest, changed: list[dict[str, Any]]) -> None:
             source: {key: value for key, value in edit.items() if source not in stale or key not in ("name", "color")}
             for source, edit in edits.items()
         }
-        request.session[studio.EDITS] = kept
+        request.session[finetune_context.EDITS] = kept
 
 
 def _error(status: int, code: str, message: str, **more: Any) -> JsonResponse:
@@ -209,7 +209,7 @@ def nothing(request: PageRequest, public_id: str) -> HttpResponse:
     example = _owned(request, public_id)
     try:
         unpainted = painting.nothing_there(example)
-    except Refused as error:
+    except InvalidFile as error:
         return finetune.refuse(request, [finetune.problem(error)])
     name = next(row["name"] for row in example.painting.classes if row["id"] == unpainted)
     say(request, f"All of “{example.stem}” counts as “{name}”.")
@@ -224,10 +224,10 @@ def fix(request: PageRequest, public_id: str) -> HttpResponse:
         example = painting.from_analysis(analysis)
     except analyses.AnalysisNotFound as error:
         raise Http404(str(error)) from error
-    except Refused as error:
+    except InvalidFile as error:
         say(request, f"{error.problem} {error.advice}", level=messages.ERROR)
         return redirect("analyze-result", public_id)
-    except intake.Refusal as refusal:
+    except intake.InvalidUpload as refusal:
         say(request, " ".join(problem["message"] for problem in refusal.problems), level=messages.ERROR)
         return redirect("analyze-result", public_id)
     return redirect("finetune-paint", example.public_id)
@@ -243,7 +243,7 @@ def train_on(request: PageRequest, public_id: str) -> HttpResponse:
     try:
         limits.check(request, limits.TRAININGS)
         continuing.start(request.visitor, model, added, **form.cleaned_data)
-    except Refused as error:
+    except InvalidFile as error:
         return finetune.refuse(request, [finetune.problem(error)])
     except limits.TooOften as late:
         return finetune.refuse(request, [{"file": "", "message": str(late)}])
@@ -256,12 +256,12 @@ def train_on(request: PageRequest, public_id: str) -> HttpResponse:
 def improve(request: PageRequest, public_id: str) -> HttpResponse:
     """The next training starts from this model: images added in Fine-tune join what it learnt from."""
     model = _model(request, public_id)
-    request.session[studio.CONTINUE] = model.public_id
+    request.session[finetune_context.CONTINUE] = model.public_id
     return redirect("finetune")
 
 
 @require_POST
 def afresh(request: PageRequest) -> HttpResponse:
     """The next training starts from the base model again."""
-    request.session.pop(studio.CONTINUE, None)
+    request.session.pop(finetune_context.CONTINUE, None)
     return redirect("finetune")

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from registry import services as registry
 from segapp import api_forms
 from segapp.forms import AnalyzeForm, ShareForm
-from segapp.imaging import Refused
+from segapp.imaging import InvalidFile
 from segapp.models import Analysis, ModelShare
 from segapp.services import analyses, limits, sharing
 from segapp.views import api
@@ -78,7 +78,7 @@ def shared(request: PageRequest, token: str) -> HttpResponse:
         analysis = sharing.submit(request.visitor, token, file, file.name or "image")
     except sharing.ShareNotFound as error:
         return _gone(request, error)
-    except Refused as error:
+    except InvalidFile as error:
         return _show(request, found, problems=[{"file": error.file, "message": f"{error.problem} {error.advice}"}])
     except (analyses.Overloaded, limits.TooOften, registry.NoBaseReady) as error:
         return _show(request, found, problems=[{"file": file.name or "", "message": str(error)}])

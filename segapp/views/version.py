@@ -14,8 +14,8 @@ from segapp.models import TrainingRun
 from segapp.views.common import PageRequest
 from segapp.views.models import owned
 
-MOST_IMAGES = 6
-MOST_PARENTS = 20
+MAX_IMAGES = 6
+MAX_PARENTS = 20
 
 
 @require_safe
@@ -35,7 +35,7 @@ def version(request: PageRequest, public_id: str) -> HttpResponse:
 def held_out(run: TrainingRun) -> list[dict[str, Any]]:
     """Addresses of the held-out images that the training left, with what the model found on them."""
     found = []
-    for row in run.metrics.get("held_out_images", [])[:MOST_IMAGES]:
+    for row in run.metrics.get("held_out_images", [])[:MAX_IMAGES]:
         if store.fetch(run.folder / f"heldout_{row['index']}_custom.webp").exists():
             names = {kind: f"heldout_{row['index']}_{kind}.webp" for kind in ("image", "custom")}
             addresses = {kind: reverse("run-file", args=[run.public_id, name]) for kind, name in names.items()}
@@ -46,7 +46,7 @@ def held_out(run: TrainingRun) -> list[dict[str, Any]]:
 def line(model: UserModel) -> list[UserModel]:
     """The versions it was trained on from, nearest first."""
     found: list[UserModel] = []
-    while model.parent is not None and len(found) < MOST_PARENTS:
+    while model.parent is not None and len(found) < MAX_PARENTS:
         model = model.parent
         found.append(model)
     return found

@@ -17,7 +17,7 @@ from registry import store
 from segapp import context
 from segapp.api_forms import StopForm
 from segapp.forms import VideoForm
-from segapp.imaging import Refused
+from segapp.imaging import InvalidFile
 from segapp.models import State, VideoJob
 from segapp.services import limits, videos, zips
 from segapp.views import api, ranges
@@ -50,7 +50,7 @@ def video(request: PageRequest) -> HttpResponse:
     try:
         limits.check(request, limits.UPLOADS)
         job = videos.submit(request.visitor, file, file.name, form.cleaned_data["rate"])
-    except Refused as error:
+    except InvalidFile as error:
         return _refuse(request, [{"file": error.file, "message": f"{error.problem} {error.advice}"}], 422)
     except (videos.TooMany, limits.TooOften) as error:
         return _refuse(request, [{"file": file.name, "message": str(error)}], 429)

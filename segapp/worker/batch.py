@@ -19,7 +19,7 @@ from registry.files import disk_is_full, write_atomically
 from registry.runtime import BaseMissing, LoadedNetwork
 from registry.store import StoreUnreachable
 from segapp import dispatch, heartbeat
-from segapp.imaging import Refused, decode, render
+from segapp.imaging import InvalidFile, decode, render
 from segapp.models import Batch, BatchItem, ItemState, State
 from segapp.pipeline.inference.predict import predict, shares
 from segapp.services import batches
@@ -30,7 +30,7 @@ from segapp.worker.publishing import LeaseLost
 logger = logging.getLogger(__name__)
 
 LABEL = "segapp.Batch"
-MOST_TRIES = 2  # of one image: one that a worker dies of twice is left out, so that the others come through
+MAX_TRIES = 2  # of one image: one that a worker dies of twice is left out, so that the others come through
 RECENT = 20  # images whose time makes the estimate
 SHOWN, SMALL = 1280, 264  # pixels
 DISK_FULL = "The disk is full, so the rest was not done. Free some space and send the missing images again."
@@ -91,7 +91,7 @@ def _work(batch: Batch, network: LoadedNetwork) -> None:
         if heartbeat.stopping.is_set() or (number and training_waits()):
             raise HandBack
         item.batch = batch
-        if item.attempts >= MOST_TRIES:
+        if item.attempts >= MAX_TRIES:
             _close(batch, item, ItemState.FAILED, DIED, None)
             continue
         _open(batch, item)
@@ -129,7 +129,7 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
         _write(item, image, found.ids, classes)
     except (LeaseLost, StoreUnreachable):
         raise
-    except Refused as refused:
+    except InvalidFile as refused:
         return ItemState.FAILED, f"{refused.problem} {refused.advice}"
     except Exception as error:
         _hold(batch)  # a batch that was cancelled meanwhile has lost its files

@@ -13,7 +13,7 @@ from registry.files import write_atomically
 from registry.models import UserModel
 from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
-from segapp.imaging import Refused, decode, masks, pairs, render
+from segapp.imaging import InvalidFile, class_mapping, decode, pairs, render
 from segapp.imaging.values import Mask
 from segapp.models import Effort
 from segapp.pipeline.inference.predict import predict, shares
@@ -42,7 +42,7 @@ def train_folders(
 ) -> UserModel:
     """Train on two folders paired by stem and publish the model as `visitor`'s active one.
 
-    Raises intake.Refusal or imaging.Refused for files that do not fit, BaseMissing, TrainingFailed and OSError.
+    Raises InvalidUpload or InvalidFile for files that do not fit, BaseMissing, TrainingFailed and OSError.
     """
     examples, classes = read_folders(image_folder, mask_folder)
     runtime = networks.runtime()
@@ -74,15 +74,15 @@ def read_folders(image_folder: Path, mask_folder: Path) -> tuple[list[Example], 
         try:
             with open(image_path, "rb") as image_file, open(mask_path, "rb") as mask_file:
                 pair = pairs.read(image_file, image_path.name, mask_file, mask_path.name)
-        except Refused as refused:
+        except InvalidFile as refused:
             problems.append({"file": refused.file, "message": f"{refused.problem} {refused.advice}"})
             continue
         image, codes = shrink(np.asarray(pair.image), pair.mask.codes)
         read.append((stem, image, Mask(codes, pair.mask.summary)))
     if problems:
-        raise intake.Refusal(problems)
-    reading = masks.read_summaries([mask.summary for _, _, mask in read], [stem for stem, _, _ in read])
-    examples = [Example(stem, image, masks.apply(mask, reading)) for stem, image, mask in read]
+        raise intake.InvalidUpload(problems)
+    reading = class_mapping.read_summaries([mask.summary for _, _, mask in read], [stem for stem, _, _ in read])
+    examples = [Example(stem, image, class_mapping.apply(mask, reading)) for stem, image, mask in read]
     return examples, [ClassInfo(found["id"], found["name"], found["color"]) for found in reading.trained]
 
 

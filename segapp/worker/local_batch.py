@@ -7,7 +7,7 @@ from typing import Any
 
 from registry.files import write_atomically
 from registry.runtime import LoadedNetwork
-from segapp.imaging import Refused, archive
+from segapp.imaging import InvalidFile, archive
 from segapp.pipeline.video.process import segment_file
 from segapp.services import tables, zips
 from segapp.services.naming import result_stems
@@ -29,7 +29,7 @@ class Done:
 def gathered(named: Iterable[Path], scratch: Path) -> list[Path]:
     """The files that were named, the images of a folder and what lies below it, and those of a zip.
 
-    Raises FileNotFoundError, Refused for a zip that is not to be trusted, and ValueError when there is no image.
+    Raises FileNotFoundError, InvalidFile for a zip that is not to be trusted, and ValueError when there is no image.
     """
     files: list[Path] = []
     for path in named:
@@ -56,7 +56,7 @@ def segment(
 ) -> Done:
     """Segment each file into `out`. `go_on`: an image that is refused is left out, else it ends everything.
 
-    Raises Refused, and ValueError when nothing is left.
+    Raises InvalidFile, and ValueError when nothing is left.
     """
     done, stems = Done(), _stems(files, go_on)
     refuse_collisions(files, out, stems)
@@ -66,7 +66,7 @@ def segment(
             continue
         try:
             found = segment_image(network, file, out, stem, overlays)
-        except Refused as refused:
+        except InvalidFile as refused:
             if not go_on:
                 raise
             done.left_out.append((str(file), f"{refused.problem} {refused.advice}"))

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from segapp import heartbeat
-from segapp.models import MOST_ATTEMPTS, State, Stop, TrainingRun
+from segapp.models import MAX_ATTEMPTS, State, Stop, TrainingRun
 from segapp.pipeline.training.finetune import Cancelled, Example, Progress
 from segapp.worker import images
 from segapp.worker.publishing import LeaseLost
@@ -29,7 +29,7 @@ class HandBack(BaseException):
 
 def training_waits() -> bool:
     """Whether a training could begin: somebody sits in front of its page, so videos and batches make room for it."""
-    return TrainingRun.objects.filter(state=State.QUEUED, attempts__lt=MOST_ATTEMPTS).exists()
+    return TrainingRun.objects.filter(state=State.QUEUED, attempts__lt=MAX_ATTEMPTS).exists()
 
 
 class Watcher:

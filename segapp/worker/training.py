@@ -17,7 +17,7 @@ from registry.models import FileState
 from registry.network import ClassInfo
 from registry.runtime import BaseMissing, LoadedNetwork
 from segapp import dispatch, heartbeat
-from segapp.imaging.masks import Reading
+from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import State, TrainingRun
 from segapp.pipeline.training.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
 from segapp.pipeline.training.input_size import SHRUNK
@@ -30,7 +30,7 @@ from segapp.worker.publishing import LeaseLost, publish
 logger = logging.getLogger(__name__)
 
 LABEL = "segapp.TrainingRun"
-LONGEST_SIDE = SHRUNK  # pixels; larger images are trained on at this size, so that fifty of them fit in memory
+MAX_SIDE = SHRUNK  # pixels; larger images are trained on at this size, so that fifty of them fit in memory
 DISK_FULL = "The disk is full, so the model could not be saved. Your earlier model still answers. Free some space."
 UNKNOWN = "The training failed on the server. Your images and your earlier model are kept. Try again."
 
@@ -123,8 +123,8 @@ def _finetune(
 
 
 def read_examples(row: TrainingRun) -> list[Example]:
-    """The run's examples as arrays, masks as class ids, at most LONGEST_SIDE pixels long."""
-    reading = Reading.from_dict(row.reading)
+    """The run's examples as arrays, masks as class ids, at most MAX_SIDE pixels long."""
+    reading = ClassMapping.from_dict(row.reading)
     found = []
     for example in row.examples.all():
         image, mask = intake.image_of(example), intake.ids_of(example, reading)
@@ -133,9 +133,9 @@ def read_examples(row: TrainingRun) -> list[Example]:
 
 
 def shrink(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Image (H, W, 3) and ids (H, W), both scaled down together when longer than LONGEST_SIDE pixels."""
+    """Image (H, W, 3) and ids (H, W), both scaled down together when longer than MAX_SIDE pixels."""
     height, width = mask.shape
-    factor = LONGEST_SIDE / max(height, width)
+    factor = MAX_SIDE / max(height, width)
     if factor >= 1:
         return image, mask
     size = (max(1, round(width * factor)), max(1, round(height * factor)))

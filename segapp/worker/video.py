@@ -19,7 +19,7 @@ from registry.runtime import BaseMissing
 from segapp import dispatch, heartbeat
 from segapp.imaging import render
 from segapp.models import State, Stop, VideoJob
-from segapp.pipeline.video.demux import ClipRefused, Limits
+from segapp.pipeline.video.demux import InvalidVideo, Limits
 from segapp.pipeline.video.plan import AUTO, EVERY, Options
 from segapp.pipeline.video.process import Cancelled, Outcome, Paused, Report, Verdict, process
 from segapp.pipeline.video.sandbox import examine
@@ -56,7 +56,7 @@ def run(pk: int) -> None:
             store.remove_folder(job.folder)
     except Cancelled:
         _end(job, State.CANCELLED, "Cancelled. Nothing was kept of this video.")
-    except (ClipRefused, BaseMissing) as error:
+    except (InvalidVideo, BaseMissing) as error:
         _end(job, State.FAILED, str(error))
     except Exception as error:
         logger.exception("video %s failed", job.public_id)
@@ -78,7 +78,7 @@ def _segment(job: VideoJob) -> None:
         store.fetch_folder(job.folder)
     original = store.fetch(videos.original(job))
     if not original.is_file():
-        raise ClipRefused("The uploaded video is gone. Upload it again.")
+        raise InvalidVideo("The uploaded video is gone. Upload it again.")
     limits = Limits(settings.VIDEO_LIMIT_BYTES, settings.VIDEO_LIMIT_SECONDS, settings.VIDEO_LIMIT_PIXELS)
     options = Options(per_second=per_second(job), alpha=ALPHA)
     source = examine(original, limits)

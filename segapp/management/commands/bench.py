@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from segapp.imaging import Refused
+from segapp.imaging import InvalidFile
 from segapp.management.output import ProjectCommand
 
 RECIPES = ("naive", "usual", "quick", "thorough")
@@ -23,7 +23,7 @@ BENCHES = {
 
 class Command(ProjectCommand):
     help = "Measures this machine: " + ", ".join(BENCHES) + ". Every figure comes with its ratio to the plain way."
-    expected: tuple[type[Exception], ...] = (OSError, ValueError, Refused)
+    expected: tuple[type[Exception], ...] = (OSError, ValueError, InvalidFile)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("what", choices=list(BENCHES), metavar="WHAT", help=", ".join(BENCHES))

@@ -6,15 +6,15 @@ from typing import Any
 
 from django.conf import settings
 
-from segapp.imaging import Refused
+from segapp.imaging import InvalidFile
 from segapp.management.output import ProjectCommand
 from segapp.models import Effort
-from segapp.services.intake import Refusal
+from segapp.services.intake import InvalidUpload
 
 
 class Command(ProjectCommand):
     help = "Trains a model from a folder of images and a folder of masks, and publishes it."
-    expected: tuple[type[Exception], ...] = (OSError, ValueError, Refused, Refusal)
+    expected: tuple[type[Exception], ...] = (OSError, ValueError, InvalidFile, InvalidUpload)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("images", type=Path, metavar="IMAGES_DIR")

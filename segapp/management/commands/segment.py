@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from segapp.imaging import Refused
+from segapp.imaging import InvalidFile
 from segapp.management.output import ProjectCommand
 
 
@@ -14,7 +14,7 @@ class Command(ProjectCommand):
         "Writes <stem>.png index masks at each image's own size; for videos <stem>_overlay.mp4, <stem>_mask.mp4 "
         "and <stem>.csv with the shares of every frame."
     )
-    expected: tuple[type[Exception], ...] = (OSError, ValueError, Refused)
+    expected: tuple[type[Exception], ...] = (OSError, ValueError, InvalidFile)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -35,10 +35,10 @@ class Command(ProjectCommand):
     def handle(self, **options: Any) -> None:
         from registry.files import ModelFileDamaged, ModelFileMissing
         from registry.runtime import BaseMissing
-        from segapp.pipeline.video.process import ClipRefused
+        from segapp.pipeline.video.process import InvalidVideo
         from segapp.worker import local, local_batch
 
-        self.expected = (*self.expected, BaseMissing, ModelFileMissing, ModelFileDamaged, ClipRefused)
+        self.expected = (*self.expected, BaseMissing, ModelFileMissing, ModelFileDamaged, InvalidVideo)
         with tempfile.TemporaryDirectory() as scratch:
             files = local_batch.gathered(options["files"], Path(scratch, "unpacked"))
             together = bool(options["zip"] or options["csv"])

@@ -22,7 +22,7 @@ from segapp.pipeline.base.logit_adjustment import count
 from segapp.pipeline.inference.predict import predict
 from segapp.pipeline.training.optim import as_loaded
 
-HELD_OUT_MOST = 300  # images per set that the card's figures are taken on
+MAX_HELD_OUT = 300  # images per set that the card's figures are taken on
 
 
 def write_base(
@@ -81,7 +81,7 @@ def held_out_figures(spec: Spec, network: Network, labels: Labels) -> dict[str, 
     net = as_loaded(spec, network)
     figures: dict[str, Any] = {}
     for label_set in labels.sets:
-        stems = label_set.test[:: max(1, -(-len(label_set.test) // HELD_OUT_MOST))]
+        stems = label_set.test[:: max(1, -(-len(label_set.test) // MAX_HELD_OUT))]
         counts = np.zeros((3, len(spec.classes)))  # right, missed, wrongly found
         for stem in stems:
             (pair,) = load_pairs(label_set.folder, [stem], label_set.table)

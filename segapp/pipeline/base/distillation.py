@@ -28,7 +28,7 @@ from segapp.pipeline.training.features import Prepared, View, crops, encode, pre
 from segapp.pipeline.training.losses import partial_loss
 from segapp.pipeline.training.optim import Limit, Report, as_loaded, follow, optimizer_of, update
 
-IMAGES_MOST = 400  # images whose features are kept in memory
+MAX_IMAGES = 400  # images whose features are kept in memory
 CERTAIN = 128  # confidence (of 255) below which a teacher's word is no lesson
 BATCH = 8
 CELLS = 8
@@ -125,7 +125,7 @@ def train_frozen(
     total = sum(len(pool) for pool in pools)
     cached: list[list[View]] = []
     for pool in pools:
-        most = max(1, IMAGES_MOST * len(pool) // max(1, total)) if pool else 0
+        most = max(1, MAX_IMAGES * len(pool) // max(1, total)) if pool else 0
         picked = draw.sample(list(pool), min(len(pool), most))
         cached.append([])
         for number, lesson in enumerate(picked):

@@ -20,7 +20,7 @@ from segapp.pipeline.inference.tiles import strips
 PASS = 1024  # pixels a side that one pass takes at most
 REACH = 2.0  # an image so many times as long as the examples may show more rather than the same more finely
 FINEST = 16_384  # pixels a side that the network is made to see at most
-MOST_SUMS = 160_000_000  # of a row of tiles, all classes together: 640 MB
+MAX_SUMS = 160_000_000  # of a row of tiles, all classes together: 640 MB
 
 Tick = Callable[[float], None]
 
@@ -120,7 +120,7 @@ def _finer(net: LoadedNetwork, height: int, width: int) -> tuple[int, int] | Non
     longest = max(height, width)
     scale = min(spec.input_size / spec.example_side, FINEST / longest)
     tile = min(PASS, spec.input_size)
-    return fitted(height, width, longest * min(scale, MOST_SUMS / (len(spec.classes) * tile * width)))
+    return fitted(height, width, longest * min(scale, MAX_SUMS / (len(spec.classes) * tile * width)))
 
 
 def _surer(whole: Prediction, tiled: Prediction) -> Prediction:

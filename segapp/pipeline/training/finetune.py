@@ -29,7 +29,7 @@ __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "fin
 
 RECIPE = 2
 SECONDS = {"quick": 13.5, "thorough": 72.0}  # for five images with the smallest base, on a CPU
-MOST_STEPS = {"quick": 300, "thorough": 75}  # for five images, where there is time for more; whole-network ones
+MAX_STEPS = {"quick": 300, "thorough": 75}  # for five images, where there is time for more; whole-network ones
 GPU = 0.3  # of the time
 HEAVY = 3.0  # times as long with a base of many parameters
 HEAVY_FROM = 10_000_000
@@ -178,7 +178,7 @@ def _announce(job: Job) -> bool:
 
 def _plan_quick(job: Job, student: Student, kept: Course, rehearsals: Sequence[Rehearsal], steps: int | None) -> None:
     """Decoder and head, with the rehearsals in step: the number of steps alone tells what each of them does."""
-    most = round(MOST_STEPS["quick"] * more_for(len(job.examples)))
+    most = round(MAX_STEPS["quick"] * more_for(len(job.examples)))
     totals = range(STEPS_MULTIPLE, max(STEPS_MULTIPLE, most) + 1, STEPS_MULTIPLE)
     leader = Schedule(job.pace.clock, steps=steps, seconds=_left(job.pace, 1.0), totals=totals)
     for one in rehearsals:
@@ -211,7 +211,7 @@ def _whole_steps(
     judge(job, rehearsals)
     student.go(job.share)
     student.own_encoder(copy.deepcopy(job.root.module.encoder))
-    most = round(MOST_STEPS["thorough"] * more_for(len(job.examples)))
+    most = round(MAX_STEPS["thorough"] * more_for(len(job.examples)))
     schedule = Schedule(pace.clock, steps=steps, seconds=_left(pace, 2.0), totals=range(3, most + 1, 3))
     normal = (job.spec.mean, job.spec.std)
     weights = job.class_weights(job.views, members)

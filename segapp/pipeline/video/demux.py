@@ -22,7 +22,7 @@ from segapp.imaging import container as containers
 DECODE_THREADS = 2
 
 
-class ClipRefused(Exception):
+class InvalidVideo(Exception):
     """The file is not taken; the text says why and what to do, in plain words."""
 
 
@@ -44,11 +44,11 @@ class Tally:
 
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
-    """The file's demuxer; raises ClipRefused for what is no accepted container."""
+    """The file's demuxer; raises InvalidVideo for what is no accepted container."""
     with open(path, "rb") as file:
         family = containers.family(file.read(containers.HEAD))
     if family is None:
-        raise ClipRefused("This is not an MP4, MOV, WebM or MKV file. Convert it to MP4 and upload it again.")
+        raise InvalidVideo("This is not an MP4, MOV, WebM or MKV file. Convert it to MP4 and upload it again.")
     try:
         # "file:" in front keeps a name like "http:x" or "concat:x" from being read as a protocol.
         found = av.open(
@@ -60,7 +60,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, ValueError) as error:
-        raise ClipRefused(
+        raise InvalidVideo(
             "The file is broken or incomplete: its index cannot be read. Save or upload it again."
         ) from error
     try:
@@ -73,13 +73,13 @@ def image_stream(container: InputContainer, limits: Limits) -> VideoStream:
     """The stream to segment, its decoder held to the limit of pixels."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
-        raise ClipRefused("There is no image in this file, only sound. Upload a video.")
+        raise InvalidVideo("There is no image in this file, only sound. Upload a video.")
     stream = streams[0]
     coder = stream.codec_context
     if coder is None:
-        raise ClipRefused("The video's codec is not known here. Convert it to H.264 in MP4 and upload it again.")
+        raise InvalidVideo("The video's codec is not known here. Convert it to H.264 in MP4 and upload it again.")
     if coder.width * coder.height > limits.pixels:
-        raise ClipRefused(
+        raise InvalidVideo(
             f"The video is {coder.width} x {coder.height}; the limit is {limits.pixels / 1e6:.1f} megapixels a frame. "
             "Scale it down and upload it again."
         )

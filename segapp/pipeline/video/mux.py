@@ -22,7 +22,7 @@ from segapp.pipeline.video.segments import Parts
 
 COPIED_AUDIO = ("aac", "mp3")  # what browsers play in MP4; the rest becomes AAC
 AAC_FRAME = 1024
-MOST_HERTZ = 48_000
+MAX_HERTZ = 48_000
 LOOK_EVERY = 200  # packets between two looks at whether to go on
 
 
@@ -118,7 +118,7 @@ def sounds(
     try:
         if audio.codec_context.name in COPIED_AUDIO:
             return copied(container, audio, out.add_stream_from_template(audio), begin, until)
-        rate = min(audio.codec_context.sample_rate, MOST_HERTZ)
+        rate = min(audio.codec_context.sample_rate, MAX_HERTZ)
         layout = "mono" if audio.codec_context.channels == 1 else "stereo"
         target = out.add_stream("aac", rate=rate, layout=layout)
         return transcoded(container, audio, target, begin, until)
@@ -129,7 +129,7 @@ def sounds(
 def copied(
     container: InputContainer, audio: AudioStream, target: AudioStream, begin: float, until: float
 ) -> Iterator[tuple[float, Packet]]:
-    tick = Fraction(audio.time_base or Fraction(1, MOST_HERTZ))
+    tick = Fraction(audio.time_base or Fraction(1, MAX_HERTZ))
     shift = round(Fraction(begin) / tick)
     last: int | None = None
     for packet in readable(container, audio):

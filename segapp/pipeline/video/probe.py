@@ -12,11 +12,11 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from segapp.pipeline.video.demux import ClipRefused, Limits, Tally, as_yuv420p, decoded, image_stream, opened
+from segapp.pipeline.video.demux import InvalidVideo, Limits, Tally, as_yuv420p, decoded, image_stream, opened
 
 FINEST_CLOCK = 1_000_000  # ticks a second; finer clocks and odd ones are replaced by COMMON_CLOCK
 COMMON_CLOCK = Fraction(1, 90_000)
-MOST_RATE = 240  # frames a second, over the whole clip
+MAX_RATE = 240  # frames a second, over the whole clip
 TRIES = 120  # packets in which a first frame must turn up
 
 
@@ -83,14 +83,14 @@ class Source:
 
 
 def probe(path: Path, limits: Limits) -> Source:
-    """Read every packet's time and decode the first frame; raises ClipRefused.
+    """Read every packet's time and decode the first frame; raises InvalidVideo.
 
     Headers may claim anything, so length and number of frames are counted instead of believed.
     """
     if path.stat().st_size == 0:
-        raise ClipRefused("The file is empty. Upload it again.")
+        raise InvalidVideo("The file is empty. Upload it again.")
     if path.stat().st_size > limits.bytes:
-        raise ClipRefused(
+        raise InvalidVideo(
             f"The file has {path.stat().st_size / 1e6:.0f} MB; the limit is {limits.bytes / 1e6:.0f} MB. "
             "Shorten it or lower its quality."
         )
@@ -146,7 +146,7 @@ def probe(path: Path, limits: Limits) -> Source:
 
 def too_long(seconds: float, limits: Limits) -> None:
     if seconds > limits.seconds + 1:
-        raise ClipRefused(
+        raise InvalidVideo(
             f"The video is {seconds / 60:.1f} minutes long; the limit is {limits.seconds / 60:.0f} minutes. "
             "Cut it and upload the part you need."
         )
@@ -165,20 +165,20 @@ def scan(container: InputContainer, stream: VideoStream, limits: Limits) -> dict
             earliest = time if earliest is None else min(earliest, time)
             times[time] = packet.duration or 0
             too_long((time - earliest) * tick, limits)
-            if len(times) > MOST_RATE * limits.seconds:
-                raise ClipRefused("The video has more frames than can be handled. Lower its frame rate.")
+            if len(times) > MAX_RATE * limits.seconds:
+                raise InvalidVideo("The video has more frames than can be handled. Lower its frame rate.")
     except av.error.FFmpegError:
         pass  # what was read up to the damage counts
     if not times:
-        raise ClipRefused("There is not a single frame in this file. Save or upload it again.")
+        raise InvalidVideo("There is not a single frame in this file. Save or upload it again.")
     return times
 
 
 def first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
-    """The first frame that decodes; raises ClipRefused when none of the first packets gives one."""
+    """The first frame that decodes; raises InvalidVideo when none of the first packets gives one."""
     for frame in decoded(container, stream, Tally(), TRIES):
         return frame
-    raise ClipRefused(
+    raise InvalidVideo(
         "No frame of this video can be decoded: it is damaged, protected or in an unusual format. "
         "Convert it to H.264 in MP4 and upload it again."
     )

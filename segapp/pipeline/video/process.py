@@ -19,7 +19,7 @@ import numpy as np
 
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.video import plan as clip_plan
-from segapp.pipeline.video.demux import ClipRefused, Limits, Tally
+from segapp.pipeline.video.demux import InvalidVideo, Limits, Tally
 from segapp.pipeline.video.mux import join
 from segapp.pipeline.video.plan import Options, Plan
 from segapp.pipeline.video.probe import Source, probe
@@ -104,7 +104,7 @@ def process(
     """Segment a clip into `folder`, going on behind the segments that are complete there.
 
     `watch` hears of progress about twice a second and says how to go on; `source` is what a probe found, where one
-    was made already. Raises ClipRefused, Cancelled, Paused and OSError (a full disk).
+    was made already. Raises InvalidVideo, Cancelled, Paused and OSError (a full disk).
     """
     started = time.monotonic()
     source = source or probe(original, limits)
@@ -114,7 +114,7 @@ def process(
         run = Run(segmenter, source, parts, options.alpha)
         stopped = predict_all(run, original, plan, limits, watch)
     if not run.parts.complete():
-        raise ClipRefused("No frame of this video could be decoded. Convert it to H.264 in MP4 and upload it again.")
+        raise InvalidVideo("No frame of this video could be decoded. Convert it to H.264 in MP4 and upload it again.")
     return finish(run, original, folder, plan, stopped, watch, started)
 
 
@@ -269,7 +269,7 @@ def segment_file(
 ) -> dict[str, Any]:
     """Write `<stem>_overlay.mp4`, `<stem>_mask.mp4` and `<stem>.csv` into `out`, and say what is on the clip.
 
-    Raises ClipRefused and OSError; nothing is left in `out` then.
+    Raises InvalidVideo and OSError; nothing is left in `out` then.
     """
     targets = {name: out / f"{file.stem}{ending}" for name, ending in ENDINGS.items()}
     limits = limits or Limits(bytes=1 << 40, seconds=6 * 3600, pixels=1 << 25)

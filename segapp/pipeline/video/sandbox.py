@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from segapp.pipeline.video.demux import ClipRefused, Limits
+from segapp.pipeline.video.demux import InvalidVideo, Limits
 from segapp.pipeline.video.probe import Source, probe
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,7 +35,7 @@ class Share:
 
 
 def examine(path: Path, limits: Limits, share: Share | None = None) -> Source:
-    """`probe` in a limited process; raises ClipRefused, also when that process does not come back whole."""
+    """`probe` in a limited process; raises InvalidVideo, also when that process does not come back whole."""
     share = share or Share()
     order = json.dumps({"path": str(path), "limits": asdict(limits), "share": asdict(share)})
     try:
@@ -51,11 +51,11 @@ def examine(path: Path, limits: Limits, share: Share | None = None) -> Source:
         )
         answer = json.loads(done.stdout) if done.returncode == 0 else {}
     except (subprocess.TimeoutExpired, ValueError) as error:
-        raise ClipRefused(TOO_MUCH) from error
+        raise InvalidVideo(TOO_MUCH) from error
     if "refused" in answer:
-        raise ClipRefused(answer["refused"])
+        raise InvalidVideo(answer["refused"])
     if "source" not in answer:
-        raise ClipRefused(TOO_MUCH)
+        raise InvalidVideo(TOO_MUCH)
     return Source.from_dict(answer["source"])
 
 
@@ -86,7 +86,7 @@ def main() -> None:
     answer: dict[str, Any]
     try:
         answer = {"source": probe(Path(order["path"]), Limits(**order["limits"])).to_dict()}
-    except ClipRefused as error:
+    except InvalidVideo as error:
         answer = {"refused": str(error)}
     print(json.dumps(answer))
 

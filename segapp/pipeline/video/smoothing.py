@@ -14,7 +14,7 @@ from torch import Tensor
 
 STRENGTH = 0.7  # share of the past in the mean where nothing moves; 0 switches it off
 BLOCK = 8  # pixels a side over which movement is measured
-MOST_NOISE = 8.0  # grey levels that count as noise at most
+MAX_NOISE = 8.0  # grey levels that count as noise at most
 MOVED = 12.0  # grey levels above the noise at which the past counts for nothing
 CUT = 32.0  # mean change in grey levels between two frames that may be a scene cut
 CUT_RATIO = 4.0  # ... when it is also this many times the usual change
@@ -45,7 +45,7 @@ class Damper:
 def stillness(grey: Tensor, before: Tensor) -> Tensor:
     """1 where two images (h,w, 0 to 255) differ by noise only, 0 where something moved."""
     change = F.avg_pool2d((grey - before).abs()[None, None], BLOCK, ceil_mode=True, count_include_pad=False)
-    noise = change.median().clamp(max=MOST_NOISE)
+    noise = change.median().clamp(max=MAX_NOISE)
     still = (1 - (change - noise) / MOVED).clamp(0, 1)
     return F.interpolate(still, size=grey.shape, mode="bilinear", align_corners=False)[0, 0]
 

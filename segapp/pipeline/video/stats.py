@@ -11,7 +11,7 @@ import numpy as np
 
 from registry.network import ClassInfo
 
-MOST_POINTS = 600  # of a timeline
+MAX_POINTS = 600  # of a timeline
 
 
 class Stats:
@@ -19,7 +19,7 @@ class Stats:
 
     def __init__(self, classes: Sequence[ClassInfo], seconds: float, rate: Fraction, pixels: int) -> None:
         self.classes, self.pixels, self.frames = list(classes), pixels, 0
-        self._bin = max(seconds / MOST_POINTS, 1 / float(rate))
+        self._bin = max(seconds / MAX_POINTS, 1 / float(rate))
         self._total = np.zeros(len(self.classes))
         self._bins: dict[int, tuple[int, np.ndarray]] = {}
         self._lock = threading.Lock()  # written behind the forward pass, read beside it
@@ -27,7 +27,7 @@ class Stats:
     def add(self, at: float, shares: Sequence[float]) -> None:
         """One frame `at` seconds, with the share of each class, 0 to 1."""
         values = np.asarray(shares)
-        key = min(int(at / self._bin + 1e-6), MOST_POINTS)
+        key = min(int(at / self._bin + 1e-6), MAX_POINTS)
         with self._lock:
             self.frames += 1
             self._total += values
@@ -35,7 +35,7 @@ class Stats:
             self._bins[key] = (count + 1, total + values)
 
     def timeline(self) -> list[list[Any]]:
-        """[[seconds, {class id: percent}], …], at most about MOST_POINTS; classes that do not occur are left out."""
+        """[[seconds, {class id: percent}], …], at most about MAX_POINTS; classes that do not occur are left out."""
         with self._lock:
             bins = sorted(self._bins.items())
         return [

@@ -190,7 +190,7 @@ def test_the_apis_refusals(alice, monkeypatch):
     assert refused.json()["error"]["files"][0]["file"] == "a.png"
     bad_zip = alice.post("/api/batch", {"archive": upload("a.zip", b"no zip")})
     assert (bad_zip.status_code, bad_zip.json()["error"]["files"][0]["file"]) == (422, "a.zip")
-    monkeypatch.setattr(batches, "MOST_UNFINISHED", 0)
+    monkeypatch.setattr(batches, "MAX_UNFINISHED", 0)
     assert alice.post("/api/batch", {"files": many(1)}).json()["error"]["code"] == "too_many_batches"
 
 

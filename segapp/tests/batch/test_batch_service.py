@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from segapp.imaging import Refused
+from segapp.imaging import InvalidFile
 from segapp.models import Batch, BatchItem, ItemState, State, Stop
 from segapp.services import batch_results, batches, cleanup, restore, runs, zips
 from segapp.services.naming import result_stems
-from segapp.services.pairing import Refusal
+from segapp.services.pairing import InvalidUpload
 from segapp.tests.batch.sending import BROKEN, image, many, packed, upload
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +58,7 @@ def test_a_bad_file_is_named_with_the_next_step_and_the_good_ones_go_on():
 
 
 def test_nothing_but_bad_files_is_refused_and_nothing_is_stored(media):
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(InvalidUpload) as refusal:
         batches.submit("alice", [upload("a.png", b""), upload("b.png", b"<svg/>")])
     assert [problem["file"] for problem in refusal.value.problems] == ["a.png", "b.png"]
     assert not Batch.objects.exists()
@@ -85,7 +85,7 @@ def test_a_zip_of_photos_is_taken_with_its_folders_in_the_names():
     ],
 )
 def test_a_zip_that_is_not_to_be_trusted_is_refused_as_a_whole(file, words, media):
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(InvalidFile, match=words):
         batches.submit("alice", [], file)
     assert not list(media.rglob("*.*")) and not list(media.glob("batches/*"))
 
@@ -94,24 +94,24 @@ def test_a_bomb_is_refused_by_ratio_and_by_size(settings):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", bytes(30 * 10**6))
-    with pytest.raises(Refused, match="far more than it weighs"):
+    with pytest.raises(InvalidFile, match="far more than it weighs"):
         batches.submit("alice", [], upload("bomb.zip", out.getvalue()))
     settings.BATCH_LIMIT_BYTES = 1000
-    with pytest.raises(Refusal, match="over 0 MB"):
+    with pytest.raises(InvalidUpload, match="over 0 MB"):
         batches.submit("alice", [upload("a.png", bytes(1001))])
 
 
 def test_limits_of_number_storage_and_unfinished_batches(settings, monkeypatch):
     settings.BATCH_LIMIT_FILES = 2
-    with pytest.raises(Refused, match="It holds 3 files"):
+    with pytest.raises(InvalidFile, match="It holds 3 files"):
         batches.submit("alice", [], packed({f"{k}.png": image(k) for k in range(3)}))
-    monkeypatch.setattr(batches, "MOST_UNFINISHED", 1)
+    monkeypatch.setattr(batches, "MAX_UNFINISHED", 1)
     first = batches.submit("alice", many(2))
     with pytest.raises(batches.TooMany):
         batches.submit("alice", many(1))
     batches.stop(first, keep=False)
     settings.SEGAPP_STORAGE_BYTES = 100
-    with pytest.raises(Refusal, match="storage"):
+    with pytest.raises(InvalidUpload, match="storage"):
         batches.submit("alice", many(1))
 
 

@@ -80,7 +80,7 @@ def test_a_server_that_is_not_there_is_an_error_and_no_crash():
 
 
 def test_at_a_rate_a_late_answer_counts_from_when_it_was_due(server, monkeypatch):
-    monkeypatch.setattr(load, "MOST_AT_ONCE", 1)  # everything behind the first waits
+    monkeypatch.setattr(load, "MAX_AT_ONCE", 1)  # everything behind the first waits
     server.answers = [good(0.3)]
     sent, took = load.at_rate([visitor(server)] * 4, 1000, no_image)
     assert [one.image for one in sent] == [0, 1, 2, 3]
@@ -89,10 +89,10 @@ def test_at_a_rate_a_late_answer_counts_from_when_it_was_due(server, monkeypatch
 
 
 def test_no_more_are_sent_than_the_bounds_allow(server, monkeypatch):
-    monkeypatch.setattr(load, "MOST_REQUESTS", 3)
+    monkeypatch.setattr(load, "MAX_REQUESTS", 3)
     assert len(load.one_by_one([visitor(server)] * 9, no_image)) == 3
     assert len(load.at_rate([visitor(server)] * 9, 1000, no_image)[0]) == 3
-    monkeypatch.setattr(load, "MOST_SECONDS", 0.0)
+    monkeypatch.setattr(load, "MAX_SECONDS", 0.0)
     assert len(load.at_rate([visitor(server)] * 9, 1000, no_image)[0]) == 1
     assert load.one_by_one([visitor(server)] * 9, no_image) == []
 

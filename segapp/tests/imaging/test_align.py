@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segapp.imaging import Refused, decode, pairs
+from segapp.imaging import InvalidFile, decode, pairs
 from segapp.tests.imaging.drawing import saved, shapes, truth
 
 
@@ -42,5 +42,5 @@ def test_a_mask_with_a_turn_of_its_own_is_not_turned_twice():
 
 def test_a_mask_of_another_size_is_refused_with_both_sizes():
     image, mask = scene((96, 64))
-    with pytest.raises(Refused, match=r"p\.png: This mask is 40 × 30 pixels, its image p\.jpg is 64 × 96"):
+    with pytest.raises(InvalidFile, match=r"p\.png: This mask is 40 × 30 pixels, its image p\.jpg is 64 × 96"):
         pairs.read(turned_photo(6, image), "p.jpg", saved(mask.crop((0, 0, 40, 30))), "p.png")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segapp.imaging import Refused, decode
+from segapp.imaging import InvalidFile, decode
 from segapp.imaging.decode import MaskSource
 from segapp.tests.imaging.drawing import photo, saved, shapes
 
@@ -15,7 +15,7 @@ from segapp.tests.imaging.drawing import photo, saved, shapes
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
 def test_a_truncated_image_is_refused(format):
     whole = saved(photo(), format).getvalue()
-    with pytest.raises(Refused, match=r"cut off|no PNG"):
+    with pytest.raises(InvalidFile, match=r"cut off|no PNG"):
         decode.image(io.BytesIO(whole[: len(whole) // 2]), "half.png")
 
 
@@ -30,25 +30,25 @@ def test_a_truncated_image_is_refused(format):
     ids=["html", "svg", "tiff", "pickle"],
 )
 def test_other_formats_are_refused_whatever_their_name(content):
-    with pytest.raises(Refused, match="no PNG, JPEG or WebP"):
+    with pytest.raises(InvalidFile, match="no PNG, JPEG or WebP"):
         decode.image(io.BytesIO(content), "image.png")
 
 
 def test_an_empty_file_is_refused():
-    with pytest.raises(Refused, match="empty"):
+    with pytest.raises(InvalidFile, match="empty"):
         decode.image(io.BytesIO(), "empty.png")
 
 
 @pytest.mark.parametrize("side", [13_000, 20_000])
 def test_too_many_pixels_are_refused_before_they_are_decoded(side):
-    with pytest.raises(Refused, match="megapixels"):
+    with pytest.raises(InvalidFile, match="megapixels"):
         decode.image(saved(Image.new("1", (side, side))), "huge.png")
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
 def test_animations_are_refused(format):
     frames = [photo(64), photo(64).rotate(90)]
-    with pytest.raises(Refused, match=r"animated|no PNG"):
+    with pytest.raises(InvalidFile, match=r"animated|no PNG"):
         decode.image(saved(frames[0], format, save_all=True, append_images=frames[1:]), "moving.webp")
 
 
@@ -104,7 +104,7 @@ def test_odd_sizes_are_welcome(size):
     ids=["tiff", "gif", "html", "heic", "pdf"],
 )
 def test_what_it_is_instead_is_said(content, words):
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(InvalidFile, match=words):
         decode.image(io.BytesIO(content), "image.png")
 
 
@@ -117,7 +117,7 @@ def test_random_damage_is_refused_or_decoded_but_never_an_error(broken):
         for at in random.integers(0, len(content), 1 + 3 * broken):
             content[at] = random.integers(0, 256)
         for read in (decode.image, decode.mask):
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(InvalidFile):
                 read(io.BytesIO(bytes(content)), "damaged")
 
 

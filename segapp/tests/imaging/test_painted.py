@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from segapp.imaging import Refused, decode, masks, painted, snapping
+from segapp.imaging import InvalidFile, class_mapping, decode, denoise, painted
 from segapp.imaging.decode import MaskSource
 from segapp.imaging.painted import PAINTED, UNPAINTED
 from segapp.imaging.values import Mask, Summary
@@ -26,7 +26,7 @@ def source(*values: int) -> MaskSource:
 
 def settle(image) -> Summary:
     """What an uploaded mask file holds."""
-    return snapping.settle(decode.mask(saved(image), "m"), "m").summary
+    return denoise.settle(decode.mask(saved(image), "m"), "m").summary
 
 
 def colours(*values: str) -> MaskSource:
@@ -34,9 +34,9 @@ def colours(*values: str) -> MaskSource:
     return MaskSource("colour", np.repeat(np.array(rows, np.uint8), 16, axis=0)[None].repeat(16, axis=0))
 
 
-def read(*given, known=NAMED) -> masks.Reading:
-    summaries = [one.summary if isinstance(one, Mask) else snapping.settle(one, "m").summary for one in given]
-    return masks.read_summaries(summaries, known=known)
+def read(*given, known=NAMED) -> class_mapping.ClassMapping:
+    summaries = [one.summary if isinstance(one, Mask) else denoise.settle(one, "m").summary for one in given]
+    return class_mapping.read_summaries(summaries, known=known)
 
 
 def test_only_background_and_unpainted_is_no_binary_mask():
@@ -44,7 +44,7 @@ def test_only_background_and_unpainted_is_no_binary_mask():
     values[4:] = UNPAINTED
     reading = read(drawn(values))
     assert [(row["id"], row["ignore"]) for row in reading.classes] == [(0, False), (255, True)]
-    assert (masks.apply(painted.as_mask(values, UNPAINTED), reading) == values).all()
+    assert (class_mapping.apply(painted.as_mask(values, UNPAINTED), reading) == values).all()
 
 
 def test_a_class_number_over_127_stays_what_it_is():
@@ -59,7 +59,7 @@ def test_unpainted_pixels_count_as_the_chosen_class():
     values[0] = 1
     reading = read(drawn(values, unpainted=0))
     assert [(row["id"], row["share"]) for row in reading.classes] == [(0, 87.5), (1, 12.5)]
-    assert (masks.apply(painted.as_mask(values, 0), reading) == np.where(values == 1, 1, 0)).all()
+    assert (class_mapping.apply(painted.as_mask(values, 0), reading) == np.where(values == 1, 1, 0)).all()
 
 
 def test_names_and_colours_chosen_while_painting_arrive():
@@ -70,7 +70,7 @@ def test_names_and_colours_chosen_while_painting_arrive():
 
 @pytest.mark.parametrize("top", [255, 1, 200])
 def test_uploaded_two_class_masks_and_painted_ones_are_one_set(top):
-    reading = masks.read_summaries([settle(shapes([0, top])), drawn(truth()).summary], known=NAMED)
+    reading = class_mapping.read_summaries([settle(shapes([0, top])), drawn(truth()).summary], known=NAMED)
     assert reading.trained == NAMED, "both hold the same two classes"
     assert {row["images"] for row in reading.classes} == {2}
 
@@ -92,7 +92,7 @@ def test_the_rule_for_uploaded_masks_alone_is_as_before():
 
 def test_more_than_64_classes_are_refused_together():
     values = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidFile):
         read(drawn(values + 100), source(0, 1, 2), known=[])
 
 
@@ -100,17 +100,17 @@ def test_a_sent_mask_must_be_a_grey_png_of_the_images_size():
     good = np.asarray(shapes([0, 1]))
     assert (painted.decode(saved(shapes([0, 1])), (96, 96), "one") == good).all()
     for bad in (saved(shapes([0, 1]), "JPEG"), saved(photo(96)), saved(shapes([0, 1]).convert("P")), io.BytesIO(b"x")):
-        with pytest.raises(Refused):
+        with pytest.raises(InvalidFile):
             painted.decode(bad, (96, 96), "one")
-    with pytest.raises(Refused, match="96 × 96 pixels, its image 96 × 95"):
+    with pytest.raises(InvalidFile, match="96 × 96 pixels, its image 96 × 95"):
         painted.decode(saved(shapes([0, 1])), (96, 95), "one")
 
 
 def test_an_added_set_keeps_the_ids_of_the_earlier_one_and_brings_its_new_classes():
-    earlier = masks.read_summaries([settle(shapes([0, 255]))])
+    earlier = class_mapping.read_summaries([settle(shapes([0, 255]))])
     values = np.where(truth() == 1, 3, 0).astype(np.uint8)
     added = read(drawn(values), known=[*NAMED, {"id": 3, "name": "stem", "color": "#0000ff"}])
-    joined = masks.extended(earlier, added, (96 * 96, 96 * 96), 2)
+    joined = class_mapping.extended(earlier, added, (96 * 96, 96 * 96), 2)
     assert [(row["id"], row["name"]) for row in joined.trained] == [(0, "ground"), (1, "object"), (3, "stem")]
     assert joined.ids[255] == 1 and joined.ids[PAINTED + 3] == 3
     assert sum(row["share"] for row in joined.classes) == pytest.approx(100, abs=0.01)

@@ -5,8 +5,8 @@ import pytest
 
 from registry.models import FileState, UserModel
 from registry.tests.test_services import make
-from segapp.imaging import Refused
-from segapp.imaging.masks import Reading
+from segapp.imaging import InvalidFile
+from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import Example, State, TrainingRun
 from segapp.services import continuing, intake, painting, runs
 from segapp.tests.imaging.drawing import photo, saved, shapes, truth
@@ -41,7 +41,7 @@ def test_a_new_run_has_all_earlier_examples_the_new_one_and_the_model_as_its_sta
     assert {one.stem for one in run.examples.all()} == {"one", "two", "disc"}
     assert not fresh(example).draft
     assert run.classes == CLASSES, "ids, names and colours are the model's"
-    reading = Reading.from_dict(run.reading)
+    reading = ClassMapping.from_dict(run.reading)
     for one in run.examples.select_related("painting"):
         assert (intake.ids_of(one, reading) == truth()).all()
 
@@ -59,7 +59,7 @@ def test_new_uploads_are_read_on_their_own_and_join_by_id(model):
     images = [upload("three.png", saved(photo(96)))]
     added = intake.store(ALICE, images, [upload("three.png", saved(shapes([0, 1, 255])))])
     run = continuing.start(ALICE, model, added)
-    reading = Reading.from_dict(run.reading)
+    reading = ClassMapping.from_dict(run.reading)
     ids = {one.stem: intake.ids_of(one, reading) for one in run.examples.select_related("painting")}
     assert (ids["one"] == truth()).all()
     assert (ids["three"] == np.where(truth(3) == 2, 255, truth(3))).all()
@@ -75,7 +75,7 @@ def test_corrections_of_an_ancestor_count_and_those_of_another_model_do_not(mode
 
 
 def test_without_anything_new_it_is_refused(model):
-    with pytest.raises(Refused, match="Nothing was added"):
+    with pytest.raises(InvalidFile, match="Nothing was added"):
         continuing.start(ALICE, model, [])
 
 
@@ -89,7 +89,7 @@ def test_what_the_model_has_learnt_from_counts_once(model):
 
 def test_what_is_not_painted_yet_is_named(model):
     example = mended(model, np.full((96, 96), 255))
-    with pytest.raises(Refused, match="not painted yet"):
+    with pytest.raises(InvalidFile, match="not painted yet"):
         continuing.start(ALICE, model, [example])
 
 
@@ -97,7 +97,7 @@ def test_a_model_whose_file_is_gone_cannot_be_trained_on_from(model):
     example = mended(model)
     UserModel.objects.filter(pk=model.pk).update(active=False, file_state=FileState.MISSING)
     model.refresh_from_db()
-    with pytest.raises(Refused, match="cannot be trained on from"):
+    with pytest.raises(InvalidFile, match="cannot be trained on from"):
         continuing.start(ALICE, model, [example])
     assert fresh(example).draft
 

@@ -91,7 +91,7 @@ def test_a_file_that_is_gone_is_made_anew(own_media):
 
 def test_one_visitor_keeps_a_bounded_number_of_files():
     rows = []
-    for number in range(exports.MOST_KEPT):
+    for number in range(exports.MAX_KEPT):
         row = Export.objects.create(
             visitor=ALICE, model=make(ALICE), format="pth", state=State.DONE,
             ended=timezone.now() - timedelta(minutes=60 - number),

@@ -9,10 +9,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError
 from PIL import Image, ImageFilter
 
-from segapp.imaging import Refused
+from segapp.imaging import InvalidFile
 from segapp.models import Example
 from segapp.services import intake
-from segapp.services.intake import Refusal
+from segapp.services.intake import InvalidUpload
 from segapp.tests.imaging.drawing import photo, saved, shapes, truth
 
 ALICE = "a" * 32
@@ -32,7 +32,7 @@ def masks(*names: str) -> list[SimpleUploadedFile]:
 
 
 def problems(call) -> dict[str, str]:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(InvalidUpload) as refusal:
         call()
     return {problem["file"]: problem["message"] for problem in refusal.value.problems}
 
@@ -153,7 +153,7 @@ def test_files_that_are_gone_are_a_refusal_and_no_failure():
         lambda: intake.ids_of(stored, reading),
         lambda: intake.image_of(stored),
     ):
-        with pytest.raises(Refused, match="upload it again"):
+        with pytest.raises(InvalidFile, match="upload it again"):
             ask()
 
 

@@ -13,9 +13,9 @@ from PIL import Image
 from segapp.imaging import decode
 from segapp.models import Example
 from segapp.services import intake
-from segapp.services.intake import Refusal
+from segapp.services.intake import InvalidUpload
 from segapp.tests.imaging.drawing import SIZE, photo, saved, shapes, truth
-from segapp.tests.imaging.test_masks import REFUSED, UNDERSTOOD, deep, rgb16
+from segapp.tests.imaging.test_class_mapping import REFUSED, UNDERSTOOD, deep, rgb16
 
 ALICE = "a" * 32
 
@@ -71,7 +71,7 @@ TURNED_AWAY = [
 @pytest.mark.parametrize(("file", "words"), [row[1:] for row in TURNED_AWAY], ids=[row[0] for row in TURNED_AWAY])
 def test_a_mask_file_is_refused_by_name_and_nothing_is_stored(file, words, tmp_path):
     of_its_size = photo(512).rotate(90).resize(Image.open(io.BytesIO(file)).size) if words == "photo" else None
-    with pytest.raises(Refusal, match=words) as refusal:
+    with pytest.raises(InvalidUpload, match=words) as refusal:
         send(file, of_its_size)
     (problem,) = refusal.value.problems
     assert problem["file"] == "one.png" and problem["message"].endswith(".")

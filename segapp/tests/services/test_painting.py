@@ -10,7 +10,7 @@ from django.utils import timezone
 from PIL import Image
 
 from registry.tests.test_services import make
-from segapp.imaging import Refused
+from segapp.imaging import InvalidFile
 from segapp.models import Example, Painting, TrainingRun
 from segapp.services import cleanup, example_files, intake, paint_classes, painting
 from segapp.services.painting import PaintedElsewhere, PaintingClosed, PaintingNotFound, Save
@@ -141,7 +141,7 @@ def test_a_save_sent_again_goes_through_and_a_late_one_changes_nothing():
 def test_a_mask_that_does_not_fit_is_refused_and_changes_nothing(mask, words):
     (one,) = photos("one")
     painting.save(one, sent(truth()))
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(InvalidFile, match=words):
         painting.save(fresh(one), sent(mask, sequence=2))
     assert fresh(one).painting.revision == 1 and (example_files.painted_values(fresh(one)) == truth()).all()
 
@@ -228,7 +228,7 @@ def test_a_result_becomes_a_draft_with_the_prediction_as_its_mask():
 def test_a_result_whose_files_are_gone_is_refused_and_leaves_nothing():
     result = analyzed(ALICE)
     (result.folder / "mask.png").unlink()
-    with pytest.raises(Refused, match="gone"):
+    with pytest.raises(InvalidFile, match="gone"):
         painting.from_analysis(result)
     assert not Example.objects.exists()
 
@@ -242,7 +242,7 @@ def test_what_is_still_painted_on_outlives_the_days_of_an_upload():
 
 
 def test_a_faulty_photo_is_named_and_nothing_is_stored():
-    with pytest.raises(intake.Refusal) as refusal:
+    with pytest.raises(intake.InvalidUpload) as refusal:
         painting.begin(ALICE, [upload("good.png", saved(photo(32))), upload("bad.png", io.BytesIO(b"<html>"))])
     assert [problem["file"] for problem in refusal.value.problems] == ["bad.png"]
     assert not Example.objects.exists() and not Painting.objects.exists()
@@ -256,27 +256,27 @@ def test_a_class_that_is_painted_nowhere_can_be_removed_everywhere():
     paint_classes.remove(ALICE, 2)
     assert [row["id"] for row in fresh(one).painting.classes] == [0, 1]
     assert [row["id"] for row in fresh(two).painting.classes] == [0, 1]
-    with pytest.raises(Refused, match="is painted on “one”"):
+    with pytest.raises(InvalidFile, match="is painted on “one”"):
         paint_classes.remove(ALICE, 1)
-    with pytest.raises(Refused, match="count as “background”"):
+    with pytest.raises(InvalidFile, match="count as “background”"):
         paint_classes.remove(ALICE, 0)
 
 
 def test_a_class_that_stands_for_more_than_paint_cannot_be_removed():
     photos("one")
     intake.store(ALICE, *pairs("two", "three").values())
-    with pytest.raises(Refused, match="of uploaded masks"):
+    with pytest.raises(InvalidFile, match="of uploaded masks"):
         paint_classes.remove(ALICE, 1)
     (there,) = Painting.objects.all()
     known = [{"id": 7, "name": "bud", "color": "#ff0000"}]
     Painting.objects.filter(pk=there.pk).update(classes=[*there.classes, *known])
-    with pytest.raises(Refused, match="the model that you train on from"):
+    with pytest.raises(InvalidFile, match="the model that you train on from"):
         paint_classes.remove(ALICE, 7, known)
 
 
 def test_the_last_class_stays():
     (one,) = photos("one")
     Painting.objects.filter(example=one).update(classes=[CLASSES[1]], unpainted=255)
-    with pytest.raises(Refused, match="the only class"):
+    with pytest.raises(InvalidFile, match="the only class"):
         paint_classes.remove(ALICE, 1)
     assert fresh(one).painting.classes == [CLASSES[1]]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from segapp.services.pairing import Refusal, pair, shown, stem_of
+from segapp.services.pairing import InvalidUpload, pair, shown, stem_of
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ def pairs(images: list[str], masks: list[str]) -> list[tuple[str, str, str]]:
 
 
 def refused(images: list[str], masks: list[str]) -> dict[str, str]:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(InvalidUpload) as refusal:
         pairs(images, masks)
     return {problem["file"]: problem["message"] for problem in refusal.value.problems}
 

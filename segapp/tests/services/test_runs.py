@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from segapp import dispatch
-from segapp.models import MOST_ATTEMPTS, State, Stop, TrainingRun
+from segapp.models import MAX_ATTEMPTS, State, Stop, TrainingRun
 from segapp.services import runs
 
 ALICE = "a" * 32
@@ -85,13 +85,13 @@ def test_a_run_whose_worker_lives_is_left_alone(db, rung, clock):
 
 def test_a_run_whose_worker_fell_silent_is_queued_again_at_most_twice(db, rung, clock):
     run = claimed()
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         runs.reap()
         clock[0] += runs.LEASE_SECONDS + 1
         runs.reap()
         run.refresh_from_db()
         assert run.attempts == attempt
-        if attempt < MOST_ATTEMPTS:
+        if attempt < MAX_ATTEMPTS:
             assert run.state == State.QUEUED and run.pk in rung
             assert TrainingRun.objects.claim(run.pk, "elsewhere:2", f"token {attempt}")
     assert run.state == State.FAILED and "twice" in run.message

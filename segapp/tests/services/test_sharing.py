@@ -92,7 +92,7 @@ def test_only_the_owner_sees_and_revokes_links():
 
 
 def test_links_are_bounded(monkeypatch):
-    monkeypatch.setattr(sharing, "MOST_PER_MODEL", 2)
+    monkeypatch.setattr(sharing, "MAX_PER_MODEL", 2)
     model = make(ALICE)
     sharing.create(model)
     sharing.create(model)

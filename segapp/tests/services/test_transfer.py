@@ -111,7 +111,7 @@ def test_codes_are_listed_while_they_are_good_and_for_a_day_when_used():
 
 
 def test_a_sixth_code_ends_the_oldest():
-    rows = [transfer.make(ALICE) for _ in range(transfer.MOST_VALID + 1)]
+    rows = [transfer.make(ALICE) for _ in range(transfer.MAX_VALID + 1)]
     with pytest.raises(CodeRefused):
         transfer.claim(PHONE, rows[0][1])
     assert transfer.claim(PHONE, rows[1][1]) == ALICE

@@ -11,7 +11,7 @@ from segapp.pipeline.inference.deciding import decide
 from segapp.pipeline.inference.forward import normalised
 from segapp.pipeline.inference.predict import fitted, resized
 from segapp.pipeline.video import process as clip
-from segapp.pipeline.video.demux import ClipRefused, Limits
+from segapp.pipeline.video.demux import InvalidVideo, Limits
 from segapp.pipeline.video.plan import EVERY, Options
 from segapp.pipeline.video.process import process
 from segapp.tests.video.clips import (
@@ -219,7 +219,7 @@ def test_segment_file_leaves_nothing_when_the_clip_is_refused(tmp_path):
     (tmp_path / "a.mp4").write_text("#EXTM3U\n")
     out = tmp_path / "out"
     out.mkdir()
-    with pytest.raises(ClipRefused):
+    with pytest.raises(InvalidVideo):
         clip.segment_file(bright_network(), tmp_path / "a.mp4", out)
     assert list(out.iterdir()) == []
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from segapp.pipeline.video import sandbox as clip_guard
-from segapp.pipeline.video.demux import ClipRefused, Limits
+from segapp.pipeline.video.demux import InvalidVideo, Limits
 from segapp.pipeline.video.probe import probe
 from segapp.pipeline.video.sandbox import TOO_MUCH, Share, examine
 from segapp.tests.video.clips import write_clip
@@ -25,26 +25,26 @@ def test_finds_what_the_probe_finds(clip):
 def test_a_refusal_keeps_its_words(tmp_path):
     path = tmp_path / "list.mp4"
     path.write_text("#EXTM3U\nfile:///etc/hostname\n")
-    with pytest.raises(ClipRefused, match="not an MP4"):
+    with pytest.raises(InvalidVideo, match="not an MP4"):
         examine(path, Limits())
 
 
 @pytest.mark.parametrize("share", [Share(processor=0), Share(clock=0.01)])
 def test_more_than_its_share_is_refused_in_plain_words(clip, share):
-    with pytest.raises(ClipRefused) as refused:
+    with pytest.raises(InvalidVideo) as refused:
         examine(clip, Limits(), share)
     assert str(refused.value) == TOO_MUCH
 
 
 def test_too_little_memory_is_a_refusal_and_no_crash(clip):
-    with pytest.raises(ClipRefused):
+    with pytest.raises(InvalidVideo):
         examine(clip, Limits(), Share(memory=32 << 20))
 
 
 def test_a_process_that_dies_is_a_refusal(clip, monkeypatch):
     dead = subprocess.CompletedProcess([], -11, stdout="", stderr="")
     monkeypatch.setattr(clip_guard.subprocess, "run", lambda *arguments, **named: dead)
-    with pytest.raises(ClipRefused) as refused:
+    with pytest.raises(InvalidVideo) as refused:
         examine(clip, Limits())
     assert str(refused.value) == TOO_MUCH
 

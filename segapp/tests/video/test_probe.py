@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segapp.imaging import container
-from segapp.pipeline.video.demux import ClipRefused, Limits
+from segapp.pipeline.video.demux import InvalidVideo, Limits
 from segapp.pipeline.video.probe import Source, probe
 from segapp.tests.video.clips import write_clip
 
@@ -16,7 +16,7 @@ PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/hostname\n
 
 
 def refused(path: Path, limits: Limits | None = None) -> str:
-    with pytest.raises(ClipRefused) as error:
+    with pytest.raises(InvalidVideo) as error:
         probe(path, limits or Limits())
     return str(error.value)
 

@@ -253,7 +253,7 @@ def test_the_api_stops(alice, queued):
 
 
 def test_too_many_unfinished_videos_are_said_so(alice, clip, monkeypatch):
-    monkeypatch.setattr(videos, "MOST_UNFINISHED", 1)
+    monkeypatch.setattr(videos, "MAX_UNFINISHED", 1)
     assert alice.post("/api/video", {"file": upload(clip)}).status_code == 202
     response = alice.post("/api/video", {"file": upload(clip)})
     assert (response.status_code, response.json()["error"]["code"]) == (429, "too_many_videos")

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from segapp.imaging import Refused
+from segapp.imaging import InvalidFile
 from segapp.models import State, Stop, VideoJob
 from segapp.services import videos
 from segapp.tests.video.clips import write_clip
@@ -57,7 +57,7 @@ def test_the_ending_is_by_content_and_not_by_name(tmp_path):
     ],
 )
 def test_what_is_no_video_is_refused_at_once_and_nothing_is_stored(content, words, media):
-    with pytest.raises(Refused, match=words) as error:
+    with pytest.raises(InvalidFile, match=words) as error:
         videos.submit("alice", upload(content, "clip.mp4"), "clip.mp4")
     assert error.value.file == "clip.mp4"
     assert not VideoJob.objects.exists()
@@ -66,15 +66,15 @@ def test_what_is_no_video_is_refused_at_once_and_nothing_is_stored(content, word
 
 def test_too_large_too_many_and_a_full_storage_are_refused(clip, settings):
     settings.VIDEO_LIMIT_BYTES = 500
-    with pytest.raises(Refused, match="over 0 MB"):
+    with pytest.raises(InvalidFile, match="over 0 MB"):
         videos.submit("alice", upload(clip), "a.mp4")
     settings.VIDEO_LIMIT_BYTES = 10**8
-    for _ in range(videos.MOST_UNFINISHED):
+    for _ in range(videos.MAX_UNFINISHED):
         videos.submit("alice", upload(clip), "a.mp4")
     with pytest.raises(videos.TooMany):
         videos.submit("alice", upload(clip), "a.mp4")
     settings.SEGAPP_STORAGE_BYTES = 100
-    with pytest.raises(Refused, match="storage"):
+    with pytest.raises(InvalidFile, match="storage"):
         videos.submit("charlie", upload(clip), "a.mp4")
 
 

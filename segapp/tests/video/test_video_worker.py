@@ -243,7 +243,7 @@ def test_a_killed_worker_is_followed_by_one_that_goes_on_behind_its_segments(tmp
         with pytest.raises(Killed):
             video.run(job.pk)
     VideoJob.objects.filter(pk=job.pk).update(lease_owner=f"{heartbeat.NAME.rpartition(':')[0]}:4194304")
-    runs.take_back(VideoJob.objects.all())
+    runs.requeue_expired(VideoJob.objects.all())
     assert fresh(job).state == State.QUEUED
     before = net.module.calls
     video.run(job.pk)

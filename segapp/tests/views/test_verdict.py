@@ -1,6 +1,6 @@
 """What is said of a result: how the classes fare, and what would help next."""
 
-from segapp.views.studio import advice, verdict
+from segapp.views.finetune_context import advice, verdict
 
 
 def row(name: str, iou: float | None, base: float | None = None, images: int = 5) -> dict:

@@ -9,8 +9,8 @@ from django.urls import reverse
 from registry import services as registry
 from registry import store
 from registry.models import UserModel
-from segapp.imaging import Refused
-from segapp.imaging.masks import Reading
+from segapp.imaging import InvalidFile
+from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import Example, State, TrainingRun, VideoJob
 from segapp.services import continuing, intake, painting, runs
 from segapp.views.common import PageRequest
@@ -34,7 +34,7 @@ def context(request: PageRequest) -> dict[str, Any]:
     reading, problems = None, []
     try:
         reading = reading_of(request, run, drafts if editable else [])
-    except Refused as error:
+    except InvalidFile as error:
         problems = [{"file": error.file, "message": f"{error.problem} {error.advice}"}]
     mark(shown, reading, problems)
     stumbled = run is not None and not live and not done and not drafts
@@ -82,13 +82,13 @@ def _landing(busy: bool, editable: bool, readable: bool, done: bool) -> str:
     return "result" if done else "images"
 
 
-def reading_of(request: PageRequest, run: TrainingRun | None, drafts: list[Example]) -> Reading | None:
-    """How the masks on show are read: the drafts' with the visitor's edits, else as the run did. Raises Refused."""
+def reading_of(request: PageRequest, run: TrainingRun | None, drafts: list[Example]) -> ClassMapping | None:
+    """How the masks on show are read: the drafts' with the visitor's edits, else as the run did. Raises InvalidFile."""
     if drafts:
         edits = request.session.get(EDITS, {})
         return intake.review(drafts, edits, known_classes(request)) if intake.ready(drafts) else None
     if run is not None and run.reading:
-        return Reading.from_dict(run.reading)
+        return ClassMapping.from_dict(run.reading)
     return None
 
 
@@ -98,7 +98,7 @@ def base_names() -> list[str]:
     return [found["name"] for found in base.card["classes"]] if base else []
 
 
-def mark(examples: list[Example], reading: Reading | None, problems: list[dict[str, str]]) -> None:
+def mark(examples: list[Example], reading: ClassMapping | None, problems: list[dict[str, str]]) -> None:
     """Put on each example what its image says: `fault`, the one thing to fix, or `hint`, what is odd about it."""
     faults = {problem["file"]: problem["message"] for problem in problems}
     read = [example.pk for example in intake.ready(examples)]
@@ -144,7 +144,7 @@ def paintable(drafts: list[Example]) -> set[int]:
     return set(Example.objects.filter(pk__in=there, runs=None).values_list("pk", flat=True))
 
 
-def stamp(reading: Reading | None) -> str:
+def stamp(reading: ClassMapping | None) -> str:
     """Changes when the masks would be drawn differently; part of the images' addresses."""
     rows = [(row["id"], row["color"], row["ignore"]) for row in reading.classes] if reading else []
     return hashlib.sha256(repr(rows).encode()).hexdigest()[:12]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from segapp.imaging import Refused, decode, snapping
+from segapp.imaging import InvalidFile, decode, denoise
 from segapp.imaging.decode import MaskSource
 from segapp.tests.imaging.drawing import saved
 
@@ -22,7 +22,7 @@ COLOURS = np.array(
 
 def settled(file: io.BytesIO) -> np.ndarray:
     """The keys of a settled mask, (H, W)."""
-    mask = snapping.settle(decode.mask(file, "m"), "m")
+    mask = denoise.settle(decode.mask(file, "m"), "m")
     return np.array(mask.summary.keys)[mask.codes]
 
 
@@ -37,7 +37,7 @@ def test_real_index_masks_are_left_as_they_are(data, name):
     """Poles, cracks and signs are a pixel or two wide, as blur is."""
     for path in some(data / name / "masks", 12):
         source = decode.mask(io.BytesIO(path.read_bytes()), path.name)
-        mask = snapping.settle(source, path.name)
+        mask = denoise.settle(source, path.name)
         assert not mask.summary.soft, path.name
         assert np.array_equal(np.array(mask.summary.keys)[mask.codes], source.values)
 
@@ -77,7 +77,7 @@ def test_real_photos_are_refused(data, name):
             photo = stored.convert("RGB")
             photo.thumbnail((400, 400))
         for file in (saved(photo), saved(photo, "JPEG"), saved(photo.convert("L")), saved(photo.convert("L"), "JPEG")):
-            with pytest.raises(Refused, match="photo"):
+            with pytest.raises(InvalidFile, match="photo"):
                 settled(file)
 
 
@@ -103,7 +103,7 @@ def test_a_blurred_edge_of_many_pixels_is_cut_in_the_middle():
 
 def test_a_mask_of_one_value_or_one_pixel_is_fine():
     for values in (np.zeros((1, 1), np.uint8), np.full((3, 1), 255, np.uint8), np.zeros((1, 4000, 4), np.uint8)):
-        mask = snapping.settle(MaskSource("index" if values.ndim == 2 else "colour", values), "m")
+        mask = denoise.settle(MaskSource("index" if values.ndim == 2 else "colour", values), "m")
         assert mask.summary.counts == (values.shape[0] * values.shape[1],)
 
 
@@ -111,5 +111,5 @@ def test_objects_numbered_one_by_one_are_refused_with_advice():
     ids = np.zeros((200, 200), dtype=np.uint8)
     for k in range(100):
         ids[2 + 20 * (k // 10) : 18 + 20 * (k // 10), 2 + 20 * (k % 10) : 18 + 20 * (k % 10)] = k + 1
-    with pytest.raises(Refused, match=r"101 different values.*objects of one kind share"):
-        snapping.settle(MaskSource("index", ids), "nuclei.png")
+    with pytest.raises(InvalidFile, match=r"101 different values.*objects of one kind share"):
+        denoise.settle(MaskSource("index", ids), "nuclei.png")

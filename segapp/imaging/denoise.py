@@ -12,12 +12,12 @@ import numpy as np
 
 from segapp.imaging import blur, palette, peaks
 from segapp.imaging.decode import MaskSource
-from segapp.imaging.refused import Refused
+from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import TRANSPARENT, Mask, Summary, bands, channels, encode, histogram
 
-MOST_CLASSES = 64
-MOST_COUNTED = 256  # an exact mask with more values than these is looked at as a noisy one
-MOST_NAMED = 4096  # beyond this a message says "more than"
+MAX_CLASSES = 64
+MAX_COUNTED = 256  # an exact mask with more values than these is looked at as a noisy one
+MAX_NAMED = 4096  # beyond this a message says "more than"
 IGNORE = 255
 
 PLAIN_SHARE = 0.05  # a main value's pixels are flat at least to this share
@@ -33,10 +33,10 @@ CROWDED = 40  # class numbers up to here stand too close together to survive JPE
 
 
 def settle(source: MaskSource, name: str) -> Mask:
-    """The mask with its main values only. Raises Refused for what holds too many values to be a mask."""
-    found = histogram(source, MOST_COUNTED)
+    """The mask with its main values only. Raises InvalidFile for what holds too many values to be a mask."""
+    found = histogram(source, MAX_COUNTED)
     if source.palette is not None and found is not None:
-        return _exact(source, found) if _class_count(source, found) <= MOST_CLASSES else settle(_painted(source), name)
+        return _exact(source, found) if _class_count(source, found) <= MAX_CLASSES else settle(_painted(source), name)
     if found is not None and len(found) <= 2 and not (source.lossy and _is_crowded(found)):
         return _exact(source, found)
     if source.lossy or found is None:
@@ -45,12 +45,12 @@ def settle(source: MaskSource, name: str) -> Mask:
     mains, blends = _mains_and_blends(mask)
     if mains and (snapped := _snapped(mask, mains)):
         return snapped
-    if _class_count(source, found) > MOST_CLASSES:
+    if _class_count(source, found) > MAX_CLASSES:
         return _denoised(source, name, NEAR_SHARE)
     if blends >= FEW_BLENDS:
         try:
             return _denoised(source, name, SURE_SHARE)
-        except Refused:
+        except InvalidFile:
             pass  # not noise: its values are meant as they are
     return mask
 
@@ -152,14 +152,14 @@ def _snapped(mask: Mask, mains: list[int]) -> Mask | None:
     result = blur.assign(
         *(_values_of_codes(mask), mask.codes.shape, values), near=0, noise=0, edge=EDGE, most=MOVED_SHARE * size
     )
-    if result is None or len(mains) > MOST_CLASSES or result[3] > ASTRAY_SHARE * size:
+    if result is None or len(mains) > MAX_CLASSES or result[3] > ASTRAY_SHARE * size:
         return None
     index, _, moved, _ = result
     return _collected(index, kept, mask.summary.kind, moved, mask.summary.palette)
 
 
 def _denoised(source: MaskSource, name: str, share: float) -> Mask:
-    """The mask without the noise of compression. Raises Refused when it has no main values to speak of."""
+    """The mask without the noise of compression. Raises InvalidFile when it has no main values to speak of."""
     shape = (source.values.shape[0], source.values.shape[1])
     deep = source.kind == "index" and int(source.values.max()) > 255  # 16 bits: looked at through the upper eight
     look = _values_of_pixels(source, deep)
@@ -167,7 +167,7 @@ def _denoised(source: MaskSource, name: str, share: float) -> Mask:
     mains = peaks.find(look, shape, count)
     if count == 1 and len(mains):
         mains = peaks.with_thin_lines(mains, int(source.values.max()) >> (8 if deep else 0))
-    if not len(mains) or len(mains) > MOST_CLASSES:
+    if not len(mains) or len(mains) > MAX_CLASSES:
         raise _too_many(source, name)
     _hold_crowded(source, name)
     near = NEAR if source.kind == "index" else NEAR_COLOUR
@@ -230,18 +230,18 @@ def _hold_crowded(source: MaskSource, name: str) -> None:
     """Refuse a JPEG of class numbers like 0, 1, 2: compression has mixed them up for good."""
     if not (source.lossy and source.kind == "index" and 0 < int(source.values.max()) <= CROWDED):
         return
-    raise Refused(
+    raise InvalidFile(
         name,
         "Its class numbers are small and it was saved with loss, which mixes up numbers that stand so close.",
         "Save the mask as PNG from where it was drawn.",
     )
 
 
-def _too_many(source: MaskSource, name: str) -> Refused:
-    found = histogram(source, MOST_NAMED)
-    values = f"{len(found)}" if found else f"more than {MOST_NAMED}"
-    return Refused(
+def _too_many(source: MaskSource, name: str) -> InvalidFile:
+    found = histogram(source, MAX_NAMED)
+    values = f"{len(found)}" if found else f"more than {MAX_NAMED}"
+    return InvalidFile(
         name,
         f"It holds {values} different values: this looks like a photo, not a mask.",
-        f"A mask has one plain value or colour for each class, at most {MOST_CLASSES}; objects of one kind share it.",
+        f"A mask has one plain value or colour for each class, at most {MAX_CLASSES}; objects of one kind share it.",
     )

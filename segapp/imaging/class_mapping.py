@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from segapp.imaging import cautions, numbering, painted, palette, snapping
+from segapp.imaging import cautions, denoise, numbering, painted, palette
 from segapp.imaging.decode import MaskSource
+from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.numbering import IGNORE
-from segapp.imaging.refused import Refused
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
 
-LONGEST_NAME = 60
+MAX_NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
-class Reading:
+class ClassMapping:
     """How mask values become class ids.
 
     classes: rows {id, name, color, ignore, source, share (percent of all pixels), images (how many hold it)}; the
@@ -47,18 +47,18 @@ class Reading:
         return {**plain, "ids": [[value, number] for value, number in self.ids.items()]}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Reading":
+    def from_dict(cls, data: dict[str, Any]) -> "ClassMapping":
         plain = {key: data[key] for key in ("kind", "snapped", "classes", "warnings", "rules")}
         ids = {int(value): int(number) for value, number in data["ids"]}
         return cls(ids=ids, hints=list(data.get("hints", [])), **plain)
 
 
-def read(sources: Iterable[MaskSource | Mask], names: Sequence[str] | None = None) -> Reading:
-    """The reading of a set of masks, one held at a time. Raises Refused for photos and for more than 64 classes."""
+def read(sources: Iterable[MaskSource | Mask], names: Sequence[str] | None = None) -> ClassMapping:
+    """The reading of a set of masks, one held at a time. Raises InvalidFile for photos and for more than 64 classes."""
     summaries = []
     for k, source in enumerate(sources):
         name = names[k] if names else f"mask {k + 1}"
-        summaries.append((source if isinstance(source, Mask) else snapping.settle(source, name)).summary)
+        summaries.append((source if isinstance(source, Mask) else denoise.settle(source, name)).summary)
     return read_summaries(summaries, names)
 
 
@@ -67,7 +67,7 @@ def read_summaries(
     names: Sequence[str] | None = None,
     edits: dict[str, dict[str, Any]] | None = None,
     known: Sequence[dict[str, Any]] = (),
-) -> Reading:
+) -> ClassMapping:
     """The same from summaries; `names` are the files', for messages. `edits`: as for `edit_by_source`, and what is
     warned about follows them.
 
@@ -75,7 +75,7 @@ def read_summaries(
     Painted masks say their classes themselves; the contract's rule is for the uploaded ones.
     """
     if not summaries:
-        raise Refused("masks", "There are none.", "Add at least one image with its mask.")
+        raise InvalidFile("masks", "There are none.", "Add at least one image with its mask.")
     names = list(names or [f"mask {k + 1}" for k in range(len(summaries))])
     uploaded = [k for k, summary in enumerate(summaries) if not painted.is_painted(summary)]
     own, own_names = [summaries[k] for k in uploaded], [names[k] for k in uploaded]
@@ -94,7 +94,7 @@ def read_summaries(
     kind = alike[0].kind if alike else painted.KIND
     rows = _rows(whole, ids, sources, held, kind, known)
     rules += cautions.transparency(alike) + cautions.softness(alike)
-    reading = Reading(kind, ids, any(summary.soft for summary in alike), rows, rules=rules)
+    reading = ClassMapping(kind, ids, any(summary.soft for summary in alike), rows, rules=rules)
     if edits:
         reading = edit_by_source(reading, edits)
         ids = dict(reading.ids)
@@ -128,9 +128,9 @@ def _how_painted(count: int) -> str:
     )
 
 
-def apply(source: MaskSource | Mask, reading: Reading) -> np.ndarray:
+def apply(source: MaskSource | Mask, reading: ClassMapping) -> np.ndarray:
     """uint8 (H, W) of class ids; IGNORE where a pixel is to be ignored or its value is not in the reading."""
-    mask = source if isinstance(source, Mask) else snapping.settle(source, "mask")
+    mask = source if isinstance(source, Mask) else denoise.settle(source, "mask")
     ignored = {row["id"] for row in reading.classes if row["ignore"]}
     table = np.full(256, IGNORE, dtype=np.uint8)
     for code, key in enumerate(mask.summary.keys):
@@ -139,11 +139,11 @@ def apply(source: MaskSource | Mask, reading: Reading) -> np.ndarray:
     return table[mask.codes]
 
 
-def edit(reading: Reading, edits: Iterable[dict[str, Any]]) -> Reading:
+def edit(reading: ClassMapping, edits: Iterable[dict[str, Any]]) -> ClassMapping:
     """The reading with names, colours and "ignore" as the visitor wants them; a row is named by its id.
 
-    What the rule ignores (id 255) becomes a class of its own when its row is no longer ignored. Raises Refused for an
-    id that is no class, for what is no colour, and when nothing would be left to learn.
+    What the rule ignores (id 255) becomes a class of its own when its row is no longer ignored. Raises InvalidFile
+    for an id that is no class, for what is no colour, and when nothing would be left to learn.
     """
     rows = [dict(row) for row in reading.classes]
     by_id = {row["id"]: row for row in rows}
@@ -153,7 +153,7 @@ def edit(reading: Reading, edits: Iterable[dict[str, Any]]) -> Reading:
         row = by_id.get(number) if isinstance(number, int) else None
         if row is None:
             there = ", ".join(str(known) for known in sorted(by_id))
-            raise Refused("classes", f"There is no class {number} in these masks.", f"There are: {there}.")
+            raise InvalidFile("classes", f"There is no class {number} in these masks.", f"There are: {there}.")
         row["name"] = _clean_name(change.get("name")) or row["name"]
         row["color"] = _color(change.get("color") or row["color"])
         row["ignore"] = bool(change.get("ignore", row["ignore"]))
@@ -162,19 +162,19 @@ def edit(reading: Reading, edits: Iterable[dict[str, Any]]) -> Reading:
             row["name"] = row["name"] if row["name"] != "ignore" else f"class {row['id']}"
             ids = {value: row["id"] if known == IGNORE else known for value, known in ids.items()}
     if all(row["ignore"] for row in rows):
-        raise Refused("classes", "Every class is ignored.", "Keep at least one to learn.")
-    if sum(not row["ignore"] for row in rows) > numbering.MOST_CLASSES:
-        raise Refused("classes", f"These are more than {numbering.MOST_CLASSES} classes.", "Ignore one of them.")
+        raise InvalidFile("classes", "Every class is ignored.", "Keep at least one to learn.")
+    if sum(not row["ignore"] for row in rows) > numbering.MAX_CLASSES:
+        raise InvalidFile("classes", f"These are more than {numbering.MAX_CLASSES} classes.", "Ignore one of them.")
     return replace(reading, classes=rows, ids=ids)
 
 
-def edit_by_source(reading: Reading, edits: dict[str, dict[str, Any]]) -> Reading:
+def edit_by_source(reading: ClassMapping, edits: dict[str, dict[str, Any]]) -> ClassMapping:
     """As `edit`, with each row named by the mask value it stands for; what is no longer in the masks is passed over."""
     found = [{**edits[row["source"]], "id": row["id"]} for row in reading.classes if row["source"] in edits]
     return edit(reading, found)
 
 
-def extended(earlier: Reading, added: Reading, pixels: tuple[int, int], masks: int) -> Reading:
+def extended(earlier: ClassMapping, added: ClassMapping, pixels: tuple[int, int], masks: int) -> ClassMapping:
     """The reading of an earlier set of masks together with painted ones that were added to it.
 
     Ids stay what they were; added classes come behind, and names and colours are the added ones' where both have them.
@@ -259,17 +259,17 @@ def _source(value: int, kind: str) -> str:
 def _next_free(ids: dict[int, int]) -> int:
     number = max((known for known in ids.values() if known != IGNORE), default=-1) + 1
     if number >= IGNORE:
-        raise Refused("classes", "There is no class number left for it.", "Number the classes from 0 to 63.")
+        raise InvalidFile("classes", "There is no class number left for it.", "Number the classes from 0 to 63.")
     return number
 
 
 def _clean_name(name: Any) -> str:
     letters = "".join(letter for letter in str(name or "") if letter.isprintable())
-    return letters.strip()[:LONGEST_NAME]
+    return letters.strip()[:MAX_NAME_LENGTH]
 
 
 def _color(color: Any) -> str:
     color = str(color).lower()
     if len(color) != 7 or color[0] != "#" or set(color[1:]) - set("0123456789abcdef"):
-        raise Refused("classes", f"{color[:20]} is no colour.", "Write it like #4ade80.")
+        raise InvalidFile("classes", f"{color[:20]} is no colour.", "Write it like #4ade80.")
     return color
