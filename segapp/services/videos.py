@@ -38,8 +38,8 @@ class TooMany(Exception):
 def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO) -> VideoJob:
     """Store a video and queue it for the model that answers the visitor now; later changes do not reach it.
 
-    Only the first bytes are looked at here; the worker's probe has the last word. Raises InvalidFile, TooMany, NoBaseReady;
-    nothing is stored then.
+    Only the first bytes are looked at here; the worker's probe has the last word.
+    Raises InvalidFile, TooMany and NoBaseReady; nothing is stored then.
     """
     head = file.read(container.HEAD)
     file.seek(0)
