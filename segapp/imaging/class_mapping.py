@@ -54,11 +54,11 @@ class ClassMapping:
 
 
 def read(sources: Iterable[MaskSource | Mask], names: Sequence[str] | None = None) -> ClassMapping:
-    """The reading of a set of masks, one held at a time. Raises InvalidFile for photos and for more than 64 classes."""
+    """The mapping of a set of masks, one held at a time. Raises InvalidFile for photos and for more than 64 classes."""
     summaries = []
     for k, source in enumerate(sources):
         name = names[k] if names else f"mask {k + 1}"
-        summaries.append((source if isinstance(source, Mask) else denoise.settle(source, name)).summary)
+        summaries.append((source if isinstance(source, Mask) else denoise.read(source, name)).summary)
     return read_summaries(summaries, names)
 
 
@@ -94,16 +94,16 @@ def read_summaries(
     kind = alike[0].kind if alike else painted.KIND
     rows = _rows(whole, ids, sources, held, kind, known)
     rules += cautions.transparency(alike) + cautions.softness(alike)
-    reading = ClassMapping(kind, ids, any(summary.soft for summary in alike), rows, rules=rules)
+    mapping = ClassMapping(kind, ids, any(summary.soft for summary in alike), rows, rules=rules)
     if edits:
-        reading = edit_by_source(reading, edits)
-        ids = dict(reading.ids)
+        mapping = edit_by_source(mapping, edits)
+        ids = dict(mapping.ids)
         held = [{ids[key] for key in summary.keys} for summary in whole]
-    warnings = cautions.of_set(reading.classes, held, names) + cautions.of_classes(reading.classes, len(whole))
+    warnings = cautions.of_set(mapping.classes, held, names) + cautions.of_classes(mapping.classes, len(whole))
     warnings += cautions.of_files(own, own_names)
     for original, same in zip(own, alike, strict=True):  # masks keep the values they came with
         ids |= {key: ids[other] for key, other in zip(original.keys, same.keys, strict=True) if original is not same}
-    return replace(reading, ids=ids, warnings=warnings, hints=cautions.of_each(reading.classes, held))
+    return replace(mapping, ids=ids, warnings=warnings, hints=cautions.of_each(mapping.classes, held))
 
 
 def _numbered(
@@ -128,26 +128,26 @@ def _how_painted(count: int) -> str:
     )
 
 
-def apply(source: MaskSource | Mask, reading: ClassMapping) -> np.ndarray:
-    """uint8 (H, W) of class ids; IGNORE where a pixel is to be ignored or its value is not in the reading."""
-    mask = source if isinstance(source, Mask) else denoise.settle(source, "mask")
-    ignored = {row["id"] for row in reading.classes if row["ignore"]}
+def apply(source: MaskSource | Mask, mapping: ClassMapping) -> np.ndarray:
+    """uint8 (H, W) of class ids; IGNORE where a pixel is to be ignored or its value is not in the mapping."""
+    mask = source if isinstance(source, Mask) else denoise.read(source, "mask")
+    ignored = {row["id"] for row in mapping.classes if row["ignore"]}
     table = np.full(256, IGNORE, dtype=np.uint8)
     for code, key in enumerate(mask.summary.keys):
-        number = reading.ids.get(key, IGNORE)
+        number = mapping.ids.get(key, IGNORE)
         table[code] = IGNORE if number in ignored else number
     return table[mask.codes]
 
 
-def edit(reading: ClassMapping, edits: Iterable[dict[str, Any]]) -> ClassMapping:
-    """The reading with names, colours and "ignore" as the visitor wants them; a row is named by its id.
+def edit(mapping: ClassMapping, edits: Iterable[dict[str, Any]]) -> ClassMapping:
+    """The mapping with names, colours and "ignore" as the visitor wants them; a row is named by its id.
 
     What the rule ignores (id 255) becomes a class of its own when its row is no longer ignored. Raises InvalidFile
     for an id that is no class, for what is no colour, and when nothing would be left to learn.
     """
-    rows = [dict(row) for row in reading.classes]
+    rows = [dict(row) for row in mapping.classes]
     by_id = {row["id"]: row for row in rows}
-    ids = dict(reading.ids)
+    ids = dict(mapping.ids)
     for change in edits:
         number = change.get("id")
         row = by_id.get(number) if isinstance(number, int) else None
@@ -165,17 +165,17 @@ def edit(reading: ClassMapping, edits: Iterable[dict[str, Any]]) -> ClassMapping
         raise InvalidFile("classes", "Every class is ignored.", "Keep at least one to learn.")
     if sum(not row["ignore"] for row in rows) > numbering.MAX_CLASSES:
         raise InvalidFile("classes", f"These are more than {numbering.MAX_CLASSES} classes.", "Ignore one of them.")
-    return replace(reading, classes=rows, ids=ids)
+    return replace(mapping, classes=rows, ids=ids)
 
 
-def edit_by_source(reading: ClassMapping, edits: dict[str, dict[str, Any]]) -> ClassMapping:
+def edit_by_source(mapping: ClassMapping, edits: dict[str, dict[str, Any]]) -> ClassMapping:
     """As `edit`, with each row named by the mask value it stands for; what is no longer in the masks is passed over."""
-    found = [{**edits[row["source"]], "id": row["id"]} for row in reading.classes if row["source"] in edits]
-    return edit(reading, found)
+    found = [{**edits[row["source"]], "id": row["id"]} for row in mapping.classes if row["source"] in edits]
+    return edit(mapping, found)
 
 
 def extended(earlier: ClassMapping, added: ClassMapping, pixels: tuple[int, int], masks: int) -> ClassMapping:
-    """The reading of an earlier set of masks together with painted ones that were added to it.
+    """The mapping of an earlier set of masks together with painted ones that were added to it.
 
     Ids stay what they were; added classes come behind, and names and colours are the added ones' where both have them.
     `pixels`: how many the masks of each set hold; `masks`: how many there are together.

@@ -8,9 +8,11 @@ Thin true classes (a crack, a pole) fill no place either: they stay, because the
 or because they are few and stand close to the other numbers.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
-from segapp.imaging import blur, palette, peaks
+from segapp.imaging import palette
 from segapp.imaging.decode import MaskSource
 from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import TRANSPARENT, Mask, Summary, bands, channels, encode, histogram
@@ -31,12 +33,26 @@ ASTRAY_SHARE = 0.03  # of the pixels that may be far from a main value and from 
 EDGE, EDGE_NOISE = 4, 8  # pixels on either side of an edge that blur reaches, and JPEG with its blocks of eight
 CROWDED = 40  # class numbers up to here stand too close together to survive JPEG
 
+SEARCH_RADIUS = 2  # pixels: the square in which a blurred pixel looks for main values
+MAX_ROUNDS = 3  # so far from a plain place (times the above) blur may reach
+NO_LABEL = 255  # no label yet
 
-def settle(source: MaskSource, name: str) -> Mask:
+Values = Callable[[slice], np.ndarray]  # rows -> their values; a transparent pixel's are all negative
+
+JPEG_NOISE = 6  # how far compression moves a flat value
+PEAKS_APART, PEAKS_APART_COLOUR = 24, 28  # main values stand at least this far apart
+MIN_PEAK_PIXELS = 4  # pixels of plain places that a main value needs, and one in a hundred thousand of all
+NEAR_EXTREME = 4  # so near to black or white it is black or white
+PEAK_STANDS_OUT = 96  # a thin line's value lies this far beyond what fills places
+NEARLY_WHITE = 225  # compression leaves no more of a thin white line
+MAX_PEAKS = 80  # more peaks than this are no mask
+
+
+def read(source: MaskSource, name: str) -> Mask:
     """The mask with its main values only. Raises InvalidFile for what holds too many values to be a mask."""
     found = histogram(source, MAX_COUNTED)
     if source.palette is not None and found is not None:
-        return _exact(source, found) if _class_count(source, found) <= MAX_CLASSES else settle(_painted(source), name)
+        return _exact(source, found) if _class_count(source, found) <= MAX_CLASSES else read(_painted(source), name)
     if found is not None and len(found) <= 2 and not (source.lossy and _is_crowded(found)):
         return _exact(source, found)
     if source.lossy or found is None:
@@ -118,7 +134,7 @@ def _flat_counts(mask: Mask) -> np.ndarray:
     counts = np.zeros(256, dtype=np.int64)
     for rows, proper in bands(mask.codes.shape, halo=1):
         codes = mask.codes[rows]
-        plain = blur.flat(codes[..., None].astype(np.int16), 0)
+        plain = _flat(codes[..., None].astype(np.int16), 0)
         counts += np.bincount(codes[proper][plain[proper]], minlength=256)
     return counts[: len(mask.summary.keys)]
 
@@ -132,11 +148,11 @@ def _blending_pixels(mask: Mask, wanted: np.ndarray) -> int:
         here = np.zeros(mask.codes[rows].shape, dtype=bool)
         here[proper] = table[mask.codes[rows][proper]]
         down, right = np.nonzero(here)
-        found += int(blur.blending(look(rows), down, right, 0).sum())
+        found += int(_blending(look(rows), down, right, 0).sum())
     return found
 
 
-def _values_of_codes(mask: Mask) -> blur.Values:
+def _values_of_codes(mask: Mask) -> Values:
     keys = np.array(mask.summary.keys)
     table = channels(keys, mask.summary.kind)
     table[keys == TRANSPARENT] = -1
@@ -149,7 +165,7 @@ def _snapped(mask: Mask, mains: list[int]) -> Mask | None:
     kept = keys[mains]
     values = channels(kept, mask.summary.kind)
     size = mask.codes.size
-    result = blur.assign(
+    result = _assign(
         *(_values_of_codes(mask), mask.codes.shape, values), near=0, noise=0, edge=EDGE, most=MOVED_SHARE * size
     )
     if result is None or len(mains) > MAX_CLASSES or result[3] > ASTRAY_SHARE * size:
@@ -164,19 +180,19 @@ def _denoised(source: MaskSource, name: str, share: float) -> Mask:
     deep = source.kind == "index" and int(source.values.max()) > 255  # 16 bits: looked at through the upper eight
     look = _values_of_pixels(source, deep)
     count = 1 if source.kind == "index" else 3
-    mains = peaks.find(look, shape, count)
+    mains = _find_peaks(look, shape, count)
     if count == 1 and len(mains):
-        mains = peaks.with_thin_lines(mains, int(source.values.max()) >> (8 if deep else 0))
+        mains = _with_thin_peak(mains, int(source.values.max()) >> (8 if deep else 0))
     if not len(mains) or len(mains) > MAX_CLASSES:
         raise _too_many(source, name)
     _hold_crowded(source, name)
     near = NEAR if source.kind == "index" else NEAR_COLOUR
     size = shape[0] * shape[1]
-    result = blur.assign(look, shape, mains, near=near, noise=peaks.NOISE, edge=EDGE_NOISE, most=MOVED_SHARE * size)
+    result = _assign(look, shape, mains, near=near, noise=JPEG_NOISE, edge=EDGE_NOISE, most=MOVED_SHARE * size)
     if result is None:
         raise _too_many(source, name)
     index, close, moved, astray = result
-    seen = max(1, int((index != blur.NONE).sum()))
+    seen = max(1, int((index != NO_LABEL).sum()))
     if close < share * seen or astray > ASTRAY_SHARE * seen:
         raise _too_many(source, name)
     if count == 1:
@@ -186,7 +202,7 @@ def _denoised(source: MaskSource, name: str, share: float) -> Mask:
     return _collected(index, keys, source.kind, moved, {})
 
 
-def _values_of_pixels(source: MaskSource, deep: bool) -> blur.Values:
+def _values_of_pixels(source: MaskSource, deep: bool) -> Values:
     def index(rows: slice) -> np.ndarray:
         values = source.values[rows]
         return (values >> 8 if deep else values).astype(np.int16)[..., None]
@@ -208,15 +224,15 @@ def _collected(index: np.ndarray, keys: np.ndarray, kind: str, moved: int, own: 
     for number, key in enumerate(keys.tolist()):
         if counts[number]:
             totals[key] = totals.get(key, 0) + int(counts[number])
-    if counts[blur.NONE]:
-        totals[TRANSPARENT] = int(counts[blur.NONE])
+    if counts[NO_LABEL]:
+        totals[TRANSPARENT] = int(counts[NO_LABEL])
     ordered = sorted(totals)
     table = np.zeros(256, dtype=np.uint8)
     for number, key in enumerate(keys.tolist()):
         if key in totals:
             table[number] = ordered.index(key)
     if TRANSPARENT in totals:
-        table[blur.NONE] = ordered.index(TRANSPARENT)
+        table[NO_LABEL] = ordered.index(TRANSPARENT)
     colours = {key: own[key] for key in ordered if key in own}
     summary = Summary(kind, tuple(ordered), tuple(totals[key] for key in ordered), True, moved, colours)
     return Mask(table[index], summary)
@@ -245,3 +261,200 @@ def _too_many(source: MaskSource, name: str) -> InvalidFile:
         f"It holds {values} different values: this looks like a photo, not a mask.",
         f"A mask has one plain value or colour for each class, at most {MAX_CLASSES}; objects of one kind share it.",
     )
+
+
+# --- main values of a noisy mask ---
+
+
+def _find_peaks(values: Values, shape: tuple[int, int], channels: int) -> np.ndarray:
+    """int32 (M, C): the main values, the one that fills most first; empty when there is no plain place."""
+    shift = 0 if channels == 1 else 3  # colours are counted in cells of eight
+    side = 256 >> shift
+    counts = np.zeros(side**channels, dtype=np.int64)
+    sums = np.zeros((channels, side**channels))
+    for rows, proper in bands(shape, halo=2):
+        here = values(rows)
+        plain = _plain_places(here, JPEG_NOISE) & (here[..., 0] >= 0)
+        chosen = here[proper][plain[proper]]
+        cells = np.zeros(len(chosen), dtype=np.int64)
+        for channel in range(channels):
+            cells = cells * side + (chosen[:, channel] >> shift)
+        counts += np.bincount(cells, minlength=len(counts))
+        for channel in range(channels):
+            sums[channel] += np.bincount(cells, weights=chosen[:, channel], minlength=len(counts))
+    apart = PEAKS_APART if channels == 1 else PEAKS_APART_COLOUR
+    return _strongest(counts, sums, max(MIN_PEAK_PIXELS, shape[0] * shape[1] * 1e-5), apart)
+
+
+def _with_thin_peak(mains: np.ndarray, top: int) -> np.ndarray:
+    """The main numbers (M, 1), and `top`, the largest that occurs, where only thin lines can have left it."""
+    if top - mains.max() < PEAK_STANDS_OUT:
+        return mains
+    return np.concatenate([mains, [[255 if top >= NEARLY_WHITE else top]]]).astype(np.int32)
+
+
+def _strongest(counts: np.ndarray, sums: np.ndarray, least: float, apart: int) -> np.ndarray:
+    """Take the fullest cell and all near it as one main value, then the fullest of the rest."""
+    cells = np.flatnonzero(counts)
+    weights, means = counts[cells].astype(float), (sums[:, cells] / counts[cells]).T
+    found: list[np.ndarray] = []
+    while len(weights) and len(found) <= MAX_PEAKS:
+        top = int(weights.argmax())
+        distance = np.abs(means - means[top]).max(axis=1)
+        own = distance <= apart / 3
+        if weights[own].sum() < least:
+            break
+        found.append(np.average(means[own], axis=0, weights=weights[own]))
+        stays = distance > apart
+        weights, means = weights[stays], means[stays]
+    mains = np.rint(np.array(found).reshape(len(found), len(sums))).astype(np.int32)
+    mains[mains <= NEAR_EXTREME] = 0
+    mains[mains >= 255 - NEAR_EXTREME] = 255
+    return mains
+
+
+# --- pixels that blend their neighbours; values are int16 or int32 (h, w, C), C = 1 for numbers and 3 for colours ---
+
+
+def _flat(values: np.ndarray, tolerance: int) -> np.ndarray:
+    """bool (h, w): pixels within `tolerance` of their four neighbours in every channel; outside counts as the same."""
+    plain = np.ones(values.shape[:2], dtype=bool)
+    for axis in (0, 1):
+        apart = np.abs(np.diff(values, axis=axis)).max(axis=2) <= tolerance
+        first, last = (apart, slice(1, None)) if axis == 0 else (apart.T, slice(1, None))
+        turned = plain if axis == 0 else plain.T
+        turned[last] &= first
+        turned[:-1] &= first
+    return plain
+
+
+def _plain_places(values: np.ndarray, tolerance: int) -> np.ndarray:
+    """bool (h, w): pixels that are flat and have flat neighbours only; narrower than five pixels there are none."""
+    inner = _flat(values, tolerance)
+    wide = inner.copy()
+    wide[1:] &= inner[:-1]
+    wide[:-1] &= inner[1:]
+    wide[:, 1:] &= inner[:, :-1]
+    wide[:, :-1] &= inner[:, 1:]
+    return wide
+
+
+def _blending(values: np.ndarray, rows: np.ndarray, columns: np.ndarray, step: int) -> np.ndarray:
+    """bool (N,): whether pixels lie strictly between two opposite neighbours that are more than `step` apart."""
+    edged = np.pad(values, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    own = values[rows, columns].astype(np.float32)
+    found = np.zeros(len(rows), dtype=bool)
+    for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        one = edged[rows + 1 - down, columns + 1 - right].astype(np.float32)
+        other = edged[rows + 1 + down, columns + 1 + right].astype(np.float32)
+        seen = (one.min(axis=1) >= 0) & (other.min(axis=1) >= 0)
+        to_one, to_other = np.linalg.norm(own - one, axis=1), np.linalg.norm(own - other, axis=1)
+        whole = np.linalg.norm(one - other, axis=1)
+        slack = 0.0 if values.shape[2] == 1 else 0.1 * whole + 3
+        on_the_way = (to_one + to_other <= whole + slack) & (np.minimum(to_one, to_other) > 0)
+        found |= seen & on_the_way & (whole > step)
+    return found
+
+
+def _assign(
+    values: Values, shape: tuple[int, int], mains: np.ndarray, *, near: int, noise: int, edge: int, most: float
+) -> tuple[np.ndarray, int, int, int] | None:
+    """Each pixel's main value: (index uint8 (H, W), pixels near theirs, pixels moved by more, pixels astray).
+
+    mains (M, C). Pixels within `near` of a main value are its own, unless they blend their neighbours; `noise` is what
+    flat places may vary by. A blurred pixel takes the nearest of the main values around it, one with none around the
+    nearest of all. Moved pixels further than `edge` from any edge are astray: blur does not explain them, shading in a
+    photo does. Transparent pixels are NO_LABEL. None as soon as more than `most` pixels would move: that is a photo.
+    """
+    index = np.empty(shape, dtype=np.uint8)
+    close = moved = astray = 0
+    for rows, proper in bands(shape, halo=(MAX_ROUNDS + 1) * SEARCH_RADIUS + edge):
+        here = values(rows)
+        label, distance = _nearest(here, mains)
+        clear = here[..., 0] < 0
+        label[clear], distance[clear] = NO_LABEL, 0
+        close += int(((distance <= near) & ~clear)[proper].sum())
+        open_ = (distance > near) & ~clear
+        r, c = np.nonzero((distance <= near) & ~_flat(here, noise) & ~clear)
+        blends = _blending(here, r, c, 2 * near + noise + 8)
+        open_[r[blends], c[blends]] = True
+        moved += int(open_[proper].sum())
+        if moved > most:
+            return None
+        best = label.copy()
+        label[open_] = NO_LABEL
+        label = _spread(label, open_, here, mains, best)
+        index[rows][proper] = label[proper]
+        astray += int((open_ & ~_near_edges(label, edge))[proper].sum())
+    return index, close, moved, astray
+
+
+def _nearest(values: np.ndarray, mains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(index uint8, distance int32), each (h, w): the nearest main value, by the channel that differs most."""
+    if values.shape[2] == 1 and int(values.max(initial=0)) < 65536:
+        table = np.abs(np.arange(int(values.max(initial=0)) + 1)[:, None] - mains[:, 0][None])
+        which, far = table.argmin(axis=1).astype(np.uint8), table.min(axis=1).astype(np.int32)
+        found = np.maximum(values[..., 0], 0)
+        return which[found], far[found]
+    # Colours: masks are plain, so it is done once for each run of equal pixels.
+    flat_values = values.reshape(-1, values.shape[2])
+    starts = np.flatnonzero(np.concatenate([[True], (flat_values[1:] != flat_values[:-1]).any(axis=1)]))
+    which, far = _nearest_of_few(flat_values[starts], mains)
+    lengths = np.diff(starts, append=len(flat_values))
+    return np.repeat(which, lengths).reshape(values.shape[:2]), np.repeat(far, lengths).reshape(values.shape[:2])
+
+
+def _nearest_of_few(colours: np.ndarray, mains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    which = np.zeros(len(colours), dtype=np.uint8)
+    far = np.full(len(colours), 1 << 20, dtype=np.int32)
+    for k, main in enumerate(mains.astype(np.int32)):
+        apart = np.abs(colours - main).max(axis=1)
+        better = apart < far
+        which[better], far[better] = k, apart[better]
+    return which, far
+
+
+def _spread(
+    label: np.ndarray, open_: np.ndarray, values: np.ndarray, mains: np.ndarray, best: np.ndarray
+) -> np.ndarray:
+    """Give each open pixel the nearest main value among its neighbours' labels, or its best where none is around."""
+    reach = SEARCH_RADIUS
+    # The peak of a thin line is no blend: it stands out from its ground towards a main value that nothing else near
+    # it shows. It keeps the nearest of all.
+    r, c = np.nonzero(open_)
+    stands = ~_blending(values, r, c, 0)
+    for _ in range(MAX_ROUNDS):
+        if not len(r):
+            break
+        edged = np.pad(label, reach, constant_values=NO_LABEL)
+        own = values[r, c].astype(np.float32)
+        choice = np.full(len(r), NO_LABEL, dtype=np.uint8)
+        least = np.full(len(r), np.inf, dtype=np.float32)
+        for down in range(2 * reach + 1):
+            for right in range(2 * reach + 1):
+                around = edged[r + down, c + right]
+                apart = np.linalg.norm(own - mains[np.minimum(around, len(mains) - 1)], axis=1)
+                apart[around == NO_LABEL] = np.inf
+                better = apart < least
+                choice[better], least[better] = around[better], apart[better]
+        wins = np.linalg.norm(own - mains[best[r, c]], axis=1)
+        out = stands & (least > 48) & (wins < 0.5 * least)
+        choice[out] = best[r, c][out]
+        done = choice != NO_LABEL
+        label[r[done], c[done]] = choice[done]
+        r, c, stands = r[~done], c[~done], stands[~done]
+    label[r, c] = best[r, c]
+    return label
+
+
+def _near_edges(label: np.ndarray, width: int) -> np.ndarray:
+    """bool (h, w): pixels within `width` of a place where the label changes."""
+    near = ~_flat(label[..., None].astype(np.int16), 0)
+    for _ in range(width - 1):
+        wide = near.copy()
+        wide[1:] |= near[:-1]
+        wide[:-1] |= near[1:]
+        wide[:, 1:] |= near[:, :-1]
+        wide[:, :-1] |= near[:, 1:]
+        near = wide
+    return near

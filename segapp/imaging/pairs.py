@@ -31,7 +31,7 @@ def read(image_file: IO[bytes], image_name: str, mask: IO[bytes], mask_name: str
     if (width, height) != image.size:
         words = f"This mask is {width} × {height} pixels, its image {image_name} is {image.width} × {image.height}."
         raise InvalidFile(mask_name, words, "Save the mask at the image's size.")
-    settled = denoise.settle(source, mask_name)
+    settled = denoise.read(source, mask_name)
     if settled.summary.soft and _is_the_image(source, image):
         raise InvalidFile(
             mask_name, f"This is the image {image_name} itself, not its mask.", "Choose its mask instead."

@@ -78,10 +78,10 @@ def start(
         raise InvalidFile(model.name, words, f"One training takes at most {MAX_PAIRS}: remove some of the new ones.")
     if (busy := runs.in_progress(visitor)) is not None:
         raise runs.AlreadyTraining(busy)
-    reading = intake.review(added, edits, classes_of(model))
-    added = painting.settle(added, reading)
-    reading = _joined(model, before, added)
-    return runs.start(visitor, [*before, *added], reading, name=name, effort=effort, continued_from=model)
+    mapping = intake.review(added, edits, classes_of(model))
+    added = painting.settle(added, mapping)
+    mapping = _joined(model, before, added)
+    return runs.start(visitor, [*before, *added], mapping, name=name, effort=effort, continued_from=model)
 
 
 def _joined(model: UserModel, before: Sequence[Example], added: Sequence[Example]) -> ClassMapping:

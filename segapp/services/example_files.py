@@ -159,18 +159,18 @@ def image_of(example: Example) -> np.ndarray:
         raise _gone(example) from None
 
 
-def ids_of(example: Example, reading: ClassMapping, small: bool = False) -> np.ndarray:
+def ids_of(example: Example, mapping: ClassMapping, small: bool = False) -> np.ndarray:
     """uint8 (H, W) of class ids, 255 is ignored; `small`: at the thumbnail's size. Raises InvalidFile."""
     if example.mask_kind == painted.KIND:
         mask = painted.as_mask(painted_values(example), example.painting.unpainted)
-        return class_mapping.apply(Mask(_shrunk(mask.codes) if small else mask.codes, mask.summary), reading)
+        return class_mapping.apply(Mask(_shrunk(mask.codes) if small else mask.codes, mask.summary), mapping)
     bring(example)
     try:
         with Image.open(example.folder / SMALL_MASK if small else example.mask_path) as stored:
             codes = np.asarray(stored, dtype=np.uint8)
     except OSError:
         raise _gone(example) from None
-    return class_mapping.apply(Mask(codes, summary_of(example)), reading)
+    return class_mapping.apply(Mask(codes, summary_of(example)), mapping)
 
 
 def _write_image(example: Example, image: Image.Image, lossy: bool) -> Image.Image:

@@ -22,7 +22,7 @@ COLOURS = np.array(
 
 def settled(file: io.BytesIO) -> np.ndarray:
     """The keys of a settled mask, (H, W)."""
-    mask = denoise.settle(decode.mask(file, "m"), "m")
+    mask = denoise.read(decode.mask(file, "m"), "m")
     return np.array(mask.summary.keys)[mask.codes]
 
 
@@ -37,7 +37,7 @@ def test_real_index_masks_are_left_as_they_are(data, name):
     """Poles, cracks and signs are a pixel or two wide, as blur is."""
     for path in some(data / name / "masks", 12):
         source = decode.mask(io.BytesIO(path.read_bytes()), path.name)
-        mask = denoise.settle(source, path.name)
+        mask = denoise.read(source, path.name)
         assert not mask.summary.soft, path.name
         assert np.array_equal(np.array(mask.summary.keys)[mask.codes], source.values)
 
@@ -103,7 +103,7 @@ def test_a_blurred_edge_of_many_pixels_is_cut_in_the_middle():
 
 def test_a_mask_of_one_value_or_one_pixel_is_fine():
     for values in (np.zeros((1, 1), np.uint8), np.full((3, 1), 255, np.uint8), np.zeros((1, 4000, 4), np.uint8)):
-        mask = denoise.settle(MaskSource("index" if values.ndim == 2 else "colour", values), "m")
+        mask = denoise.read(MaskSource("index" if values.ndim == 2 else "colour", values), "m")
         assert mask.summary.counts == (values.shape[0] * values.shape[1],)
 
 
@@ -112,4 +112,4 @@ def test_objects_numbered_one_by_one_are_refused_with_advice():
     for k in range(100):
         ids[2 + 20 * (k // 10) : 18 + 20 * (k // 10), 2 + 20 * (k % 10) : 18 + 20 * (k % 10)] = k + 1
     with pytest.raises(InvalidFile, match=r"101 different values.*objects of one kind share"):
-        denoise.settle(MaskSource("index", ids), "nuclei.png")
+        denoise.read(MaskSource("index", ids), "nuclei.png")

@@ -26,7 +26,7 @@ def source(*values: int) -> MaskSource:
 
 def settle(image) -> Summary:
     """What an uploaded mask file holds."""
-    return denoise.settle(decode.mask(saved(image), "m"), "m").summary
+    return denoise.read(decode.mask(saved(image), "m"), "m").summary
 
 
 def colours(*values: str) -> MaskSource:
@@ -35,7 +35,7 @@ def colours(*values: str) -> MaskSource:
 
 
 def read(*given, known=NAMED) -> class_mapping.ClassMapping:
-    summaries = [one.summary if isinstance(one, Mask) else denoise.settle(one, "m").summary for one in given]
+    summaries = [one.summary if isinstance(one, Mask) else denoise.read(one, "m").summary for one in given]
     return class_mapping.read_summaries(summaries, known=known)
 
 
