@@ -1,17 +1,15 @@
-"""gunicorn: one process with threads. Where it listens comes from the command line."""
+"""gunicorn: one process with an event loop and threads. Where it listens comes from the command line."""
 
 import os
 from typing import Any
 
 workers = 1
-worker_class = "gthread"
+worker_class = "segapp.gunicorn_worker.BufferedWorker"
 # Requests that wait for a worker hold a thread for up to a minute, and pages must still answer beside them: so many
 # more than services/admission.py has seats.
 threads = 40
-worker_connections = 200
 timeout = 120
 graceful_timeout = 7
-keepalive = 5
 backlog = 256
 loglevel = "warning"
 accesslog = None

@@ -217,5 +217,9 @@ LOGGING = {
     "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {"segapp": {"level": "INFO"}, "registry": {"level": "INFO"}},
+    "loggers": {
+        "segapp": {"level": "INFO"},
+        "registry": {"level": "INFO"},
+        "waitress.queue": {"level": "ERROR"},  # a request that waits for a thread is no news
+    },
 }
