@@ -12,10 +12,12 @@ from django.core import signing
 from django.test import Client
 
 from segapp.home import PROJECT
+from segapp.tests import scheduling
 from segapp.tests.serving import Served
 from segapp.visitors import COOKIE, COOKIE_SALT
 
 DATA = Path(os.environ.get("SEGAPP_TEST_DATA") or PROJECT.parent / "shared" / "data")
+USUAL_POLICY = os.sched_getscheduler(0) if scheduling.policies() else None
 
 
 class Visitor(Client):
@@ -25,6 +27,14 @@ class Visitor(Client):
         super().__init__(**options)
         self.visitor = secrets.token_hex(16)
         self.cookies[COOKIE] = signing.get_cookie_signer(salt=COOKIE + COOKIE_SALT).sign(self.visitor)
+
+
+@pytest.fixture(autouse=True)
+def usual_scheduling():
+    """A test that leaves a thread with real-time priority fails here, before it starves the tests after it."""
+    yield
+    changed = scheduling.restore(USUAL_POLICY) if USUAL_POLICY is not None else []
+    assert not changed, f"{len(changed)} threads of this process are scheduled in another way than before the test"
 
 
 @pytest.fixture
