@@ -7,10 +7,11 @@ from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 
+from segapp.imaging import formats
 from segapp.models import Effort
 from segapp.services import videos
 
-MAX_AT_ONCE = 20  # images in one Analyze post
+IMAGES, VIDEOS = formats.listed(formats.IMAGE_KINDS), formats.listed(formats.VIDEO_KINDS)
 COLOR = re.compile(r"#[0-9a-f]{6}")
 
 
@@ -101,9 +102,11 @@ class AnalyzeForm(Spoken):
     def clean_file(self) -> list[UploadedFile]:
         files: list[UploadedFile] = self.cleaned_data["file"]
         if not files:
-            raise forms.ValidationError("No image was chosen. Choose a PNG, JPEG or WebP file.")
-        if len(files) > MAX_AT_ONCE:
-            raise forms.ValidationError(f"{len(files)} images are too many at once. Send at most {MAX_AT_ONCE}.")
+            raise forms.ValidationError(f"No image was chosen. Choose a {IMAGES} file.")
+        if len(files) > formats.MAX_IMAGES_AT_ONCE:
+            raise forms.ValidationError(
+                f"{len(files)} images are too many at once. Send at most {formats.MAX_IMAGES_AT_ONCE}."
+            )
         check_limits(files)
         return files
 
@@ -120,10 +123,10 @@ class BatchForm(Spoken):
     def clean(self) -> dict[str, Any]:
         sent = super().clean() or self.cleaned_data
         files, archives = sent.get("files", []), list(sent.get("archive", []))
-        archives += [file for file in files if str(file.name).lower().endswith(".zip")]
+        archives += [file for file in files if formats.is_archive(file.name)]
         images = [file for file in files if file not in archives]
         if not images and not archives:
-            raise forms.ValidationError("No images were chosen. Choose PNG, JPEG or WebP files, or a zip of them.")
+            raise forms.ValidationError(f"No images were chosen. Choose {IMAGES} files, or a zip of them.")
         if len(archives) > 1 or (archives and images):
             raise forms.ValidationError("Send either images or one zip at a time; the rest can follow as a batch.")
         if len(images) > settings.BATCH_LIMIT_FILES:
@@ -148,7 +151,7 @@ class VideoForm(Spoken):
 
     file = forms.FileField(
         allow_empty_file=True,
-        error_messages={"required": "No video was chosen. Choose an MP4, MOV, WebM or MKV file."},
+        error_messages={"required": f"No video was chosen. Choose an {VIDEOS} file."},
     )
     rate = forms.ChoiceField(
         choices=[(rate, rate) for rate in videos.RATES],

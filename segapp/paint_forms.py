@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 
 from segapp.forms import COLOR, Spoken
-from segapp.imaging.painted import MAX_CLASSES, UNPAINTED
+from segapp.imaging.formats import MAX_CLASSES, UNPAINTED
 from segapp.services.painting import Save
 
 MAX_NAME_LENGTH = 60

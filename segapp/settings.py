@@ -11,6 +11,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from segapp.home import PROJECT, home, redis_socket, secret_keys
+from segapp.imaging import formats
 
 
 def env_flag(name: str, default: bool) -> bool:
@@ -170,8 +171,8 @@ WHITENOISE_USE_FINDERS = DEBUG or "pytest" in sys.modules
 
 # --- uploads -------------------------------------------------------------------------------------------
 VIDEO_LIMIT_BYTES = env_int("SEGAPP_VIDEO_MB", 200) * 10**6
-UPLOAD_LIMIT_BYTES = max(200 * 10**6, VIDEO_LIMIT_BYTES)  # of one post
-UPLOAD_LIMIT_FILES = 100
+UPLOAD_LIMIT_BYTES = max(formats.MAX_POST_BYTES, VIDEO_LIMIT_BYTES)  # of one post
+UPLOAD_LIMIT_FILES = formats.MAX_POST_FILES
 BATCH_LIMIT_BYTES = max(200, env_int("SEGAPP_BATCH_MB", 1000)) * 10**6  # of one batch, packed and unpacked
 BATCH_LIMIT_FILES = max(UPLOAD_LIMIT_FILES, env_int("SEGAPP_BATCH_FILES", 500))
 VIDEO_LIMIT_SECONDS = env_int("SEGAPP_VIDEO_SECONDS", 600)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from segapp.bench.apart import alone
+from segapp.imaging import formats
 
 MOST = 60  # requests in each phase; more say nothing new about medians
-IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
 
 
 def is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGES and path.parent.name != "masks"
+    return formats.is_image(path) and path.parent.name != "masks"
 
 
 def table(result: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from django.conf import settings
 from registry.memory import keep_freed
 from registry.runtime import Runtime
 from segapp.bench.video import bench
-from segapp.worker.local import VIDEOS
+from segapp.imaging.formats import is_video
 
 
 def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
@@ -45,4 +45,4 @@ def _clips(folder: Path) -> list[Path]:
     """The clips of a folder, or the one that is named itself."""
     if folder.is_file():
         return [folder]
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEOS)
+    return sorted(path for path in folder.rglob("*") if is_video(path))

@@ -7,27 +7,10 @@ from typing import IO
 
 from segapp.imaging import archive as safe
 from segapp.imaging.archive import path_of
+from segapp.imaging.formats import IMAGE_FOLDERS, MASK_ENDINGS, MASK_FOLDERS, MAX_POST_BYTES, MAX_ZIP_FILES, is_image
 from segapp.imaging.invalid_file import InvalidFile
 
-MAX_FILES = 220
-MAX_BYTES = 200 * 10**6  # unpacked, all files together: what one post may hold
 MAX_LISTED = 10**6  # bytes of the list of members: more would take long to read
-IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
-MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "gt", "groundtruth", "ground_truth"}
-MASK_FOLDERS |= {"segmentation", "segmentations", "segmentationclass", "labelids"}
-MASK_ENDINGS = ("_mask", "-mask", "_masks", "_label", "-label", "_labels", "_gt", "-gt", "_seg")
-IMAGE_FOLDERS = {
-    "image",
-    "images",
-    "img",
-    "imgs",
-    "photo",
-    "photos",
-    "picture",
-    "pictures",
-    "jpegimages",
-    "leftimg8bit",
-}
 
 
 def read_zip(file: IO[bytes], name: str) -> list[tuple[str, str, bytes]]:
@@ -35,13 +18,13 @@ def read_zip(file: IO[bytes], name: str) -> list[tuple[str, str, bytes]]:
 
     Raises InvalidFile for a zip that is damaged or locked, reaches out of its folder, is too large, or holds no masks.
     """
-    with safe.opened(file, name, safe.Limits(MAX_FILES, MAX_BYTES, MAX_LISTED)) as archive:
+    with safe.opened(file, name, safe.Limits(MAX_ZIP_FILES, MAX_POST_BYTES, MAX_LISTED)) as archive:
         members = [info for info in archive.infolist() if _is_image(info)]
         masks = _masks(members)
         if not masks or len(masks) == len(members):
             problem = "It holds no folder of masks." if not masks else "It holds masks only."
             raise InvalidFile(name, problem, "Put images into images/ and masks of the same names into masks/.")
-        found, left = [], MAX_BYTES
+        found, left = [], MAX_POST_BYTES
         for info in members:
             content = safe.content(archive, info, left, name)
             left -= len(content)
@@ -51,7 +34,7 @@ def read_zip(file: IO[bytes], name: str) -> list[tuple[str, str, bytes]]:
 
 
 def _is_image(info: zipfile.ZipInfo) -> bool:
-    return not safe.is_hidden(info) and path_of(info).suffix.lower() in IMAGES
+    return not safe.is_hidden(info) and is_image(path_of(info))
 
 
 def _masks(members: list[zipfile.ZipInfo]) -> set[str]:

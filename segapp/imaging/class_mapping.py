@@ -11,6 +11,7 @@ import numpy as np
 
 from segapp.imaging import cautions, denoise, numbering, painted, palette
 from segapp.imaging.decode import MaskSource
+from segapp.imaging.formats import MAX_CLASSES
 from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.numbering import IGNORE
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
@@ -163,8 +164,8 @@ def edit(mapping: ClassMapping, edits: Iterable[dict[str, Any]]) -> ClassMapping
             ids = {value: row["id"] if known == IGNORE else known for value, known in ids.items()}
     if all(row["ignore"] for row in rows):
         raise InvalidFile("classes", "Every class is ignored.", "Keep at least one to learn.")
-    if sum(not row["ignore"] for row in rows) > numbering.MAX_CLASSES:
-        raise InvalidFile("classes", f"These are more than {numbering.MAX_CLASSES} classes.", "Ignore one of them.")
+    if sum(not row["ignore"] for row in rows) > MAX_CLASSES:
+        raise InvalidFile("classes", f"These are more than {MAX_CLASSES} classes.", "Ignore one of them.")
     return replace(mapping, classes=rows, ids=ids)
 
 

@@ -4,6 +4,8 @@ A name proves nothing: a playlist called .mp4 would make a demuxer open what the
 families below are ever opened, and each by its own demuxer.
 """
 
+from segapp.imaging.formats import STILL_IMAGE_BRANDS
+
 HEAD = 64  # bytes that are enough to tell
 
 ISO_MEDIA = "mov"  # MP4, MOV: boxes
@@ -11,7 +13,6 @@ MATROSKA = "matroska"  # MKV, WebM: EBML
 
 # What an MP4 or MOV may begin with; all but `ftyp` come from older QuickTime files.
 FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-STILL_IMAGES = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
 EBML = b"\x1a\x45\xdf\xa3"
 
 
@@ -19,7 +20,7 @@ def family(head: bytes) -> str | None:
     """ISO_MEDIA, MATROSKA, or None when the bytes begin no accepted container."""
     if head.startswith(EBML):
         return MATROSKA
-    if head[4:8] in FIRST_BOXES and not (head[4:8] == b"ftyp" and head[8:12] in STILL_IMAGES):
+    if head[4:8] in FIRST_BOXES and not (head[4:8] == b"ftyp" and head[8:12] in STILL_IMAGE_BRANDS):
         size = int.from_bytes(head[:4], "big")
         if size == 0 or size == 1 or size >= 8:  # to the end of the file, 64-bit size, or itself
             return ISO_MEDIA

@@ -6,10 +6,9 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
+from segapp.imaging import formats
 from segapp.imaging.invalid_file import InvalidFile
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 50_000_000
 ORIENTATION = 0x0112  # the EXIF tag
 PHONE_JPEG = "MPO"  # a JPEG with a second image behind it (depth, thumbnail): phones write them; the first counts
 
@@ -45,7 +44,6 @@ OTHERS = (
     (b"PK\x03\x04", "a zip archive"),
     (b"<", "a web page or a drawing (HTML, SVG)"),
 )
-HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
 
 Image.MAX_IMAGE_PIXELS = None  # the limit above is checked for every file before a pixel is decoded
 
@@ -196,14 +194,16 @@ def _unread(file: IO[bytes], name: str) -> Image.Image:
     if not head:
         raise InvalidFile(name, "This file is empty.", "Export it again and add the new file.")
     try:
-        opened = Image.open(file, formats=FORMATS)
+        opened = Image.open(file, formats=formats.PILLOW_FORMATS)
     except MemoryError:
         raise
     except Exception:  # strange bytes make parsers raise many kinds
         raise InvalidFile(name, _what_else(head), "Save it as one of these and add it again.") from None
-    if opened.width * opened.height > MAX_PIXELS:
+    if opened.width * opened.height > formats.MAX_PIXELS:
         size = f"{opened.width:,} × {opened.height:,} pixels are {opened.width * opened.height / 1e6:.0f} megapixels."
-        raise InvalidFile(name, size, f"The limit is {MAX_PIXELS // 10**6}. Make it smaller or cut it into parts.")
+        raise InvalidFile(
+            name, size, f"The limit is {formats.MAX_PIXELS // 10**6}. Make it smaller or cut it into parts."
+        )
     if getattr(opened, "n_frames", 1) > 1 and opened.format != PHONE_JPEG:
         raise InvalidFile(name, "This image is animated.", "Save one frame of it as a still image.")
     return opened
@@ -212,9 +212,9 @@ def _unread(file: IO[bytes], name: str) -> Image.Image:
 def _what_else(head: bytes) -> str:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     found = next((f"{words}, " for first, words in OTHERS if start.startswith(first)), "")
-    if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
+    if head[4:8] == b"ftyp" and head[8:12] in formats.STILL_IMAGE_BRANDS:
         found = "a HEIC or AVIF photo, "
-    return f"This is {found}no PNG, JPEG or WebP image, whatever it is called."
+    return f"This is {found}no {formats.listed(formats.IMAGE_KINDS)} image, whatever it is called."
 
 
 def _deep(file: IO[bytes]) -> bool:

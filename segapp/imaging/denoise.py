@@ -14,10 +14,10 @@ import numpy as np
 
 from segapp.imaging import palette
 from segapp.imaging.decode import MaskSource
+from segapp.imaging.formats import MAX_CLASSES
 from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import TRANSPARENT, Mask, Summary, bands, channels, encode, histogram
 
-MAX_CLASSES = 64
 MAX_COUNTED = 256  # an exact mask with more values than these is looked at as a noisy one
 MAX_NAMED = 4096  # beyond this a message says "more than"
 IGNORE = 255

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from segapp.imaging import palette
+from segapp.imaging.formats import MAX_CLASSES
 from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import TRANSPARENT, Summary, channels
 
 IGNORE = 255
-MAX_CLASSES = 64
 SAME, SAME_COLOUR = 16, 24  # compression moves one value this far from mask to mask
 
 

@@ -10,13 +10,12 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
+from segapp.imaging.formats import UNPAINTED
 from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
 
 KIND = "painted"
 PAINTED = 1 << 24
-UNPAINTED = 255
-MAX_CLASSES = 64
 
 _EVERY = Summary(KIND, tuple(PAINTED + value for value in range(256)), (0,) * 256)
 

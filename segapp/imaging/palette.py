@@ -2,17 +2,15 @@
 
 import colorsys
 
-BACKGROUND = "#4b5563"
-FIRST = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#8b5cf6")
+from segapp.imaging.formats import FIRST_COLORS
+
 GOLDEN = 0.618033988749895  # steps around the colour wheel that never come close to an earlier one
 
 
 def color(k: int) -> str:
     """The colour of the k-th class, k from 0; class 0 is a quiet grey, as backgrounds are."""
-    if k <= 0:
-        return BACKGROUND
-    if k <= len(FIRST):
-        return FIRST[k - 1]
+    if k < len(FIRST_COLORS):
+        return FIRST_COLORS[max(k, 0)]
     red, green, blue = colorsys.hsv_to_rgb((k * GOLDEN) % 1.0, 0.55 + 0.3 * (k % 2), 0.95 - 0.15 * (k % 3))
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
 

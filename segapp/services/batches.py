@@ -20,7 +20,7 @@ from django.utils import timezone
 from registry import store
 from registry.files import write_atomically
 from segapp import dispatch
-from segapp.imaging import InvalidFile, archive, decode
+from segapp.imaging import InvalidFile, archive, decode, formats
 from segapp.models import UNFINISHED, Analysis, Batch, BatchItem, ItemState, State, Stop
 from segapp.services import batch_results, storage
 from segapp.services.model_snapshot import pin
@@ -103,7 +103,9 @@ def _unpacked(file: IO[bytes], name: str) -> Iterator[Sent]:
     with archive.opened(file, name, limits) as opened:
         found = [info for info in opened.infolist() if not archive.is_hidden(info)]
         if not found:
-            raise InvalidFile(name, "There is no file in it.", "Pack PNG, JPEG or WebP images into it.")
+            raise InvalidFile(
+                name, "There is no file in it.", f"Pack {formats.listed(formats.IMAGE_KINDS)} images into it."
+            )
         if len(found) > most:
             raise InvalidFile(name, f"It holds {len(found)} files.", f"The limit is {most}; send them in parts.")
         left = limits.bytes

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from registry.models import UserModel
-from segapp.imaging import InvalidFile, class_mapping, painted
+from segapp.imaging import InvalidFile, class_mapping
 from segapp.imaging.class_mapping import ClassMapping
+from segapp.imaging.formats import MAX_PAIRS, UNPAINTED
 from segapp.models import Example, TrainingRun
 from segapp.services import intake, painting, runs
-from segapp.services.intake import MAX_PAIRS
 
 
 def run_of(model: UserModel) -> TrainingRun | None:
@@ -35,7 +35,7 @@ def taken_ids(model: UserModel) -> list[int]:
     """Ids that a new class cannot have: the model's own, and those of what its masks hold but it ignores."""
     run = run_of(model)
     rows = run.reading.get("classes", []) if run is not None else []
-    return sorted({row["id"] for row in [*rows, *model.classes]} - {painted.UNPAINTED})
+    return sorted({row["id"] for row in [*rows, *model.classes]} - {UNPAINTED})
 
 
 def corrections(visitor: str, model: UserModel) -> list[Example]:

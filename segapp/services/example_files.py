@@ -17,6 +17,7 @@ from registry import store
 from registry.files import write_atomically
 from segapp.imaging import InvalidFile, class_mapping, painted, palette, render
 from segapp.imaging.class_mapping import ClassMapping
+from segapp.imaging.formats import UNPAINTED
 from segapp.imaging.pairs import Pair
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
 from segapp.models import Example
@@ -99,7 +100,7 @@ def forget_painted(example: Example, revision: int) -> None:
 def painted_values(example: Example) -> np.ndarray:
     """uint8 (H, W) as painted: class ids, 255 for unpainted; all of it before the first save. Raises InvalidFile."""
     if not example.painting.revision:
-        return np.full((example.height, example.width), painted.UNPAINTED, np.uint8)
+        return np.full((example.height, example.width), UNPAINTED, np.uint8)
     bring(example)
     try:
         with Image.open(_painted(example, example.painting.revision, "png")) as stored:
@@ -111,13 +112,13 @@ def painted_values(example: Example) -> np.ndarray:
 def painted_counts(example: Example) -> np.ndarray:
     """int64 (256): how many pixels of the painted mask hold each value. Raises InvalidFile."""
     counted = np.zeros(256, dtype=np.int64)
-    counted[painted.UNPAINTED] = example.width * example.height
+    counted[UNPAINTED] = example.width * example.height
     if not example.painting.revision:
         return counted
     bring(example)
     try:
         kept = json.loads(_painted(example, example.painting.revision, "json").read_bytes())
-        counted[painted.UNPAINTED] = 0
+        counted[UNPAINTED] = 0
         for value, count in kept.items():
             counted[int(value)] = count
     except (OSError, ValueError, AttributeError, IndexError):

@@ -21,6 +21,7 @@ from registry.services import storage_used
 from registry.store import remove_folder
 from segapp.imaging import InvalidFile, bundle, class_mapping, decode, painted, pairs, sample
 from segapp.imaging.class_mapping import ClassMapping
+from segapp.imaging.formats import MAX_PAIRS
 from segapp.models import Example
 from segapp.services import example_files
 from segapp.services.example_files import ids_of, image_of
@@ -28,7 +29,6 @@ from segapp.services.pairing import InvalidUpload, fold, pair, shown, stem_of, u
 
 __all__ = ["InvalidUpload", "ids_of", "image_of", "pair"]
 
-MAX_PAIRS = 50
 _desks = threading.BoundedSemaphore(2)  # pairs in memory at a time: one of 50 megapixels takes half a gigabyte
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from segapp.imaging import InvalidFile, painted, palette
 from segapp.imaging.class_mapping import ClassMapping
-from segapp.imaging.painted import UNPAINTED
+from segapp.imaging.formats import UNPAINTED
 from segapp.models import Example, Painting
 from segapp.services import example_files, intake
 

@@ -15,7 +15,7 @@ from registry import store
 from registry.models import FileState, UserModel
 from segapp.imaging import InvalidFile, decode, painted
 from segapp.imaging.class_mapping import ClassMapping
-from segapp.imaging.painted import UNPAINTED
+from segapp.imaging.formats import MAX_PAIRS, UNPAINTED
 from segapp.models import Analysis, Example, Painting, State
 from segapp.services import example_files, intake, paint_classes
 from segapp.services.pairing import fold, stem_of
@@ -258,5 +258,5 @@ def _is_empty(counted: np.ndarray) -> bool:
 
 def _free_stem(visitor: str, stem: str) -> str:
     taken = {fold(name) for name in intake.drafts(visitor).values_list("stem", flat=True)}
-    names = [stem, *(f"{stem[:190]} {number}" for number in range(2, intake.MAX_PAIRS + 2))]
+    names = [stem, *(f"{stem[:190]} {number}" for number in range(2, MAX_PAIRS + 2))]
     return next((name for name in names if fold(name) not in taken), stem)

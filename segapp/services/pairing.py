@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any, Protocol, TypeVar
 
-from segapp.imaging.bundle import IMAGES, MASK_ENDINGS
+from segapp.imaging.formats import IMAGE_SUFFIXES, MASK_ENDINGS
 
 # Accepted behind the image's stem on a mask, when no mask has the bare stem.
-ADDITIONS = (*MASK_ENDINGS, *sorted(IMAGES))
+ADDITIONS = (*MASK_ENDINGS, *sorted(IMAGE_SUFFIXES))
 MAX_STEM_LENGTH, MAX_SHOWN_LENGTH = 200, 120
 
 

@@ -15,7 +15,7 @@ from django.urls import reverse
 from registry import store
 from registry.files import write_atomically
 from segapp import dispatch
-from segapp.imaging import InvalidFile, container
+from segapp.imaging import InvalidFile, container, formats
 from segapp.models import UNFINISHED, State, Stop, TrainingRun, VideoJob
 from segapp.services import runs, storage
 from segapp.services.model_snapshot import pin
@@ -68,7 +68,11 @@ def check(visitor: str, file: UploadedFile, head: bytes, name: str) -> None:
     if not size:
         raise InvalidFile(name, "The file is empty.", "Save or upload it again.")
     if container.family(head) is None:
-        raise InvalidFile(name, "This is not an MP4, MOV, WebM or MKV file.", "Convert it to MP4 and upload it again.")
+        raise InvalidFile(
+            name,
+            f"This is not an {formats.listed(formats.VIDEO_KINDS)} file.",
+            "Convert it to MP4 and upload it again.",
+        )
     if size > settings.VIDEO_LIMIT_BYTES:
         most = settings.VIDEO_LIMIT_BYTES // 10**6
         raise InvalidFile(name, f"The file is over {most} MB.", "Shorten it or lower its quality.")

@@ -15,8 +15,9 @@ from django_htmx.http import push_url
 from registry import services as registry
 from registry.models import FileState, UserModel
 from segapp import failures
-from segapp.forms import MAX_AT_ONCE, AnalyzeForm
+from segapp.forms import AnalyzeForm
 from segapp.imaging import InvalidFile
+from segapp.imaging.formats import MAX_IMAGES_AT_ONCE
 from segapp.models import Analysis, State
 from segapp.services import analyses, intake, limits, tables
 from segapp.views.common import PageRequest, say
@@ -152,7 +153,7 @@ def strip(request: PageRequest) -> HttpResponse:
 
 
 def _strip(request: PageRequest) -> dict[str, Any]:
-    latest = list(Analysis.objects.filter(visitor=request.visitor)[:MAX_AT_ONCE])
+    latest = list(Analysis.objects.filter(visitor=request.visitor)[:MAX_IMAGES_AT_ONCE])
     return {"recent": latest, "strip_busy": any(row.unfinished for row in latest)}
 
 

@@ -24,7 +24,7 @@ from registry import services as registry
 from segapp import context
 from segapp.api_forms import StopForm
 from segapp.forms import BatchForm
-from segapp.imaging import InvalidFile, decode
+from segapp.imaging import InvalidFile, decode, formats
 from segapp.imaging.render import overlay
 from segapp.models import Batch, BatchItem, ItemState
 from segapp.services import batch_results, batches, limits, zips
@@ -91,7 +91,7 @@ def _show(
         "limits": {
             "files": settings.BATCH_LIMIT_FILES,
             "megabytes": settings.BATCH_LIMIT_BYTES // 10**6,
-            "megapixels": decode.MAX_PIXELS // 10**6,
+            "megapixels": formats.MAX_PIXELS // 10**6,
         },
         "result_days": settings.SEGAPP_RESULT_DAYS,
         **(_details(batch, request.GET.get("page", "")) if batch else {}),

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from registry import services as registry
 from registry.models import UserModel
 from segapp.forms import TrainForm, UploadForm
-from segapp.imaging import InvalidFile, painted
+from segapp.imaging import InvalidFile, formats, painted
 from segapp.imaging.render import palette_png
 from segapp.models import Example
 from segapp.paint_forms import PaintForm
@@ -103,7 +103,7 @@ def paint(request: PageRequest, public_id: str) -> HttpResponse:
             "nothing": own.nothing_there,
             "classes": _classes(request, example),
             "taken": continuing.taken_ids(start) if start else [],
-            "most": painted.MAX_CLASSES,
+            "most": formats.MAX_CLASSES,
         },
         **_mended(request, own.corrects),
     }

@@ -11,12 +11,12 @@ from PIL import Image
 from registry.bases import CATALOGUE, find
 from registry.memory import keep_freed
 from segapp.imaging import sample
+from segapp.imaging.formats import is_image
 from segapp.pipeline.base.distillation import distil_base
 from segapp.pipeline.base.train import train_base
 from segapp.worker import networks
 
 Report = Callable[[dict[str, Any]], None]
-IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 def train(
@@ -53,7 +53,7 @@ def distil(key: str, teacher: str, images: Path | None, out: Path, report: Repor
             for k, name in enumerate(sample.NAMES):
                 Image.fromarray(sample.draw(k)[0]).save(Path(drawn) / f"{name}.png")
         folder = images or Path(drawn)
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+        files = sorted(path for path in folder.iterdir() if is_image(path))
         return distil_base(
             key,
             network,

@@ -14,6 +14,7 @@ from registry.models import UserModel
 from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
 from segapp.imaging import InvalidFile, class_mapping, decode, pairs, render
+from segapp.imaging.formats import is_image, is_video
 from segapp.imaging.values import Mask
 from segapp.models import Effort
 from segapp.pipeline.inference.predict import predict, shares
@@ -23,9 +24,6 @@ from segapp.services import intake, runs
 from segapp.worker import images, networks
 from segapp.worker.publishing import publish
 from segapp.worker.training import shrink
-
-IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
-VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".m4v"}
 
 
 def train_folders(
@@ -89,7 +87,7 @@ def read_folders(image_folder: Path, mask_folder: Path) -> tuple[list[Example], 
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is no folder. Name the folder that holds the files.")
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+    return sorted(path for path in folder.iterdir() if is_image(path))
 
 
 @contextmanager
@@ -119,7 +117,7 @@ def refuse_collisions(files: Sequence[Path], out: Path, stems: Sequence[str] = (
     """
     made = {file.resolve(): "" for file in files}
     for file, stem in zip(files, stems or [file.stem for file in files], strict=True):
-        for ending in ENDINGS.values() if file.suffix.lower() in VIDEOS else (".png",):
+        for ending in ENDINGS.values() if is_video(file) else (".png",):
             target = (out / f"{stem}{ending}").resolve()
             if target in made:
                 what = f"the result of {made[target]}" if made[target] else "a file that you named"

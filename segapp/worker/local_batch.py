@@ -8,10 +8,11 @@ from typing import Any
 from registry.files import write_atomically
 from registry.runtime import LoadedNetwork
 from segapp.imaging import InvalidFile, archive
+from segapp.imaging.formats import IMAGE_SUFFIXES, is_archive, is_image, is_video
 from segapp.pipeline.video.process import segment_file
 from segapp.services import tables, zips
 from segapp.services.naming import result_stems
-from segapp.worker.local import IMAGES, VIDEOS, refuse_collisions, segment_image
+from segapp.worker.local import refuse_collisions, segment_image
 
 LIMITS = archive.Limits(files=100_000, bytes=100 * 10**9, listed=10**8)  # the caller's own disk; bombs stay outside
 
@@ -37,12 +38,14 @@ def gathered(named: Iterable[Path], scratch: Path) -> list[Path]:
             files += _below(path)
         elif not path.is_file():
             raise FileNotFoundError(f"There is no file {path}. Nothing was segmented.")
-        elif path.suffix.lower() == ".zip":
+        elif is_archive(path):
             files += _below(_unpacked(path, scratch / f"{len(files)}"))
         else:
             files.append(path)
     if not files:
-        raise ValueError(f"There is no image in it. Name a folder or zip that holds {', '.join(sorted(IMAGES))}.")
+        raise ValueError(
+            f"There is no image in it. Name a folder or zip that holds {', '.join(sorted(IMAGE_SUFFIXES))}."
+        )
     return files
 
 
@@ -61,7 +64,7 @@ def segment(
     done, stems = Done(), _stems(files, go_on)
     refuse_collisions(files, out, stems)
     for file, stem in zip(files, stems, strict=True):
-        if file.suffix.lower() in VIDEOS:
+        if is_video(file):
             done.results.append(segment_file(network, file, out))
             continue
         try:
@@ -110,14 +113,14 @@ def _members(done: Done) -> Iterator[zips.Member]:
 
 def _below(folder: Path) -> list[Path]:
     """All images of a folder, hidden ones not, in the order of their paths."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGES and path.is_file())
+    found = (path for path in folder.rglob("*") if is_image(path) and path.is_file())
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def _unpacked(path: Path, folder: Path) -> Path:
     with path.open("rb") as file, archive.opened(file, path.name, LIMITS) as opened:
         for info in opened.infolist():
-            if archive.is_hidden(info) or archive.path_of(info).suffix.lower() not in IMAGES:
+            if archive.is_hidden(info) or not is_image(archive.path_of(info)):
                 continue
             target = folder / archive.path_of(info)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segapp.imaging import InvalidFile
+from segapp.imaging.formats import is_video
 from segapp.management.output import ProjectCommand
 
 
@@ -42,7 +43,7 @@ class Command(ProjectCommand):
         with tempfile.TemporaryDirectory() as scratch:
             files = local_batch.gathered(options["files"], Path(scratch, "unpacked"))
             together = bool(options["zip"] or options["csv"])
-            if together and any(file.suffix.lower() in local.VIDEOS for file in files):
+            if together and any(is_video(file) for file in files):
                 raise ValueError("--zip and --csv are for images. Leave the videos out, or segment them by themselves.")
             options["out"].mkdir(parents=True, exist_ok=True)
             overlays = Path(scratch, "overlays") if options["zip"] else None

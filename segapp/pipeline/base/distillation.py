@@ -20,6 +20,7 @@ from registry.bases import CATALOGUE
 from registry.network import DEFAULT_DECODER, ClassInfo, Network, Spec, build
 from registry.runtime import LoadedNetwork, pick_device
 from registry.weights import load_encoder
+from segapp.imaging.formats import is_image
 from segapp.pipeline.base.card import write_base
 from segapp.pipeline.base.datasets import Labels, LabelSet
 from segapp.pipeline.constants import IGNORE
@@ -32,7 +33,6 @@ MAX_IMAGES = 400  # images whose features are kept in memory
 CERTAIN = 128  # confidence (of 255) below which a teacher's word is no lesson
 BATCH = 8
 CELLS = 8
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def distil_base(
@@ -158,7 +158,7 @@ def read_images(paths: Sequence[Path]) -> list[np.ndarray]:
     files: list[Path] = []
     for path in paths:
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        files += [file for file in inside if file.suffix.lower() in SUFFIXES]
+        files += [file for file in inside if is_image(file)]
     images = []
     for file in files:
         try:

@@ -18,6 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from segapp.imaging import container as containers
+from segapp.imaging import formats
 
 DECODE_THREADS = 2
 
@@ -48,7 +49,9 @@ def opened(path: Path) -> Iterator[InputContainer]:
     with open(path, "rb") as file:
         family = containers.family(file.read(containers.HEAD))
     if family is None:
-        raise InvalidVideo("This is not an MP4, MOV, WebM or MKV file. Convert it to MP4 and upload it again.")
+        raise InvalidVideo(
+            f"This is not an {formats.listed(formats.VIDEO_KINDS)} file. Convert it to MP4 and upload it again."
+        )
     try:
         # "file:" in front keeps a name like "http:x" or "concat:x" from being read as a protocol.
         found = av.open(

@@ -42,7 +42,7 @@ def test_a_bomb_is_refused_by_its_ratio():
 
 
 def test_too_much_is_refused_by_its_declared_size(monkeypatch):
-    monkeypatch.setattr(bundle, "MAX_BYTES", 1000)
+    monkeypatch.setattr(bundle, "MAX_POST_BYTES", 1000)
     with pytest.raises(InvalidFile, match="It unpacks to"):
         bundle.read_zip(packed({"images/a.png": b"i" * 600, "masks/a.png": b"m" * 600}), "large.zip")
 

@@ -1,0 +1,130 @@
+"""The one table of file kinds, names, limits and colours that the server, the commands and the pages agree on.
+
+Plain data: it opens no file. `for_page` gives it to the pages as JSON; templates take `accept=` and the lists in
+sentences from it (templatetags/formats.py). To add a format, add a `Kind` here and a reader for it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file: its name for people, its suffixes (lower case, with the dot) and its MIME types.
+
+    `pillow` is Pillow's name of the format, "" where Pillow does not read it.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    mime_types: tuple[str, ...]
+    pillow: str = ""
+
+
+IMAGE_KINDS = (
+    Kind("PNG", (".png",), ("image/png",), "PNG"),
+    Kind("JPEG", (".jpg", ".jpeg"), ("image/jpeg",), "JPEG"),
+    Kind("WebP", (".webp",), ("image/webp",), "WEBP"),
+)
+VIDEO_KINDS = (
+    Kind("MP4", (".mp4", ".m4v"), ("video/mp4",)),
+    Kind("MOV", (".mov",), ("video/quicktime",)),
+    Kind("WebM", (".webm",), ("video/webm",)),
+    Kind("MKV", (".mkv",), ("video/x-matroska",)),
+)
+ARCHIVE_KINDS = (Kind("zip", (".zip",), ("application/zip",)),)
+
+
+def _suffixes(kinds: Iterable[Kind]) -> frozenset[str]:
+    return frozenset(suffix for kind in kinds for suffix in kind.suffixes)
+
+
+IMAGE_SUFFIXES = _suffixes(IMAGE_KINDS)
+VIDEO_SUFFIXES = _suffixes(VIDEO_KINDS)
+ARCHIVE_SUFFIXES = _suffixes(ARCHIVE_KINDS)
+PILLOW_FORMATS = tuple(kind.pillow for kind in IMAGE_KINDS if kind.pillow)
+
+# First bytes 8 to 12 of still images that share the `ftyp` box with videos.
+STILL_IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+
+# --- names that tell a mask from an image -----------------------------------------------------------------
+MASK_ENDINGS = ("_mask", "-mask", "_masks", "_label", "-label", "_labels", "_gt", "-gt", "_seg")
+MASK_FOLDERS = frozenset(
+    [
+        "mask",
+        "masks",
+        "label",
+        "labels",
+        "annotations",
+        "gt",
+        "groundtruth",
+        "ground_truth",
+        "segmentation",
+        "segmentations",
+        "segmentationclass",
+        "labelids",
+    ]
+)
+IMAGE_FOLDERS = frozenset(
+    ["image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpegimages", "leftimg8bit"]
+)
+
+# --- limits; those that an operator may raise are in the settings ------------------------------------------
+MAX_PIXELS = 50_000_000  # of one image
+MAX_CLASSES = 64
+MAX_PAIRS = 50  # of one training
+MAX_IMAGES_AT_ONCE = 20  # in one Analyze post
+MAX_POST_FILES = 100
+MAX_POST_BYTES = 200 * 10**6
+MAX_ZIP_FILES = 220
+UNPAINTED = 255  # the value of pixels in a painted mask that have no class yet
+
+# --- class colours ----------------------------------------------------------------------------------------
+# A quiet grey for class 0, as backgrounds are; then eight that most colour-blind people can tell apart.
+FIRST_COLORS = (
+    "#4b5563",
+    "#e69f00",
+    "#56b4e9",
+    "#009e73",
+    "#f0e442",
+    "#0072b2",
+    "#d55e00",
+    "#cc79a7",
+    "#8b5cf6",
+)
+
+
+def suffix(name: Any) -> str:
+    """The suffix of a file's name in lower case, with its dot; "" where it has none."""
+    return PurePath(str(name)).suffix.lower()
+
+
+def is_image(name: Any) -> bool:
+    """Whether the name says image. The content decides later."""
+    return suffix(name) in IMAGE_SUFFIXES
+
+
+def is_video(name: Any) -> bool:
+    """Whether the name says video. The content decides later."""
+    return suffix(name) in VIDEO_SUFFIXES
+
+
+def is_archive(name: Any) -> bool:
+    """Whether the name says archive. The content decides later."""
+    return suffix(name) in ARCHIVE_SUFFIXES
+
+
+def listed(kinds: Iterable[Kind], last: str = "or") -> str:
+    """The kinds' names as a sentence has them: "PNG, JPEG or WebP"."""
+    names = [kind.name for kind in kinds]
+    return f"{', '.join(names[:-1])} {last} {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def accept(*groups: Iterable[Kind]) -> str:
+    """The value of an input's `accept`: MIME types, then suffixes, for systems know only one of the two of some."""
+    kinds = [kind for group in groups for kind in group]
+    types = dict.fromkeys(mime for kind in kinds for mime in kind.mime_types)
+    endings = dict.fromkeys(suffix for kind in kinds for suffix in kind.suffixes)
+    return ",".join([*types, *endings])
