@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from registry import store
 from registry.files import ModelFileDamaged, ModelFileMissing
 from registry.models import FileState, UserModel
-from registry.services import bring, delete_with_file, mark_lost
+from registry.services import delete_with_file, ensure_local, mark_lost
 
 
 @admin.register(UserModel)
@@ -68,7 +68,7 @@ class UserModelAdmin(admin.ModelAdmin):
         wrong = 0
         for model in models:
             try:
-                bring(model)
+                ensure_local(model)
             except (ModelFileMissing, ModelFileDamaged) as error:
                 wrong += 1
                 mark_lost(model, FileState.MISSING if isinstance(error, ModelFileMissing) else FileState.DAMAGED)

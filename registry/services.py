@@ -32,7 +32,7 @@ class NoBaseReady(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ActiveModel:
     """What answers a visitor now, and what they should know about it."""
 
     model: UserModel | None
@@ -63,7 +63,7 @@ class Answer:
         return self.base.sha256 if self.base else ""
 
 
-def resolve(visitor: str) -> Answer:
+def resolve(visitor: str) -> ActiveModel:
     """The one resolver: pages, API, video and batch all ask here.
 
     Verifies the file of the active model (hashed once per process as long as it does not change). When it is gone or
@@ -75,18 +75,18 @@ def resolve(visitor: str) -> Answer:
         model = None
     notice = telling.all().filter(active=False).first() if model is None and telling else None
     if notice is None:
-        return Answer(model=model, base=current_base())
-    return Answer(None, current_base(), notice.notice, earlier_version(notice))
+        return ActiveModel(model=model, base=current_base())
+    return ActiveModel(None, current_base(), notice.notice, earlier_version(notice))
 
 
-def resolve_model(model: UserModel) -> Answer:
+def resolve_model(model: UserModel) -> ActiveModel:
     """What answers where a model was named, by a share link or for a comparison, whoever asks and whatever is active.
 
     Raises ModelNotFound when it is in the trash or its file cannot answer; changes nothing.
     """
     if model.trashed_at is not None or not file_in_order(model):
         raise ModelNotFound(f"The file of “{model.name}” is gone or damaged. Choose another version.")
-    return Answer(model=model, base=current_base())
+    return ActiveModel(model=model, base=current_base())
 
 
 def current_base() -> ReadyBase | None:
@@ -111,7 +111,7 @@ def base_version(key: str, sha256: str) -> ReadyBase | None:
     return found
 
 
-def bring(model: UserModel) -> None:
+def ensure_local(model: UserModel) -> None:
     """See that the model's file is at hand and what was published; a copy that went bad is fetched anew.
 
     Raises ModelFileMissing, ModelFileDamaged and store.StoreUnreachable.
@@ -214,7 +214,7 @@ def mark_used(model: UserModel) -> None:
 def file_in_order(model: UserModel) -> bool:
     """Whether the file is what was published and its base is at hand. Changes nothing."""
     try:
-        bring(model)
+        ensure_local(model)
     except (ModelFileMissing, ModelFileDamaged):
         return False
     return base_of(model) is not None
@@ -232,7 +232,7 @@ def mark_lost(model: UserModel, state: FileState) -> None:
 def _file_answers(model: UserModel) -> bool:
     """Whether the active model can answer; marks the row when it cannot."""
     try:
-        bring(model)
+        ensure_local(model)
     except ModelFileMissing:
         mark_lost(model, FileState.MISSING)
         return False

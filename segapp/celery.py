@@ -1,6 +1,6 @@
 """The Celery app: where the broker is, how messages travel, what a worker does when it starts and stops.
 
-A message is a doorbell with a primary key; the row it points to is the truth. So messages may be lost or doubled,
+A message is a hint with a primary key; the row it points to is the truth. So messages may be lost or doubled,
 and publishing may fail, but it must never hold a page for long. Knows nothing of what tasks do.
 """
 
@@ -18,7 +18,7 @@ from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from django.conf import settings
 
 WORKER = "worker" in sys.argv[1:]
-# A page gives up on a frozen broker quickly and leaves the ringing to the reaper; a worker on a busy machine waits.
+# A page gives up on a frozen broker quickly and leaves dispatching to the reaper; a worker on a busy machine waits.
 TIMEOUT = 5 * settings.BROKER_TIMEOUT if WORKER else settings.BROKER_TIMEOUT
 
 app = Celery("segapp", include=["segapp.tasks"])
@@ -28,7 +28,7 @@ app.conf.update(
         "socket_timeout": TIMEOUT,
         "socket_connect_timeout": TIMEOUT,
         # Longer than any training, so that a message is not delivered again under a living worker. It need not be
-        # exact: a doubled message finds the row taken, and a dead worker's row is rung again long before.
+        # exact: a doubled message finds the row taken, and a dead worker's row is dispatched again long before.
         "visibility_timeout": 6 * 3600,
         # A worker of several queues empties them in the order of their names: train before video.
         "queue_order_strategy": "sorted",

@@ -23,7 +23,7 @@ class Status:
         self.visitor, self.visitor_known = visitor, known
 
     @cached_property
-    def answer(self) -> registry.Answer:
+    def answer(self) -> registry.ActiveModel:
         return registry.resolve(self.visitor)
 
     @cached_property

@@ -1,7 +1,7 @@
-"""The one place that names tasks and queues, sends them, and rings when an analysis is done.
+"""The one place that names tasks and queues, publishes them, and notifies those who wait for an analysis.
 
-The broker is a doorbell only. Whatever fails here is logged and left to the reaper, which rings again: the row that
-the message points to is safe already. Knows nothing of what the tasks do.
+A message is only a hint that a row is queued. Whatever fails here is logged and left to the reaper, which dispatches
+again: the row that the message points to is committed already. Knows nothing of what the tasks do.
 """
 
 import logging
@@ -23,7 +23,7 @@ from segapp.models import Analysis, Batch, Export, TrainingRun, VideoJob, Work
 logger = logging.getLogger(__name__)
 
 TRAIN, VIDEO, PREDICT = "train", "video", "predict"
-BELL_SECONDS = 60
+NOTIFICATION_SECONDS = 60
 
 
 def training(run: TrainingRun) -> None:
@@ -48,7 +48,7 @@ def export(row: Export) -> None:
     _after_commit("segapp.export", row.pk, VIDEO)
 
 
-def ring(row: Work) -> None:
+def redispatch(row: Work) -> None:
     """Send a piece of work again, whatever its kind."""
     senders: dict[type[Work], Callable[[Any], None]] = {
         TrainingRun: training,
@@ -59,19 +59,19 @@ def ring(row: Work) -> None:
     senders[type(row)](row)
 
 
-def announce(public_id: str) -> None:
-    """Ring for whoever waits for this analysis."""
+def notify(public_id: str) -> None:
+    """Wake whoever waits for this analysis."""
     try:
-        with connection().pipeline(transaction=False) as bell:
-            bell.lpush(f"segapp:done:{public_id}", 1)
-            bell.expire(f"segapp:done:{public_id}", BELL_SECONDS)
-            bell.execute()
+        with connection().pipeline(transaction=False) as pipe:
+            pipe.lpush(f"segapp:done:{public_id}", 1)
+            pipe.expire(f"segapp:done:{public_id}", NOTIFICATION_SECONDS)
+            pipe.execute()
     except (redis.RedisError, OSError) as error:
-        logger.warning("could not announce analysis %s: %s", public_id, error)
+        logger.warning("could not notify those who wait for analysis %s: %s", public_id, error)
 
 
-def await_bell(public_id: str, seconds: float) -> None:
-    """Return when the analysis was announced, or after about `seconds`; without a broker it only waits."""
+def wait_for_notification(public_id: str, seconds: float) -> None:
+    """Return when `notify` was called for the analysis, or after about `seconds`; without a broker it only waits."""
     started = time.monotonic()
     try:
         connection().blpop([f"segapp:done:{public_id}"], timeout=seconds)
@@ -84,10 +84,10 @@ def redis_url() -> str:
 
 
 def _after_commit(task: str, pk: int, queue: str) -> None:
-    transaction.on_commit(lambda: _send(task, pk, queue))
+    transaction.on_commit(lambda: _publish(task, pk, queue))
 
 
-def _send(task: str, pk: int, queue: str) -> None:
+def _publish(task: str, pk: int, queue: str) -> None:
     try:
         app.send_task(task, args=[pk], queue=queue)
     except (OperationalError, redis.RedisError, OSError) as error:

@@ -6,7 +6,7 @@ from typing import Any
 workers = 1
 worker_class = "segapp.gunicorn_worker.BufferedWorker"
 # Requests that wait for a worker hold a thread for up to a minute, and pages must still answer beside them: so many
-# more than services/admission.py has seats.
+# more than services/admission.py has waiter slots.
 threads = 40
 timeout = 120
 graceful_timeout = 7

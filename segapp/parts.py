@@ -58,11 +58,11 @@ def broker(folder: Path, socket: Path, say: Callable[[str], None]) -> Part:
     ]
 
     def set_aside(deaths: int) -> None:
-        """A file that Redis cannot read would keep it down for good. It holds bells only: the rows ring again."""
+        """A file that Redis cannot read would keep it down for good. It holds messages only: rows are sent again."""
         file = folder / APPEND_ONLY_FILE
         if deaths == 3 and file.exists():
             os.replace(file, file.with_suffix(".unreadable"))
-            say(f"{file} could not be read and was set aside; queued work is announced again from the database")
+            say(f"{file} could not be read and was set aside; queued work is dispatched again from the database")
 
     return Part("redis", command, BROKER_PHASE, patience=1.0, hide=REDIS_CHATTER, on_quick_death=set_aside)
 

@@ -1,6 +1,6 @@
 """Work that is queued, claimed and ended: its states, its lease, and the transitions between them.
 
-A row is the queue's truth and the broker only a doorbell, so every claim and every end of a piece of work is one
+A row is the queue's truth and a broker's message only a hint, so every claim and every end of a piece of work is one
 conditional UPDATE whose count decides.
 """
 

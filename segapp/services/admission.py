@@ -1,6 +1,7 @@
-"""How many images may wait, and how many requests may wait for them: a full server says so instead of queueing on.
+"""Admission control: how many images may be queued, and how many requests may wait for them.
 
-What is admitted is answered; what is not leaves nothing behind. Knows nothing of images or of who asks.
+A full server says so instead of queueing on. What is admitted is answered; what is not leaves nothing behind. Knows
+nothing of images or of who asks.
 """
 
 import math
@@ -12,15 +13,15 @@ from django.conf import settings
 
 from segapp.models import UNFINISHED, Analysis, State, Worker
 
-SURELY = 16  # so many are taken at any pace (unless SEGAPP_QUEUE itself is less)
+MIN_ADMITTED = 16  # accepted however slow the workers are (unless SEGAPP_QUEUE itself is less)
 MAX_WAIT = 40.0  # seconds that the last of the queue may expect to wait; the API gives up after 60
 PACE_OF = 8  # latest results that say how long one takes
 GUESSED_SECONDS = 1.0  # an image, until a first one was measured
 # Requests of this process that may sleep until a worker has answered. The web server has 40 threads (gunicorn_conf),
 # and the others must stay free for pages, however many wait.
-SEATS = 24
+MAX_WAITERS = 24
 
-_seats = threading.BoundedSemaphore(SEATS)
+_waiter_slots = threading.BoundedSemaphore(MAX_WAITERS)
 
 
 class Overloaded(Exception):
@@ -37,7 +38,7 @@ def admit() -> None:
     Counted without a lock: requests of the same moment may overstep the limit by as many as there are web threads.
     """
     waiting = Analysis.objects.filter(state__in=UNFINISHED).count()
-    if waiting < min(SURELY, settings.SEGAPP_QUEUE):
+    if waiting < min(MIN_ADMITTED, settings.SEGAPP_QUEUE):
         return
     seconds = expected_seconds(waiting)
     if waiting >= settings.SEGAPP_QUEUE or seconds > MAX_WAIT:
@@ -54,14 +55,14 @@ def expected_seconds(waiting: int) -> float:
 
 
 @contextmanager
-def seat() -> Iterator[None]:
+def waiter_slot() -> Iterator[None]:
     """Held while a request waits for a worker. Raises Overloaded at once when all are taken."""
-    if not _seats.acquire(blocking=False):
-        raise Overloaded(retry_after=_retry_after(expected_seconds(SEATS)))
+    if not _waiter_slots.acquire(blocking=False):
+        raise Overloaded(retry_after=_retry_after(expected_seconds(MAX_WAITERS)))
     try:
         yield
     finally:
-        _seats.release()
+        _waiter_slots.release()
 
 
 def _retry_after(seconds: float) -> int:

@@ -21,12 +21,12 @@ from segapp.imaging import decode, render
 from segapp.imaging.bare import bare
 from segapp.models import UNFINISHED, Analysis, State, Worker
 from segapp.services import model_snapshot
-from segapp.services.admission import Overloaded, admit, seat
+from segapp.services.admission import Overloaded, admit, waiter_slot
 
-__all__ = ["Overloaded", "seat"]
+__all__ = ["Overloaded", "waiter_slot"]
 
-PATIENCE = timedelta(minutes=2)  # a worker may warm up; when none has come by then, the visitor is told
-LONGEST = timedelta(minutes=20)  # an accepted image is not given up before, while there are workers
+MAX_WITHOUT_WORKER = timedelta(minutes=2)  # a worker may warm up; when none has come by then, the visitor is told
+MAX_UNFINISHED_AGE = timedelta(minutes=20)  # an accepted image is not given up before, while there are workers
 MAX_ATTEMPTS = 2
 SHOWN_SIDE = 2048  # pixels; larger images are looked at through a smaller copy
 
@@ -41,7 +41,7 @@ def submit(
     name: str,
     model: UserModel | None = None,
     *,
-    answer: registry.Answer | None = None,
+    answer: registry.ActiveModel | None = None,
     shared: bool = False,
 ) -> Analysis:
     """Store an image and queue it for the visitor's model, or for `model` (one of theirs), pinned from here on.
@@ -76,7 +76,7 @@ def again(analysis: Analysis, model: UserModel | None) -> Analysis:
 
 
 def _pinned(
-    visitor: str, size: Image.Image | Analysis, title: str, model: UserModel | None, answer: registry.Answer
+    visitor: str, size: Image.Image | Analysis, title: str, model: UserModel | None, answer: registry.ActiveModel
 ) -> Analysis:
     """A new row that names what is to answer. Raises NoBaseReady."""
     return Analysis(
@@ -98,10 +98,10 @@ def _queue(row: Analysis, write: Callable[[BinaryIO], object]) -> Analysis:
 
 
 def wait(analysis: Analysis, seconds: float) -> Analysis:
-    """The row as it is when it has ended, or after `seconds`. The row decides, the bell only shortens the wait."""
+    """The row as it is when it has ended, or after `seconds`. The row decides, a notification only shortens it."""
     deadline = time.monotonic() + seconds
     while analysis.unfinished and (left := deadline - time.monotonic()) > 0:
-        dispatch.await_bell(analysis.public_id, max(0.05, min(left, 1.0)))
+        dispatch.wait_for_notification(analysis.public_id, max(0.05, min(left, 1.0)))
         analysis.refresh_from_db()
     return analysis
 
@@ -109,7 +109,7 @@ def wait(analysis: Analysis, seconds: float) -> Analysis:
 def wait_if_free(analysis: Analysis, seconds: float) -> Analysis:
     """As `wait` while the web server has threads to spare; else the row as it is now, and the page asks again."""
     try:
-        with seat():
+        with waiter_slot():
             return wait(analysis, seconds)
     except Overloaded:
         return wait(analysis, 0)
@@ -198,8 +198,8 @@ def _draw_confidence(analysis: Analysis, path: Path) -> None:
     small = store.fetch(analysis.folder / "sure.png")
     if not small.exists():
         return
-    with Image.open(small) as sure:
-        drawn = sure.resize((analysis.width, analysis.height), Image.Resampling.BILINEAR)
+    with Image.open(small) as stored:
+        drawn = stored.resize((analysis.width, analysis.height), Image.Resampling.BILINEAR)
     write_atomically(path, lambda out: drawn.save(out, "PNG", compress_level=1), durable=False)
 
 
@@ -213,7 +213,7 @@ def expired(days: int) -> QuerySet[Analysis]:
 
 
 def reap() -> None:
-    """Take back what a dead worker held, ring again for what waits, and give up what nobody can answer.
+    """Requeue what a dead worker held, dispatch again what waits, and give up what nobody can answer.
 
     What was accepted is kept as long as there is a worker that may come to it.
     """
@@ -224,14 +224,14 @@ def reap() -> None:
     _give_up(lost, "Its worker stopped twice. Try again; if it fails again, try the image smaller or as PNG.")
     waiting = Analysis.objects.filter(state=State.QUEUED)
     if not any("predict" in queues for _, queues in workers):
-        minutes = int(PATIENCE.total_seconds() // 60)
-        words = f"No worker answered within {minutes} minutes. Try again; your image was fine."
-        _give_up(waiting.filter(created__lt=now - PATIENCE), words)
-    words = "The server had too much to do. Try again later; your image was fine."
-    _give_up(Analysis.objects.filter(state__in=UNFINISHED, created__lt=now - LONGEST), words)
+        minutes = int(MAX_WITHOUT_WORKER.total_seconds() // 60)
+        message = f"No worker answered within {minutes} minutes. Try again; your image was fine."
+        _give_up(waiting.filter(created__lt=now - MAX_WITHOUT_WORKER), message)
+    message = "The server had too much to do. Try again later; your image was fine."
+    _give_up(Analysis.objects.filter(state__in=UNFINISHED, created__lt=now - MAX_UNFINISHED_AGE), message)
     for row in waiting.filter(created__lt=now - timedelta(seconds=5)).order_by("pk")[:20]:
         dispatch.analysis(row)
 
 
-def _give_up(rows: QuerySet[Analysis], words: str) -> None:
-    rows.update(state=State.FAILED, ended=timezone.now(), message=words)
+def _give_up(rows: QuerySet[Analysis], message: str) -> None:
+    rows.update(state=State.FAILED, ended=timezone.now(), message=message)

@@ -31,10 +31,10 @@ def of_result(source: Analysis, left: UserModel | None, right: UserModel | None)
     return found[0], found[1]
 
 
-def _answer(model: UserModel | None) -> registry.Answer:
-    return registry.resolve_model(model) if model else registry.Answer(None, registry.current_base())
+def _answer(model: UserModel | None) -> registry.ActiveModel:
+    return registry.resolve_model(model) if model else registry.ActiveModel(None, registry.current_base())
 
 
-def _made_by(source: Analysis, answer: registry.Answer) -> bool:
+def _made_by(source: Analysis, answer: registry.ActiveModel) -> bool:
     same = (source.model_key, source.model_sha256) == (answer.key, answer.sha256)
     return same and source.state == State.DONE and not source.shared

@@ -42,7 +42,7 @@ def write(example: Example, pair: Pair) -> None:
         raise
 
 
-def bring(example: Example) -> Example:
+def ensure_local(example: Example) -> Example:
     """See that the files are on this machine. Those written last tell: where they are the others are, too."""
     if not all(path.exists() for path in _last_written(example)):
         store.fetch_folder(example.folder)
@@ -62,7 +62,7 @@ def write_photo(example: Example, image: Image.Image, lossy: bool) -> None:
 def copy_image(example: Example, source: Example) -> None:
     """Give `example` the image of `source`, byte for byte, and set size_bytes. Raises InvalidFile when it is gone."""
     try:
-        bring(source)
+        ensure_local(source)
         for path in (source.image_path, source.thumbnail_path):
             write_atomically(example.folder / path.name, partial(_write, path.read_bytes()))
         example.size_bytes = size_of(example)
@@ -101,7 +101,7 @@ def painted_values(example: Example) -> np.ndarray:
     """uint8 (H, W) as painted: class ids, 255 for unpainted; all of it before the first save. Raises InvalidFile."""
     if not example.painting.revision:
         return np.full((example.height, example.width), UNPAINTED, np.uint8)
-    bring(example)
+    ensure_local(example)
     try:
         with Image.open(_painted(example, example.painting.revision, "png")) as stored:
             return np.array(stored, dtype=np.uint8)
@@ -115,7 +115,7 @@ def painted_counts(example: Example) -> np.ndarray:
     counted[UNPAINTED] = example.width * example.height
     if not example.painting.revision:
         return counted
-    bring(example)
+    ensure_local(example)
     try:
         kept = json.loads(_painted(example, example.painting.revision, "json").read_bytes())
         counted[UNPAINTED] = 0
@@ -143,7 +143,7 @@ def summary_of(example: Example) -> Summary:
     """What the mask holds. Raises InvalidFile when the files are gone."""
     if example.mask_kind == painted.KIND:
         return painted.summary(painted_counts(example), example.painting.unpainted)
-    bring(example)
+    ensure_local(example)
     try:
         return Summary.from_dict(json.loads((example.folder / SUMMARY).read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
@@ -152,7 +152,7 @@ def summary_of(example: Example) -> Summary:
 
 def image_of(example: Example) -> np.ndarray:
     """uint8 (H, W, 3). Raises InvalidFile when the files are gone."""
-    bring(example)
+    ensure_local(example)
     try:
         with Image.open(example.image_path) as stored:
             return np.asarray(stored.convert("RGB"))
@@ -165,7 +165,7 @@ def ids_of(example: Example, mapping: ClassMapping, small: bool = False) -> np.n
     if example.mask_kind == painted.KIND:
         mask = painted.as_mask(painted_values(example), example.painting.unpainted)
         return class_mapping.apply(Mask(_shrunk(mask.codes) if small else mask.codes, mask.summary), mapping)
-    bring(example)
+    ensure_local(example)
     try:
         with Image.open(example.folder / SMALL_MASK if small else example.mask_path) as stored:
             codes = np.asarray(stored, dtype=np.uint8)

@@ -6,7 +6,7 @@ from registry import services as registry
 from registry.models import UserModel
 
 
-def chosen(model: UserModel | None, answer: registry.Answer) -> dict[str, Any]:
+def chosen(model: UserModel | None, answer: registry.ActiveModel) -> dict[str, Any]:
     """What a new row says of `model`, or of the answer's base where that is None. Raises NoBaseReady."""
     base = answer.base
     if model is None and base is None:

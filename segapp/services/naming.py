@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from segapp.services.pairing import fold, stem_of
 
 FORBIDDEN = str.maketrans(dict.fromkeys('<>:"/\\|?*', "_"))
-LONGEST = 180  # bytes; a numbering and an ending still fit into the 255 that file systems take
+MAX_STEM_BYTES = 180  # bytes; a numbering and an ending still fit into the 255 that file systems take
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(1, 10))}
 
 
@@ -31,5 +31,5 @@ def result_stems(names: Iterable[str]) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    stem = stem_of(name).translate(FORBIDDEN).encode()[:LONGEST].decode(errors="ignore").strip(" .")
+    stem = stem_of(name).translate(FORBIDDEN).encode()[:MAX_STEM_BYTES].decode(errors="ignore").strip(" .")
     return f"_{stem}" if fold(stem) in RESERVED else stem or "image"

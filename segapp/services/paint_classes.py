@@ -25,10 +25,10 @@ def starting_classes(
     return painted.known_by_id([there, intake.chosen_classes(drafts), known]) or [dict(row) for row in START]
 
 
-def classes_of(reading: ClassMapping) -> list[dict[str, Any]]:
-    """The reading's classes as a painting keeps them, each with the uploaded value it stands for, if any."""
+def classes_of(mapping: ClassMapping) -> list[dict[str, Any]]:
+    """The mapping's classes as a painting keeps them, each with the uploaded value it stands for, if any."""
     found = []
-    for row in reading.classes:
+    for row in mapping.classes:
         if row["id"] != UNPAINTED:
             source = {} if row["source"].startswith("painted") else {"source": row["source"]}
             found.append({"id": row["id"], "name": row["name"], "color": row["color"], **source})

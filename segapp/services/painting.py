@@ -105,14 +105,14 @@ def to_edit(
     return _convert(found, values, classes, unpainted)
 
 
-def settle(examples: Iterable[Example], reading: ClassMapping) -> list[Example]:
-    """These examples with masks in class ids by the reading: uploaded ones become painted ones. Raises InvalidFile."""
-    classes, found = paint_classes.classes_of(reading), []
+def settle(examples: Iterable[Example], mapping: ClassMapping) -> list[Example]:
+    """These examples with masks in class ids by the mapping: uploaded ones become painted ones. Raises InvalidFile."""
+    classes, found = paint_classes.classes_of(mapping), []
     for example in examples:
         if hasattr(example, "painting"):
             found.append(example)
             continue
-        values = intake.ids_of(example, reading)
+        values = intake.ids_of(example, mapping)
         change = _copy if example.runs.exists() else _convert
         found.append(change(example, values, classes, UNPAINTED))
     return found
@@ -130,7 +130,7 @@ def save(example: Example, sent: Save) -> Painting:
     counted = painted.counts(values)
     _hold_to_classes(example, counted, classes)
     png = example_files.grey_png(values)
-    example_files.bring(example)
+    example_files.ensure_local(example)
     with transaction.atomic():
         changes["empty"] = _is_empty(counted)
         if not Painting.objects.save_next(painting.pk, sent.base, sent.editor, sent.sequence, **changes):

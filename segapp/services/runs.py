@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from registry import services as registry
 from registry.models import UserModel
 from segapp import dispatch
 from segapp.imaging.class_mapping import ClassMapping
@@ -31,7 +32,7 @@ from segapp.services import restore
 logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30  # without a beat of its owner for so long, a running row is taken over
-RING_SECONDS = 15  # a queued row's bell is rung again this often
+REDISPATCH_SECONDS = 15  # a queued row is dispatched again this often
 
 
 class AlreadyTraining(Exception):
@@ -49,7 +50,7 @@ class RunNotFound(Exception):
 def start(
     visitor: str,
     examples: Iterable[Example],
-    reading: ClassMapping,
+    mapping: ClassMapping,
     *,
     name: str = "",
     effort: str = "quick",
@@ -63,8 +64,8 @@ def start(
                 visitor=visitor,
                 name=name or default_name(visitor),
                 effort=effort,
-                classes=reading.trained,
-                reading=reading.to_dict(),
+                classes=mapping.trained,
+                reading=mapping.to_dict(),
                 continued_from=continued_from,
             )
             run.examples.set(examples)
@@ -107,9 +108,11 @@ def stop(run: Work, keep: bool) -> None:
     run.refresh_from_db()
 
 
-def forgo_activation(visitor: str) -> None:
-    """A reset during a training: let it finish and be kept, without activating it."""
+@transaction.atomic
+def use_base_model(visitor: str) -> None:
+    """Back to the base model; a training in progress is finished and kept without becoming active."""
     TrainingRun.objects.filter(visitor=visitor, state__in=UNFINISHED).update(activate=False)
+    registry.reset(visitor)
 
 
 def status(run: TrainingRun) -> dict[str, Any]:
@@ -134,20 +137,21 @@ def status(run: TrainingRun) -> dict[str, Any]:
 
 # --- the reaper: workers call it every few seconds ------------------------------------------------------
 
-# What this process saw last: (table, pk, lease) -> (beats, when), and (table, pk) -> when it rang. Measured on the
-# monotonic clock, so that a wall clock that jumps an hour neither robs a living owner nor keeps a dead one's row.
+# What this process saw last: (table, pk, lease) -> (beats, when), and (table, pk) -> when it was last dispatched.
+# Measured on the monotonic clock, so that a wall clock that jumps an hour neither robs a living owner nor keeps a
+# dead one's row.
 _seen: dict[tuple[str, int, str], tuple[int, float]] = {}
-_rung: dict[tuple[str, int], float] = {}
+_redispatched: dict[tuple[str, int], float] = {}
 
 
 def reap() -> None:
-    """Take rows back from owners that died, and ring again for rows whose message was lost."""
+    """Take rows back from owners that died, and dispatch rows again whose message was lost."""
     for kind in (TrainingRun, VideoJob, Batch, Export):
         rows = kind._default_manager.all()
         requeue_expired(rows)
         for row in rows.filter(state=State.QUEUED).order_by("pk")[:20]:
             if _due(row):
-                dispatch.ring(row)
+                dispatch.redispatch(row)
 
 
 def requeue_expired(rows: QuerySet[Any]) -> None:
@@ -162,7 +166,7 @@ def requeue_expired(rows: QuerySet[Any]) -> None:
         elif row.attempts < MAX_ATTEMPTS:
             if held.update(state=State.QUEUED, lease="", lease_owner="", lease_beats=F("lease_beats") + 1):
                 logger.warning("%s %s: its worker is gone, queued again", table, row.public_id)
-                _rung.pop((table, row.pk), None)
+                _redispatched.pop((table, row.pk), None)
         else:
             words = "Its worker stopped twice, so it was given up. Nothing of yours was lost; start it again."
             held.update(state=State.FAILED, ended=timezone.now(), message=words)
@@ -195,14 +199,14 @@ def _owner_died(owner: str) -> bool:
 
 
 def _due(row: Work) -> bool:
-    """Whether a queued row's bell is to be rung (again) by this process. The first ring was sent with the commit."""
+    """Whether this process is to dispatch a queued row (again). The first message was sent with the commit."""
     key, now = (type(row).__name__, row.pk), time.monotonic()
-    if len(_rung) > 10_000:
-        _rung.clear()
-    if key not in _rung:
-        fresh = (timezone.now() - row.created).total_seconds() < RING_SECONDS and row.attempts == 0
-        _rung[key] = now if fresh else now - RING_SECONDS
-    if now - _rung[key] < RING_SECONDS:
+    if len(_redispatched) > 10_000:
+        _redispatched.clear()
+    if key not in _redispatched:
+        fresh = (timezone.now() - row.created).total_seconds() < REDISPATCH_SECONDS and row.attempts == 0
+        _redispatched[key] = now if fresh else now - REDISPATCH_SECONDS
+    if now - _redispatched[key] < REDISPATCH_SECONDS:
         return False
-    _rung[key] = now
+    _redispatched[key] = now
     return True

@@ -58,7 +58,7 @@ def revoke(visitor: str, token: str) -> ModelShare:
     return share
 
 
-def resolve(token: str) -> tuple[ModelShare, registry.Answer]:
+def resolve(token: str) -> tuple[ModelShare, registry.ActiveModel]:
     """The link and what answers through it: its very model. Raises ShareNotFound, also when that cannot answer."""
     share = ModelShare.objects.filter(token=token).select_related("model").first()
     if share is None:

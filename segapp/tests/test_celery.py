@@ -50,7 +50,7 @@ def test_a_worker_of_several_queues_empties_train_before_video():
 def test_a_broker_that_is_down_costs_little_and_loses_nothing(transactional_db, caplog):
     began = time.monotonic()
     dispatch.training(TrainingRun(pk=1))
-    dispatch.announce("nobody")
+    dispatch.notify("nobody")
     assert time.monotonic() - began < LONGEST
     assert "stays queued" in caplog.text
 
@@ -65,5 +65,5 @@ def test_a_frozen_broker_costs_less_than_six_seconds(frozen_broker, transactiona
 
 def test_waiting_for_a_bell_at_a_frozen_broker_ends_soon(frozen_broker):
     began = time.monotonic()
-    dispatch.await_bell("nobody", 0.5)
+    dispatch.wait_for_notification("nobody", 0.5)
     assert time.monotonic() - began < LONGEST

@@ -151,7 +151,7 @@ def test_a_copy_that_went_bad_is_fetched_anew_and_a_bad_original_is_not_used(buc
     bucket.write(model.file_name, b"rotten, too")
     model.path.write_bytes(b"rotten")
     with pytest.raises(ModelFileDamaged):
-        services.bring(model)
+        services.ensure_local(model)
     assert not services.resolve(ALICE).is_custom
 
 

@@ -20,7 +20,7 @@ from segapp.imaging import InvalidFile
 from segapp.imaging.formats import MAX_IMAGES_AT_ONCE
 from segapp.models import Analysis, State
 from segapp.services import analyses, intake, limits, tables
-from segapp.views.common import PageRequest, say
+from segapp.views.common import PageRequest, flash
 
 POLL_SECONDS = 2.0  # a partial waits this long for its result, so that it comes the moment it is there
 LAYERS = (("image", "Image"), ("overlay", "Overlay"), ("mask", "Mask"), ("confidence", "Confidence"))
@@ -56,7 +56,7 @@ def _answer(request: PageRequest, files: list[UploadedFile]) -> HttpResponse:
     if not sent:
         return _come_back(request, full) if full else _refuse(request, problems)
     for problem in problems:
-        say(request, f"{problem['file']}: {problem['message']}", level=messages.WARNING)
+        flash(request, f"{problem['file']}: {problem['message']}", level=messages.WARNING)
     first = sent[0]
     if not request.htmx:
         analyses.wait_if_free(first, PATIENT_SECONDS)
@@ -240,5 +240,5 @@ def table(request: PageRequest, public_id: str) -> HttpResponse:
 def delete(request: PageRequest, public_id: str) -> HttpResponse:
     analysis = _owned(request, public_id)
     analyses.delete(analysis)
-    say(request, f"The result of “{analysis.title}” is deleted, the image with it.")
+    flash(request, f"The result of “{analysis.title}” is deleted, the image with it.")
     return redirect("analyze")

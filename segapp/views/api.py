@@ -14,7 +14,7 @@ from registry.models import UserModel
 from segapp.api_forms import FinetuneForm, RenameForm, RestoreForm, SegmentForm, StopForm
 from segapp.imaging import InvalidFile
 from segapp.models import Analysis, State, Worker
-from segapp.services import analyses, batches, intake, limits, restore, runs, sharing, studio
+from segapp.services import analyses, batches, intake, limits, restore, runs, sharing, upload_training
 from segapp.visitors import VisitorRequest
 
 WAIT_SECONDS = 60
@@ -65,12 +65,12 @@ def speaks_json(view: Any) -> Any:
     return answer
 
 
-def seated(view: Any) -> Any:
+def with_waiter_slot(view: Any) -> Any:
     """For a view that waits for a worker: refused at once, with nothing stored, when too many wait already."""
 
     @wraps(view)
     def answer(request: HttpRequest, **named: str) -> HttpResponse:
-        with analyses.seat():
+        with analyses.waiter_slot():
             return view(request, **named)
 
     return answer
@@ -109,7 +109,7 @@ def finetune(request: VisitorRequest) -> JsonResponse:
     form = FinetuneForm(request.POST, request.FILES)
     if not form.is_valid():
         return error(422, "invalid", form.words())
-    run = studio.train_uploaded(request.visitor, **form.cleaned_data)
+    run = upload_training.start(request.visitor, **form.cleaned_data)
     return JsonResponse({"run_id": run.public_id, "status_url": f"/api/finetune/{run.public_id}"}, status=202)
 
 
@@ -148,13 +148,13 @@ def load_user_model(request: VisitorRequest) -> JsonResponse:
 @require_POST
 @speaks_json
 def reset_to_base_model(request: VisitorRequest) -> JsonResponse:
-    studio.use_base(request.visitor)
+    runs.use_base_model(request.visitor)
     return JsonResponse({"status": "ok", "active_model": registry.resolve(request.visitor).key})
 
 
 @require_POST
 @speaks_json
-@seated
+@with_waiter_slot
 def segment(request: VisitorRequest) -> JsonResponse:
     limits.check(request, limits.ANALYSES)
     form = SegmentForm(request.POST, request.FILES)

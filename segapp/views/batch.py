@@ -30,7 +30,7 @@ from segapp.models import Batch, BatchItem, ItemState
 from segapp.services import batch_results, batches, limits, zips
 from segapp.services.pairing import InvalidUpload
 from segapp.views import api
-from segapp.views.common import PageRequest, by_script, offer, say
+from segapp.views.common import PageRequest, by_script, flash, offer
 from segapp.views.files import TYPES, webp
 
 ON_A_PAGE = 60  # results
@@ -142,7 +142,7 @@ def batch_stop(request: PageRequest, public_id: str) -> HttpResponse:
 def batch_delete(request: PageRequest, public_id: str) -> HttpResponse:
     found = _owned(request, public_id)
     batches.delete(found)
-    say(request, f"“{found.title}” is deleted, its results with it.")
+    flash(request, f"“{found.title}” is deleted, its results with it.")
     return redirect("analyze-batch")
 
 

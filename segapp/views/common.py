@@ -21,7 +21,7 @@ class PageRequest(HttpRequest):
     htmx: Any
 
 
-def say(request: HttpRequest, text: str, undo: str = "", level: int = messages.SUCCESS) -> None:
+def flash(request: HttpRequest, text: str, undo: str = "", level: int = messages.SUCCESS) -> None:
     """Leave a note for the next page or partial; `undo` is the address whose POST takes it back."""
     messages.add_message(request, level, text, extra_tags=undo)
 

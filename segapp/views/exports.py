@@ -13,7 +13,7 @@ from registry import store
 from registry.models import FileState, UserModel
 from segapp.models import Export, ExportFormat, State
 from segapp.services import exports, limits
-from segapp.views.common import PageRequest, say
+from segapp.views.common import PageRequest, flash
 
 ABOUT = {
     ExportFormat.PTH: "the whole network for plain smp.FPN",
@@ -56,7 +56,7 @@ def export(request: PageRequest, public_id: str, format: str) -> HttpResponse:
             limits.check(request, limits.EXPORTS)
             exports.request(model, format)
         except limits.TooOften as error:
-            say(request, str(error), level=messages.ERROR)
+            flash(request, str(error), level=messages.ERROR)
     if request.htmx:
         row = exports.current(model, format)
         return render(request, "models/offer.html", {"offer": offer(model, format, row)})

@@ -59,7 +59,7 @@ def example(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase
     found = Example.objects.filter(visitor=request.visitor, public_id=public_id).first()
     if found is None:
         raise Http404("There is no such image among yours.")
-    example_files.bring(found)
+    example_files.ensure_local(found)
     paths = {"image": found.image_path, "mask": found.mask_path, "thumbnail": found.thumbnail_path}
     if kind not in paths:
         raise Http404("An image has no such file.")
@@ -73,13 +73,13 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
     found = Example.objects.filter(visitor=request.visitor, public_id=public_id).first()
     if found is None:
         raise Http404("There is no such image among yours.")
-    example_files.bring(found)
+    example_files.ensure_local(found)
     large = "large" in request.GET
     drafts = list(intake.drafts(request.visitor)) if found.draft else []
-    reading, ids = None, None
+    mapping, ids = None, None
     try:
-        reading = finetune_context.reading_of(request, found.runs.first(), drafts)
-        ids = intake.ids_of(found, reading, small=not large) if reading and not found.to_paint else None
+        mapping = finetune_context.mapping_of(request, found.runs.first(), drafts)
+        ids = intake.ids_of(found, mapping, small=not large) if mapping and not found.to_paint else None
     except InvalidFile:  # masks that do not go together: the image alone
         pass
     try:
@@ -87,9 +87,9 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
             small = render.thumbnail(stored, LARGE)
     except OSError as error:
         raise Http404("The files of this image are gone. Remove it and upload it again.") from error
-    if reading is not None and ids is not None:
+    if mapping is not None and ids is not None:
         shown = np.asarray(Image.fromarray(ids).resize(small.size, Image.Resampling.NEAREST))
-        classes = [row for row in reading.trained if row["name"] != "background"]
+        classes = [row for row in mapping.trained if row["name"] != "background"]
         small = render.overlay(small, shown, classes, 1.0 if large else 0.55)
         small = render.hatched(small, shown == render.IGNORE)
     return webp(small)

@@ -11,7 +11,7 @@ from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import TrainingRun
 from segapp.services import continuing, intake, limits, paint_classes, runs
 from segapp.views import finetune_context
-from segapp.views.common import PageRequest, changed, say
+from segapp.views.common import PageRequest, changed, flash
 
 STILL_TO_PAINT = "This image is not painted yet. Paint it, say that there is nothing to paint on it, or remove it."
 NOTHING_YET = "There is nothing to train on yet. Upload images with their masks first."
@@ -92,12 +92,12 @@ def train(request: PageRequest) -> HttpResponse:
         return refuse(request, [{"file": stem, "message": STILL_TO_PAINT} for stem in unpainted])
     try:
         limits.check(request, limits.TRAININGS)
-        reading, model = _keep_edits(request), finetune_context.continued(request)
+        mapping, model = _keep_edits(request), finetune_context.continued(request)
         if model is not None:
             edits = request.session[finetune_context.EDITS]
             continuing.start(request.visitor, model, drafts, edits, **form.cleaned_data)
         else:
-            runs.start(request.visitor, drafts, reading, **form.cleaned_data)
+            runs.start(request.visitor, drafts, mapping, **form.cleaned_data)
         for key in (finetune_context.EDITS, finetune_context.CONTINUE):
             request.session.pop(key, None)
     except InvalidFile as error:
@@ -105,7 +105,7 @@ def train(request: PageRequest) -> HttpResponse:
     except limits.TooOften as late:
         return refuse(request, [{"file": "", "message": str(late)}])
     except runs.AlreadyTraining as busy:
-        say(request, str(busy), level=messages.WARNING)
+        flash(request, str(busy), level=messages.WARNING)
     return _done(request)
 
 
@@ -154,14 +154,14 @@ def _keep_edits(request: PageRequest) -> ClassMapping:
     drafts = list(intake.drafts(request.visitor))
     kept = dict(request.session.get(finetune_context.EDITS, {}))
     known = finetune_context.known_classes(request)
-    reading = intake.review(drafts, kept, known)
-    source_of = {row["id"]: row["source"] for row in reading.classes}
-    for edit in ClassesForm(request.POST, reading.classes).edits():
+    mapping = intake.review(drafts, kept, known)
+    source_of = {row["id"]: row["source"] for row in mapping.classes}
+    for edit in ClassesForm(request.POST, mapping.classes).edits():
         kept[source_of[edit.pop("id")]] = edit
-    reading = intake.review(drafts, kept, known)
+    mapping = intake.review(drafts, kept, known)
     request.session[finetune_context.EDITS] = kept
-    paint_classes.share_classes(request.visitor, paint_classes.classes_of(reading))
-    return reading
+    paint_classes.share_classes(request.visitor, paint_classes.classes_of(mapping))
+    return mapping
 
 
 def said(form: Spoken) -> list[dict[str, str]]:

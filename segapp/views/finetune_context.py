@@ -31,12 +31,12 @@ def context(request: PageRequest) -> dict[str, Any]:
     trained_on = run.examples.select_related("painting") if run and (live or done) else []
     shown = drafts if drafts and not live else list(trained_on)
     editable = bool(drafts) and not live
-    reading, problems = None, []
+    mapping, problems = None, []
     try:
-        reading = reading_of(request, run, drafts if editable else [])
+        mapping = mapping_of(request, run, drafts if editable else [])
     except InvalidFile as error:
         problems = [{"file": error.file, "message": f"{error.problem} {error.advice}"}]
-    mark(shown, reading, problems)
+    mark(shown, mapping, problems)
     stumbled = run is not None and not live and not done and not drafts
     model = None if live else continued(request)
     adding = model is not None and not drafts  # to what the model has learnt from
@@ -48,9 +48,9 @@ def context(request: PageRequest) -> dict[str, Any]:
         **(mended(request, drafts) if editable else {}),
         "waiting": len(drafts) if live else 0,
         "examples": shown,
-        "reading": reading,
+        "mapping": mapping,
         "editable": editable,
-        "stamp": stamp(reading),
+        "stamp": stamp(mapping),
         "problems": problems,
         "problems_title": "These masks cannot be read together yet." if problems else "",
         "run": run,
@@ -63,7 +63,7 @@ def context(request: PageRequest) -> dict[str, Any]:
             "train": live or stumbled or editable,
             "result": done and not drafts and not adding,
         },
-        "land": _landing(live or stumbled, editable, reading is not None, done and not adding),
+        "land": _landing(live or stumbled, editable, mapping is not None, done and not adding),
         "base_names": base_names() if editable else [],
         "versions": registry.versions(request.visitor).count(),
         "limit_files": settings.UPLOAD_LIMIT_FILES,
@@ -82,7 +82,7 @@ def _landing(busy: bool, editable: bool, readable: bool, done: bool) -> str:
     return "result" if done else "images"
 
 
-def reading_of(request: PageRequest, run: TrainingRun | None, drafts: list[Example]) -> ClassMapping | None:
+def mapping_of(request: PageRequest, run: TrainingRun | None, drafts: list[Example]) -> ClassMapping | None:
     """How the masks on show are read: the drafts' with the visitor's edits, else as the run did. Raises InvalidFile."""
     if drafts:
         edits = request.session.get(EDITS, {})
@@ -98,11 +98,11 @@ def base_names() -> list[str]:
     return [found["name"] for found in base.card["classes"]] if base else []
 
 
-def mark(examples: list[Example], reading: ClassMapping | None, problems: list[dict[str, str]]) -> None:
+def mark(examples: list[Example], mapping: ClassMapping | None, problems: list[dict[str, str]]) -> None:
     """Put on each example what its image says: `fault`, the one thing to fix, or `hint`, what is odd about it."""
     faults = {problem["file"]: problem["message"] for problem in problems}
     read = [example.pk for example in intake.ready(examples)]
-    hints = dict(zip(read, reading.hints, strict=False)) if reading and len(reading.hints) == len(read) else {}
+    hints = dict(zip(read, mapping.hints, strict=False)) if mapping and len(mapping.hints) == len(read) else {}
     for example in examples:
         example.fault = faults.get(example.stem, "")  # type: ignore[attr-defined]
         example.hint = hints.get(example.pk, "")  # type: ignore[attr-defined]
@@ -144,9 +144,9 @@ def paintable(drafts: list[Example]) -> set[int]:
     return set(Example.objects.filter(pk__in=there, runs=None).values_list("pk", flat=True))
 
 
-def stamp(reading: ClassMapping | None) -> str:
+def stamp(mapping: ClassMapping | None) -> str:
     """Changes when the masks would be drawn differently; part of the images' addresses."""
-    rows = [(row["id"], row["color"], row["ignore"]) for row in reading.classes] if reading else []
+    rows = [(row["id"], row["color"], row["ignore"]) for row in mapping.classes] if mapping else []
     return hashlib.sha256(repr(rows).encode()).hexdigest()[:12]
 
 

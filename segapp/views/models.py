@@ -17,7 +17,7 @@ from registry.models import UserModel
 from segapp.forms import RenameForm
 from segapp.models import Export, ModelShare
 from segapp.services import exports, mydata, sharing, storage, transfer
-from segapp.views.common import PageRequest, after_change, back, say
+from segapp.views.common import PageRequest, after_change, back, flash
 from segapp.views.exports import Offer, offers
 
 
@@ -89,7 +89,7 @@ def activate(request: PageRequest, public_id: str) -> HttpResponse:
     except registry.ModelNotFound as error:
         raise Http404(str(error)) from error
     undo = reverse("model-activate", args=[before.public_id]) if before and before != model else reverse("reset")
-    say(request, f"“{model.name}” answers now, on every page.", undo=undo)
+    flash(request, f"“{model.name}” answers now, on every page.", undo=undo)
     return after_change(request, "models")
 
 
@@ -97,10 +97,10 @@ def activate(request: PageRequest, public_id: str) -> HttpResponse:
 def rename(request: PageRequest, public_id: str) -> HttpResponse:
     model, form = owned(request, public_id), RenameForm(request.POST)
     if not form.is_valid():
-        say(request, " ".join(form.words()), level=messages.ERROR)
+        flash(request, " ".join(form.words()), level=messages.ERROR)
         return redirect("models")
     registry.rename(request.visitor, model.public_id, form.cleaned_data["name"])
-    say(request, f"“{model.name}” is now called “{form.cleaned_data['name']}”.")
+    flash(request, f"“{model.name}” is now called “{form.cleaned_data['name']}”.")
     return redirect("models")
 
 
@@ -110,7 +110,7 @@ def delete(request: PageRequest, public_id: str) -> HttpResponse:
     registry.trash(request.visitor, model.public_id)
     days = settings.SEGAPP_TRASH_DAYS
     undo = reverse("model-undelete", args=[model.public_id])
-    say(request, f"“{model.name}” is in the trash and will be deleted for good after {days} days.", undo=undo)
+    flash(request, f"“{model.name}” is in the trash and will be deleted for good after {days} days.", undo=undo)
     return back(request, "models")
 
 
@@ -120,7 +120,7 @@ def undelete(request: PageRequest, public_id: str) -> HttpResponse:
         model = registry.untrash(request.visitor, public_id)
     except registry.ModelNotFound as error:
         raise Http404(str(error)) from error
-    say(request, f"“{model.name}” is back in the list.")
+    flash(request, f"“{model.name}” is back in the list.")
     return redirect("models")
 
 

@@ -17,7 +17,7 @@ from segapp.models import Example
 from segapp.paint_forms import PaintForm
 from segapp.services import analyses, continuing, example_files, intake, limits, paint_classes, painting, runs
 from segapp.views import finetune, finetune_context
-from segapp.views.common import PageRequest, back, say
+from segapp.views.common import PageRequest, back, flash
 
 TOOLS = (
     ("brush", "Brush", "B", "brush"),
@@ -212,7 +212,7 @@ def nothing(request: PageRequest, public_id: str) -> HttpResponse:
     except InvalidFile as error:
         return finetune.refuse(request, [finetune.problem(error)])
     name = next(row["name"] for row in example.painting.classes if row["id"] == unpainted)
-    say(request, f"All of “{example.stem}” counts as “{name}”.")
+    flash(request, f"All of “{example.stem}” counts as “{name}”.")
     return back(request, "finetune")
 
 
@@ -225,10 +225,10 @@ def fix(request: PageRequest, public_id: str) -> HttpResponse:
     except analyses.AnalysisNotFound as error:
         raise Http404(str(error)) from error
     except InvalidFile as error:
-        say(request, f"{error.problem} {error.advice}", level=messages.ERROR)
+        flash(request, f"{error.problem} {error.advice}", level=messages.ERROR)
         return redirect("analyze-result", public_id)
     except intake.InvalidUpload as refusal:
-        say(request, " ".join(problem["message"] for problem in refusal.problems), level=messages.ERROR)
+        flash(request, " ".join(problem["message"] for problem in refusal.problems), level=messages.ERROR)
         return redirect("analyze-result", public_id)
     return redirect("finetune-paint", example.public_id)
 
@@ -248,7 +248,7 @@ def train_on(request: PageRequest, public_id: str) -> HttpResponse:
     except limits.TooOften as late:
         return finetune.refuse(request, [{"file": "", "message": str(late)}])
     except runs.AlreadyTraining as busy:
-        say(request, str(busy), level=messages.WARNING)
+        flash(request, str(busy), level=messages.WARNING)
     return redirect("finetune")
 
 

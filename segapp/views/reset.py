@@ -6,8 +6,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from registry import services as registry
-from segapp.services import studio
-from segapp.views.common import PageRequest, after_change, say
+from segapp.services import runs
+from segapp.views.common import PageRequest, after_change, flash
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -15,8 +15,8 @@ def reset(request: PageRequest) -> HttpResponse:
     if request.method != "POST":
         return render(request, "reset.html")
     model = registry.resolve(request.visitor).model
-    studio.use_base(request.visitor)
+    runs.use_base_model(request.visitor)
     undo = reverse("model-activate", args=[model.public_id]) if model else ""
     name = registry.resolve(request.visitor).name
-    say(request, f"The base model ({name}) answers now. Your models are kept.", undo=undo)
+    flash(request, f"The base model ({name}) answers now. Your models are kept.", undo=undo)
     return after_change(request, "reset")

@@ -17,7 +17,7 @@ from segapp.models import Analysis, ModelShare
 from segapp.services import analyses, limits, sharing
 from segapp.views import api
 from segapp.views.analyze import LAYERS
-from segapp.views.common import PageRequest, say
+from segapp.views.common import PageRequest, flash
 from segapp.views.models import owned
 
 POLL_SECONDS = 2.0
@@ -31,14 +31,14 @@ PATIENT_SECONDS = 10.0
 def share(request: PageRequest, public_id: str) -> HttpResponse:
     model, form = owned(request, public_id), ShareForm(request.POST)
     if not form.is_valid():
-        say(request, " ".join(form.words()), level=messages.ERROR)
+        flash(request, " ".join(form.words()), level=messages.ERROR)
         return _to_panel(model.public_id)
     try:
         sharing.create(model, form.cleaned_data["label"])
     except sharing.TooManyLinks as error:
-        say(request, str(error), level=messages.ERROR)
+        flash(request, str(error), level=messages.ERROR)
     else:
-        say(request, f"Whoever has the link can analyze with “{model.name}”, and nothing else.")
+        flash(request, f"Whoever has the link can analyze with “{model.name}”, and nothing else.")
     return _to_panel(model.public_id)
 
 
@@ -48,7 +48,7 @@ def revoke(request: PageRequest, token: str) -> HttpResponse:
         gone = sharing.revoke(request.visitor, token)
     except sharing.ShareNotFound as error:
         raise Http404(str(error)) from error
-    say(request, f"The link to “{gone.model.name}” is revoked: it leads nowhere any more.")
+    flash(request, f"The link to “{gone.model.name}” is revoked: it leads nowhere any more.")
     return _to_panel(gone.model.public_id)
 
 

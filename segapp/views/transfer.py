@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from registry import services as registry
 from segapp.forms import CodeForm
 from segapp.services import limits, mydata, transfer
-from segapp.views.common import PageRequest, say
+from segapp.views.common import PageRequest, flash
 
 
 def _counted(view: Any) -> Any:
@@ -50,13 +50,13 @@ def enter(request: PageRequest) -> HttpResponse:
     try:
         request.visitor = transfer.claim(request.visitor, form.cleaned_data["code"])
     except transfer.AlreadyHere as here:
-        say(request, str(here), level=messages.INFO)
+        flash(request, str(here), level=messages.INFO)
         return redirect("models")
     except transfer.CodeRefused as refused:
         return _ask(request, problem=str(refused), status=422)
     count = registry.versions(request.visitor).count()
     models = f"{count} model{'' if count == 1 else 's'}" if count else "no model yet"
-    say(request, f"This browser and the other one are now the same visitor, with {models}.")
+    flash(request, f"This browser and the other one are now the same visitor, with {models}.")
     return redirect("models")
 
 
@@ -81,14 +81,14 @@ def make(request: PageRequest) -> HttpResponse:
 def revoke(request: PageRequest, public_id: str) -> HttpResponse:
     if not transfer.revoke(request.visitor, public_id):
         raise Http404("There is no such code. It was used, or it is over.")
-    say(request, "The code is revoked. Nobody can use it any more.")
+    flash(request, "The code is revoked. Nobody can use it any more.")
     return _to_section()
 
 
 @require_POST
 def sign_out_others(request: PageRequest) -> HttpResponse:
     request.visitor = transfer.sign_out_others(request.visitor)
-    say(request, "Every other browser is signed out. Your models are in this one only.")
+    flash(request, "Every other browser is signed out. Your models are in this one only.")
     return _to_section()
 
 

@@ -21,7 +21,7 @@ from segapp.imaging import InvalidFile
 from segapp.models import State, VideoJob
 from segapp.services import limits, videos, zips
 from segapp.views import api, ranges
-from segapp.views.common import PageRequest, by_script, offer, say
+from segapp.views.common import PageRequest, by_script, flash, offer
 
 TYPES = {".mp4": "video/mp4", ".mkv": "video/x-matroska", ".csv": "text/csv; charset=utf-8", ".webp": "image/webp"}
 RATE_WORDS = [
@@ -131,7 +131,7 @@ def video_stop(request: PageRequest, public_id: str) -> HttpResponse:
 def video_delete(request: PageRequest, public_id: str) -> HttpResponse:
     job = _owned(request, public_id)
     videos.delete(job)
-    say(request, f"“{job.title}” is deleted, its results with it.")
+    flash(request, f"“{job.title}” is deleted, its results with it.")
     return redirect("video")
 
 

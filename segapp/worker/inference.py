@@ -46,7 +46,7 @@ def run(pk: int) -> None:
         values = {"state": State.FAILED, "message": words}
     mine = Analysis.objects.filter(pk=pk, state=State.RUNNING, worker=heartbeat.NAME)
     ended = mine.update(ended=timezone.now(), **values)
-    dispatch.announce(analysis.public_id)  # somebody waits: what is not for them comes after it
+    dispatch.notify(analysis.public_id)  # somebody waits: what is not for them comes after it
     if not ended and not Analysis.objects.filter(pk=pk).exists():  # deleted meanwhile
         store.remove_folder(analysis.folder)
     if analysis.model is not None and values.get("model_key") == analysis.model.key and not analysis.shared:

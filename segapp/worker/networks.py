@@ -52,7 +52,7 @@ def warm_up() -> None:
 
 def reference(model: UserModel) -> ModelRef:
     """The model's files, brought to this machine. Raises ModelFileMissing and ModelFileDamaged."""
-    registry.bring(model)
+    registry.ensure_local(model)
     registry.base_of(model)
     return ModelRef(model.key, model.path, model.sha256, model.base_key, model.base_sha256)
 

@@ -124,10 +124,10 @@ def _finetune(
 
 def read_examples(row: TrainingRun) -> list[Example]:
     """The run's examples as arrays, masks as class ids, at most MAX_SIDE pixels long."""
-    reading = ClassMapping.from_dict(row.reading)
+    mapping = ClassMapping.from_dict(row.reading)
     found = []
     for example in row.examples.all():
-        image, mask = intake.image_of(example), intake.ids_of(example, reading)
+        image, mask = intake.image_of(example), intake.ids_of(example, mapping)
         found.append(Example(example.stem, *shrink(image, mask)))
     return found
 

@@ -31,7 +31,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no model {model}. Name a model's id or one of: {', '.join(CATALOGUE)}.")
         try:
             if row is not None:
-                services.bring(row)
+                services.ensure_local(row)
                 reference = ModelRef(row.key, row.path, row.sha256, row.base_key, row.base_sha256)
                 with runtime.use(reference) as network:
                     export(network, format, out)

@@ -30,7 +30,7 @@ def net(monkeypatch):
 
 
 @pytest.fixture
-def rung(monkeypatch):
+def dispatched(monkeypatch):
     """Primary keys that the worker dispatched again."""
     calls = []
     monkeypatch.setattr(batch.dispatch, "batch", lambda row: calls.append(row.pk))

@@ -169,15 +169,15 @@ def test_expired_batches_go_and_unfinished_ones_stay(settings):
 
 
 def test_the_reaper_takes_a_batch_back_from_a_dead_worker_and_rings(monkeypatch):
-    rung = []
-    monkeypatch.setattr(runs.dispatch, "batch", lambda row: rung.append(row.pk))
+    dispatched = []
+    monkeypatch.setattr(runs.dispatch, "batch", lambda row: dispatched.append(row.pk))
     batch = batches.submit("alice", many(1))
-    rung.clear()
+    dispatched.clear()
     Batch.objects.claim(batch.pk, f"{runs.socket.gethostname()}:{2**22 + 1}", "token")
     runs.reap()
     batch.refresh_from_db()
     assert batch.state == State.QUEUED
-    assert rung == [batch.pk]
+    assert dispatched == [batch.pk]
 
 
 def test_what_was_given_up_by_the_reaper_is_settled_by_the_next_worker():

@@ -121,9 +121,9 @@ def test_cancel_or_delete_while_an_image_is_being_done_leaves_nothing(net, monke
         assert not batch.folder.exists()
 
 
-def test_a_training_waits_no_longer_than_one_image(net, rung, monkeypatch):
+def test_a_training_waits_no_longer_than_one_image(net, dispatched, monkeypatch):
     batch = batches.submit("alice", many(4))
-    rung.clear()
+    dispatched.clear()
 
     def queue(item):
         if item.number == 2:
@@ -131,7 +131,7 @@ def test_a_training_waits_no_longer_than_one_image(net, rung, monkeypatch):
 
     before_each(monkeypatch, queue)
     worker.run(batch.pk)
-    assert (fresh(batch).state, fresh(batch).attempts, rung) == (State.QUEUED, 0, [batch.pk])
+    assert (fresh(batch).state, fresh(batch).attempts, dispatched) == (State.QUEUED, 0, [batch.pk])
     assert numbers(batch) == [1, 2]
     worker.run(batch.pk)  # the training still waits: one image is done all the same, so the batch never starves
     assert numbers(batch) == [1, 2, 3]
@@ -140,9 +140,9 @@ def test_a_training_waits_no_longer_than_one_image(net, rung, monkeypatch):
     assert fresh(batch).state == State.DONE
 
 
-def test_a_worker_that_is_asked_to_end_hands_back_and_another_goes_on(net, rung, monkeypatch):
+def test_a_worker_that_is_asked_to_end_hands_back_and_another_goes_on(net, dispatched, monkeypatch):
     batch, done = batches.submit("alice", many(4)), []
-    rung.clear()
+    dispatched.clear()
 
     def end(item):
         done.append(item.number)
@@ -154,7 +154,7 @@ def test_a_worker_that_is_asked_to_end_hands_back_and_another_goes_on(net, rung,
         worker.run(batch.pk)
     finally:
         heartbeat.stopping.clear()
-    assert (fresh(batch).state, rung) == (State.QUEUED, [batch.pk])
+    assert (fresh(batch).state, dispatched) == (State.QUEUED, [batch.pk])
     assert batch.items.get(number=2).attempts == 0, "no try is used up by being asked to end"
     worker.run(batch.pk)
     assert fresh(batch).state == State.DONE

@@ -106,7 +106,7 @@ def test_a_broker_restarted_during_a_training_changes_nothing(server, visitor, b
 
 
 def test_a_broker_that_forgot_everything_is_told_again(server, visitor, broker):
-    """Messages lost: the rows ring again."""
+    """Messages lost: the rows are dispatched again."""
     busy = server.visitor()
     first = training.start(busy)
     training.under_way(busy, first)
@@ -120,16 +120,16 @@ def test_a_broker_that_forgot_everything_is_told_again(server, visitor, broker):
 
 def test_the_same_message_many_times_is_one_run_and_one_model(server, visitor, broker):
     status_url = training.start(visitor)
-    bell = Celery("test", broker=broker.url)
+    sender = Celery("test", broker=broker.url)
     pk = training.row(server, status_url)["id"]
     for _ in range(3):
-        bell.send_task("segapp.train", args=[pk], queue="train")
+        sender.send_task("segapp.train", args=[pk], queue="train")
     training.under_way(visitor, status_url)
-    bell.send_task("segapp.train", args=[pk], queue="train")
+    sender.send_task("segapp.train", args=[pk], queue="train")
     run = training.follow(visitor, status_url)
     assert run["state"] == "done"
     ended = [training.row(server, status_url)[name] for name in ("model_id", "ended")]
-    bell.send_task("segapp.train", args=[pk], queue="train")
+    sender.send_task("segapp.train", args=[pk], queue="train")
     after = server.visitor()
     assert training.follow(after, training.start(after))["state"] == "done"  # behind the doubled messages
     assert training.row(server, status_url)["attempts"] == 1

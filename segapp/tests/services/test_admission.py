@@ -7,17 +7,17 @@ from django.utils import timezone
 
 from segapp.models import Analysis, State, Worker
 from segapp.services import admission, analyses
-from segapp.services.admission import SURELY, Overloaded, admit, seat
+from segapp.services.admission import MIN_ADMITTED, Overloaded, admit, waiter_slot
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
 def silent(monkeypatch):
-    """No bell is rung: there is no broker here."""
-    rung: list[int] = []
-    monkeypatch.setattr("segapp.dispatch.analysis", lambda row: rung.append(row.pk))
-    return rung
+    """Nothing is dispatched: there is no broker here."""
+    dispatched: list[int] = []
+    monkeypatch.setattr("segapp.dispatch.analysis", lambda row: dispatched.append(row.pk))
+    return dispatched
 
 
 def waiting(count: int, **values) -> list[Analysis]:
@@ -43,7 +43,7 @@ def aged(rows: list[Analysis], minutes: float) -> list[Analysis]:
 def test_sixteen_are_taken_at_any_pace():
     worker()
     measured(100_000)
-    for _ in range(SURELY):
+    for _ in range(MIN_ADMITTED):
         admit()
         waiting(1)
     with pytest.raises(Overloaded) as full:
@@ -85,14 +85,14 @@ def test_a_smaller_queue_is_the_operators_word(settings):
 def test_requests_that_wait_leave_threads_for_pages(monkeypatch):
     from segapp import gunicorn_conf
 
-    assert gunicorn_conf.threads - admission.SEATS >= 16
-    with seat():
+    assert gunicorn_conf.threads - admission.MAX_WAITERS >= 16
+    with waiter_slot():
         pass  # given back
-    taken = [seat() for _ in range(admission.SEATS)]
+    taken = [waiter_slot() for _ in range(admission.MAX_WAITERS)]
     for one in taken:
         one.__enter__()
     try:
-        with pytest.raises(Overloaded), seat():
+        with pytest.raises(Overloaded), waiter_slot():
             pass
         monkeypatch.setattr(analyses, "wait", lambda row, seconds: seconds)
         assert analyses.wait_if_free(Analysis(), 20) == 0, "a page looks and comes back"
@@ -107,7 +107,7 @@ def test_what_was_accepted_is_kept_while_there_is_a_worker(silent):
     (row,) = aged(waiting(1), 15)
     analyses.reap()
     row.refresh_from_db()
-    assert row.state == State.QUEUED and silent == [row.pk], "and its bell is rung"
+    assert row.state == State.QUEUED and silent == [row.pk], "and it is dispatched again"
 
 
 def test_without_any_worker_it_is_given_up_in_words():

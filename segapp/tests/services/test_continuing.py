@@ -41,9 +41,9 @@ def test_a_new_run_has_all_earlier_examples_the_new_one_and_the_model_as_its_sta
     assert {one.stem for one in run.examples.all()} == {"one", "two", "disc"}
     assert not fresh(example).draft
     assert run.classes == CLASSES, "ids, names and colours are the model's"
-    reading = ClassMapping.from_dict(run.reading)
+    mapping = ClassMapping.from_dict(run.reading)
     for one in run.examples.select_related("painting"):
-        assert (intake.ids_of(one, reading) == truth()).all()
+        assert (intake.ids_of(one, mapping) == truth()).all()
 
 
 def test_a_new_class_comes_behind_the_models_own(model):
@@ -59,8 +59,8 @@ def test_new_uploads_are_read_on_their_own_and_join_by_id(model):
     images = [upload("three.png", saved(photo(96)))]
     added = intake.store(ALICE, images, [upload("three.png", saved(shapes([0, 1, 255])))])
     run = continuing.start(ALICE, model, added)
-    reading = ClassMapping.from_dict(run.reading)
-    ids = {one.stem: intake.ids_of(one, reading) for one in run.examples.select_related("painting")}
+    mapping = ClassMapping.from_dict(run.reading)
+    ids = {one.stem: intake.ids_of(one, mapping) for one in run.examples.select_related("painting")}
     assert (ids["one"] == truth()).all()
     assert (ids["three"] == np.where(truth(3) == 2, 255, truth(3))).all()
 

@@ -40,8 +40,8 @@ def problems(call) -> dict[str, str]:
 def test_pairs_are_stored_and_read_back():
     stored = intake.store(ALICE, images("a.jpg", "b.png"), masks("b.png", "a.png"))
     assert [example.stem for example in stored] == ["a", "b"]
-    reading = intake.review(stored)
-    assert np.array_equal(intake.ids_of(stored[0], reading), truth())
+    mapping = intake.review(stored)
+    assert np.array_equal(intake.ids_of(stored[0], mapping), truth())
     assert intake.image_of(stored[0]).shape == (96, 96, 3)
 
 
@@ -145,12 +145,12 @@ def test_masks_keep_their_own_values_whatever_comes_later():
 
 def test_files_that_are_gone_are_a_refusal_and_no_failure():
     (stored,) = intake.store(ALICE, images("a.png"), masks("a.png"))
-    reading = intake.review([stored])
+    mapping = intake.review([stored])
     for path in stored.folder.iterdir():
         path.unlink()
     for ask in (
         lambda: intake.review([stored]),
-        lambda: intake.ids_of(stored, reading),
+        lambda: intake.ids_of(stored, mapping),
         lambda: intake.image_of(stored),
     ):
         with pytest.raises(InvalidFile, match="upload it again"):

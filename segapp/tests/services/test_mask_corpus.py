@@ -40,9 +40,9 @@ def animated(format: str) -> bytes:
 )
 def test_a_mask_file_is_understood(file, trained, ids, snapped):
     stored = send(file.getvalue())
-    reading = intake.review(stored)
-    assert [row["id"] for row in reading.trained] == trained
-    found = intake.ids_of(stored[0], reading)
+    mapping = intake.review(stored)
+    assert [row["id"] for row in mapping.trained] == trained
+    found = intake.ids_of(stored[0], mapping)
     assert found.shape == (SIZE, SIZE) and set(np.unique(found)) <= {*trained, 255}
     if ids is not None and len(ids) > 1:
         assert (found == np.array(ids, dtype=np.uint8)[truth(len(ids))]).mean() > (0.97 if snapped else 0.9999)
@@ -107,9 +107,9 @@ def test_values_of_16_bits_are_numbered_over_the_whole_set():
     image = [SimpleUploadedFile(f"{name}.jpg", saved(photo(SIZE), "JPEG").getvalue()) for name in ("one", "two")]
     files = [SimpleUploadedFile(f"{n}.png", deep(v).getvalue()) for n, v in (("one", [0, 700]), ("two", [3, 5000]))]
     stored = intake.store(ALICE, image, files)
-    reading = intake.review(stored)
-    assert [(row["id"], row["source"]) for row in reading.classes] == [(0, "0"), (3, "3"), (4, "700"), (5, "5000")]
-    assert [set(np.unique(intake.ids_of(one, reading))) for one in stored] == [{0, 4}, {3, 5}]
+    mapping = intake.review(stored)
+    assert [(row["id"], row["source"]) for row in mapping.classes] == [(0, "0"), (3, "3"), (4, "700"), (5, "5000")]
+    assert [set(np.unique(intake.ids_of(one, mapping))) for one in stored] == [{0, 4}, {3, 5}]
 
 
 def test_a_name_with_nul_and_folders_is_a_name():

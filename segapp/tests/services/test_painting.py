@@ -49,9 +49,9 @@ def test_a_photo_is_a_draft_that_cannot_be_trained_on_until_it_is_painted():
     assert one.draft and one.to_paint and intake.ready([one]) == []
     painting.save(one, sent(truth()))
     assert not fresh(one).to_paint
-    reading = intake.review([fresh(one)])
-    assert [row["name"] for row in reading.trained] == ["background", "leaf"]
-    assert (intake.ids_of(fresh(one), reading) == truth()).all()
+    mapping = intake.review([fresh(one)])
+    assert [row["name"] for row in mapping.trained] == ["background", "leaf"]
+    assert (intake.ids_of(fresh(one), mapping) == truth()).all()
     assert fresh(one).size_bytes == example_files.size_of(one)
 
 
@@ -60,8 +60,8 @@ def test_the_values_come_back_as_they_were_painted():
     values = np.random.default_rng(0).choice([0, 1, 255], (96, 96)).astype(np.uint8)
     painting.save(one, sent(values))
     assert (example_files.painted_values(fresh(one)) == values).all()
-    reading = intake.review([fresh(one)])
-    assert (intake.ids_of(fresh(one), reading) == np.where(values == 255, 0, values)).all(), "unpainted is background"
+    mapping = intake.review([fresh(one)])
+    assert (intake.ids_of(fresh(one), mapping) == np.where(values == 255, 0, values)).all(), "unpainted is background"
     painting.save(fresh(one), sent(None, unpainted=255, sequence=2))
     assert (example_files.painted_values(fresh(one)) == values).all(), "the choice changes no pixel"
     assert (intake.ids_of(fresh(one), intake.review([fresh(one)])) == values).all()
@@ -172,13 +172,13 @@ def test_painted_and_uploaded_pairs_are_one_set():
     (one,) = photos("one")
     assert [row["id"] for row in one.painting.classes] == [0, 1], "the classes of the uploaded masks are there to paint"
     painting.save(one, sent(truth()))
-    reading = intake.review(intake.drafts(ALICE))
-    assert [(row["id"], row["name"], row["images"]) for row in reading.classes] == [
+    mapping = intake.review(intake.drafts(ALICE))
+    assert [(row["id"], row["name"], row["images"]) for row in mapping.classes] == [
         (0, "background", 2),
         (1, "leaf", 2),
     ]
     for example in intake.drafts(ALICE):
-        assert (intake.ids_of(example, reading) == truth()).all()
+        assert (intake.ids_of(example, mapping) == truth()).all()
 
 
 def test_an_uploaded_mask_is_painted_on_in_class_ids():

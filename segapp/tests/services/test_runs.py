@@ -12,12 +12,12 @@ ALICE = "a" * 32
 
 
 @pytest.fixture
-def rung(monkeypatch):
-    """Which rows were rung for; nothing is sent."""
+def dispatched(monkeypatch):
+    """Which rows were dispatched for; nothing is sent."""
     heard: list[int] = []
     monkeypatch.setattr(dispatch, "training", lambda run: heard.append(run.pk))
     monkeypatch.setattr(runs, "_seen", {})
-    monkeypatch.setattr(runs, "_rung", {})
+    monkeypatch.setattr(runs, "_redispatched", {})
     return heard
 
 
@@ -73,7 +73,7 @@ def test_discard_is_not_taken_back_by_keep(db):
     assert run.stop == Stop.DISCARD
 
 
-def test_a_run_whose_worker_lives_is_left_alone(db, rung, clock):
+def test_a_run_whose_worker_lives_is_left_alone(db, dispatched, clock):
     run = claimed()
     for beats in range(5):
         TrainingRun.objects.update(lease_beats=beats + 10)
@@ -83,7 +83,7 @@ def test_a_run_whose_worker_lives_is_left_alone(db, rung, clock):
     assert run.state == State.RUNNING
 
 
-def test_a_run_whose_worker_fell_silent_is_queued_again_at_most_twice(db, rung, clock):
+def test_a_run_whose_worker_fell_silent_is_queued_again_at_most_twice(db, dispatched, clock):
     run = claimed()
     for attempt in range(1, MAX_ATTEMPTS + 1):
         runs.reap()
@@ -92,19 +92,19 @@ def test_a_run_whose_worker_fell_silent_is_queued_again_at_most_twice(db, rung, 
         run.refresh_from_db()
         assert run.attempts == attempt
         if attempt < MAX_ATTEMPTS:
-            assert run.state == State.QUEUED and run.pk in rung
+            assert run.state == State.QUEUED and run.pk in dispatched
             assert TrainingRun.objects.claim(run.pk, "elsewhere:2", f"token {attempt}")
     assert run.state == State.FAILED and "twice" in run.message
 
 
-def test_a_dead_process_of_this_host_loses_its_run_at_once(db, rung, clock):
+def test_a_dead_process_of_this_host_loses_its_run_at_once(db, dispatched, clock):
     run = claimed(owner=f"{socket.gethostname()}:{2**22 + 1}")
     runs.reap()
     run.refresh_from_db()
     assert run.state == State.QUEUED
 
 
-def test_a_wall_clock_that_jumps_takes_no_run_away(db, rung, clock):
+def test_a_wall_clock_that_jumps_takes_no_run_away(db, dispatched, clock):
     """Nothing here looks at the wall clock: only the counter and the monotonic clock count."""
     run = claimed()
     TrainingRun.objects.update(started="2001-01-01T00:00:00Z", created="2001-01-01T00:00:00Z")
@@ -113,7 +113,7 @@ def test_a_wall_clock_that_jumps_takes_no_run_away(db, rung, clock):
     assert run.state == State.RUNNING
 
 
-def test_a_cancelled_run_of_a_dead_worker_is_not_started_again(db, rung, clock):
+def test_a_cancelled_run_of_a_dead_worker_is_not_started_again(db, dispatched, clock):
     run = claimed(owner=f"{socket.gethostname()}:{2**22 + 1}")
     runs.stop(run, keep=False)
     runs.reap()
@@ -121,15 +121,15 @@ def test_a_cancelled_run_of_a_dead_worker_is_not_started_again(db, rung, clock):
     assert run.state == State.CANCELLED
 
 
-def test_a_lost_message_is_rung_again_but_not_all_the_time(db, rung, clock):
+def test_a_lost_message_is_rung_again_but_not_all_the_time(db, dispatched, clock):
     run = queued()
     for _ in range(3):
         runs.reap()
-    assert rung == [], "the first ring was sent with the commit"
-    clock[0] += runs.RING_SECONDS + 1
+    assert dispatched == [], "the first message was sent with the commit"
+    clock[0] += runs.REDISPATCH_SECONDS + 1
     for _ in range(3):
         runs.reap()
-    assert rung == [run.pk]
+    assert dispatched == [run.pk]
 
 
 def test_a_queue_position_counts_those_before(db):

@@ -44,7 +44,7 @@ def net(monkeypatch):
 
 
 @pytest.fixture
-def rung(monkeypatch):
+def dispatched(monkeypatch):
     """Primary keys that were dispatched again."""
     calls = []
     monkeypatch.setattr(video.dispatch, "video", lambda job: calls.append(job.pk))
@@ -177,7 +177,7 @@ def test_a_defect_fails_the_job_in_plain_words(tmp_path, net, monkeypatch):
     assert "ZeroDivision" not in job.message
 
 
-def test_a_queued_training_goes_first_and_the_video_goes_on_where_it_was(tmp_path, net, monkeypatch, rung):
+def test_a_queued_training_goes_first_and_the_video_goes_on_where_it_was(tmp_path, net, monkeypatch, dispatched):
     job = submit(tmp_path)
 
     def train(report):
@@ -189,7 +189,7 @@ def test_a_queued_training_goes_first_and_the_video_goes_on_where_it_was(tmp_pat
     job = fresh(job)
     assert (job.state, job.attempts, job.lease) == (State.QUEUED, 0, ""), "handing back costs no attempt"
     assert job.segments_done or job.frames
-    assert rung == [job.pk, job.pk], "once when it was sent, once now"
+    assert dispatched == [job.pk, job.pk], "once when it was sent, once now"
     done_before = net.module.calls
     assert 12 <= done_before < 20
     TrainingRun.objects.update(state=State.DONE)
@@ -200,19 +200,19 @@ def test_a_queued_training_goes_first_and_the_video_goes_on_where_it_was(tmp_pat
     assert net.module.calls <= 30 + pace + 1, "what was done before the training was not done again"
 
 
-def test_a_video_handed_back_keeps_its_place(tmp_path, net, rung):
+def test_a_video_handed_back_keeps_its_place(tmp_path, net, dispatched):
     first, second = submit(tmp_path, frames=3), submit(tmp_path, frames=3)
     video.run(second.pk)
     assert (fresh(first).state, fresh(second).state) == (State.DONE, State.QUEUED)
 
 
-def test_a_worker_that_is_asked_to_end_hands_back(tmp_path, net, monkeypatch, rung):
+def test_a_worker_that_is_asked_to_end_hands_back(tmp_path, net, monkeypatch, dispatched):
     job = submit(tmp_path)
     monkeypatch.setattr(heartbeat, "stopping", type(heartbeat.stopping)())
     watched(monkeypatch, lambda r: r.frames >= 10 and heartbeat.stopping.set())
     video.run(job.pk)
     assert (fresh(job).state, fresh(job).attempts) == (State.QUEUED, 0)
-    assert rung == [job.pk, job.pk], "once when it was sent, once now"
+    assert dispatched == [job.pk, job.pk], "once when it was sent, once now"
     assert job.folder.exists()
 
 
