@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 MIGRATED := $(VENV)/.migrated
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off --quiet
-PYTEST := $(BIN)/python -m pytest
+TESTS := $(BIN)/python -m segapp.tests.run
 
 .PHONY: run setup setup-dev test test-slow test-all lint format clean browser database
 
@@ -62,10 +62,10 @@ database:
 	$(call debian,ls /usr/lib/postgresql/*/bin/postgres || command -v postgres,postgresql,PostgreSQL)
 
 test: setup-dev browser
-	$(PYTEST) -m "not slow" $(ARGS)
+	@$(TESTS) fast $(ARGS)
 
 test-slow: setup-dev browser database
-	$(PYTEST) -m slow $(ARGS)
+	@$(TESTS) slow $(ARGS)
 
 test-all: test test-slow
 

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -27,10 +28,15 @@ os.environ["SEGAPP_RATE_LIMITS"] = "off"
 os.environ["DJANGO_SETTINGS_MODULE"] = "segapp.settings"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: more threads only get in each other's way
 
+if hasattr(resource, "RLIMIT_RTTIME"):
+    # A thread with real-time priority that never waits would take a core from the whole machine. Whatever gets one here
+    # is killed by the kernel after so many microseconds; see also the check in segapp/tests/fixtures.py.
+    resource.setrlimit(resource.RLIMIT_RTTIME, (20_000_000, 20_000_000))
+
 (Path(HOME) / "var" / "static").mkdir(parents=True)  # whitenoise warns where it is missing
 django.setup()  # before the fixtures below import models
 
-pytest_plugins = ["segapp.tests.fixtures"]
+pytest_plugins = ["segapp.tests.marking", "segapp.tests.fixtures", "segapp.tests.progress"]
 
 
 def pytest_xdist_setupnodes() -> None:

@@ -13,6 +13,7 @@ from django.test import Client
 
 from segapp.home import PROJECT
 from segapp.tests import scheduling
+from segapp.tests.marking import in_ci
 from segapp.tests.serving import Served
 from segapp.visitors import COOKIE, COOKIE_SALT
 
@@ -49,7 +50,7 @@ def charlie(db) -> Visitor:
 
 def unavailable(reason: str) -> None:
     """Skip, or fail where nothing may be missing."""
-    if os.environ.get("CI", "").lower() in ("1", "true"):
+    if in_ci():
         pytest.fail(f"{reason} (a skip, but not in CI)")
     pytest.skip(reason)
 

@@ -1,0 +1,31 @@
+"""A pytest plugin that marks tests by what they use, and takes no skipped data test in CI."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROCESSES = Path(__file__).parent / "processes"
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses among the tests
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        uses = set(getattr(item, "fixturenames", ()))
+        if uses & {"served", "own_server"} or PROCESSES in item.path.parents:
+            item.add_marker(pytest.mark.processes)
+        if "data" in uses:
+            item.add_marker(pytest.mark.data)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """In CI the shared images must be there: a test of them that is skipped has failed."""
+    report = yield
+    if report.skipped and in_ci() and item.get_closest_marker("data"):
+        report.outcome, report.longrepr = "failed", f"skipped, but CI must have the shared images: {report.longrepr}"
+    return report
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in ("1", "true")
