@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from registry import bases
+from segapp.home import KEY_FILE, secret_keys
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -47,6 +48,18 @@ def base(**_: Any) -> list[CheckMessage]:
             Warning(text, hint=f"Run `manage.py build_base {key}`; the README says what it needs.", id="segapp.W003")
         ]
     return []
+
+
+@register("segapp")
+def key(**_: Any) -> list[CheckMessage]:
+    """E007: the signing key is empty or cannot be read; workers do without."""
+    if settings.KEYLESS or secret_keys(settings.SEGAPP_HOME):
+        return []
+    advice = (
+        "Restore the file from a backup, or give this user the right to read it. To start with a new key, remove it: "
+        "then browsers lose their visitors, and with them their models."
+    )
+    return [Error(f"The signing key {settings.SEGAPP_HOME / KEY_FILE} cannot be used.", hint=advice, id="segapp.E007")]
 
 
 @register("segapp")

@@ -12,8 +12,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
+KEY_FILE = "var/secret_key"
+MIGRATION_LOCK = 7_305_001  # any number that nothing else in the database uses
 MAX_SOCKET_PATH = 100  # the kernel ends unix socket paths at 107 bytes
 
 
@@ -26,19 +29,23 @@ def home() -> Path:
 
 
 def secret_keys(folder: Path) -> list[str]:
-    """The signing keys, current first.
+    """The signing keys, current first; none where the file is empty or cannot be read.
 
     `var/secret_key` holds one key a line and is made on first use with mode 0600. To rotate, put a new key
-    on the first line: the lines below it still verify what they signed.
+    on the first line: the lines below it still verify what they signed. A file that is there is never replaced:
+    what the lost key has signed would be worth nothing.
     """
-    path = folder / "var" / "secret_key"
+    path = folder / KEY_FILE
     with locked(folder, "secret_key"):
-        if not path.exists() or not path.read_text().strip():
+        if not path.exists():
             descriptor, draft = tempfile.mkstemp(dir=path.parent)  # mkstemp's mode is 0600 already
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_urlsafe(50) + "\n")
             os.replace(draft, path)
-    return path.read_text().split()
+    try:
+        return path.read_text().split()
+    except (OSError, UnicodeDecodeError):
+        return []
 
 
 def redis_socket(folder: Path) -> Path:
@@ -55,21 +62,35 @@ def redis_socket(folder: Path) -> Path:
 
 
 @contextmanager
-def locked(folder: Path, name: str) -> Iterator[None]:
-    """Hold the home's lock `name`; other processes wait."""
+def locked(folder: Path, name: str, wait: bool = True) -> Iterator[None]:
+    """Hold the home's lock `name`; other processes wait, or without `wait` get a BlockingIOError."""
     with open(folder / "var" / f"{name}.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 
+@contextmanager
+def database_locked(connection: Any, number: int) -> Iterator[None]:
+    """Hold an advisory lock of PostgreSQL, which all machines share; SQLite is on one machine, where `locked` does."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [number])
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
+
+
 def prepare_database() -> None:
-    """Apply the migrations that are missing; one process does it, the others wait for it."""
+    """Apply the migrations that are missing; one process does it, the others wait for it, on other machines too."""
     from django.conf import settings
     from django.core.management import call_command
     from django.db import connection
     from django.db.migrations.executor import MigrationExecutor
 
-    with locked(settings.SEGAPP_HOME, "migrate"):
+    with locked(settings.SEGAPP_HOME, "migrate"), database_locked(connection, MIGRATION_LOCK):
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             call_command("migrate", verbosity=0, interactive=False)

@@ -24,6 +24,9 @@ WORKER_CHATTER = (b"Warm shutdown (MainProcess)",)
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
 
 
+KEYLESS = {"SEGAPP_KEYLESS": "1"}  # workers sign nothing, so they do not read the key
+
+
 class BrokerMissing(Exception):
     """There is no redis-server to run, and none was named."""
 
@@ -39,7 +42,15 @@ def web(listener: int) -> Part:
 def worker(name: str) -> Part:
     """`train` works on trainings and videos at the lowest priority, `predict` answers people at the usual one."""
     queues, nice = {"train": ("train,video", 19), "predict": ("predict", 0)}[name]
-    return Part(name, worker_command(name, queues), WORKER_PHASE, patience=5.2, nice=nice, hide=WORKER_CHATTER)
+    return Part(
+        name,
+        worker_command(name, queues),
+        WORKER_PHASE,
+        patience=5.2,
+        nice=nice,
+        hide=WORKER_CHATTER,
+        variables=KEYLESS,
+    )
 
 
 def worker_command(name: str, queues: str) -> list[str]:

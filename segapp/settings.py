@@ -52,7 +52,8 @@ if address.scheme not in ("http", "https") or not address.hostname:
 SECURE = address.scheme == "https"
 
 DEBUG = env_flag("SEGAPP_DEBUG", False)
-SECRET_KEY, *SECRET_KEY_FALLBACKS = secret_keys(SEGAPP_HOME)
+KEYLESS = env_flag("SEGAPP_KEYLESS", False)  # set for workers, which decode strangers' files and sign nothing
+SECRET_KEY, *SECRET_KEY_FALLBACKS = (not KEYLESS and secret_keys(SEGAPP_HOME)) or [""]
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", address.hostname, *os.environ.get("SEGAPP_HOSTS", "").split()]
 
 # --- the site ------------------------------------------------------------------------------------------
@@ -208,7 +209,9 @@ if SECURE:
     SECURE_REDIRECT_EXEMPT = [r"^api/health$"]  # health checks of containers speak plain http
     SECURE_HSTS_SECONDS = 31536000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    SECURE_HSTS_PRELOAD = True
+    # A promise that cannot be taken back for months, so only who asks for it makes it.
+    SECURE_HSTS_PRELOAD = env_flag("SEGAPP_HSTS_PRELOAD", False)
+    SILENCED_SYSTEM_CHECKS = [] if SECURE_HSTS_PRELOAD else ["security.W021"]
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     CSRF_TRUSTED_ORIGINS = [f"{address.scheme}://{address.netloc}"]
 

@@ -41,6 +41,7 @@ class Part:
     patience: float
     nice: int = 0
     keep: tuple[int, ...] = ()  # file descriptors it inherits
+    variables: Mapping[str, str] = field(default_factory=dict)  # of the environment, beside those of the group
     hide: tuple[bytes, ...] = ()  # lines that hold one of these are not passed on
     on_quick_death: Callable[[int], None] | None = None  # told how often in a row it died young
 
@@ -128,7 +129,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env={**self._environment, **part.variables},
                 process_group=0,
                 pass_fds=part.keep,
                 preexec_fn=prepare,

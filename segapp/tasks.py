@@ -7,7 +7,7 @@ from celery import signals
 
 from segapp import heartbeat
 from segapp.celery import app
-from segapp.services import analyses, runs
+from segapp.services import analyses, cleanup, runs
 from segapp.worker import batch, exports, inference, networks, training, video
 
 logger = logging.getLogger(__name__)
@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 heartbeat.describe(device=networks.runtime().device_name, info=networks.stats)
 heartbeat.every(3, runs.reap)
 heartbeat.every(3, analyses.reap)
+heartbeat.every(3600, cleanup.run_in_background)
 
 
 @signals.worker_ready.connect(weak=False)

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from segapp.models import VisitorAlias
 
 COOKIE = "segapp_visitor"
+HOST_COOKIE = "__Host-segapp_visitor"  # over https: a browser takes it from this very host only
 COOKIE_SALT = "segapp.visitors.cookie"
 YEAR = 365 * 24 * 3600
 RENEW_AFTER = 30 * 24 * 3600  # a visitor who keeps coming back is never forgotten
@@ -32,14 +33,20 @@ class VisitorMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: VisitorRequest) -> HttpResponse:
-        sent = _read(request, max_age=YEAR)
+        sent = _read(request, cookie_name(), YEAR)
+        if settings.SECURE and not sent:  # the cookie of before is read once more and replaced: nobody loses models
+            sent = _read(request, COOKIE, YEAR)
         request.visitor = current_id(sent) if sent else new_id()
         request.visitor_known = bool(sent)
         response = self.get_response(request)
         # A view may have changed who is asking (restore), an alias may have led elsewhere, the cookie may age.
-        if request.visitor != _read(request, max_age=RENEW_AFTER):
+        if request.visitor != _read(request, cookie_name(), RENEW_AFTER):
             _write(response, request.visitor)
         return response
+
+
+def cookie_name() -> str:
+    return HOST_COOKIE if settings.SECURE else COOKIE
 
 
 def new_id() -> str:
@@ -53,10 +60,10 @@ def current_id(visitor: str) -> str:
     return joined or visitor
 
 
-def _read(request: HttpRequest, max_age: int) -> str:
+def _read(request: HttpRequest, name: str, max_age: int) -> str:
     """The id in the cookie, or "" when there is none that this server's keys have signed."""
     try:
-        value = request.get_signed_cookie(COOKIE, salt=COOKIE_SALT, max_age=max_age)
+        value = request.get_signed_cookie(name, salt=COOKIE_SALT, max_age=max_age)
     except (KeyError, signing.BadSignature):
         return ""
     return value or ""
@@ -64,7 +71,7 @@ def _read(request: HttpRequest, max_age: int) -> str:
 
 def _write(response: HttpResponse, visitor: str) -> None:
     response.set_signed_cookie(
-        COOKIE,
+        cookie_name(),
         visitor,
         salt=COOKIE_SALT,
         max_age=YEAR,
@@ -72,3 +79,5 @@ def _write(response: HttpResponse, visitor: str) -> None:
         samesite="Lax",
         secure=settings.SECURE,
     )
+    if settings.SECURE:
+        response.delete_cookie(COOKIE, samesite="Lax")

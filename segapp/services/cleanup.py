@@ -1,21 +1,28 @@
 """What nobody needs any more: emptied trash, orphan files, expired results, abandoned uploads. Says what it does."""
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from django.conf import settings
+from django.db import DatabaseError, connection
 from django.db.models import Q
 from django.utils import timezone
 
 from registry import store
 from registry.models import FileState, UserModel
 from registry.services import delete_with_file, mark_lost
+from segapp.home import locked
 from segapp.models import UNFINISHED, Analysis, Batch, Example, Export, TrainingRun, VideoJob
 from segapp.services import exports, transfer
+
+logger = logging.getLogger(__name__)
 
 GRACE = 3600  # seconds; a younger file may belong to a publication that is just happening
 
@@ -26,6 +33,31 @@ class Removal:
 
     words: str
     act: Callable[[], object]
+
+
+def run_in_background() -> None:
+    """Do all that is due in a thread of its own, unless this machine is cleaning up already."""
+    threading.Thread(target=_run, name="cleanup", daemon=True).start()
+
+
+def _run() -> None:
+    try:
+        with locked(settings.SEGAPP_HOME, "cleanup", wait=False):
+            for removal in plan():
+                removal.act()
+                logger.info("cleanup: %s", removal.words)
+            clear_sessions()
+    except BlockingIOError:
+        return
+    except (DatabaseError, OSError, store.StoreUnreachable) as error:
+        logger.warning("cleanup stopped and goes on later: %s", error)
+    finally:
+        connection.close()
+
+
+def clear_sessions() -> None:
+    """Delete sessions that have expired."""
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
 
 
 def plan(older_than: int | None = None, unused_for: int | None = None) -> Iterator[Removal]:

@@ -43,10 +43,12 @@ def plant(visitor: str, name: str, finds: int, parent=None, run=None):
     return publish(visitor, trained, name=name, base=base, image_count=5, parent=parent, run=run, preview=preview)
 
 
-def plant_into(home: Path, visitor: str, **models: int) -> list[str]:
+def plant_into(home: Path, visitor: str, database_url: str = "", **models: int) -> list[str]:
     """The same in the home of a server, in a process of its own; the models' public ids, oldest first."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SEGAPP_")}
     environment = {**inherited, "SEGAPP_HOME": str(home), "DJANGO_SETTINGS_MODULE": "segapp.settings"}
+    if database_url:
+        environment["DATABASE_URL"] = database_url
     wanted = [f"{name}={finds}" for name, finds in models.items()]
     command = [sys.executable, "-m", "segapp.tests.planting", visitor, *wanted]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)

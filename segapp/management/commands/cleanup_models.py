@@ -3,6 +3,9 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
+
+from segapp.home import locked
 from segapp.management.output import ProjectCommand
 from segapp.services import cleanup
 
@@ -21,10 +24,13 @@ class Command(ProjectCommand):
 
     def handle(self, **options: Any) -> None:
         count = 0
-        for removal in cleanup.plan(options["older_than"], options["unused_for"]):
-            self.stdout.write(removal.words)
-            count += 1
-            if not options["dry_run"]:
-                removal.act()
+        with locked(settings.SEGAPP_HOME, "cleanup"):
+            for removal in cleanup.plan(options["older_than"], options["unused_for"]):
+                self.stdout.write(removal.words)
+                count += 1
+                if not options["dry_run"]:
+                    removal.act()
+        if not options["dry_run"]:
+            cleanup.clear_sessions()
         verb = "would be done" if options["dry_run"] else "done"
         self.stdout.write(f"{count} things {verb}." if count else "Nothing to clean up.")

@@ -3,16 +3,19 @@
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from segapp.home import PROJECT
 from segapp.tests.fixtures import unavailable
+from segapp.tests.planting import plant_into
 from segapp.tests.processes import training
 from segapp.tests.serving import Served
 
@@ -95,3 +98,26 @@ def test_a_model_is_trained_used_and_reset_on_postgresql(tmp_path, database_url)
         assert not (server.home / "var" / "segapp.sqlite3").exists()
     finally:
         server.stop()
+
+
+def test_a_backup_moves_from_sqlite_to_postgresql_and_back(tmp_path, database_url):
+    other = database_url.rpartition("/")[0] + "/moved"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE moved")
+
+    def manage(home: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "SEGAPP_HOME": str(tmp_path / home), **variables}
+        command = [sys.executable, str(PROJECT / "manage.py"), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True, env=environment)
+
+    manage("first", "cleanup_models")
+    (model,) = plant_into(tmp_path / "first", "a" * 32, First=1)
+    manage("first", "backup", tmp_path / "first.tar")
+    manage("second", "restore", tmp_path / "first.tar", DATABASE_URL=other)
+    (added,) = plant_into(tmp_path / "second", "a" * 32, database_url=other, Second=2)
+    manage("second", "backup", tmp_path / "second.tar", DATABASE_URL=other)
+    manage("third", "restore", tmp_path / "second.tar")
+    with sqlite3.connect(tmp_path / "third" / "var" / "segapp.sqlite3") as database:
+        rows = database.execute("SELECT public_id, active FROM registry_usermodel ORDER BY id").fetchall()
+    assert rows == [(model, 0), (added, 1)]
+    assert (tmp_path / "third" / "media" / "models" / f"user_{model}.pth").exists()

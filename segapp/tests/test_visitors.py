@@ -1,0 +1,50 @@
+"""Who is asking: the signed cookie, over http and over https."""
+
+import pytest
+from django.core import signing
+from django.test import Client
+
+from segapp.visitors import COOKIE, COOKIE_SALT, HOST_COOKIE
+
+ALICE = "a" * 32
+
+
+@pytest.fixture
+def secure(settings, db):
+    settings.SECURE = True
+
+
+def signed(visitor: str, name: str) -> str:
+    return signing.get_cookie_signer(salt=name + COOKIE_SALT).sign(visitor)
+
+
+def test_over_https_the_cookie_is_bound_to_the_host(secure):
+    cookie = Client().get("/api/health", secure=True).cookies[HOST_COOKIE]
+    assert cookie["secure"] and cookie["path"] == "/" and not cookie["domain"] and cookie["httponly"]
+
+
+def test_the_cookie_of_before_is_read_once_more_and_replaced(secure):
+    client = Client()
+    client.cookies[COOKIE] = signed(ALICE, COOKIE)
+    response = client.get("/api/health", secure=True)
+    assert response.wsgi_request.visitor == ALICE
+    assert response.cookies[HOST_COOKIE].value.startswith(ALICE)
+    assert response.cookies[COOKIE].value == "" and response.cookies[COOKIE]["max-age"] == 0
+
+
+def test_a_cookie_of_before_that_does_not_verify_makes_a_new_visitor(secure):
+    client = Client()
+    client.cookies[COOKIE] = signed(ALICE, COOKIE)[:-2] + "xx"
+    sent = client.get("/api/health", secure=True).cookies[HOST_COOKIE].value
+    assert not sent.startswith(ALICE)
+
+
+def test_the_new_cookie_wins_over_the_old_one(secure):
+    client = Client()
+    client.cookies[COOKIE] = signed(ALICE, COOKIE)
+    client.cookies[HOST_COOKIE] = signed("b" * 32, HOST_COOKIE)
+    assert HOST_COOKIE not in client.get("/api/health", secure=True).cookies, "nothing to replace"
+
+
+def test_over_http_the_cookie_keeps_its_name(db):
+    assert COOKIE in Client().get("/api/health").cookies
