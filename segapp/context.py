@@ -7,11 +7,13 @@ import hashlib
 from functools import cached_property
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from registry import services as registry
 from registry.models import UserModel
+from segapp.imaging import formats
 from segapp.models import TrainingRun, Worker
 from segapp.services import restore, runs
 
@@ -105,3 +107,20 @@ def of(request: HttpRequest) -> Status:
 def status(request: HttpRequest) -> dict[str, Any]:
     """The context processor."""
     return {"status": SimpleLazyObject(lambda: of(request))}
+
+
+def file_formats(request: HttpRequest) -> dict[str, Any]:
+    """The context processor that gives pages the table of file kinds; static/js/formats.js reads it from them."""
+    return {"file_formats": _table}
+
+
+def _table() -> dict[str, Any]:
+    return {
+        "image_names": formats.listed(formats.IMAGE_KINDS),
+        "image_suffixes": sorted(formats.IMAGE_SUFFIXES),
+        "archive_suffixes": sorted(formats.ARCHIVE_SUFFIXES),
+        "mask_endings": formats.MASK_ENDINGS,
+        "mask_folders": sorted(formats.MASK_FOLDERS),
+        "image_folders": sorted(formats.IMAGE_FOLDERS),
+        "limits": {"post_files": settings.UPLOAD_LIMIT_FILES, "post_bytes": settings.UPLOAD_LIMIT_BYTES},
+    }

@@ -98,6 +98,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "segapp.context.status",
+                "segapp.context.file_formats",
             ],
         },
     },
@@ -133,7 +134,7 @@ STATICFILES_DIRS = [PROJECT / "static"]
 STATIC_ROOT = SEGAPP_HOME / "var" / "static"
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "segapp.static_storage.ModuleStaticFilesStorage"},
 }
 if "test" in sys.argv or "pytest" in sys.modules or DEBUG:
     STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}

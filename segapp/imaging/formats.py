@@ -57,6 +57,7 @@ MASK_FOLDERS = frozenset(
         "masks",
         "label",
         "labels",
+        "annotation",
         "annotations",
         "gt",
         "groundtruth",
@@ -65,6 +66,9 @@ MASK_FOLDERS = frozenset(
         "segmentations",
         "segmentationclass",
         "labelids",
+        "seg",
+        "segs",
+        "ground-truth",
     ]
 )
 IMAGE_FOLDERS = frozenset(

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from registry import services as registry
 from registry.models import UserModel
 from segapp.forms import TrainForm, UploadForm
-from segapp.imaging import InvalidFile, formats, painted
+from segapp.imaging import InvalidFile, formats, painted, palette
 from segapp.imaging.render import palette_png
 from segapp.models import Example
 from segapp.paint_forms import PaintForm
@@ -24,11 +24,9 @@ TOOLS = (
     ("eraser", "Eraser", "E", "eraser"),
     ("polygon", "Polygon", "P", "polygon"),
     ("fill", "Fill", "F", "fill"),
-    ("snap", "Snap", "S", "snap"),
+    ("region", "Region select", "S", "region"),
     ("hand", "Move", "M", "hand"),
 )
-PARTS = ("raster", "regions", "history", "snap", "view", "save", "classes", "tools", "pointers", "keys")
-SCRIPTS = [*(f"js/paint-{part}.js" for part in PARTS), "js/paint.js"]
 BRUSH = 0.035  # of the image's longer side, at first
 
 
@@ -92,7 +90,6 @@ def paint(request: PageRequest, public_id: str) -> HttpResponse:
         "siblings": siblings if len(siblings) > 1 else [],
         "number": place + 1,
         "tools": TOOLS,
-        "scripts": SCRIPTS,
         "brush": max(3, min(120, round(BRUSH * max(example.width, example.height)))),
         "next": siblings[(place + 1) % len(siblings)],
         "page": {
@@ -104,6 +101,8 @@ def paint(request: PageRequest, public_id: str) -> HttpResponse:
             "classes": _classes(request, example),
             "taken": continuing.taken_ids(start) if start else [],
             "most": formats.MAX_CLASSES,
+            "unpainted_id": formats.UNPAINTED,
+            "palette": [palette.color(k) for k in range(formats.UNPAINTED)],
         },
         **_mended(request, own.corrects),
     }

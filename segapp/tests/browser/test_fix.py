@@ -41,8 +41,8 @@ def test_painted_masks_train_a_model_and_its_mended_answer_makes_a_new_version(v
     page.locator("[data-class-list] input[type=text]").nth(1).fill("orange")
     for last in (False, True):
         easel.wait().wait_regions()
-        easel.tool("snap")
-        easel.set("reach", 88)
+        easel.tool("region")
+        easel.set("region-size", 88)
         easel.click(75, 65)
         assert overlap(easel.values() == 1, disc_ids() == 1) > 0.9
         page.get_by_role("link", name="Done" if last else "Next image").click()

@@ -93,15 +93,15 @@ def test_leaving_at_once_after_a_stroke_saves_it_first(visit, photo):
     assert (easel.wait().on_server() == 1).any()
 
 
-def test_a_click_with_the_snapping_tool_takes_the_whole_disc(visit, photo):
+def test_a_click_with_region_select_takes_the_whole_disc(visit, photo):
     easel = Easel(visit().page).begin(photo)
     easel.wait_regions()
-    easel.tool("snap")
-    easel.set("reach", 88)
+    easel.tool("region")
+    easel.set("region-size", 88)
     easel.click(75, 65)
     assert overlap(easel.values() == 1, disc_ids() == 1) > 0.95
     easel.page.keyboard.press("Control+z")
-    easel.set("reach", 30)
+    easel.set("region-size", 30)
     easel.drag((55, 65), (65, 65), (75, 65), (85, 65), (95, 65))
     found = easel.values() == 1
     assert found.any() and not (found & (disc_ids() == 0)).sum() > 30, "small regions stop at the disc's edge"

@@ -1,0 +1,163 @@
+// The tools of the paint page: what a pointer or a key does to the mask, and the marks that show it beforehand.
+// Points are in pixels of the image. Knows nothing of events.
+import * as raster from "./raster.js";
+
+const CLOSE = 10; // screen pixels around a polygon's first corner that close it
+
+// bench: {mask, view, history, regions, size(), regionSize(), value(), color(), wait()}; `wait` says that the regions are not found yet
+export function createTools(bench) {
+  const { mask, view, history, regions } = bench;
+  let tool = "brush";
+  let corners = []; // of the polygon in work
+  let drawn = null; // {box, last} of the stroke in work
+  let scribble = null; // the regions that this drag has selected
+  let tip = null; // where the pointer or the cross is
+  let cross = false; // whether it is the keyboard's cross
+
+  const brushes = () => tool === "brush" || tool === "eraser";
+
+  function commit(box) {
+    if (!history.keep(box)) view.redraw();
+  }
+
+  function startStroke(at) {
+    drawn = { box: raster.stroke(mask, at, at, bench.size(), bench.value()), last: at };
+    view.redraw();
+  }
+  function strokeOn(at) {
+    raster.grow(drawn.box, ...raster.stroke(mask, drawn.last, at, bench.size(), bench.value()));
+    drawn.last = at;
+    view.redraw();
+  }
+  function endStroke() {
+    const { box } = drawn;
+    drawn = null;
+    commit(box);
+  }
+
+  function addCorner(at) {
+    if (corners.length >= 3) {
+      const [a, b] = [view.toStage(...corners[0]), view.toStage(...at)];
+      if (Math.hypot(a[0] - b[0], a[1] - b[1]) < CLOSE) {
+        closePolygon();
+        return;
+      }
+    }
+    corners.push(at);
+    view.redrawMarks();
+  }
+  function closePolygon() {
+    const points = corners;
+    corners = [];
+    if (points.length >= 3) commit(raster.polygon(mask, points, bench.value()));
+    view.redrawMarks();
+  }
+  function dropCorner() {
+    if (!corners.length) return false;
+    corners.pop();
+    view.redrawMarks();
+    return true;
+  }
+
+  function flood(at) {
+    const [x, y] = at.map(Math.floor);
+    if (x >= 0 && y >= 0 && x < mask.width && y < mask.height) commit(raster.fill(mask, x, y, bench.value()));
+  }
+
+  function gather(at) {
+    if (!regions.ready()) {
+      bench.wait();
+      return;
+    }
+    scribble = scribble || regions.none();
+    if (regions.touch(scribble, ...at, bench.regionSize())) view.setPreview(regions.preview(scribble, bench.regionSize(), bench.color()));
+  }
+  function endGather() {
+    const chosen = scribble;
+    scribble = null;
+    view.setPreview(null);
+    if (chosen) commit(regions.apply(chosen, bench.regionSize(), bench.value()));
+  }
+  function hint() { // what a click would select
+    if (tool !== "region" || !tip || scribble || !regions.ready()) return;
+    const chosen = regions.none();
+    regions.touch(chosen, ...tip, bench.regionSize());
+    view.setPreview(regions.preview(chosen, bench.regionSize(), bench.color()));
+  }
+
+  // --- one pointer, from down to up ---
+  function down(at) {
+    if (brushes()) startStroke(at);
+    else if (tool === "polygon") addCorner(at);
+    else if (tool === "fill") flood(at);
+    else if (tool === "region") gather(at);
+  }
+  function move(points) {
+    if (drawn) points.forEach(strokeOn);
+    else if (scribble) points.forEach(gather);
+    else hint();
+  }
+  function up() {
+    if (drawn) endStroke();
+    else if (scribble) endGather();
+  }
+  function abandon() { // a second finger came down, or Escape
+    if (drawn) history.drop(drawn.box);
+    [drawn, scribble, corners] = [null, null, []];
+    view.setPreview(null);
+    view.redraw();
+  }
+
+  function choose(name) {
+    if (name !== tool) {
+      corners = [];
+      view.setPreview(null);
+    }
+    tool = name;
+    view.redrawMarks();
+  }
+  function point(at, byKeys = false) {
+    [tip, cross] = [at, byKeys && at !== null];
+    if (!at && !scribble) view.setPreview(null);
+    view.redrawMarks();
+  }
+
+  // --- marks: the brush's outline, the polygon in work, the keyboard's cross ---
+  function marks(pen, toStage, scale) {
+    const line = (path, dash = []) => {
+      for (const [width, style] of [[3, "rgb(0 0 0 / .65)"], [1.5, "#fff"]]) {
+        pen.beginPath();
+        path();
+        pen.setLineDash(dash);
+        [pen.lineWidth, pen.strokeStyle] = [width, style];
+        pen.stroke();
+      }
+    };
+    const here = tip && toStage(...tip);
+    if (here && brushes()) line(() => pen.arc(...here, Math.max(2, (bench.size() * scale) / 2), 0, 7));
+    if (corners.length) {
+      const path = corners.map((corner) => toStage(...corner));
+      line(() => [...path, ...(here ? [here] : [])].forEach((spot, k) => (k ? pen.lineTo(...spot) : pen.moveTo(...spot))), [6, 4]);
+      for (const [k, spot] of path.entries()) line(() => pen.arc(...spot, k ? 3 : 5, 0, 7));
+    }
+    if (!cross) return;
+    line(() => {
+      pen.moveTo(here[0] - 12, here[1]);
+      pen.lineTo(here[0] + 12, here[1]);
+      pen.moveTo(here[0], here[1] - 12);
+      pen.lineTo(here[0], here[1] + 12);
+    });
+  }
+
+  view.setMarks(marks);
+  return {
+    down, move, up, abandon, choose, point, hint, closePolygon, dropCorner,
+    name: () => tool,
+    use: () => { // one whole action where the cross is
+      down(tip);
+      up();
+    },
+    cross: () => (cross ? tip : null),
+    forget: () => { corners = []; },
+  };
+}
