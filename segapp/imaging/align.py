@@ -1,5 +1,7 @@
 """Which way round a mask lies on a photo that EXIF turned: drawn on the image as shown, or on the file's pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 from PIL import Image
 
@@ -7,6 +9,7 @@ from segapp.imaging.decode import SIDEWAYS, MaskSource, turned_along
 from segapp.imaging.values import keys_of
 
 LOOKED_AT = 512  # pixels of the longer side that are enough to compare edges
+ROUNDING = 3  # pixels by which scaling tools make a mask larger or smaller than its image
 CLEARLY = 1.2  # so much better must the turned mask follow the image's edges to be turned
 
 
@@ -28,6 +31,17 @@ def like(source: MaskSource, image: Image.Image, turn: int) -> MaskSource:
         return turned
     slopes = _slopes(image)
     return turned if _agreement(turned, slopes) > CLEARLY * _agreement(source, slopes) else source
+
+
+def fitted(source: MaskSource, size: tuple[int, int]) -> MaskSource:
+    """The mask at the image's (width, height) where rounding made it up to ROUNDING pixels larger or smaller."""
+    height, width = source.values.shape[:2]
+    apart = max(abs(width - size[0]), abs(height - size[1]))
+    if not 0 < apart <= ROUNDING:
+        return source
+    rows = ((np.arange(size[1]) + 0.5) * height / size[1]).astype(int)
+    columns = ((np.arange(size[0]) + 0.5) * width / size[0]).astype(int)
+    return replace(source, values=source.values[rows][:, columns])
 
 
 def _slopes(image: Image.Image) -> np.ndarray:

@@ -3,11 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from segapp.imaging.values import TRANSPARENT, Summary
+from segapp.imaging.values import Summary
 
 FEW = 0.1  # percent of the pixels under which a class is warned about
 SOFT = 0.5  # percent of moved pixels from which it is said
+MOST = 50  # percent of the pixels that hardly anybody means to ignore, or to mark
 NAMED = 3  # file names given before "and 4 more"
+
+INVERTED = "Class 1 fills most of every image. If black marks the objects, swap background and foreground (swap=true)."
+ONE_AREA_EACH = (
+    "Every value is one connected area. If the values number objects of one kind and are no classes, take them as "
+    "objects (objects=true)."
+)
 
 Rows = Sequence[dict[str, Any]]
 
@@ -102,10 +109,35 @@ def softness(summaries: Sequence[Summary]) -> list[str]:
     return [f"{len(soft)} {masks} soft or compressed edges: each such pixel{much} goes to the nearest class beside it."]
 
 
-def transparency(summaries: Sequence[Summary]) -> list[str]:
-    if any(TRANSPARENT in summary.keys for summary in summaries):
+def transparency(rows: Rows) -> list[str]:
+    if any(row["source"] == "transparent" and row["ignore"] for row in rows):
         return ["Transparent pixels are read as “ignore”: they teach nothing. Change this below if they are a class."]
     return []
+
+
+def is_mostly_ignored(row: dict[str, Any]) -> bool:
+    """Whether the rule, not the visitor, leaves this row out though it fills most of the pixels."""
+    return bool(row["ignore"]) and row["source"] in ("255", "transparent") and row["share"] > MOST
+
+
+def of_ignored(rows: Rows) -> list[str]:
+    found = []
+    for row in rows:
+        if is_mostly_ignored(row):
+            what = "Transparent pixels are" if row["source"] == "transparent" else "255 is"
+            found.append(
+                f"{what} ignored, and that is {row['share']:.0f} % of all pixels: is it the background? Then take it "
+                f'in as a class (id {row["id"]}, "ignore": false).'
+            )
+    return found
+
+
+def is_inverted(summaries: Sequence[Summary], ids: dict[int, int]) -> bool:
+    """Whether masks of background and one class have that class on most of every image."""
+    if not summaries or {ids[key] for summary in summaries for key in summary.keys} != {0, 1}:
+        return False
+    marked = [sum(n for key, n in zip(s.keys, s.counts, strict=True) if ids[key] == 1) / s.pixels for s in summaries]
+    return min(marked) > MOST / 100
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segapp.imaging import cautions, denoise, numbering, painted, palette
+from segapp.imaging import cautions, denoise, instances, numbering, painted, palette
 from segapp.imaging.decode import MaskSource
 from segapp.imaging.formats import MAX_CLASSES
 from segapp.imaging.invalid_file import InvalidFile
@@ -17,16 +17,28 @@ from segapp.imaging.numbering import IGNORE
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
 
 MAX_NAME_LENGTH = 60
+OBJECTS = "objects"  # the source of the class that numbered objects become
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the visitor says about all masks. objects: their values number objects (True), are classes (False), or are
+    what the rule says (None). swap: of two classes, background and foreground change places."""
+
+    objects: bool | None = None
+    swap: bool = False
 
 
 @dataclass(frozen=True)
 class ClassMapping:
     """How mask values become class ids.
 
-    classes: rows {id, name, color, ignore, source, share (percent of all pixels), images (how many hold it)}; the
-    ignored ones are rows too, so that a visitor can take them back in. ids: value -> id, IGNORE for none. rules say
-    what was decided, warnings what may go wrong; both are plain sentences. hints: for each mask in order what is odd
-    about it in a few words, "" for nothing. snapped: blur was taken out of some mask.
+    classes: rows {id, name, color, ignore, things (its objects are counted), source, share (percent of all pixels),
+    images (how many hold it)}; the ignored ones are rows too, so that a visitor can take them back in. ids: value ->
+    id, IGNORE for none. rules say what was decided, warnings what may go wrong; both are plain sentences. hints: for
+    each mask in order what is odd about it in a few words, "" for nothing. snapped: blur was taken out of some mask.
+    objects: the masks number objects, which are one class. asks: what the visitor should decide: "objects" (numbered
+    objects or classes), "swap" (the foreground may be the background).
     """
 
     kind: str
@@ -36,31 +48,52 @@ class ClassMapping:
     warnings: list[str] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
+    objects: bool = False
+    asks: list[str] = field(default_factory=list)
 
     @property
     def trained(self) -> list[dict[str, Any]]:
-        """The classes that a training learns, as {id, name, color}."""
+        """The classes that a training learns, as {id, name, color}, with "things": True where objects count."""
         kept = [row for row in self.classes if not row["ignore"]]
-        return [{key: row[key] for key in ("id", "name", "color")} for row in kept]
+        things = {"things": True}
+        return [
+            {**{key: row[key] for key in ("id", "name", "color")}, **(things if row.get("things") else {})}
+            for row in kept
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was decided and what looks odd, as sentences."""
+        return [*self.rules, *self.warnings]
+
+    @property
+    def mostly_ignored(self) -> list[dict[str, Any]]:
+        """Rows that the rule ignores though they fill most of the pixels: likely a class, so the visitor is asked."""
+        return [row for row in self.classes if cautions.is_mostly_ignored(row)]
 
     def to_dict(self) -> dict[str, Any]:
-        plain = {key: getattr(self, key) for key in ("kind", "snapped", "classes", "warnings", "rules", "hints")}
+        kept = ("kind", "snapped", "classes", "warnings", "rules", "hints", "objects", "asks")
+        plain = {key: getattr(self, key) for key in kept}
         return {**plain, "ids": [[value, number] for value, number in self.ids.items()]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ClassMapping":
         plain = {key: data[key] for key in ("kind", "snapped", "classes", "warnings", "rules")}
         ids = {int(value): int(number) for value, number in data["ids"]}
-        return cls(ids=ids, hints=list(data.get("hints", [])), **plain)
+        more = {key: list(data.get(key, [])) for key in ("hints", "asks")}
+        return cls(ids=ids, objects=data.get("objects", False), **more, **plain)
 
 
 def read(sources: Iterable[MaskSource | Mask], names: Sequence[str] | None = None) -> ClassMapping:
-    """The mapping of a set of masks, one held at a time. Raises InvalidFile for photos and for more than 64 classes."""
-    summaries = []
-    for k, source in enumerate(sources):
-        name = names[k] if names else f"mask {k + 1}"
-        summaries.append((source if isinstance(source, Mask) else denoise.read(source, name)).summary)
-    return read_summaries(summaries, names)
+    """The mapping of a set of masks, held in memory together. Raises InvalidFile for photos and over 64 classes."""
+    given = list(sources)
+    names = list(names or [f"mask {k + 1}" for k in range(len(given))])
+    exact = denoise.is_exact(denoise.survey(source) for source in given if isinstance(source, MaskSource))
+    masks = [
+        source if isinstance(source, Mask) else denoise.read(source, name, exact)
+        for source, name in zip(given, names, strict=True)
+    ]
+    return read_summaries([mask.summary for mask in masks], names)
 
 
 def read_summaries(
@@ -68,6 +101,7 @@ def read_summaries(
     names: Sequence[str] | None = None,
     edits: dict[str, dict[str, Any]] | None = None,
     known: Sequence[dict[str, Any]] = (),
+    choices: Choices | None = None,
 ) -> ClassMapping:
     """The same from summaries; `names` are the files', for messages. `edits`: as for `edit_by_source`, and what is
     warned about follows them.
@@ -77,10 +111,20 @@ def read_summaries(
     """
     if not summaries:
         raise InvalidFile("masks", "There are none.", "Add at least one image with its mask.")
+    choices = choices or Choices()
     names = list(names or [f"mask {k + 1}" for k in range(len(summaries))])
     uploaded = [k for k, summary in enumerate(summaries) if not painted.is_painted(summary)]
     own, own_names = [summaries[k] for k in uploaded], [names[k] for k in uploaded]
-    alike, counts_as, ids, rules = _numbered(own, own_names, known) if own else ([], {}, {}, [])
+    objects = bool(own) and (_are_objects(own) if choices.objects is None else choices.objects)
+    alike, counts_as, ids, rules = [], {}, {}, []
+    if objects:
+        alike, counts_as, ids, rules = _as_objects(own, known)
+    elif own:
+        _refuse_uncoded(own, own_names)
+        alike, counts_as, ids, rules = _numbered(own, own_names, known)
+    if choices.swap and set(ids.values()) == {0, 1}:
+        ids = {value: 1 - number for value, number in ids.items()}
+        rules.append("Background and foreground have changed places, as you said.")
     if len(uploaded) < len(summaries):
         rules.append(_how_painted(len(summaries) - len(uploaded)))
     drawn = sorted({key for summary in summaries if painted.is_painted(summary) for key in summary.keys})
@@ -94,17 +138,104 @@ def read_summaries(
     held = [{ids[key] for key in summary.keys} for summary in whole]
     kind = alike[0].kind if alike else painted.KIND
     rows = _rows(whole, ids, sources, held, kind, known)
-    rules += cautions.transparency(alike) + cautions.softness(alike)
-    mapping = ClassMapping(kind, ids, any(summary.soft for summary in alike), rows, rules=rules)
+    if objects:
+        _name_objects(rows, ids[_first_object(own, ids)], known)
+    rules += cautions.transparency(rows) + cautions.softness(alike)
+    mapping = ClassMapping(kind, ids, any(summary.soft for summary in alike), rows, rules=rules, objects=objects)
     if edits:
         mapping = edit_by_source(mapping, edits)
         ids = dict(mapping.ids)
         held = [{ids[key] for key in summary.keys} for summary in whole]
     warnings = cautions.of_set(mapping.classes, held, names) + cautions.of_classes(mapping.classes, len(whole))
-    warnings += cautions.of_files(own, own_names)
+    warnings += cautions.of_files(own, own_names) + cautions.of_ignored(mapping.classes)
+    asks = []
+    if not objects and instances.look_like_objects([_objects_of(summary) for summary in own]):
+        asks.append("objects")
+        warnings.append(cautions.ONE_AREA_EACH)
+    if not choices.swap and not objects and cautions.is_inverted(alike, mapping.ids):
+        asks.append("swap")
+        warnings.append(cautions.INVERTED)
     for original, same in zip(own, alike, strict=True):  # masks keep the values they came with
         ids |= {key: ids[other] for key, other in zip(original.keys, same.keys, strict=True) if original is not same}
-    return replace(mapping, ids=ids, warnings=warnings, hints=cautions.of_each(mapping.classes, held))
+    hints = cautions.of_each(mapping.classes, held)
+    return replace(mapping, ids=ids, warnings=warnings, hints=hints, asks=asks)
+
+
+def hold_trainable(mapping: ClassMapping) -> None:
+    """Raises InvalidFile for masks whose only class would cover every pixel that counts: nothing can be learnt."""
+    kept = [row for row in mapping.classes if not row["ignore"] and row["share"] > 0]
+    if len(kept) >= 2:
+        return
+    only = f"only “{kept[0]['name']}”" if kept else "nothing"
+    advice = "Add masks that mark something on a background of its own value."
+    if ignored := [row for row in mapping.classes if row["ignore"]]:
+        advice = f"{ignored[0]['source']} is ignored in them: take it in as a class, or fill the background."
+    raise InvalidFile("masks", f"All masks hold {only}, so there is nothing to tell apart.", advice)
+
+
+def _objects_of(summary: Summary) -> instances.Objects | None:
+    return instances.Objects(**summary.objects) if summary.objects else None
+
+
+def _are_objects(own: Sequence[Summary]) -> bool:
+    colours = None
+    if all(summary.kind == "colour" for summary in own):
+        colours = [frozenset(summary.keys) - {summary.objects["background"]} for summary in own if summary.objects]
+    return instances.are_objects([_objects_of(summary) for summary in own], colours)
+
+
+def _as_objects(
+    own: Sequence[Summary], known: Sequence[dict[str, Any]]
+) -> tuple[list[Summary], dict[int, int], dict[int, int], list[str]]:
+    """As `_numbered`, for masks whose values number objects: all of them are one class."""
+    keys = sorted({key for summary in own for key in summary.keys})
+    found = [_objects_of(summary) for summary in own]
+    background = _background(own)
+    voids = [one.void for one, summary in zip(found, own, strict=True) if one and IGNORE in summary.keys]
+    void = bool(voids) and all(voids)
+    ids = {key: IGNORE if key == IGNORE and void else int(key not in (background, TRANSPARENT)) for key in keys}
+    if known:
+        labels = {0: _source(background, own[0].kind), 1: OBJECTS}
+        own_ids = painted.anchored({0: 0, 1: 1}, labels, False, known)
+        ids = {key: own_ids.get(number, number) for key, number in ids.items()}
+    count = sum(one.count for one in found if one)
+    rule = f"The masks number objects: {count} object{'s' if count != 1 else ''} in {len(own)} image"
+    rule += f"{'s are' if len(own) != 1 else ' are'} one class, and are kept apart for counting."
+    return list(own), {key: key for key in keys}, ids, [rule]
+
+
+def _background(own: Sequence[Summary]) -> int:
+    """The value between the objects of a set: 0 or transparent where it occurs, else the commonest."""
+    totals: dict[int, int] = {}
+    for summary in own:
+        for key, count in zip(summary.keys, summary.counts, strict=True):
+            totals[key] = totals.get(key, 0) + count
+    return next((usual for usual in (0, TRANSPARENT) if usual in totals), max(totals, key=lambda key: totals[key]))
+
+
+def _first_object(own: Sequence[Summary], ids: dict[int, int]) -> int:
+    """A value that stands for objects; the background where there are none."""
+    background = _background(own)
+    keys = sorted({key for summary in own for key in summary.keys})
+    return next((key for key in keys if ids[key] not in (ids[background], IGNORE)), background)
+
+
+def _name_objects(rows: list[dict[str, Any]], number: int, known: Sequence[dict[str, Any]]) -> None:
+    """Give the one class of numbered objects its name, colour and source."""
+    chosen = {row["id"]: row for row in known}.get(number, {})
+    for row in rows:
+        if row["id"] == number and number:
+            color = chosen.get("color") or palette.color(1)
+            row |= {"source": OBJECTS, "things": True, "name": chosen.get("name") or "object", "color": color}
+
+
+def _refuse_uncoded(own: Sequence[Summary], names: Sequence[str]) -> None:
+    """Masks of so many objects that their values were not kept apart are no classes. Raises InvalidFile."""
+    for summary, name in zip(own, names, strict=True):
+        count = summary.objects["count"] if summary.objects else 0
+        if count > numbering.MAX_CLASSES:
+            problem = f"It holds {count + 1} different values, and at most {numbering.MAX_CLASSES} can be classes."
+            raise InvalidFile(name, problem, "If they number objects, take the masks as objects of one class.")
 
 
 def _numbered(
@@ -115,6 +246,10 @@ def _numbered(
     kind = alike[0].kind
     counts_as = numbering.joined(alike)
     values = sorted(set(counts_as.values()))
+    opaque = [value for value in values if value != TRANSPARENT]
+    if TRANSPARENT in values and len(opaque) == 1 and not known:
+        said = "There is one value beside transparent: transparent is the background."
+        return alike, counts_as, {TRANSPARENT: 0, opaque[0]: 1}, [said]
     ids, rules = numbering.ids_of_colours(values) if kind == "colour" else numbering.ids_of_numbers(values)
     if TRANSPARENT in counts_as:
         ids[TRANSPARENT] = IGNORE
@@ -158,6 +293,7 @@ def edit(mapping: ClassMapping, edits: Iterable[dict[str, Any]]) -> ClassMapping
         row["name"] = _clean_name(change.get("name")) or row["name"]
         row["color"] = _color(change.get("color") or row["color"])
         row["ignore"] = bool(change.get("ignore", row["ignore"]))
+        row["things"] = bool(change.get("things", row.get("things", False)))
         if row["id"] == IGNORE and not row["ignore"]:
             row["id"] = _next_free(ids)
             row["name"] = row["name"] if row["name"] != "ignore" else f"class {row['id']}"
@@ -207,14 +343,19 @@ def _rows(
 ) -> list[dict[str, Any]]:
     pixels = dict.fromkeys(sources, 0)
     own: dict[int, str] = {}
+    said: dict[int, str] = {}
+    things = {ids[key] for summary in summaries if summary.counted for key in summary.keys} - {0, IGNORE}
     for summary in summaries:
         for key, count in zip(summary.keys, summary.counts, strict=True):
             pixels[ids[key]] += count
         for key, color in summary.palette.items():
             own.setdefault(ids[key], color)
+        for key, name in summary.names.items():
+            if key in ids and ids[key] != IGNORE:
+                said.setdefault(ids[key], _clean_name(name))
     everything = max(1, sum(pixels.values()))
     numbers = sorted(number for number in sources if number != IGNORE)
-    named = _names(kind, numbers, sources)
+    named = _names(kind, numbers, sources) | {number: name for number, name in said.items() if name}
     chosen = {row["id"]: row for row in known}
     distinct = len(set(own.values())) == len(own) > 1
     rows = []
@@ -230,6 +371,7 @@ def _rows(
                 "name": chosen.get(number, {}).get("name") or named.get(number, "ignore"),
                 "color": chosen.get(number, {}).get("color") or color,
                 "ignore": number == IGNORE,
+                "things": number in things,
                 "source": _source(value, kind),
                 "share": round(100 * pixels[number] / everything, 4),
                 "images": sum(number in here for here in held),
@@ -240,7 +382,8 @@ def _rows(
 
 def _names(kind: str, numbers: list[int], sources: dict[int, int]) -> dict[int, str]:
     """Until the visitor names them: background and object where there are two, else class 3 and so on."""
-    if len(numbers) == 2 and numbers[0] == 0 and sources[0] == 0:
+    plain = numbers == [0, 1] and 0 in sources.values()  # also when they changed places
+    if len(numbers) == 2 and numbers[0] == 0 and (sources[0] in (0, TRANSPARENT) or plain):
         return {0: "background", numbers[1]: "object"}
     named = {number: f"class {number}" for number in numbers}
     if kind == "colour" and sources.get(0) == 0:

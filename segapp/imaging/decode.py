@@ -144,14 +144,25 @@ def _values(opened: Image.Image, name: str, deep: bool) -> MaskSource:
         ).all():  # index 7 looks like grey 7: a grey mask by another name
             return MaskSource("index", np.asarray(opened))
         return MaskSource("index", np.asarray(opened), palette=tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours))
-    if opened.mode.startswith("I"):
+    if opened.mode.startswith("I") or opened.mode == "F":
         values = np.asarray(opened)
+        if opened.mode == "F" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+            raise InvalidFile(name, "Its values are no whole numbers.", "Save it as an 8-bit or 16-bit PNG.")
         if values.min() < 0 or values.max() > 65535:
             raise InvalidFile(name, "Its values are larger than 65535.", "Save it as an 8-bit or 16-bit PNG.")
         return MaskSource("index", values.astype(np.uint16))
     if deep:  # Pillow keeps the upper 8 of 16 bits, which would make one class of many
         raise InvalidFile(name, "This colour mask has 16 bits a channel.", "Save it with 8 bits a channel.")
-    return MaskSource("colour", np.asarray(opened.convert("RGBA")))
+    return MaskSource("colour", _with_full_alpha(np.array(opened.convert("RGBA"))))
+
+
+def _with_full_alpha(values: np.ndarray) -> np.ndarray:
+    """Colours whose alpha is 0 or 255: a brush that paints half transparent paints all the same."""
+    alpha = values[..., 3]
+    top = int(alpha.max())
+    if 0 < top < 255:
+        alpha[:] = np.where(alpha >= (top + 1) // 2, 255, 0)
+    return values
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:

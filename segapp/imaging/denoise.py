@@ -8,19 +8,23 @@ Thin true classes (a crack, a pole) fill no place either: they stay, because the
 or because they are few and stand close to the other numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segapp.imaging import palette
+from segapp.imaging import instances, palette
 from segapp.imaging.decode import MaskSource
 from segapp.imaging.formats import MAX_CLASSES
 from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import TRANSPARENT, Mask, Summary, bands, channels, encode, histogram
 
+FEW_THIN = 2  # values without a place of their own that an exact set may have, or as many as it has main values
+LADDER = 2  # numbers by which evenly spaced steps of a blend may be off
 MAX_COUNTED = 256  # an exact mask with more values than these is looked at as a noisy one
 MAX_NAMED = 4096  # beyond this a message says "more than"
 IGNORE = 255
+OBJECT = 1  # the value of every object where there are too many to keep apart as values
 
 PLAIN_SHARE = 0.05  # a main value's pixels are flat at least to this share
 BLENDED = ((32, 0.25), (8, 0.5), (1, 0.9))  # (in-between values, share of their pixels that must blend neighbours)
@@ -48,9 +52,61 @@ NEARLY_WHITE = 225  # compression leaves no more of a thin white line
 MAX_PEAKS = 80  # more peaks than this are no mask
 
 
-def read(source: MaskSource, name: str) -> Mask:
-    """The mask with its main values only. Raises InvalidFile for what holds too many values to be a mask."""
+@dataclass(frozen=True)
+class Survey:
+    """mains: values that fill places in one mask; thin: those that do not. few: they could be told apart at all."""
+
+    mains: frozenset[int]
+    thin: frozenset[int]
+    kind: str = "index"
+    few: bool = True
+
+
+def survey(source: MaskSource) -> Survey | None:
+    """What one mask says about whether its set is exact; None for what was saved with loss, or has a palette."""
+    if source.lossy or source.palette is not None:
+        return None
     found = histogram(source, MAX_COUNTED)
+    if found is None:
+        return Survey(frozenset(), frozenset(), source.kind, False)
+    if len(found) <= 2:
+        return Survey(frozenset(found) - {TRANSPARENT}, frozenset(), source.kind)
+    keys = np.array(list(found))
+    fills = _flat_counts(_exact(source, found)) >= np.maximum(1, PLAIN_SHARE * np.array(list(found.values())))
+    opaque = keys != TRANSPARENT
+    mains, thin = (frozenset(keys[chosen & opaque].tolist()) for chosen in (fills, ~fills))
+    return Survey(mains, thin, source.kind)
+
+
+def is_exact(surveys: Iterable[Survey | None]) -> bool:
+    """Whether a set's masks hold true values only: few of them are thin everywhere. A blend leaves many.
+
+    Decided for the set, so that a boundary one pixel wide is kept in all of its masks or in none.
+    """
+    found = [one for one in surveys if one is not None]
+    if not found or not all(one.few for one in found):
+        return False
+    mains = frozenset().union(*(one.mains for one in found))
+    thin = frozenset().union(*(one.thin for one in found)) - mains
+    return len(thin) <= max(FEW_THIN, len(mains)) and not _is_ladder(sorted(mains | thin), thin, found[0].kind)
+
+
+def _is_ladder(values: list[int], thin: frozenset[int], kind: str) -> bool:
+    """Whether thin values are even steps from the lowest to the highest: an edge that was blended in 2 bits or more."""
+    if kind != "index" or len(thin) < FEW_THIN or {values[0], values[-1]} & thin or len(values) != len(thin) + 2:
+        return False
+    even = np.linspace(values[0], values[-1], len(values))
+    return bool(np.abs(even - values).max() <= LADDER)
+
+
+def read(source: MaskSource, name: str, exact: bool = False) -> Mask:
+    """The mask with its main values only; `exact`: its set is, so nothing is taken for a blend.
+
+    Raises InvalidFile for what holds too many values to be a mask.
+    """
+    found = histogram(source, MAX_COUNTED)
+    if exact and not source.lossy and found is not None and _class_count(source, found) <= MAX_CLASSES:
+        return _exact(source, found)
     if source.palette is not None and found is not None:
         return _exact(source, found) if _class_count(source, found) <= MAX_CLASSES else read(_painted(source), name)
     if found is not None and len(found) <= 2 and not (source.lossy and _is_crowded(found)):
@@ -69,6 +125,25 @@ def read(source: MaskSource, name: str) -> Mask:
         except InvalidFile:
             pass  # not noise: its values are meant as they are
     return mask
+
+
+def numbered(source: MaskSource, found: instances.Objects) -> Mask:
+    """A mask that numbers objects, as it is, with the numbering beside it.
+
+    More values than codes can hold are only background and object.
+    """
+    objects = instances.numbers(source, found)
+    totals = histogram(source, MAX_COUNTED)
+    if totals is not None:
+        mask = _exact(source, totals)
+    else:
+        area = int((objects > 0).sum())
+        value = OBJECT if found.background != OBJECT else OBJECT + 1
+        keys = sorted({found.background: objects.size - area, value: area}.items())
+        codes = (objects > 0) if keys[0][0] == found.background else (objects == 0)
+        summary = Summary(source.kind, tuple(key for key, _ in keys), tuple(count for _, count in keys))
+        mask = Mask(codes.astype(np.uint8), summary)
+    return Mask(mask.codes, replace(mask.summary, objects=found.to_dict()), objects)
 
 
 def _class_count(source: MaskSource, found: dict[int, int]) -> int:

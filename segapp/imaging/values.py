@@ -20,7 +20,9 @@ BAND = 1 << 21  # pixels worked on at a time, so that 50 megapixels cost little 
 class Summary:
     """keys[k] occurs in counts[k] pixels. `soft`: blur or compression was taken out, `moved` pixels were changed by it.
 
-    palette: key -> "#rrggbb", as the file's own palette shows it; empty where it has none.
+    palette: key -> "#rrggbb", as the file's own palette shows it; empty where it has none. names: key -> what a list
+    of classes beside the mask calls it. objects: what it holds if its values number objects (`instances.Objects` as a
+    dict), None where they cannot. counted: its objects have numbers of their own, and its values are classes.
     """
 
     kind: str
@@ -29,6 +31,9 @@ class Summary:
     soft: bool = False
     moved: int = 0
     palette: dict[int, str] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    objects: dict[str, Any] | None = None
+    counted: bool = False
 
     @property
     def pixels(self) -> int:
@@ -36,20 +41,25 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         plain = {"kind": self.kind, "keys": list(self.keys), "counts": list(self.counts)}
-        return {**plain, "soft": self.soft, "moved": self.moved, "palette": list(self.palette.items())}
+        plain |= {"soft": self.soft, "moved": self.moved, "palette": list(self.palette.items())}
+        return {**plain, "names": list(self.names.items()), "objects": self.objects, "counted": self.counted}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Summary":
         colours = {int(key): str(color) for key, color in data["palette"]}
-        return cls(data["kind"], tuple(data["keys"]), tuple(data["counts"]), data["soft"], data["moved"], colours)
+        names = {int(key): str(name) for key, name in data.get("names", [])}
+        keys, counts = tuple(data["keys"]), tuple(data["counts"])
+        objects, counted = data.get("objects"), data.get("counted", False)
+        return cls(data["kind"], keys, counts, data["soft"], data["moved"], colours, names, objects, counted)
 
 
 @dataclass(frozen=True)
 class Mask:
-    """codes uint8 (H, W): the pixel's value is summary.keys[code]."""
+    """codes uint8 (H, W): the pixel's value is summary.keys[code]. instances uint16 (H, W): object numbers from 1."""
 
     codes: np.ndarray
     summary: Summary
+    instances: np.ndarray | None = None
 
 
 def bands(shape: tuple[int, ...], halo: int = 0) -> Iterator[tuple[slice, slice]]:

@@ -22,6 +22,7 @@ class Example(models.Model):
         max_length=8, help_text="index, colour or painted: how the mask's values are to be read"
     )
     size_bytes = models.PositiveBigIntegerField(default=0)
+    notes = models.JSONField(default=list, help_text="What was decided or changed when it came in: sentences")
     draft = models.BooleanField(default=True, help_text="Uploaded and not trained on yet")
     created = models.DateTimeField(auto_now_add=True)
 

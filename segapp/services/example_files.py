@@ -18,6 +18,7 @@ from registry.files import write_atomically
 from segapp.imaging import InvalidFile, class_mapping, painted, palette, render
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.imaging.formats import UNPAINTED
+from segapp.imaging.numbering import IGNORE
 from segapp.imaging.pairs import Pair
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
 from segapp.models import Example
@@ -25,6 +26,7 @@ from segapp.models import Example
 THUMBNAIL = 320  # pixels
 SUMMARY = "summary.json"
 SMALL_MASK = "mask_small.png"
+INSTANCES = "instances.png"
 LARGE_PHOTO = 2_000_000  # pixels from which a JPEG stays one: PNG takes ten times as long and five times the room
 
 
@@ -33,6 +35,8 @@ def write(example: Example, pair: Pair) -> None:
     try:
         small = _write_image(example, pair.image, pair.lossy)
         write_atomically(example.mask_path, _codes(pair.mask, pair.image.size))
+        if pair.mask.instances is not None:
+            write_atomically(example.folder / INSTANCES, _deep_png(pair.mask.instances))
         write_atomically(example.folder / SMALL_MASK, _codes(pair.mask, small.size))
         content = json.dumps(pair.mask.summary.to_dict()).encode()
         write_atomically(example.folder / SUMMARY, partial(_write, content))
@@ -172,6 +176,31 @@ def ids_of(example: Example, mapping: ClassMapping, small: bool = False) -> np.n
     except OSError:
         raise _gone(example) from None
     return class_mapping.apply(Mask(codes, summary_of(example)), mapping)
+
+
+def instances_of(example: Example, mapping: ClassMapping) -> np.ndarray:
+    """uint16 (H, W): object numbers from 1, 0 for none. Of masks that do not number objects each value is one object.
+
+    Raises InvalidFile when the files are gone.
+    """
+    bring(example)
+    try:
+        if (path := example.folder / INSTANCES).exists():
+            with Image.open(path) as stored:
+                return np.asarray(stored).astype(np.uint16)
+    except OSError:
+        raise _gone(example) from None
+    if not mapping.objects or example.mask_kind == painted.KIND:
+        return np.zeros((example.height, example.width), np.uint16)
+    with Image.open(example.mask_path) as stored:
+        codes = np.asarray(stored, dtype=np.uint8)
+    ids = class_mapping.apply(Mask(codes, summary_of(example)), mapping)
+    return np.where((ids > 0) & (ids != IGNORE), codes.astype(np.uint16) + 1, 0).astype(np.uint16)
+
+
+def _deep_png(values: np.ndarray) -> Callable[[BinaryIO], None]:
+    """A grey PNG of 16 bits."""
+    return lambda out: Image.fromarray(values).save(out, "PNG", compress_level=1)
 
 
 def _write_image(example: Example, image: Image.Image, lossy: bool) -> Image.Image:

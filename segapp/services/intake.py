@@ -19,8 +19,8 @@ from PIL import Image
 
 from registry.services import storage_used
 from registry.store import remove_folder
-from segapp.imaging import InvalidFile, bundle, class_mapping, decode, painted, pairs, sample
-from segapp.imaging.class_mapping import ClassMapping
+from segapp.imaging import InvalidFile, bundle, class_mapping, decode, denoise, painted, pairs, sample
+from segapp.imaging.class_mapping import Choices, ClassMapping
 from segapp.imaging.formats import MAX_PAIRS
 from segapp.models import Example
 from segapp.services import example_files
@@ -33,9 +33,18 @@ _desks = threading.BoundedSemaphore(2)  # pairs in memory at a time: one of 50 m
 
 
 def store(
-    visitor: str, images: Iterable[Any], masks: Iterable[Any], archives: Iterable[Any] = (), *, draft: bool = True
+    visitor: str,
+    images: Iterable[Any],
+    masks: Iterable[Any],
+    archives: Iterable[Any] = (),
+    *,
+    draft: bool = True,
+    objects: bool | None = None,
 ) -> list[Example]:
-    """Take pairs in, as drafts or for a training at once. Raises InvalidUpload with one entry for each faulty file."""
+    """Take pairs in, as drafts or for a training at once. `objects`: as for `pairs.read`.
+
+    Raises InvalidUpload with one entry for each faulty file.
+    """
     images, masks, problems = list(images), list(masks), []
     hold_to_post_limits([*images, *masks])
     for archive in archives:
@@ -50,11 +59,12 @@ def store(
     if not found:
         raise InvalidUpload([{"file": "", "message": "No images with masks were sent. Choose at least one of each."}])
     hold_to_set_limits(visitor, [stem for stem, _, _ in found], [*images, *masks], draft)
+    exact = _is_exact([mask for _, _, mask in found], drafts(visitor) if draft else ())
     made: list[Example] = []
     try:
         for stem, image, mask in found:
             try:
-                made.append(_store_pair(visitor, stem, image, mask))
+                made.append(_store_pair(visitor, stem, image, mask, exact, objects))
             except InvalidFile as refused:
                 problems.append(_entry(refused))
         if problems:
@@ -147,6 +157,7 @@ def review(
     examples: Iterable[Example],
     edits: dict[str, dict[str, Any]] | None = None,
     known: Iterable[dict[str, Any]] = (),
+    choices: Choices | None = None,
 ) -> ClassMapping:
     """What the masks of these examples mean together, with the visitor's edits by mask value. Raises InvalidFile.
 
@@ -158,7 +169,12 @@ def review(
     examples = ready(examples)
     summaries = [example_files.summary_of(example) for example in examples]
     chosen = painted.known_by_id([chosen_classes(examples), list(known)])
-    return class_mapping.read_summaries(summaries, [example.stem for example in examples], edits, chosen)
+    return class_mapping.read_summaries(summaries, [example.stem for example in examples], edits, chosen, choices)
+
+
+def notes_of(examples: Iterable[Example]) -> list[str]:
+    """What was decided or changed when these came in, each once."""
+    return list(dict.fromkeys(note for example in examples for note in example.notes))
 
 
 def chosen_classes(examples: Iterable[Example]) -> list[dict[str, Any]]:
@@ -200,13 +216,32 @@ def hold_to_set_limits(visitor: str, stems: list[str], files: list[Any], draft: 
         raise InvalidUpload([{"file": "", "message": words}])
 
 
-def _store_pair(visitor: str, stem: str, image: Any, mask: Any) -> Example:
+def _is_exact(masks: Iterable[Any], there: Iterable[Example]) -> bool:
+    """Whether these masks, and those of the set they join, hold true values only."""
+    surveys = []
+    for mask in masks:
+        try:
+            with _desks:
+                surveys.append(denoise.survey(decode.mask(_opened(mask), shown(mask.name))))
+        except InvalidFile:
+            continue  # refused with all else when it is read
+    for example in ready(there):
+        summary = example_files.summary_of(example)
+        if not summary.soft and not painted.is_painted(summary):
+            surveys.append(denoise.Survey(frozenset(summary.keys), frozenset(), summary.kind))
+    return denoise.is_exact(surveys)
+
+
+def _store_pair(visitor: str, stem: str, image: Any, mask: Any, exact: bool, objects: bool | None) -> Example:
     """One pair, decoded and written anew; its row is not saved here. Raises InvalidFile; then nothing is left."""
     with _desks:
-        read = pairs.read(_opened(image), shown(image.name), _opened(mask), shown(mask.name))
+        image_name, mask_name = shown(image.name), shown(mask.name)
+        read = pairs.read(_opened(image), image_name, _opened(mask), mask_name, exact=exact, objects=objects)
         width, height = read.image.size
         kind = read.mask.summary.kind
-        example = Example(visitor=visitor, stem=stem, width=width, height=height, mask_kind=kind)
+        example = Example(
+            visitor=visitor, stem=stem, width=width, height=height, mask_kind=kind, notes=list(read.notes)
+        )
         example_files.write(example, read)
     return example
 
