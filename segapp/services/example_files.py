@@ -183,7 +183,7 @@ def instances_of(example: Example, mapping: ClassMapping) -> np.ndarray:
 
     Raises InvalidFile when the files are gone.
     """
-    bring(example)
+    ensure_local(example)
     try:
         if (path := example.folder / INSTANCES).exists():
             with Image.open(path) as stored:
