@@ -80,8 +80,8 @@ class ClassMapping:
     def from_dict(cls, data: dict[str, Any]) -> "ClassMapping":
         plain = {key: data[key] for key in ("kind", "snapped", "classes", "warnings", "rules")}
         ids = {int(value): int(number) for value, number in data["ids"]}
-        more = {key: list(data.get(key, [])) for key in ("hints", "asks")}
-        return cls(ids=ids, objects=data.get("objects", False), **more, **plain)
+        hints, asks = list(data.get("hints", [])), list(data.get("asks", []))
+        return cls(ids=ids, hints=hints, asks=asks, objects=data.get("objects", False), **plain)
 
 
 def read(sources: Iterable[MaskSource | Mask], names: Sequence[str] | None = None) -> ClassMapping:
@@ -116,12 +116,7 @@ def read_summaries(
     uploaded = [k for k, summary in enumerate(summaries) if not painted.is_painted(summary)]
     own, own_names = [summaries[k] for k in uploaded], [names[k] for k in uploaded]
     objects = bool(own) and (_are_objects(own) if choices.objects is None else choices.objects)
-    alike, counts_as, ids, rules = [], {}, {}, []
-    if objects:
-        alike, counts_as, ids, rules = _as_objects(own, known)
-    elif own:
-        _refuse_uncoded(own, own_names)
-        alike, counts_as, ids, rules = _numbered(own, own_names, known)
+    alike, counts_as, ids, rules = _read_uploaded(own, own_names, known, objects)
     if choices.swap and set(ids.values()) == {0, 1}:
         ids = {value: 1 - number for value, number in ids.items()}
         rules.append("Background and foreground have changed places, as you said.")
@@ -148,7 +143,7 @@ def read_summaries(
         held = [{ids[key] for key in summary.keys} for summary in whole]
     warnings = cautions.of_set(mapping.classes, held, names) + cautions.of_classes(mapping.classes, len(whole))
     warnings += cautions.of_files(own, own_names) + cautions.of_ignored(mapping.classes)
-    asks = []
+    asks: list[str] = []
     if not objects and instances.look_like_objects([_objects_of(summary) for summary in own]):
         asks.append("objects")
         warnings.append(cautions.ONE_AREA_EACH)
@@ -159,6 +154,21 @@ def read_summaries(
         ids |= {key: ids[other] for key, other in zip(original.keys, same.keys, strict=True) if original is not same}
     hints = cautions.of_each(mapping.classes, held)
     return replace(mapping, ids=ids, warnings=warnings, hints=hints, asks=asks)
+
+
+Uploaded = tuple[list[Summary], dict[int, int], dict[int, int], list[str]]
+
+
+def _read_uploaded(
+    own: Sequence[Summary], names: Sequence[str], known: Sequence[dict[str, Any]], objects: bool
+) -> Uploaded:
+    """Uploaded masks: all of one kind, value -> value it counts as, that -> id, the rules that were applied."""
+    if not own:
+        return [], {}, {}, []
+    if objects:
+        return _as_objects(own, known)
+    _refuse_uncoded(own, names)
+    return _numbered(own, names, known)
 
 
 def hold_trainable(mapping: ClassMapping) -> None:
@@ -184,9 +194,7 @@ def _are_objects(own: Sequence[Summary]) -> bool:
     return instances.are_objects([_objects_of(summary) for summary in own], colours)
 
 
-def _as_objects(
-    own: Sequence[Summary], known: Sequence[dict[str, Any]]
-) -> tuple[list[Summary], dict[int, int], dict[int, int], list[str]]:
+def _as_objects(own: Sequence[Summary], known: Sequence[dict[str, Any]]) -> Uploaded:
     """As `_numbered`, for masks whose values number objects: all of them are one class."""
     keys = sorted({key for summary in own for key in summary.keys})
     found = [_objects_of(summary) for summary in own]
@@ -238,9 +246,7 @@ def _refuse_uncoded(own: Sequence[Summary], names: Sequence[str]) -> None:
             raise InvalidFile(name, problem, "If they number objects, take the masks as objects of one class.")
 
 
-def _numbered(
-    summaries: Sequence[Summary], names: Sequence[str], known: Sequence[dict[str, Any]]
-) -> tuple[list[Summary], dict[int, int], dict[int, int], list[str]]:
+def _numbered(summaries: Sequence[Summary], names: Sequence[str], known: Sequence[dict[str, Any]]) -> Uploaded:
     """Uploaded masks by the contract's rule: all of one kind, value -> value it counts as, that -> id, the rules."""
     alike = numbering.of_one_kind(summaries, names)
     kind = alike[0].kind

@@ -40,7 +40,7 @@ class Summary:
         return sum(self.counts)
 
     def to_dict(self) -> dict[str, Any]:
-        plain = {"kind": self.kind, "keys": list(self.keys), "counts": list(self.counts)}
+        plain: dict[str, Any] = {"kind": self.kind, "keys": list(self.keys), "counts": list(self.counts)}
         plain |= {"soft": self.soft, "moved": self.moved, "palette": list(self.palette.items())}
         return {**plain, "names": list(self.names.items()), "objects": self.objects, "counted": self.counted}
 
