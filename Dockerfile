@@ -13,7 +13,7 @@ ARG REQUIREMENTS=requirements.txt
 RUN pip install --no-cache-dir --disable-pip-version-check -r "$REQUIREMENTS" && python -m compileall -q /usr/local/lib
 
 COPY . .
-RUN useradd --create-home --uid 10001 segapp && mkdir /data && chown segapp:segapp /data
+RUN useradd --create-home --uid 10001 segapp && mkdir /data /key && chown segapp:segapp /data /key
 USER segapp
 
 VOLUME /data

@@ -11,7 +11,7 @@ MIGRATED := $(VENV)/.migrated
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off --quiet
 TESTS := $(BIN)/python -m segapp.tests.run
 
-.PHONY: run setup setup-dev test test-slow test-all lint format clean browser database
+.PHONY: run setup setup-dev test test-slow test-all lint format clean browser database nginx
 
 run: setup
 	@exec $(BIN)/python manage.py serve $(ARGS)
@@ -54,17 +54,20 @@ define debian
 	fi
 endef
 
-# Browser tests drive the distribution's Chromium; the slow tests look at a second database, too.
+# Browser tests drive the distribution's Chromium; the slow tests also use a second database and the compose file's nginx.
 browser:
 	$(call debian,command -v chromium || command -v chromium-browser,chromium,Chromium)
 
 database:
 	$(call debian,ls /usr/lib/postgresql/*/bin/postgres || command -v postgres,postgresql,PostgreSQL)
 
+nginx:
+	$(call debian,command -v nginx || ls /usr/sbin/nginx,nginx-light,nginx)
+
 test: setup-dev browser
 	@$(TESTS) fast $(ARGS)
 
-test-slow: setup-dev browser database
+test-slow: setup-dev browser database nginx
 	@$(TESTS) slow $(ARGS)
 
 test-all: test test-slow

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from registry import bases
-from segapp.home import KEY_FILE, secret_keys
+from segapp.home import key_file, secret_keys
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -59,7 +59,7 @@ def key(**_: Any) -> list[CheckMessage]:
         "Restore the file from a backup, or give this user the right to read it. To start with a new key, remove it: "
         "then browsers lose their visitors, and with them their models."
     )
-    return [Error(f"The signing key {settings.SEGAPP_HOME / KEY_FILE} cannot be used.", hint=advice, id="segapp.E007")]
+    return [Error(f"The signing key {key_file(settings.SEGAPP_HOME)} cannot be used.", hint=advice, id="segapp.E007")]
 
 
 @register("segapp")

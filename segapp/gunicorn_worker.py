@@ -5,9 +5,11 @@ request, stop the site. Here a client that stops costs a socket and no thread, a
 """
 
 import os
+import tempfile
 import time
 from typing import Any
 
+from django.conf import settings
 from gunicorn.workers.base import Worker
 from waitress import wasyncore
 from waitress.buffers import OverflowableBuffer
@@ -71,6 +73,7 @@ class BufferedWorker(Worker):
     """`worker_class` for gunicorn_conf.py; `threads` and `graceful_timeout` are gunicorn's settings."""
 
     def run(self) -> None:
+        tempfile.tempdir = str(settings.FILE_UPLOAD_TEMP_DIR)  # bodies are spooled there
         sockets: dict[int, Any] = {}
         server = create_server(
             self.wsgi,

@@ -15,27 +15,31 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
-KEY_FILE = "var/secret_key"
 MIGRATION_LOCK = 7_305_001  # any number that nothing else in the database uses
 MAX_SOCKET_PATH = 100  # the kernel ends unix socket paths at 107 bytes
 
 
 def home() -> Path:
-    """The home folder, with `media/` and `var/` made where they are missing."""
+    """The home folder, with `media/`, `var/` and `var/tmp/` made where they are missing."""
     folder = Path(os.environ.get("SEGAPP_HOME") or PROJECT).resolve()
-    for name in ("media", "var"):
+    for name in ("media", "var", "var/tmp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def key_file(folder: Path) -> Path:
+    """Where the signing key lies: `var/secret_key`, or a place of its own that only the web service sees."""
+    return Path(os.environ.get("SEGAPP_KEY_FILE") or folder / "var" / "secret_key")
 
 
 def secret_keys(folder: Path) -> list[str]:
     """The signing keys, current first; none where the file is empty or cannot be read.
 
-    `var/secret_key` holds one key a line and is made on first use with mode 0600. To rotate, put a new key
+    The file holds one key a line and is made on first use with mode 0600. To rotate, put a new key
     on the first line: the lines below it still verify what they signed. A file that is there is never replaced:
     what the lost key has signed would be worth nothing.
     """
-    path = folder / KEY_FILE
+    path = key_file(folder)
     with locked(folder, "secret_key"):
         if not path.exists():
             descriptor, draft = tempfile.mkstemp(dir=path.parent)  # mkstemp's mode is 0600 already

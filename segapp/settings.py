@@ -182,6 +182,7 @@ VIDEO_LIMIT_PIXELS = env_int("SEGAPP_VIDEO_PIXELS", 3840 * 2160)  # of one frame
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 2**20
 DATA_UPLOAD_MAX_NUMBER_FILES = BATCH_LIMIT_FILES + 1  # one more gets through, to be refused in plain words
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 2**20
+FILE_UPLOAD_TEMP_DIR = SEGAPP_HOME / "var" / "tmp"  # /tmp is often memory
 
 # --- security ------------------------------------------------------------------------------------------
 CONTENT_SECURITY_POLICY = {

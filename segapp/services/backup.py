@@ -24,7 +24,7 @@ from django.core.management.color import no_style
 from django.db import connection, models, transaction
 
 from registry import store
-from segapp.home import KEY_FILE, locked
+from segapp.home import key_file, locked
 
 FORMAT = 1
 INDEX, ROWS, KEY, MEDIA = "backup.json", "database.jsonl", "secret_key", "media/"
@@ -49,7 +49,7 @@ def backup(target: Path, tell: Tell) -> dict[str, int]:
         with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as archive:
             rows = _add_rows(archive)
             tell(f"{rows} rows")
-            _add_bytes(archive, KEY, (settings.SEGAPP_HOME / KEY_FILE).read_bytes())
+            _add_bytes(archive, KEY, key_file(settings.SEGAPP_HOME).read_bytes())
             files = 0
             for path in _media_files(media):
                 files += _add_file(archive, path, MEDIA + path.relative_to(media).as_posix())
@@ -213,6 +213,8 @@ def _load_rows(file: Path) -> int:
 
 
 def _put_key(key: Path) -> None:
-    target = settings.SEGAPP_HOME / KEY_FILE
-    os.chmod(key, 0o600)
-    os.replace(key, target)
+    target = key_file(settings.SEGAPP_HOME)
+    draft = target.with_name(f".{target.name}.tmp")  # beside it: the key may lie on a file system of its own
+    shutil.copyfile(key, draft)
+    os.chmod(draft, 0o600)
+    os.replace(draft, target)

@@ -140,9 +140,10 @@ def _drafts() -> Iterator[Removal]:
 
 
 def _temporary_files() -> Iterator[Removal]:
-    for path in settings.MEDIA_ROOT.rglob(".*.tmp"):
-        if time.time() - path.stat().st_mtime > GRACE:
-            yield Removal(f"left from a crash: {path.relative_to(settings.MEDIA_ROOT)}", path.unlink)
+    found = [*settings.MEDIA_ROOT.rglob(".*.tmp"), *(settings.SEGAPP_HOME / "var" / "tmp").iterdir()]
+    for path in found:
+        if path.is_file() and time.time() - path.stat().st_mtime > GRACE:
+            yield Removal(f"left from a crash: {path.relative_to(settings.SEGAPP_HOME)}", path.unlink)
 
 
 def _local_copies() -> Iterator[Removal]:
