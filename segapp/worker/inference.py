@@ -103,7 +103,7 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
 
 def _write(analysis: Analysis, found: Prediction, network: LoadedNetwork) -> list[dict[str, Any]]:
     """Both files, side by side; returns each class's share meanwhile."""
-    beside = _encoder.submit(_write_sure, analysis, found)
+    beside = _encoder.submit(_write_confidence, analysis, found)
     try:
         classes = shares(found.ids, network.spec.classes)
         png = render.palette_png(found.ids, classes)
@@ -114,9 +114,9 @@ def _write(analysis: Analysis, found: Prediction, network: LoadedNetwork) -> lis
     return classes
 
 
-def _write_sure(analysis: Analysis, found: Prediction) -> None:
-    sure = Image.fromarray(found.sure)
-    write_atomically(analysis.folder / "sure.png", lambda out: sure.save(out, "PNG", compress_level=1), durable=False)
+def _write_confidence(analysis: Analysis, found: Prediction) -> None:
+    small = Image.fromarray(found.coarse_confidence)
+    write_atomically(analysis.folder / "sure.png", lambda out: small.save(out, "PNG", compress_level=1), durable=False)
 
 
 def _ms(start: float, end: float) -> float:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
-from segapp.pipeline.inference.deciding import Decision, enlarged
 from segapp.pipeline.inference.forward import run
 from segapp.pipeline.inference.tiles import strips
+from segapp.pipeline.inference.upsample import Decision, enlarged
 
 PASS = 1024  # pixels a side that one pass takes at most
 REACH = 2.0  # an image so many times as long as the examples may show more rather than the same more finely
@@ -27,25 +27,25 @@ Tick = Callable[[float], None]
 
 @dataclass
 class Prediction:
-    """ids: uint8 H,W class ids; sure: uint8 h,w, 255 is certain, coarser (see deciding.py); timings in ms; tiled:
-    seen in tiles."""
+    """ids: uint8 H,W class ids; coarse_confidence: uint8 h,w, 255 is certain, half as fine as the logits; timings in
+    ms; tiled: seen in tiles."""
 
     ids: np.ndarray
-    sure: np.ndarray
+    coarse_confidence: np.ndarray
     timings: dict[str, float] = field(default_factory=dict)
     tiled: bool = False
 
     @property
     def confidence(self) -> np.ndarray:
         """uint8 H,W, 255 is certain."""
-        return enlarged(self.sure, (self.ids.shape[0], self.ids.shape[1]))
+        return enlarged(self.coarse_confidence, (self.ids.shape[0], self.ids.shape[1]))
 
 
 def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None) -> Prediction:
     """Segment an RGB image (uint8 H,W,3) of any size from 1x1 pixel. `progress` hears 0 to 1.
 
     The network sees the whole image with its long side at the spec's input size, as it saw its examples. An image
-    far larger than those is also looked at in tiles at the examples' own scale; see `_surer`.
+    far larger than those is also looked at in tiles at the examples' own scale; see `_more_confident`.
     """
     tick = progress or (lambda _: None)
     height, width = image.shape[:2]
@@ -55,7 +55,7 @@ def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None)
         in_tiles = _look(net, image, finer, min(PASS, net.spec.input_size), lambda share: tick(0.05 + 0.9 * share))
         for stage, spent in found.timings.items():
             in_tiles.timings[stage] += spent
-        found = _surer(found, in_tiles)
+        found = _more_confident(found, in_tiles)
     tick(1.0)
     return found
 
@@ -109,7 +109,8 @@ def _look(net: LoadedNetwork, image: np.ndarray, size: tuple[int, int], tile: in
     ended = time.perf_counter()
     timings = {"prepare": prepared - started, "forward": ended - prepared - deciding, "decide": deciding}
     tiled = max(size) > tile
-    return Prediction(decision.ids, decision.sure, {stage: spent * 1000 for stage, spent in timings.items()}, tiled)
+    in_ms = {stage: spent * 1000 for stage, spent in timings.items()}
+    return Prediction(decision.ids, decision.coarse_confidence, in_ms, tiled)
 
 
 def _finer(net: LoadedNetwork, height: int, width: int) -> tuple[int, int] | None:
@@ -123,11 +124,11 @@ def _finer(net: LoadedNetwork, height: int, width: int) -> tuple[int, int] | Non
     return fitted(height, width, longest * min(scale, MAX_SUMS / (len(spec.classes) * tile * width)))
 
 
-def _surer(whole: Prediction, tiled: Prediction) -> Prediction:
-    """Whichever answer is more certain on the whole.
+def _more_confident(whole: Prediction, tiled: Prediction) -> Prediction:
+    """Whichever prediction has the higher mean confidence.
 
-    An image larger than the examples is either the same more finely (a better camera: the whole view is right) or
-    more of it (a scan, a map: tiles are right), and a network is less sure of what it sees at a scale it has not
-    learnt. docs/engine.md has the measurements.
+    An image larger than the examples shows either the same at a finer resolution (a better camera: the whole view is
+    right) or more of it (a scan, a map: tiles are right), and a network is less confident at a scale it was not trained
+    at. docs/engine.md has the measurements.
     """
-    return tiled if tiled.sure.mean() > whole.sure.mean() else whole
+    return tiled if tiled.coarse_confidence.mean() > whole.coarse_confidence.mean() else whole

@@ -1,35 +1,103 @@
-"""From logits to class ids on a finer grid: bilinear, then the largest. Two ways to the same answer."""
+"""From logits to class ids at another size: bilinear, then the largest. For images in strips, for video frames at once.
+
+Between four neighbours of the logits' own grid whose largest is the same class, every mean of them has that class,
+too. So only the pixels along the edges of classes are interpolated, some percent of all: many times as fast on a CPU
+as resizing all logits.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-EDGE = np.uint8(128)  # above every channel: there are at most 64 classes
+from registry.network import ClassInfo
+
+EDGE = np.uint8(128)  # added to a channel that has another one beside it; there are at most 64 classes
+BAND_VALUES = 8_000_000  # logits of edges in memory at once, at most
+
+Neighbours = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def decide(logits: Tensor, height: int, width: int) -> Tensor:
-    """Channel (uint8 height,width) of the largest of logits K,h,w after bilinear resizing."""
+def decide(logits: Tensor, height: int, width: int, classes: Sequence[ClassInfo]) -> tuple[np.ndarray, np.ndarray]:
+    """From logits K,h,w to ids and confidence (uint8 height,width)."""
+    decision = Decision(classes, (logits.shape[1], logits.shape[2]), (height, width))
+    decision.add(0, logits)
+    return decision.ids, enlarged(decision.coarse_confidence, (height, width))
+
+
+def channels(logits: Tensor, height: int, width: int) -> np.ndarray:
+    """Which of the channels of logits K,h,w is the largest, uint8 height,width."""
     if logits.device.type != "cpu":
         wide = F.interpolate(logits[None], size=(height, width), mode="bilinear", align_corners=False)
-        return wide[0].argmax(dim=0).to(torch.uint8)
-    return torch.from_numpy(by_edges(logits.contiguous(), height, width))
+        return wide[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+    values = logits.contiguous().numpy()
+    return by_edges(values, neighbours(values.shape[1], height), neighbours(values.shape[2], width))
 
 
-def by_edges(logits: Tensor, height: int, width: int) -> np.ndarray:
-    """The same, computed where it is not obvious: between four neighbours that agree, every mean of them agrees, too.
+def enlarged(confidence: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Confidence (uint8 h,w) at another height and width, bilinear."""
+    if confidence.shape == size:
+        return confidence
+    return np.asarray(Image.fromarray(confidence).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
-    Only pixels along the edges of classes are left to interpolate, some percent of all. Many times as fast on a CPU.
+
+class Decision:
+    """From strips of logits on the grid `source` (height, width) to `ids`, uint8 of `target` (height, width).
+
+    `coarse_confidence`, uint8 of half of `source`, is the winner's probability (255 is certain) on every second place
+    of the network's own grid: its logits are no finer than that.
     """
-    classes, h, w = logits.shape
-    values = logits.numpy()
-    coarse = largest(values)
-    above, below, down = neighbours(h, height)
-    left, right, across = neighbours(w, width)
-    found = marked(coarse).take(left, axis=1).take(above, axis=0)
+
+    def __init__(self, classes: Sequence[ClassInfo], source: tuple[int, int], target: tuple[int, int]) -> None:
+        self._table = np.array([c.id for c in classes], dtype=np.uint8)
+        self._above, self._below, self._down = neighbours(source[0], target[0])
+        self._columns = neighbours(source[1], target[1])
+        self._plain = source == target
+        self._band = max(1, BAND_VALUES // (len(self._table) * target[1]))  # rows of the target
+        self.coarse_confidence = np.empty(((source[0] + 1) // 2, (source[1] + 1) // 2), dtype=np.uint8)
+        self.ids = np.empty(target, dtype=np.uint8)
+        self._next = 0  # the first row of the target that is not decided yet
+        self._last: Tensor | None = None  # the last source row, which the next strip's first rows lean on
+
+    def add(self, top: int, strip: Tensor) -> None:
+        """The next strip: logits K,rows,w of the source's rows from `top` on, float32 on the CPU."""
+        bottom = top + strip.shape[1]
+        some = strip[:, top % 2 :: 2, ::2]
+        certain = (some - some.amax(dim=0)).exp_().sum(dim=0).reciprocal_().mul_(255).round_()
+        self.coarse_confidence[(top + 1) // 2 : (bottom + 1) // 2] = certain.to(torch.uint8).numpy()
+        if self._plain:
+            self.ids[top:bottom] = self._table[largest(strip.numpy())]
+            return
+        first = top
+        if self._last is not None:
+            strip, first = torch.cat([self._last, strip], dim=1), top - 1
+        self._last = strip[:, -1:].clone()
+        values = strip.contiguous().numpy()
+        coarse = marked(largest(values))
+        end = int(np.searchsorted(self._below, bottom))
+        for row in range(self._next, end, self._band):
+            band = slice(row, min(end, row + self._band))
+            rows = self._above[band] - first, self._below[band] - first, self._down[band]
+            self.ids[band] = self._table[by_edges(values, rows, self._columns, coarse)]
+        self._next = end
+
+
+def by_edges(values: np.ndarray, rows: Neighbours, columns: Neighbours, coarse: np.ndarray | None = None) -> np.ndarray:
+    """Channels (uint8) of logits K,h,w, contiguous, at the target's rows and columns.
+
+    `coarse`: the marked channels of `values`, where the caller has them already.
+    """
+    classes, _, w = values.shape
+    coarse = marked(largest(values)) if coarse is None else coarse
+    (above, below, down), (left, right, across) = rows, columns
+    start, stop = above[0], below[-1] + 1
+    found = coarse[start:stop].take(left, axis=1).take(above - start, axis=0)
     edge = np.flatnonzero(found >= EDGE)
     if len(edge):
-        y, x = np.divmod(edge, width)
+        y, x = np.divmod(edge, len(left))
         flat, fall, go = values.reshape(classes, -1), down[y], across[x]
         y0, y1, x0, x1 = above[y] * w, below[y] * w, left[x], right[x]
         mean = flat.take(y0 + x0, axis=1) * ((1 - fall) * (1 - go))
@@ -61,7 +129,7 @@ def marked(coarse: np.ndarray) -> np.ndarray:
     return coarse | (unlike * EDGE)
 
 
-def neighbours(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def neighbours(source: int, target: int) -> Neighbours:
     """For every target position the two source positions around it, and how far it is from the first (0 to 1)."""
     at = np.clip((np.arange(target, dtype=np.float32) + 0.5) * (source / target) - 0.5, 0, source - 1)
     first = at.astype(np.int64)

@@ -14,7 +14,7 @@ import torch
 
 from registry.network import ClassInfo, Network
 from segapp.pipeline.constants import IGNORE
-from segapp.pipeline.inference.deciding import decide
+from segapp.pipeline.inference.upsample import decide
 from segapp.pipeline.training.features import Prepared, View
 from segapp.pipeline.training.metrics import channels, confusion, dices, ious, mean
 

@@ -13,7 +13,7 @@ from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.inference.forward import normalised
 from segapp.pipeline.inference.predict import PASS, fitted
-from segapp.pipeline.inference.upsample import decide
+from segapp.pipeline.inference.upsample import channels
 from segapp.pipeline.video.lanes import Lanes
 from segapp.pipeline.video.smoothing import Damper
 
@@ -57,7 +57,7 @@ class Segmenter:
         return logits[:, :, : self.size[0], : self.size[1]].float()
 
     def _mask(self, logits: Tensor) -> np.ndarray:
-        return self._ids[decide(logits, *self.grid).cpu().numpy()]
+        return self._ids[channels(logits, *self.grid)]
 
     def pace(self) -> float:
         """Seconds that one frame takes here, measured; nothing of it is remembered."""

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from registry.network import ClassInfo
-from segapp.pipeline.inference import deciding, tiles
 from segapp.pipeline.inference import forward as passes
 from segapp.pipeline.inference import predict as module
-from segapp.pipeline.inference.deciding import decide
+from segapp.pipeline.inference import tiles
 from segapp.pipeline.inference.predict import logits_of, predict, shares
 from segapp.pipeline.inference.tiles import fades, starts, strips
 from segapp.pipeline.training.input_size import SHRUNK, usual_side
@@ -39,17 +38,6 @@ def test_tiles_agree_with_a_single_pass(base, trained, monkeypatch):
     assert tiled.shape == single.shape == (2, 192, 256)
     assert (tiled.argmax(0) == single.argmax(0)).float().mean() > 0.93
     assert heard == sorted(heard) and len(heard) == 4
-
-
-def test_bands_give_the_same_as_the_whole(monkeypatch):
-    logits = torch.randn(2, 16, 24, generator=torch.Generator().manual_seed(0))
-    whole = decide(logits, 61, 90, CLASSES)
-    monkeypatch.setattr(deciding, "BAND_VALUES", 500)
-    bands = decide(logits, 61, 90, CLASSES)
-    assert np.array_equal(whole[0], bands[0])
-    assert np.abs(whole[1].astype(int) - bands[1]).max() <= 1
-    resized = torch.nn.functional.interpolate(logits[None], (61, 90), mode="bilinear")[0]
-    assert (whole[0] == np.array([2, 7])[resized.argmax(0).numpy()]).mean() > 0.999
 
 
 def test_ids_with_gaps_come_out(base):
@@ -111,24 +99,6 @@ def test_features_have_no_more_room_than_networks_leave_them(base, monkeypatch):
     for number in range(6):
         predict(net, disc(number).image)
     assert passes.kept_bytes() == 2 * one
-
-
-@pytest.mark.parametrize(("source", "target"), [((64, 48), (300, 225)), ((64, 48), (40, 30)), ((64, 48), (64, 48))])
-def test_strips_decide_like_the_whole(monkeypatch, source, target):
-    logits = torch.randn(3, 8, 6, generator=torch.Generator().manual_seed(1))
-    logits = torch.nn.functional.interpolate(logits[None], source, mode="bicubic")[0]
-    classes = [*CLASSES, ClassInfo(9, "c", "#888888")]
-    whole = decide(logits, *target, classes)
-    monkeypatch.setattr(deciding, "BAND_VALUES", 3 * target[1] * 7)
-    decision = deciding.Decision(classes, source, target)
-    for top, bottom in ((0, 1), (1, 20), (20, 21), (21, 64)):
-        decision.add(top, logits[:, top:bottom])
-    ids, confidence = decision.ids, deciding.enlarged(decision.sure, target)
-    assert np.array_equal(ids, whole[0]) and np.array_equal(confidence, whole[1])
-    full = torch.nn.functional.interpolate(logits[None], target, mode="bilinear")[0]
-    assert (ids == np.array([2, 7, 9])[full.argmax(0).numpy()]).mean() > 0.999
-    sure = (torch.softmax(logits, 0).max(0).values * 255).round().numpy()
-    assert np.abs(decision.sure - sure[::2, ::2]).max() <= 1
 
 
 def test_strips_are_what_the_tiles_blended_at_once_would_be(monkeypatch):
