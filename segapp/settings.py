@@ -1,4 +1,4 @@
-"""Settings, all from the environment with defaults that work on an empty machine (see README)."""
+"""Settings, all from the environment with defaults that work on an empty machine (see docs/configuration.md)."""
 
 import os
 import sys
