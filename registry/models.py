@@ -39,6 +39,7 @@ class UserModel(models.Model):
     base_name = models.CharField(max_length=64)
     base_sha256 = models.CharField(max_length=64)
     classes = models.JSONField(default=list, help_text="[{id, name, color}] in channel order")
+    image_input = models.JSONField(default=dict, help_text="Page and channels it learnt from; empty: plain images")
     metrics = models.JSONField(default=dict)
     recipe = models.JSONField(default=dict, help_text="What trains the same weights again: seed, steps, versions")
     sha256 = models.CharField(max_length=64)

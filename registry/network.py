@@ -5,7 +5,7 @@ Knows nothing of files; see checkpoint.py for those and weights.py for encoders.
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -47,6 +47,8 @@ class Spec:
     classes[k], whose id is what masks hold; ids may have gaps. input_size is the
     long side in pixels (a multiple of 32) at which the network runs. example_side is
     the usual long side in pixels of the images it learnt from, 0 when unknown.
+    image_input says which page and channels of a file it learnt from, as
+    imaging.image_input writes it; empty for plain images.
     """
 
     base_key: str
@@ -57,6 +59,7 @@ class Spec:
     std: tuple[float, ...]
     classes: tuple[ClassInfo, ...]
     example_side: int = 0
+    image_input: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain lists, dicts, numbers and strings."""
@@ -69,6 +72,7 @@ class Spec:
             "std": list(self.std),
             "classes": [{"id": c.id, "name": c.name, "color": c.color} for c in self.classes],
             "example_side": self.example_side,
+            **({"image_input": dict(self.image_input)} if self.image_input else {}),
         }
 
     @classmethod
@@ -85,6 +89,7 @@ class Spec:
                 ClassInfo(id=int(c["id"]), name=str(c["name"]), color=str(c["color"])) for c in data["classes"]
             ),
             example_side=int(data.get("example_side", 0)),
+            image_input=dict(data.get("image_input", {})),
         )
 
     def fpn_arguments(self) -> dict[str, Any]:

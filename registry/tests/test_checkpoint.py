@@ -1,5 +1,6 @@
 """Model files: torch reads the same as their index says, and neither way runs anything or reads beyond the file."""
 
+import dataclasses
 import errno
 import io
 import json
@@ -102,6 +103,19 @@ def test_the_same_content_makes_the_same_file(tmp_path):
     saved(tmp_path / "a.pth", tensors())
     saved(tmp_path / "b.pth", tensors())
     assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+
+
+def test_the_page_and_channels_a_model_learnt_from_are_in_its_file(tmp_path):
+    chosen = {"page": "max", "channels": [3, 2, 1], "bands": 5, "range": "percentiles"}
+    told = dataclasses.replace(spec_of(LITE), image_input=chosen)
+    path = tmp_path / "told.pth"
+    sha256, _ = checkpoint.save(path, told, tensors(), "")
+    assert checkpoint.load(path, sha256).spec.image_input == chosen
+
+
+def test_a_file_that_names_no_page_or_channels_is_for_plain_images(tmp_path):
+    assert "image_input" not in spec_of(LITE).to_dict()
+    assert saved(tmp_path / "plain.pth", tensors()).spec.image_input == {}
 
 
 def test_a_file_without_an_index_is_read_by_torch(tmp_path):
