@@ -10,16 +10,23 @@ from django.core.files.uploadedfile import UploadedFile
 from segapp.imaging import formats
 from segapp.models import Effort
 from segapp.services import videos
+from segapp.services.errors import InvalidForm
 
 IMAGES, VIDEOS = formats.listed(formats.IMAGE_KINDS), formats.listed(formats.VIDEO_KINDS)
 COLOR = re.compile(r"#[0-9a-f]{6}")
 
 
-class Spoken(forms.Form):
+class BaseForm(forms.Form):
     """A form whose errors are sentences to show."""
 
-    def words(self) -> list[str]:
+    def messages(self) -> list[str]:
         return [str(text) for texts in self.errors.values() for text in texts]
+
+    def checked(self) -> dict[str, Any]:
+        """The cleaned values. Raises InvalidForm."""
+        if not self.is_valid():
+            raise InvalidForm(self.messages())
+        return self.cleaned_data
 
 
 class ManyFilesInput(forms.ClearableFileInput):
@@ -36,7 +43,7 @@ class ManyFilesField(forms.FileField):
         return [file for file in files if file]
 
 
-class UploadForm(Spoken):
+class UploadForm(BaseForm):
     """Images, masks and zips for a training. What is in them is the intake's business."""
 
     images = ManyFilesField(required=False)
@@ -61,7 +68,7 @@ def check_limits(files: list[UploadedFile]) -> None:
         raise forms.ValidationError(f"These files are over {megabytes} MB together. Send them in smaller parts.")
 
 
-class ClassesForm(Spoken):
+class ClassesForm(BaseForm):
     """The class table: a name, a colour and an ignore box for each class that was found."""
 
     def __init__(self, data: Any, classes: list[dict[str, Any]]) -> None:
@@ -88,7 +95,7 @@ class ClassesForm(Spoken):
         return edits
 
 
-class TrainForm(Spoken):
+class TrainForm(BaseForm):
     name = forms.CharField(max_length=80, required=False, strip=True)
     effort = forms.ChoiceField(choices=Effort.choices, required=False)
 
@@ -96,7 +103,7 @@ class TrainForm(Spoken):
         return self.cleaned_data["effort"] or Effort.QUICK
 
 
-class AnalyzeForm(Spoken):
+class AnalyzeForm(BaseForm):
     file = ManyFilesField(required=False)
 
     def clean_file(self) -> list[UploadedFile]:
@@ -111,7 +118,7 @@ class AnalyzeForm(Spoken):
         return files
 
 
-class BatchForm(Spoken):
+class BatchForm(BaseForm):
     """Many images, or one zip of them, which may also lie among the files."""
 
     archive = ManyFilesField(required=False)
@@ -135,7 +142,13 @@ class BatchForm(Spoken):
         return {"files": images, "archive": archives[0] if archives else None}
 
 
-class RenameForm(Spoken):
+class StopForm(BaseForm):
+    keep = forms.TypedChoiceField(
+        choices=[("true", "true"), ("false", "false")], coerce=lambda value: value == "true", required=True
+    )
+
+
+class RenameForm(BaseForm):
     name = forms.CharField(
         max_length=80,
         strip=True,
@@ -146,7 +159,7 @@ class RenameForm(Spoken):
     )
 
 
-class VideoForm(Spoken):
+class VideoForm(BaseForm):
     """A video and how many of its frames to predict. What is in it is the service's and the worker's business."""
 
     file = forms.FileField(
@@ -163,7 +176,7 @@ class VideoForm(Spoken):
         return self.cleaned_data["rate"] or videos.AUTO
 
 
-class ShareForm(Spoken):
+class ShareForm(BaseForm):
     label = forms.CharField(
         max_length=60,
         strip=True,
@@ -172,7 +185,7 @@ class ShareForm(Spoken):
     )
 
 
-class CodeForm(Spoken):
+class CodeForm(BaseForm):
     """A code for another device, as people type it. Whether it is one, the service says."""
 
     code = forms.CharField(
@@ -185,7 +198,7 @@ class CodeForm(Spoken):
     )
 
 
-class CompareForm(Spoken):
+class CompareForm(BaseForm):
     """Two models and an image: a new one, the sample, or one that was analyzed before.
 
     `left` and `right` are ids of versions, or "base". `source` is the id of a result, or "sample" or "upload".

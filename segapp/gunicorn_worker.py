@@ -17,7 +17,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
 
-from segapp import failures
+from segapp import upload_limits
 
 IDLE_SECONDS = 30  # a connection without progress is closed after so long
 PROGRESS_BYTES = 16 * 1024  # of a body; less counts as no progress, and neither does any part of a head
@@ -41,7 +41,7 @@ class Parser(HTTPRequestParser):
         in_head = not self.headers_finished
         consumed: int = super().received(data)
         body_begins = in_head and self.headers_finished and self.body_rcv is not None and not self.chunked
-        if body_begins and self.content_length > failures.most_bytes(self.path):
+        if body_begins and self.content_length > upload_limits.max_bytes(self.path):
             self.body_rcv.buf = Discard(0)
         return consumed
 

@@ -5,14 +5,14 @@ from typing import Any
 
 from django import forms
 
-from segapp.forms import COLOR, Spoken
+from segapp.forms import COLOR, BaseForm
 from segapp.imaging.formats import MAX_CLASSES, UNPAINTED
 from segapp.services.painting import Save
 
 MAX_NAME_LENGTH = 60
 
 
-class PaintForm(Spoken):
+class PaintForm(BaseForm):
     """One save of one page."""
 
     mask = forms.FileField(required=False)
@@ -53,8 +53,8 @@ class PaintForm(Spoken):
 def _class(row: dict[str, Any]) -> dict[str, Any]:
     number, color = row["id"], str(row["color"]).lower()
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < UNPAINTED:
-        raise ValueError(f"{number} is no class number")
+        raise ValueError(f"{number} is not a class number")
     if not COLOR.fullmatch(color):
-        raise ValueError(f"{color} is no colour")
+        raise ValueError(f"{color} is not a colour")
     letters = "".join(letter for letter in str(row["name"]) if letter.isprintable())
     return {"id": number, "name": letters.strip()[:MAX_NAME_LENGTH] or f"class {number}", "color": color}

@@ -1,11 +1,10 @@
-"""Addresses, grouped by page; names are those of the views."""
+"""Addresses, grouped by page; names are those of the views. The API's are in segapp/api/urls.py."""
 
 from django.contrib import admin
 from django.urls import include, path
 
 from segapp.views import (
     analyze,
-    api,
     batch,
     compare,
     exports,
@@ -65,6 +64,28 @@ analyze_urls = [
     path("<str:public_id>/fix/", paint.fix, name="analyze-fix"),
 ]
 
+batch_urls = [
+    path("", batch.batch, name="analyze-batch"),
+    path("<str:public_id>/", batch.batch_job, name="analyze-batch-job"),
+    path("<str:public_id>/live/", batch.batch_live, name="analyze-batch-live"),
+    path("<str:public_id>/stop/", batch.batch_stop, name="analyze-batch-stop"),
+    path("<str:public_id>/delete/", batch.batch_delete, name="analyze-batch-delete"),
+    path("<str:public_id>/results.zip", batch.batch_zip, name="analyze-batch-zip"),
+    path("<str:public_id>/classes.csv", batch.batch_table, name="analyze-batch-table"),
+    path("<str:public_id>/files/<int:number>/colours", batch.batch_colours, name="analyze-batch-colours"),
+    path("<str:public_id>/files/<int:number>/<str:kind>", batch.batch_file, name="analyze-batch-file"),
+]
+
+video_urls = [
+    path("", video.video, name="video"),
+    path("<str:public_id>/", video.video_job, name="video-job"),
+    path("<str:public_id>/live/", video.video_live, name="video-live"),
+    path("<str:public_id>/stop/", video.video_stop, name="video-stop"),
+    path("<str:public_id>/delete/", video.video_delete, name="video-delete"),
+    path("<str:public_id>/masks.zip", video.video_masks, name="video-masks"),
+    path("<str:public_id>/files/<str:name>", video.video_file, name="video-file"),
+]
+
 models_urls = [
     path("", models.models, name="models"),
     path("compare/", compare.compare, name="models-compare"),
@@ -81,6 +102,18 @@ models_urls = [
     path("<str:public_id>/download/<str:kind>/", models.download, name="model-download"),
 ]
 
+shared_urls = [
+    path("<str:token>/", share.shared, name="shared"),
+    path("<str:token>/<str:public_id>/", share.shared_result, name="shared-result"),
+]
+
+transfer_urls = [
+    path("", transfer.enter, name="transfer"),
+    path("make/", transfer.make, name="transfer-make"),
+    path("sign-out-others/", transfer.sign_out_others, name="transfer-sign-out"),
+    path("<str:public_id>/revoke/", transfer.revoke, name="transfer-revoke"),
+]
+
 files_urls = [
     path("examples/<str:public_id>/overlay", files.example_overlay, name="example-overlay"),
     path("examples/<str:public_id>/<str:kind>", files.example, name="example-file"),
@@ -94,21 +127,21 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("status/", include(status_urls)),
     path("finetune/", include(finetune_urls)),
-    path("analyze/batch/", include(batch.urlpatterns)),
+    path("analyze/batch/", include(batch_urls)),
     path("finetune/paint/", include(paint_urls)),
     path("analyze/", include(analyze_urls)),
-    path("video/", include(video.urlpatterns)),
+    path("video/", include(video_urls)),
     path("models/", include(models_urls)),
-    path("shared/", include(share.urlpatterns)),
-    path("transfer/", include(transfer.urlpatterns)),
+    path("shared/", include(shared_urls)),
+    path("transfer/", include(transfer_urls)),
     path("reset/", reset.reset, name="reset"),
     path("files/", include(files_urls)),
-    path("", include([*api.api_urlpatterns, *video.api_urlpatterns, *batch.api_urlpatterns, *share.api_urlpatterns])),
+    path("api/", include("segapp.api.urls")),
     path("metrics", metrics.metrics, name="metrics"),
     path("admin/", admin.site.urls),
 ]
 
-handler400 = "segapp.failures.bad_request"
-handler403 = "segapp.failures.forbidden"
-handler404 = "segapp.failures.not_found"
-handler500 = "segapp.failures.server_error"
+handler400 = "segapp.error_responses.bad_request"
+handler403 = "segapp.error_responses.forbidden"
+handler404 = "segapp.error_responses.not_found"
+handler500 = "segapp.error_responses.server_error"

@@ -5,6 +5,7 @@ Knows nothing of models: an id that verifies is all it gives. A cookie that does
 
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.core import signing
@@ -20,10 +21,12 @@ RENEW_AFTER = 30 * 24 * 3600  # a visitor who keeps coming back is never forgott
 
 
 class VisitorRequest(HttpRequest):
-    """A request as views see it. `visitor_known`: the client sent a valid cookie."""
+    """A request as views see it. `visitor_known`: the client sent a valid cookie; `htmx`: false for a whole page."""
 
     visitor: str
     visitor_known: bool
+    htmx: Any
+    wants_json: bool  # set by a view whose script reads errors as JSON
 
 
 class VisitorMiddleware:

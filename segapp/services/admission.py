@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from django.conf import settings
 
 from segapp.models import UNFINISHED, Analysis, State, Worker
+from segapp.services.errors import Overloaded
 
 MIN_ADMITTED = 16  # accepted however slow the workers are (unless SEGAPP_QUEUE itself is less)
 MAX_WAIT = 40.0  # seconds that the last of the queue may expect to wait; the API gives up after 60
@@ -22,14 +23,6 @@ GUESSED_SECONDS = 1.0  # an image, until a first one was measured
 MAX_WAITERS = 24
 
 _waiter_slots = threading.BoundedSemaphore(MAX_WAITERS)
-
-
-class Overloaded(Exception):
-    """The server has as much to do as it can promise; `retry_after` is in whole seconds."""
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__("Many images are waiting right now. Try again in a few seconds; nothing was stored.")
-        self.retry_after = retry_after
 
 
 def admit() -> None:

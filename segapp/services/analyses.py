@@ -21,18 +21,13 @@ from segapp.imaging import decode, render
 from segapp.imaging.bare import bare
 from segapp.models import UNFINISHED, Analysis, State, Worker
 from segapp.services import model_snapshot
-from segapp.services.admission import Overloaded, admit, waiter_slot
-
-__all__ = ["Overloaded", "waiter_slot"]
+from segapp.services.admission import admit, waiter_slot
+from segapp.services.errors import Busy, NotFound, Overloaded, ServerError, Unavailable, UserError
 
 MAX_WITHOUT_WORKER = timedelta(minutes=2)  # a worker may warm up; when none has come by then, the visitor is told
 MAX_UNFINISHED_AGE = timedelta(minutes=20)  # an accepted image is not given up before, while there are workers
 MAX_ATTEMPTS = 2
 SHOWN_SIDE = 2048  # pixels; larger images are looked at through a smaller copy
-
-
-class AnalysisNotFound(Exception):
-    """No such result, or another visitor's."""
 
 
 def submit(
@@ -48,7 +43,7 @@ def submit(
 
     `answer` names what is to answer instead, as a share link (`shared`) or a comparison does.
 
-    Raises imaging.InvalidFile for what is no image, Overloaded, and registry.services.NoBaseReady.
+    Raises imaging.InvalidFile for what is not an image, Overloaded, and registry.services.NoBaseReady.
     """
     admit()
     answer = answer or registry.resolve(visitor)
@@ -116,10 +111,10 @@ def wait_if_free(analysis: Analysis, seconds: float) -> Analysis:
 
 
 def owned(visitor: str, public_id: str) -> Analysis:
-    """The visitor's result; raises AnalysisNotFound, the same for what is another's and what does not exist."""
+    """The visitor's result; raises NotFound, the same for what is another's and what does not exist."""
     row = Analysis.objects.filter(visitor=visitor, public_id=public_id).select_related("model").first()
     if row is None:
-        raise AnalysisNotFound("There is no such result among yours. Results are kept for some days; analyze it again.")
+        raise NotFound("There is no such result among yours. Results are kept for some days; analyze it again.")
     return row
 
 
@@ -150,6 +145,16 @@ def status(analysis: Analysis) -> dict[str, Any]:
     }
 
 
+def not_done(analysis: Analysis) -> UserError:
+    """What went wrong with a result that is not there; or where to ask for one that still waits for its worker."""
+    if analysis.state == State.FAILED:
+        kind = ServerError if analysis.worker else Unavailable
+        return kind(analysis.message, code="failed")
+    address = reverse("api-segment-result", args=[analysis.public_id])
+    message = f"No worker has answered yet. Your image keeps its place; ask GET {address} for it."
+    return Busy(message, location=address)
+
+
 def key_of(analysis: Analysis) -> str:
     """What answered, as its visitor may know it: a model behind a share link goes without its id."""
     if analysis.shared and analysis.model_key.startswith("user_"):
@@ -160,7 +165,7 @@ def key_of(analysis: Analysis) -> str:
 def file_of(analysis: Analysis, kind: str) -> Path:
     """The file to show: image, mask, confidence or overlay; what is not stored is drawn when first asked for.
 
-    Raises AnalysisNotFound for a result without such a file.
+    Raises NotFound for a result without such a file.
     """
     large = max(analysis.width, analysis.height) > SHOWN_SIDE
     if kind == "image":
@@ -171,7 +176,7 @@ def file_of(analysis: Analysis, kind: str) -> Path:
     if draw is not None and not store.fetch(path).exists():
         draw(analysis, path)
     if not store.fetch(path).is_file():
-        raise AnalysisNotFound(f"This result has no {kind} file any more. Analyze the image again.")
+        raise NotFound(f"This result has no {kind} file any more. Analyze the image again.")
     return path
 
 

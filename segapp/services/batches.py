@@ -23,9 +23,10 @@ from segapp import dispatch
 from segapp.imaging import InvalidFile, archive, decode, formats
 from segapp.models import UNFINISHED, Analysis, Batch, BatchItem, ItemState, State, Stop
 from segapp.services import batch_results, storage
+from segapp.services.errors import InvalidUpload, NotFound, RateLimited
 from segapp.services.model_snapshot import pin
 from segapp.services.naming import result_stems
-from segapp.services.pairing import InvalidUpload, shown
+from segapp.services.pairing import shown
 
 MAX_UNFINISHED = 3  # of one visitor
 GUESSED_PACE = {"CPU": 1.0, "CUDA": 0.1}  # seconds an image, until something here has measured it
@@ -33,12 +34,10 @@ PIECE = 2**20
 KINDS = ("mask", "overlay", "shown", "small")
 
 
-class BatchNotFound(Exception):
-    """No such batch, another visitor's, or its file is gone."""
-
-
-class TooMany(Exception):
+class TooMany(RateLimited):
     """The visitor has enough unfinished batches."""
+
+    code = "too_many_batches"
 
 
 @dataclass(frozen=True)
@@ -81,14 +80,12 @@ def check(visitor: str, size: int) -> None:
     """Refuse what is too large, what the visitor's storage does not hold, and one batch too many."""
     most = settings.BATCH_LIMIT_BYTES
     if size > most:
-        words = f"These files are over {most // 10**6} MB together. Send them in smaller parts."
-        raise InvalidUpload([{"file": "", "message": words}])
+        raise InvalidUpload(f"These files are over {most // 10**6} MB together. Send them in smaller parts.")
     if Batch.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MAX_UNFINISHED:
         raise TooMany(f"{MAX_UNFINISHED} batches of yours are not finished yet. Wait for one, or stop one first.")
     if storage.in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
         limit = settings.SEGAPP_STORAGE_BYTES // 2**20
-        words = f"Your storage of {limit} MB is full. Delete batches, videos, models or images first."
-        raise InvalidUpload([{"file": "", "message": words}])
+        raise InvalidUpload(f"Your storage of {limit} MB is full. Delete batches, videos, models or images first.")
 
 
 def _loose(files: list[UploadedFile]) -> Iterator[Sent]:
@@ -125,7 +122,7 @@ def _stored(batch: Batch, sent: Iterator[Sent]) -> list[BatchItem]:
             with item.source.open("rb") as stored:
                 item.width, item.height = decode.glance(stored, one.name)
         except InvalidFile as refused:
-            item.state, item.message = ItemState.FAILED, f"{refused.problem} {refused.advice}"
+            item.state, item.message = ItemState.FAILED, refused.message
             store.remove(item.source)
         items.append(item)
     for item, stem in zip(items, result_stems(item.name for item in items), strict=True):
@@ -145,10 +142,10 @@ def _title(items: list[BatchItem]) -> str:
 
 
 def owned(visitor: str, public_id: str) -> Batch:
-    """The visitor's batch; raises BatchNotFound, the same for what is another's and what does not exist."""
+    """The visitor's batch; raises NotFound, the same for what is another's and what does not exist."""
     batch = Batch.objects.filter(visitor=visitor, public_id=public_id).select_related("model").first()
     if batch is None:
-        raise BatchNotFound("There is no such batch among yours. Results are kept for some days; send it again.")
+        raise NotFound("There is no such batch among yours. Results are kept for some days; send it again.")
     return batch
 
 
@@ -157,18 +154,18 @@ def recent(visitor: str, count: int = 12) -> QuerySet[Batch]:
 
 
 def item_of(batch: Batch, number: int) -> BatchItem:
-    """A finished image of the batch, by its number; raises BatchNotFound."""
+    """A finished image of the batch, by its number; raises NotFound."""
     item = batch.items.filter(number=number, state=ItemState.DONE).select_related("batch").first()
     if item is None:
-        raise BatchNotFound("This batch has no such result. Open the batch's page to see what is done.")
+        raise NotFound("This batch has no such result. Open the batch's page to see what is done.")
     return item
 
 
 def file_of(item: BatchItem, kind: str) -> Path:
-    """An image's mask, overlay, shown or small file; raises BatchNotFound when it has no such file."""
+    """An image's mask, overlay, shown or small file; raises NotFound when it has no such file."""
     path: Path | None = getattr(item, kind) if kind in KINDS else None
     if path is None or not store.fetch(path).is_file():
-        raise BatchNotFound("This image has no such file, or not any more. Send it again.")
+        raise NotFound("This image has no such file, or not any more. Send it again.")
     return path
 
 

@@ -6,6 +6,7 @@ from registry import services as registry
 from registry.models import UserModel
 from segapp.models import Analysis, State
 from segapp.services import analyses
+from segapp.services.errors import InvalidForm
 
 
 def of_upload(
@@ -13,7 +14,7 @@ def of_upload(
 ) -> tuple[Analysis, Analysis]:
     """Queue a new image for both models (None is the base); left's result and right's.
 
-    Raises registry.services.ModelNotFound for a version whose file is lost, and what analyses.submit raises.
+    Raises InvalidForm for a version whose file is lost, and what analyses.submit raises.
     """
     answers = [_answer(left), _answer(right)]
     first = analyses.submit(visitor, file, name, answer=answers[0])
@@ -32,7 +33,12 @@ def of_result(source: Analysis, left: UserModel | None, right: UserModel | None)
 
 
 def _answer(model: UserModel | None) -> registry.ActiveModel:
-    return registry.resolve_model(model) if model else registry.ActiveModel(None, registry.current_base())
+    if model is None:
+        return registry.ActiveModel(None, registry.current_base())
+    try:
+        return registry.resolve_model(model)
+    except registry.ModelNotFound as lost:
+        raise InvalidForm([str(lost)]) from None
 
 
 def _made_by(source: Analysis, answer: registry.ActiveModel) -> bool:

@@ -76,8 +76,7 @@ def start(
     if len(before) + len(added) > MAX_PAIRS:
         words = f"With its {len(before)} images it would be {len(before) + len(added)}."
         raise InvalidFile(model.name, words, f"One training takes at most {MAX_PAIRS}: remove some of the new ones.")
-    if (busy := runs.in_progress(visitor)) is not None:
-        raise runs.AlreadyTraining(busy)
+    runs.refuse_second(visitor)
     mapping = intake.review(added, edits, classes_of(model))
     added = painting.settle(added, mapping)
     mapping = _joined(model, before, added)

@@ -18,10 +18,6 @@ KEPT = timedelta(days=1)
 MAX_KEPT = 6  # files of one visitor; a full one may have 200 MB
 
 
-class ExportNotFound(Exception):
-    """No such export, or its file is gone."""
-
-
 def request(model: UserModel, format: str) -> Export:
     """The export of this model in this format: the one that is there or under way, else a new one is queued."""
     found = current(model, format)

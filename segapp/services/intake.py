@@ -24,12 +24,10 @@ from segapp.imaging.class_mapping import Choices, ClassMapping
 from segapp.imaging.formats import MAX_PAIRS
 from segapp.models import Example
 from segapp.services import example_files
-from segapp.services.example_files import ids_of, image_of
-from segapp.services.pairing import InvalidUpload, fold, pair, shown, stem_of, unique
+from segapp.services.errors import InvalidUpload, NotFound
+from segapp.services.pairing import fold, pair, shown, stem_of, unique
 
-__all__ = ["InvalidUpload", "ids_of", "image_of", "pair"]
-
-_desks = threading.BoundedSemaphore(2)  # pairs in memory at a time: one of 50 megapixels takes half a gigabyte
+_decode_slots = threading.BoundedSemaphore(2)  # pairs in memory at a time: one of 50 megapixels takes half a gigabyte
 
 
 def store(
@@ -52,12 +50,12 @@ def store(
             for kind, name, content in bundle.read_zip(_opened(archive), shown(archive.name)):
                 (masks if kind == "mask" else images).append(SimpleUploadedFile(name, content))
         except InvalidFile as refused:
-            problems.append(_entry(refused))
+            problems.append(refused.entry)
     if problems:
         raise InvalidUpload(problems)
     found = pair(images, masks)
     if not found:
-        raise InvalidUpload([{"file": "", "message": "No images with masks were sent. Choose at least one of each."}])
+        raise InvalidUpload("No images with masks were sent. Choose at least one of each.")
     hold_to_set_limits(visitor, [stem for stem, _, _ in found], [*images, *masks], draft)
     exact = _is_exact([mask for _, _, mask in found], drafts(visitor) if draft else ())
     made: list[Example] = []
@@ -66,7 +64,7 @@ def store(
             try:
                 made.append(_store_pair(visitor, stem, image, mask, exact, objects))
             except InvalidFile as refused:
-                problems.append(_entry(refused))
+                problems.append(refused.entry)
         if problems:
             raise InvalidUpload(problems)
         for example in made:
@@ -85,7 +83,7 @@ def store_photos(visitor: str, images: Iterable[Any]) -> list[Example]:
     images, problems = list(images), []
     hold_to_post_limits(images)
     if not images:
-        raise InvalidUpload([{"file": "", "message": "No images were chosen. Choose at least one to paint on."}])
+        raise InvalidUpload("No images were chosen. Choose one or more to paint on.")
     found = unique(images)
     hold_to_set_limits(visitor, [stem_of(image.name) for image in found], found)
     made: list[Example] = []
@@ -94,7 +92,7 @@ def store_photos(visitor: str, images: Iterable[Any]) -> list[Example]:
             try:
                 made.append(_store_photo(visitor, image))
             except InvalidFile as refused:
-                problems.append(_entry(refused))
+                problems.append(refused.entry)
         if problems:
             raise InvalidUpload(problems)
         with transaction.atomic():
@@ -127,6 +125,14 @@ def sample_image() -> SimpleUploadedFile:
 def drafts(visitor: str) -> QuerySet[Example]:
     """What was uploaded or painted, and not trained on yet."""
     return Example.objects.filter(visitor=visitor, draft=True).select_related("painting")
+
+
+def owned(visitor: str, public_id: str) -> Example:
+    """The visitor's image; raises NotFound, the same for what is another's and what does not exist."""
+    found = Example.objects.filter(visitor=visitor, public_id=public_id).first()
+    if found is None:
+        raise NotFound("There is no such image among yours. Open Fine-tune to see them.")
+    return found
 
 
 def ready(examples: Iterable[Example]) -> list[Example]:
@@ -194,11 +200,11 @@ def hold_to_post_limits(files: list[Any]) -> None:
     """Raises InvalidUpload for too many files, or too many bytes, in one post."""
     most, megabytes = settings.UPLOAD_LIMIT_FILES, settings.UPLOAD_LIMIT_BYTES // 10**6
     if len(files) > most:
-        words = f"{len(files)} files are too many at once. Send at most {most} ({most // 2} pairs), then the rest."
-        raise InvalidUpload([{"file": "", "message": words}])
+        raise InvalidUpload(
+            f"{len(files)} files are too many at once. Send at most {most} ({most // 2} pairs), then the rest."
+        )
     if sum(file.size or 0 for file in files) > settings.UPLOAD_LIMIT_BYTES:
-        words = f"These files are over {megabytes} MB together. Send them in smaller parts."
-        raise InvalidUpload([{"file": "", "message": words}])
+        raise InvalidUpload(f"These files are over {megabytes} MB together. Send them in smaller parts.")
 
 
 def hold_to_set_limits(visitor: str, stems: list[str], files: list[Any], draft: bool = True) -> None:
@@ -206,14 +212,14 @@ def hold_to_set_limits(visitor: str, stems: list[str], files: list[Any], draft: 
     there = {fold(stem) for stem in drafts(visitor).values_list("stem", flat=True)} if draft else set()
     twice = [stem for stem in stems if fold(stem) in there]
     if twice:
-        words = "An image of this name is in your set already. Remove that one first, or rename this one."
-        raise InvalidUpload([{"file": stem, "message": words} for stem in twice])
+        message = "An image of this name is in your set already. Remove that one first, or rename this one."
+        raise InvalidUpload([{"file": stem, "message": message} for stem in twice])
     if len(stems) + len(there) > MAX_PAIRS:
-        words = f"{len(stems) + len(there)} pairs are too many for one training. Use at most {MAX_PAIRS}."
-        raise InvalidUpload([{"file": "", "message": words}])
+        raise InvalidUpload(f"{len(stems) + len(there)} pairs are too many for one training. Use at most {MAX_PAIRS}.")
     if storage_in_use(visitor) + sum(file.size or 0 for file in files) > settings.SEGAPP_STORAGE_BYTES:
-        words = f"Your storage of {settings.SEGAPP_STORAGE_BYTES // 2**20} MB is full. Delete models or images first."
-        raise InvalidUpload([{"file": "", "message": words}])
+        raise InvalidUpload(
+            f"Your storage of {settings.SEGAPP_STORAGE_BYTES // 2**20} MB is full. Delete models or images first."
+        )
 
 
 def _is_exact(masks: Iterable[Any], there: Iterable[Example]) -> bool:
@@ -221,7 +227,7 @@ def _is_exact(masks: Iterable[Any], there: Iterable[Example]) -> bool:
     surveys = []
     for mask in masks:
         try:
-            with _desks:
+            with _decode_slots:
                 surveys.append(denoise.survey(decode.mask(_opened(mask), shown(mask.name))))
         except InvalidFile:
             continue  # refused with all else when it is read
@@ -233,8 +239,8 @@ def _is_exact(masks: Iterable[Any], there: Iterable[Example]) -> bool:
 
 
 def _store_pair(visitor: str, stem: str, image: Any, mask: Any, exact: bool, objects: bool | None) -> Example:
-    """One pair, decoded and written anew; its row is not saved here. Raises InvalidFile; then nothing is left."""
-    with _desks:
+    """One pair, decoded and encoded again; its row is not saved here. Raises InvalidFile; then nothing is left."""
+    with _decode_slots:
         image_name, mask_name = shown(image.name), shown(mask.name)
         read = pairs.read(_opened(image), image_name, _opened(mask), mask_name, exact=exact, objects=objects)
         width, height = read.image.size
@@ -247,9 +253,9 @@ def _store_pair(visitor: str, stem: str, image: Any, mask: Any, exact: bool, obj
 
 
 def _store_photo(visitor: str, upload: Any) -> Example:
-    """One image, decoded and written anew; its row is not saved here. Raises InvalidFile; then nothing is left."""
+    """One image, decoded and encoded again; its row is not saved here. Raises InvalidFile; then nothing is left."""
     file = _opened(upload)
-    with _desks:
+    with _decode_slots:
         image = decode.image(file, shown(upload.name))
         width, height = image.size
         example = Example(
@@ -257,10 +263,6 @@ def _store_photo(visitor: str, upload: Any) -> Example:
         )
         example_files.write_photo(example, image, decode.is_lossy(file))
     return example
-
-
-def _entry(refused: InvalidFile) -> dict[str, str]:
-    return {"file": refused.file, "message": f"{refused.problem} {refused.advice}"}
 
 
 def _remove(examples: QuerySet[Example]) -> None:

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from segapp import dispatch
+from segapp.services.errors import RateLimited
 
 
 @dataclass(frozen=True)
@@ -15,26 +16,18 @@ class Limit:
     name: str
     count: int
     seconds: int
-    words: str
+    message: str
 
 
-TRAININGS = Limit("train", 30, 3600, "That were many trainings in one hour.")
-ANALYSES = Limit("analyze", 120, 60, "That were many images in one minute.")
-UPLOADS = Limit("upload", 60, 600, "That were many uploads in ten minutes.")
+TRAININGS = Limit("train", 30, 3600, "Those were many trainings in one hour.")
+ANALYSES = Limit("analyze", 120, 60, "Those were many images in one minute.")
+UPLOADS = Limit("upload", 60, 600, "Those were many uploads in ten minutes.")
 TRANSFERS = Limit("transfer", 10, 600, "Those were many codes in ten minutes.")
 EXPORTS = Limit("export", 40, 3600, "Those were many files in one hour.")
 
 
-class TooOften(Exception):
-    """The limit is reached; `retry_after` is in seconds."""
-
-    def __init__(self, limit: Limit, retry_after: int) -> None:
-        super().__init__(f"{limit.words} Try again in {retry_after} seconds.")
-        self.retry_after = retry_after
-
-
 def check(request: HttpRequest, limit: Limit) -> None:
-    """Count this request. Raises TooOften when its address has had more than its share in the present window.
+    """Count this request. Raises RateLimited when its address has had more than its share in the present window.
 
     Counted by address: a visitor without a cookie would be a new one each time.
     """
@@ -50,7 +43,8 @@ def check(request: HttpRequest, limit: Limit) -> None:
     except (redis.RedisError, OSError):
         return
     if count > limit.count:
-        raise TooOften(limit, limit.seconds - now % limit.seconds)
+        wait = limit.seconds - now % limit.seconds
+        raise RateLimited(f"{limit.message} Try again in {wait} seconds.", retry_after=wait)
 
 
 def address(request: HttpRequest) -> str:

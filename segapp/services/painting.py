@@ -18,28 +18,28 @@ from segapp.imaging.class_mapping import ClassMapping
 from segapp.imaging.formats import MAX_PAIRS, UNPAINTED
 from segapp.models import Analysis, Example, Painting, State
 from segapp.services import example_files, intake, paint_classes
+from segapp.services.errors import Conflict, NotFound
 from segapp.services.pairing import fold, stem_of
 
 KEPT = 2  # revisions whose files stay: somebody may be reading the one before
 
 
-class PaintingNotFound(Exception):
-    """No such image to paint on, or another visitor's."""
-
-
-class PaintedElsewhere(Exception):
+class PaintedElsewhere(Conflict):
     """Another tab has saved this mask since; what it looks like now has `revision`."""
 
+    code = "painted_elsewhere"
+
     def __init__(self, revision: int) -> None:
-        super().__init__("This image was painted in another tab or window in the meantime.")
+        super().__init__("This image was painted in another tab or window in the meantime.", revision=revision)
         self.revision = revision
 
 
-class PaintingClosed(Exception):
+class PaintingClosed(Conflict):
     """A training uses this mask, so it stays as it is."""
 
-    def __init__(self) -> None:
-        super().__init__("A training uses this mask, so it is kept as it was. Open the image from Fine-tune again.")
+    code = "closed"
+    message = "A training uses this mask, so it is kept as it was."
+    advice = "Open the image from Fine-tune again."
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Save:
 def begin(visitor: str, images: Iterable[Any], known: Sequence[dict[str, Any]] = ()) -> list[Example]:
     """Take in photos as drafts whose masks are still to be painted. `known`: classes of a model to train on from.
 
-    Raises intake.InvalidUpload.
+    Raises InvalidUpload.
     """
     there = list(intake.drafts(visitor))
     classes, unpainted = paint_classes.starting_classes(there, known=known), paint_classes.usual_unpainted(there)
@@ -74,10 +74,10 @@ def begin(visitor: str, images: Iterable[Any], known: Sequence[dict[str, Any]] =
 
 
 def owned(visitor: str, public_id: str) -> Example:
-    """A draft of the visitor's with its painting. Raises PaintingNotFound, the same for another's and for none."""
+    """A draft of the visitor's with its painting. Raises NotFound, the same for another's and for none."""
     found = intake.drafts(visitor).filter(public_id=public_id, runs=None).exclude(painting=None).first()
     if found is None:
-        raise PaintingNotFound("There is no such image to paint on among yours. Open Fine-tune to see your images.")
+        raise NotFound("There is no such image to paint on among yours. Open Fine-tune to see your images.")
     return found
 
 
@@ -86,11 +86,11 @@ def to_edit(
 ) -> Example:
     """A draft as one to paint on: an uploaded mask becomes a painted one, one that a training has used a copy.
 
-    Raises PaintingNotFound, and InvalidFile when its files are gone or the set's masks cannot be read together.
+    Raises NotFound, and InvalidFile when its files are gone or the set's masks cannot be read together.
     """
     found = intake.drafts(visitor).filter(public_id=public_id).first()
     if found is None:
-        raise PaintingNotFound("There is no such image among your uploads. Open Fine-tune to see them.")
+        raise NotFound("There is no such image among your uploads. Open Fine-tune to see them.")
     used = found.runs.exists()
     if not used and hasattr(found, "painting"):
         return found
@@ -99,7 +99,7 @@ def to_edit(
     if hasattr(found, "painting"):
         values, unpainted = example_files.painted_values(found), found.painting.unpainted
     else:
-        values, unpainted = intake.ids_of(found, intake.review(there, edits, known)), UNPAINTED
+        values, unpainted = example_files.ids_of(found, intake.review(there, edits, known)), UNPAINTED
     if used:
         return _copy(found, values, classes, unpainted)
     return _convert(found, values, classes, unpainted)
@@ -112,7 +112,7 @@ def settle(examples: Iterable[Example], mapping: ClassMapping) -> list[Example]:
         if hasattr(example, "painting"):
             found.append(example)
             continue
-        values = intake.ids_of(example, mapping)
+        values = example_files.ids_of(example, mapping)
         change = _copy if example.runs.exists() else _convert
         found.append(change(example, values, classes, UNPAINTED))
     return found

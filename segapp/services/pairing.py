@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol, TypeVar
 
 from segapp.imaging.formats import IMAGE_SUFFIXES, MASK_ENDINGS
+from segapp.services.errors import InvalidUpload
 
 # Accepted behind the image's stem on a mask, when no mask has the bare stem.
 ADDITIONS = (*MASK_ENDINGS, *sorted(IMAGE_SUFFIXES))
@@ -19,14 +20,6 @@ class Named(Protocol):
 
 
 File = TypeVar("File", bound=Named)
-
-
-class InvalidUpload(Exception):
-    """Files that cannot be taken in: one entry {file, message} for each. Nothing was stored."""
-
-    def __init__(self, problems: list[dict[str, str]]) -> None:
-        super().__init__(" ".join(f"{problem['file']}: {problem['message']}" for problem in problems))
-        self.problems = problems
 
 
 def shown(name: Any) -> str:

@@ -14,6 +14,7 @@ from segapp.models import (
     TransferCode,
     VisitorAlias,
 )
+from segapp.services.errors import InvalidToken
 from segapp.visitors import current_id
 
 TOKEN_SALT = "segapp.restore.token"
@@ -22,10 +23,6 @@ TOKEN_SALT = "segapp.restore.token"
 def kinds() -> list[type[models.Model]]:
     """Every kind of row that belongs to a visitor: those with a field `visitor`."""
     return [kind for kind in apps.get_models() if any(field.name == "visitor" for field in kind._meta.get_fields())]
-
-
-class InvalidToken(Exception):
-    """The token does not verify with any of this server's keys."""
 
 
 def token(visitor: str) -> str:
@@ -37,9 +34,7 @@ def restore(visitor: str, sent: str) -> str:
     try:
         old = signing.loads(sent, salt=TOKEN_SALT)
     except signing.BadSignature:
-        raise InvalidToken(
-            "This browser's key to your models is not valid here. Train a model to get a new one."
-        ) from None
+        raise InvalidToken from None
     old = current_id(str(old))
     if old != visitor:
         join(visitor, old)

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
+from django.urls import reverse
 from django.utils import timezone
 
 from registry import services as registry
@@ -28,6 +29,7 @@ from segapp.models import (
     Work,
 )
 from segapp.services import restore
+from segapp.services.errors import Conflict, NotFound
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +37,15 @@ LEASE_SECONDS = 30  # without a beat of its owner for so long, a running row is 
 REDISPATCH_SECONDS = 15  # a queued row is dispatched again this often
 
 
-class AlreadyTraining(Exception):
-    """The visitor has a run in progress; it is in `run`."""
+class AlreadyTraining(Conflict):
+    """The visitor has a run in progress; the API names its address."""
+
+    code = "already_training"
+    message = "A training of yours is already in progress."
+    advice = "Wait for it, or stop it first."
 
     def __init__(self, run: TrainingRun) -> None:
-        super().__init__("A training of yours is already in progress. Wait for it, or stop it first.")
-        self.run = run
-
-
-class RunNotFound(Exception):
-    """No such run, or another visitor's."""
+        super().__init__(location=reverse("api-run", args=[run.public_id]))
 
 
 def start(
@@ -87,16 +88,22 @@ def in_progress(visitor: str) -> TrainingRun | None:
     return TrainingRun.objects.filter(visitor=visitor, state__in=UNFINISHED).first()
 
 
+def refuse_second(visitor: str) -> None:
+    """Raises AlreadyTraining while the visitor has a run in progress."""
+    if (busy := in_progress(visitor)) is not None:
+        raise AlreadyTraining(busy)
+
+
 def current(visitor: str) -> TrainingRun | None:
     """The run to show: the one in progress, else the newest."""
     return in_progress(visitor) or TrainingRun.objects.filter(visitor=visitor).first()
 
 
 def owned(visitor: str, public_id: str) -> TrainingRun:
-    """The visitor's run; raises RunNotFound, the same for what is another's and what does not exist."""
+    """The visitor's run; raises NotFound, the same for what is another's and what does not exist."""
     run = TrainingRun.objects.filter(visitor=visitor, public_id=public_id).select_related("model").first()
     if run is None:
-        raise RunNotFound("There is no such training among yours. Open Fine-tune to see the current one.")
+        raise NotFound("There is no such training among yours. Open Fine-tune to see the current one.")
     return run
 
 
@@ -168,8 +175,8 @@ def requeue_expired(rows: QuerySet[Any]) -> None:
                 logger.warning("%s %s: its worker is gone, queued again", table, row.public_id)
                 _redispatched.pop((table, row.pk), None)
         else:
-            words = "Its worker stopped twice, so it was given up. Nothing of yours was lost; start it again."
-            held.update(state=State.FAILED, ended=timezone.now(), message=words)
+            message = "Its worker stopped twice, so it was given up. Nothing of yours was lost; start it again."
+            held.update(state=State.FAILED, ended=timezone.now(), message=message)
     alive = {(table, row.pk, row.lease) for row in running}
     for key in [key for key in _seen if key[0] == table and key not in alive]:
         del _seen[key]

@@ -12,23 +12,23 @@ from registry import services as registry
 from registry.models import UserModel
 from segapp.models import Analysis, ModelShare
 from segapp.services import analyses
+from segapp.services.errors import Conflict, NotFound
 
 MAX_PER_MODEL = 20
 
 
-class ShareNotFound(Exception):
+class ShareNotFound(NotFound):
     """No such link: revoked, its model deleted or lost, or never there. Nobody can tell which from outside."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "This link leads nowhere any more. Whoever sent it may have revoked it or deleted the model. "
-            "Ask them for a new one."
-        )
+    title = "This link is over"
+    message = "This link leads nowhere any more. Whoever sent it may have revoked it or deleted the model."
+    advice = "Ask them for a new one. Results that you had from it are kept for some days under Analyze."
 
 
-class TooManyLinks(Exception):
-    def __init__(self) -> None:
-        super().__init__(f"This model has {MAX_PER_MODEL} links already. Revoke one that is not needed any more.")
+class TooManyLinks(Conflict):
+    code = "too_many_links"
+    message = f"This model has {MAX_PER_MODEL} links already."
+    advice = "Revoke one that is not needed any more."
 
 
 def create(model: UserModel, label: str = "") -> ModelShare:

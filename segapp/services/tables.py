@@ -1,46 +1,56 @@
 """Class areas as CSV, for people with spreadsheets."""
 
-import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from segapp.imaging.class_areas import ClassArea, write_csv
 
 
 @dataclass(frozen=True)
 class Areas:
-    """What was found on one image: classes [{id, name, pixels, percent}], and which model found it."""
+    """What was found on one image, and which model found it."""
 
     file: str
     mask: str
-    classes: list[dict[str, Any]]
+    classes: Sequence[ClassArea]
     model_key: str
     model_sha256: str
 
 
-def plain(text: str) -> str:
-    """Text that starts like a formula stays text in a spreadsheet."""
-    return "'" + text if text[:1] in "=+-@\t\r" and text else text
+def classes(rows: Iterable[ClassArea]) -> str:
+    """One row for each class of one image."""
+    columns = ("id", "name", "color", "pixels", "percent")
+    return _text(columns, ([row[column] for column in columns] for row in rows))  # type: ignore[literal-required]
 
 
 def class_areas(images: Iterable[Areas]) -> str:
     """One row for each image and class."""
-    out = io.StringIO()
-    rows = csv.writer(out)
-    rows.writerow(["file", "mask", "id", "name", "pixels", "percent", "model_key", "model_sha256"])
-    for one in images:
-        for found in one.classes:
-            where, what = [plain(one.file), plain(one.mask)], [found["id"], plain(found["name"])]
-            rows.writerow([*where, *what, found["pixels"], found["percent"], one.model_key, one.model_sha256])
-    return out.getvalue()
+    columns = ("file", "mask", "id", "name", "pixels", "percent", "model_key", "model_sha256")
+    return _text(
+        columns,
+        (
+            [
+                one.file,
+                one.mask,
+                *(row["id"], row["name"], row["pixels"], row["percent"]),
+                one.model_key,
+                one.model_sha256,
+            ]
+            for one in images
+            for row in one.classes
+        ),
+    )
 
 
 def left_out(files: Iterable[tuple[str, str]]) -> str:
     """(file, what is wrong with it and what to do) of each file that has no result; "" when there is none."""
+    rows = list(files)
+    return _text(("file", "message"), rows) if rows else ""
+
+
+def _text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     out = io.StringIO()
-    rows = csv.writer(out)
-    for number, (file, message) in enumerate(files):
-        if not number:
-            rows.writerow(["file", "message"])
-        rows.writerow([plain(file), plain(message)])
+    write_csv(out, columns, rows)
     return out.getvalue()

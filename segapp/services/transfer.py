@@ -14,6 +14,7 @@ from django.utils.crypto import salted_hmac
 
 from segapp.models import UNFINISHED, TrainingRun, TransferCode, VisitorAlias
 from segapp.services import restore, runs
+from segapp.services.errors import Conflict, UserError
 from segapp.visitors import current_id, new_id
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # 32 signs; none is taken for another one
@@ -25,21 +26,20 @@ MAX_VALID = 5  # a sixth code ends the oldest
 SALT = "segapp.transfer.code"
 
 
-class CodeRefused(Exception):
+class InvalidCode(UserError):
     """Not a code, used, revoked or too old: nobody can tell which from outside."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "This code is not valid. It may be mistyped, used already, or older than 15 minutes. "
-            "Make a new one on the device that has your models."
-        )
+    status, code = 422, "invalid_code"
+    title = "This code is not valid"
+    message = "This code is not valid. It may be mistyped, used already, or older than 15 minutes."
+    advice = "Make a new one on the device that has your models."
 
 
-class AlreadyHere(Exception):
+class AlreadyHere(Conflict):
     """The code is good, and was made by the very visitor who enters it."""
 
-    def __init__(self) -> None:
-        super().__init__("This browser already has these models. Enter the code in the other browser.")
+    message = "This browser already has these models."
+    advice = "Enter the code in the other browser."
 
 
 def make(visitor: str) -> tuple[TransferCode, str]:
@@ -64,17 +64,17 @@ def revoke(visitor: str, public_id: str) -> bool:
 
 
 @transaction.atomic
-def claim(visitor: str, sent: str) -> str:
-    """The visitor who made the code; what `visitor` made until now joins them. Raises CodeRefused or AlreadyHere."""
-    row = _valid().filter(digest=_digest(sent)).first()
+def claim(visitor: str, code: str) -> str:
+    """The visitor who made the code; what `visitor` made until now joins them. Raises InvalidCode or AlreadyHere."""
+    row = _valid().filter(digest=_digest(code)).first()
     if row is None:
-        raise CodeRefused
+        raise InvalidCode
     owner = current_id(row.visitor)
     if owner == visitor:
         raise AlreadyHere
     # Of two browsers that send it at once exactly one sees 1.
     if _valid().filter(pk=row.pk).update(claimed_at=timezone.now()) != 1:
-        raise CodeRefused
+        raise InvalidCode
     restore.join(visitor, owner)
     return owner
 

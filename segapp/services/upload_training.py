@@ -12,7 +12,7 @@ def start(
 ) -> TrainingRun:
     """Take pairs in and queue a training on just these, with the classes as the masks' rules give them.
 
-    Raises intake.InvalidUpload with an entry per faulty file, imaging.InvalidFile for class edits that do not fit, and
+    Raises InvalidUpload with an entry per faulty file, imaging.InvalidFile for class edits that do not fit, and
     runs.AlreadyTraining; then nothing is stored.
     """
     examples = intake.store(visitor, images, masks, draft=False)

@@ -18,6 +18,7 @@ from segapp import dispatch
 from segapp.imaging import InvalidFile, container, formats
 from segapp.models import UNFINISHED, State, Stop, TrainingRun, VideoJob
 from segapp.services import runs, storage
+from segapp.services.errors import NotFound, RateLimited
 from segapp.services.model_snapshot import pin
 
 MAX_UNFINISHED = 5  # of one visitor
@@ -27,12 +28,10 @@ GUESSED_PACE = {"CPU": 0.3, "CUDA": 0.01}  # seconds a frame, until a first job 
 FILMS = ("overlay.mp4", "mask.mp4")
 
 
-class VideoNotFound(Exception):
-    """No such video, another visitor's, or its file is gone."""
-
-
-class TooMany(Exception):
+class TooMany(RateLimited):
     """The visitor has enough unfinished videos."""
+
+    code = "too_many_videos"
 
 
 def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO) -> VideoJob:
@@ -89,10 +88,10 @@ def original(job: VideoJob) -> Path:
 
 
 def owned(visitor: str, public_id: str) -> VideoJob:
-    """The visitor's video; raises VideoNotFound, the same for what is another's and what does not exist."""
+    """The visitor's video; raises NotFound, the same for what is another's and what does not exist."""
     job = VideoJob.objects.filter(visitor=visitor, public_id=public_id).select_related("model").first()
     if job is None:
-        raise VideoNotFound("There is no such video among yours. Results are kept for some days; upload it again.")
+        raise NotFound("There is no such video among yours. Results are kept for some days; upload it again.")
     return job
 
 
@@ -173,7 +172,7 @@ def sweep() -> None:
 
 
 def file_of(job: VideoJob, name: str) -> Path:
-    """A film, the table, the preview or the original, by name; raises VideoNotFound when there is no such file."""
+    """A film, the table, the preview or the original, by name; raises NotFound when there is no such file."""
     names = {**{film: job.folder / film for film in FILMS}, "frames.csv": job.folder / "frames.csv"}
     path = names.get(name) if job.state == State.DONE else None
     if name == "preview.webp":
@@ -181,15 +180,15 @@ def file_of(job: VideoJob, name: str) -> Path:
     elif name == "original":
         path = original(job)
     if path is None or not store.fetch(path, newer=job.unfinished).is_file():
-        raise VideoNotFound("This video has no such file, or not any more. Upload it again.")
+        raise NotFound("This video has no such file, or not any more. Upload it again.")
     return path
 
 
 def mask_archives(job: VideoJob) -> Iterator[Path]:
-    """The segments' archives of index masks, in order; raises VideoNotFound when there are none."""
+    """The segments' archives of index masks, in order; raises NotFound when there are none."""
     found = sorted(store.fetch_folder(job.folder / "parts").glob("*.zip")) if job.state == State.DONE else []
     if not found:
-        raise VideoNotFound("This video has no index masks, or not any more. Upload it again.")
+        raise NotFound("This video has no index masks, or not any more. Upload it again.")
     return iter(found)
 
 

@@ -122,8 +122,8 @@ def test_a_mask_painted_in_turns_on_two_machines_is_never_an_old_one(bucket, db,
             elsewhere(other)
             found = painting.owned(ALICE, one.public_id)
             assert (example_files.painted_values(found) == mask).all()
-            assert (intake.ids_of(found, intake.review([found])) == mask).all()
-            assert intake.image_of(found).shape == (96, 96, 3)
+            assert (example_files.ids_of(found, intake.review([found])) == mask).all()
+            assert example_files.image_of(found).shape == (96, 96, 3)
     assert [name for name in bucket.names() if "/painted_1." in name] == []
 
 

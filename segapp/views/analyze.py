@@ -1,12 +1,11 @@
 """Images in, masks out: send them, look at one, compare it with another model's answer."""
 
-import csv
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -14,43 +13,39 @@ from django_htmx.http import push_url
 
 from registry import services as registry
 from registry.models import FileState, UserModel
-from segapp import failures
 from segapp.forms import AnalyzeForm
 from segapp.imaging import InvalidFile
 from segapp.imaging.formats import MAX_IMAGES_AT_ONCE
 from segapp.models import Analysis, State
 from segapp.services import analyses, intake, limits, tables
-from segapp.views.common import PageRequest, flash
+from segapp.services.errors import NotFound, Overloaded, Problem, RateLimited, UserError
+from segapp.views.common import flash, offer, shows_again
+from segapp.visitors import VisitorRequest
 
 POLL_SECONDS = 2.0  # a partial waits this long for its result, so that it comes the moment it is there
 LAYERS = (("image", "Image"), ("overlay", "Overlay"), ("mask", "Mask"), ("confidence", "Confidence"))
-PATIENT_SECONDS = 20.0  # a plain post without script waits this long before it shows the waiting page
+WAIT_SECONDS = 20.0  # a plain post without script waits this long before it shows the waiting page
 
 
-def _owned(request: PageRequest, public_id: str) -> Analysis:
-    try:
-        return analyses.owned(request.visitor, public_id)
-    except analyses.AnalysisNotFound as error:
-        raise Http404(str(error)) from error
+def _show_error(request: VisitorRequest, error: UserError) -> HttpResponse:
+    return _refuse(request, error.problems)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def analyze(request: PageRequest) -> HttpResponse:
+@shows_again(_show_error)
+def analyze(request: VisitorRequest) -> HttpResponse:
     if request.method != "POST":
         return _show(request)
-    form = AnalyzeForm(request.POST, request.FILES)
-    if not form.is_valid():
-        return _refuse(request, [{"file": "", "message": text} for text in form.words()])
-    return _answer(request, form.cleaned_data["file"])
+    return _answer(request, AnalyzeForm(request.POST, request.FILES).checked()["file"])
 
 
 @require_POST
-def sample(request: PageRequest) -> HttpResponse:
+def sample(request: VisitorRequest) -> HttpResponse:
     """One of the sample images that came without a mask, for those who have trained on the others."""
     return _answer(request, [intake.sample_image()])
 
 
-def _answer(request: PageRequest, files: list[UploadedFile]) -> HttpResponse:
+def _answer(request: VisitorRequest, files: list[UploadedFile]) -> HttpResponse:
     """Queue the images and show the first one's place. With a full queue, what it has no room for is named."""
     sent, problems, full = _submit(request, files)
     if not sent:
@@ -59,31 +54,32 @@ def _answer(request: PageRequest, files: list[UploadedFile]) -> HttpResponse:
         flash(request, f"{problem['file']}: {problem['message']}", level=messages.WARNING)
     first = sent[0]
     if not request.htmx:
-        analyses.wait_if_free(first, PATIENT_SECONDS)
+        analyses.wait_if_free(first, WAIT_SECONDS)
         return redirect("analyze-result", first.public_id)
     return push_url(_show(request, first), reverse("analyze-result", args=[first.public_id]))
 
 
 def _submit(
-    request: PageRequest, files: list[UploadedFile]
-) -> tuple[list[Analysis], list[dict[str, str]], analyses.Overloaded | None]:
+    request: VisitorRequest, files: list[UploadedFile]
+) -> tuple[list[Analysis], list[Problem], Overloaded | None]:
     """What was queued, what was not and why, and whether that was for want of room."""
-    sent, problems = [], []
+    sent: list[Analysis] = []
+    problems: list[Problem] = []
     for place, file in enumerate(files):
         name = file.name or "image"
         try:
             limits.check(request, limits.ANALYSES)
             sent.append(analyses.submit(request.visitor, file, name))
         except InvalidFile as error:
-            problems.append({"file": error.file, "message": f"{error.problem} {error.advice}"})
-        except (analyses.Overloaded, limits.TooOften, registry.NoBaseReady) as error:
+            problems.append(error.entry)
+        except (Overloaded, RateLimited, registry.NoBaseReady) as error:
             left = ", ".join(late.name or "image" for late in files[place:])
             problems.append({"file": left, "message": str(error)})
-            return sent, problems, error if isinstance(error, analyses.Overloaded) else None
+            return sent, problems, error if isinstance(error, Overloaded) else None
     return sent, problems, None
 
 
-def _come_back(request: PageRequest, full: analyses.Overloaded) -> HttpResponse:
+def _come_back(request: VisitorRequest, full: Overloaded) -> HttpResponse:
     """503: nothing was stored; the page keeps what was chosen and sends it again when the queue has room."""
     if request.htmx:
         response = render(request, "analyze/full.html", {"retry_after": full.retry_after}, status=503)
@@ -94,7 +90,7 @@ def _come_back(request: PageRequest, full: analyses.Overloaded) -> HttpResponse:
     return response
 
 
-def _refuse(request: PageRequest, problems: list[dict[str, str]]) -> HttpResponse:
+def _refuse(request: VisitorRequest, problems: list[Problem]) -> HttpResponse:
     if request.htmx:
         response = render(request, "problems.html", {"problems": problems}, status=422)
         response["HX-Retarget"], response["HX-Reswap"] = "#analyze-problems", "innerHTML"
@@ -103,9 +99,9 @@ def _refuse(request: PageRequest, problems: list[dict[str, str]]) -> HttpRespons
 
 
 def _show(
-    request: PageRequest,
+    request: VisitorRequest,
     analysis: Analysis | None = None,
-    problems: list[dict[str, str]] | None = None,
+    problems: list[Problem] | None = None,
     retry_after: int = 0,
     status: int = 200,
 ) -> HttpResponse:
@@ -127,8 +123,8 @@ def _show(
 
 
 @require_safe
-def result(request: PageRequest, public_id: str) -> HttpResponse:
-    analysis = _owned(request, public_id)
+def result(request: VisitorRequest, public_id: str) -> HttpResponse:
+    analysis = analyses.owned(request.visitor, public_id)
     if request.htmx and analysis.unfinished:
         analyses.wait_if_free(analysis, POLL_SECONDS)
         if analysis.unfinished:
@@ -136,7 +132,7 @@ def result(request: PageRequest, public_id: str) -> HttpResponse:
     return _show(request, analysis)
 
 
-def _so_far(request: PageRequest, analysis: Analysis) -> HttpResponse:
+def _so_far(request: VisitorRequest, analysis: Analysis) -> HttpResponse:
     """Nothing new, and the page asks again; or how far a large image is."""
     if not analysis.progress:
         return HttpResponse(status=204)
@@ -146,13 +142,13 @@ def _so_far(request: PageRequest, analysis: Analysis) -> HttpResponse:
 
 
 @require_safe
-def strip(request: PageRequest) -> HttpResponse:
+def strip(request: VisitorRequest) -> HttpResponse:
     """The latest results, asked for while some of them are still at work; `at` is the one on show."""
     shown = {"public_id": request.GET.get("at", "")}
     return render(request, "analyze/strip.html", {"analysis": shown, **_strip(request)})
 
 
-def _strip(request: PageRequest) -> dict[str, Any]:
+def _strip(request: VisitorRequest) -> dict[str, Any]:
     latest = list(Analysis.objects.filter(visitor=request.visitor)[:MAX_IMAGES_AT_ONCE])
     return {"recent": latest, "strip_busy": any(row.unfinished for row in latest)}
 
@@ -172,19 +168,16 @@ def rivals(visitor: str, analysis: Analysis) -> list[tuple[str, str]]:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def compare(request: PageRequest, public_id: str) -> HttpResponse:
+def compare(request: VisitorRequest, public_id: str) -> HttpResponse:
     """The same image through another model. POST runs it; GET shows a comparison that was run."""
-    analysis = _owned(request, public_id)
+    analysis = analyses.owned(request.visitor, public_id)
     if request.method == "POST":
-        try:
-            other = analyses.again(analysis, _chosen(request))
-        except analyses.Overloaded as full:
-            return failures.answer(request, failures.OVERLOADED, full.retry_after)
-        analyses.wait_if_free(other, PATIENT_SECONDS)
+        other = analyses.again(analysis, _chosen(request))
+        analyses.wait_if_free(other, WAIT_SECONDS)
         return redirect(f"{reverse('analyze-compare', args=[public_id])}?with={other.public_id}")
-    other = _owned(request, request.GET.get("with", ""))
+    other = analyses.owned(request.visitor, request.GET.get("with", ""))
     if (other.width, other.height) != (analysis.width, analysis.height):
-        raise Http404("These two results are of different images. Compare from the result's own page.")
+        raise NotFound("These two results are of different images. Compare from the result's own page.")
     left, right = side("left", other), side("right", analysis)
     context = {
         "left": other,
@@ -210,35 +203,25 @@ def side(key: str, analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _chosen(request: PageRequest) -> UserModel | None:
+def _chosen(request: VisitorRequest) -> UserModel | None:
     """The version to compare with; None is the base."""
     wanted = request.POST.get("model", "")
-    if not wanted:
-        return None
-    try:
-        return registry.owned(request.visitor, wanted)
-    except registry.ModelNotFound as error:
-        raise Http404(str(error)) from error
+    return registry.owned(request.visitor, wanted) if wanted else None
 
 
 @require_safe
-def table(request: PageRequest, public_id: str) -> HttpResponse:
+def table(request: VisitorRequest, public_id: str) -> HttpResponseBase:
     """Classes and their shares as CSV."""
-    analysis = _owned(request, public_id)
+    analysis = analyses.owned(request.visitor, public_id)
     if analysis.state != State.DONE:
-        raise Http404("This result has no figures yet. Wait until it is done.")
-    response = HttpResponse(content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="classes_{analysis.public_id[:8]}.csv"'
-    rows = csv.writer(response)
-    rows.writerow(["id", "name", "color", "pixels", "percent"])
-    for found in analysis.classes:
-        rows.writerow([found["id"], tables.plain(found["name"]), found["color"], found["pixels"], found["percent"]])
-    return response
+        raise NotFound("This result has no figures yet. Wait until it is done.")
+    response = HttpResponse(tables.classes(analysis.classes), content_type="text/csv; charset=utf-8")
+    return offer(response, f"classes_{analysis.public_id[:8]}.csv")
 
 
 @require_POST
-def delete(request: PageRequest, public_id: str) -> HttpResponse:
-    analysis = _owned(request, public_id)
+def delete(request: VisitorRequest, public_id: str) -> HttpResponse:
+    analysis = analyses.owned(request.visitor, public_id)
     analyses.delete(analysis)
     flash(request, f"The result of “{analysis.title}” is deleted, the image with it.")
     return redirect("analyze")

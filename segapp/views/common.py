@@ -1,5 +1,7 @@
 """What several pages share: notes with an undo, the way back, and telling the page that the model changed."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.contrib import messages
@@ -8,22 +10,41 @@ from django.shortcuts import redirect, render, resolve_url
 from django.utils.http import content_disposition_header, url_has_allowed_host_and_scheme
 from django_htmx.http import trigger_client_event
 
+from registry.services import NoBaseReady
 from segapp import context
+from segapp.imaging import InvalidFile
+from segapp.services.errors import NotFound, UserError, user_error
+from segapp.visitors import VisitorRequest
 
 MODEL_CHANGED = "model-changed"
-
-
-class PageRequest(HttpRequest):
-    """A request as the middleware hands it to the pages."""
-
-    visitor: str
-    visitor_known: bool
-    htmx: Any
+View = Callable[..., HttpResponseBase]
 
 
 def flash(request: HttpRequest, text: str, undo: str = "", level: int = messages.SUCCESS) -> None:
     """Leave a note for the next page or partial; `undo` is the address whose POST takes it back."""
     messages.add_message(request, level, text, extra_tags=undo)
+
+
+def shows_again(show: Callable[..., HttpResponseBase]) -> Callable[[View], View]:
+    """For the view of a form: what cannot be done is said by `show(request, error, **named)`, which keeps the form.
+
+    What does not exist stays a 404.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def answer(request: VisitorRequest, **named: Any) -> HttpResponseBase:
+            try:
+                return view(request, **named)
+            except (UserError, InvalidFile, NoBaseReady) as error:
+                found = user_error(error)
+                if found is None or isinstance(found, NotFound):
+                    raise
+                return show(request, found, **named)
+
+        return answer
+
+    return decorate
 
 
 def by_script(request: HttpRequest) -> bool:
@@ -54,7 +75,7 @@ def changed(response: HttpResponse) -> HttpResponse:
     return trigger_client_event(response, MODEL_CHANGED, after="settle")
 
 
-def after_change(request: PageRequest, fallback: str) -> HttpResponse:
+def after_change(request: VisitorRequest, fallback: str) -> HttpResponse:
     """The answer to whatever changed the active model: the fresh pill with a note, or the way back."""
     if request.htmx and request.htmx.target == "status":
         fresh = {"status": context.of(request), "oob": True}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from django.contrib import messages
-from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase
+from django.http import FileResponse, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
@@ -13,7 +13,9 @@ from registry import store
 from registry.models import FileState, UserModel
 from segapp.models import Export, ExportFormat, State
 from segapp.services import exports, limits
-from segapp.views.common import PageRequest, flash
+from segapp.services.errors import NotFound, RateLimited
+from segapp.views.common import flash
+from segapp.visitors import VisitorRequest
 
 ABOUT = {
     ExportFormat.PTH: "the whole network for plain smp.FPN",
@@ -48,14 +50,14 @@ def offer(model: UserModel, format: str, row: Export | None) -> Offer:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def export(request: PageRequest, public_id: str, format: str) -> HttpResponse:
+def export(request: VisitorRequest, public_id: str, format: str) -> HttpResponse:
     """POST asks for the file; htmx gets the format's line, and asks for it until it is ready."""
     model = _model(request, public_id, format)
     if request.method == "POST":
         try:
             limits.check(request, limits.EXPORTS)
             exports.request(model, format)
-        except limits.TooOften as error:
+        except RateLimited as error:
             flash(request, str(error), level=messages.ERROR)
     if request.htmx:
         row = exports.current(model, format)
@@ -64,20 +66,17 @@ def export(request: PageRequest, public_id: str, format: str) -> HttpResponse:
 
 
 @require_safe
-def export_file(request: PageRequest, public_id: str, format: str) -> HttpResponseBase:
+def export_file(request: VisitorRequest, public_id: str, format: str) -> HttpResponseBase:
     row = exports.current(_model(request, public_id, format), format)
     if row is None or row.state != State.DONE:
-        raise Http404("This file is not there, or not any more. Open Models and make it again.")
+        raise NotFound("This file is not there, or not any more. Open Models and make it again.")
     return FileResponse(row.path.open("rb"), as_attachment=True, filename=row.path.name)
 
 
-def _model(request: PageRequest, public_id: str, format: str) -> UserModel:
+def _model(request: VisitorRequest, public_id: str, format: str) -> UserModel:
     if format not in ExportFormat.values:
-        raise Http404("There is no such format. Open Models to see the ones there are.")
-    try:
-        model = registry.owned(request.visitor, public_id)
-    except registry.ModelNotFound as error:
-        raise Http404(str(error)) from error
+        raise NotFound("There is no such format. Open Models to see the ones there are.")
+    model = registry.owned(request.visitor, public_id)
     if model.file_state != FileState.OK:
-        raise Http404(f"The file of “{model.name}” cannot be used. Choose another version, or train again.")
+        raise NotFound(f"The file of “{model.name}” cannot be used. Choose another version, or train again.")
     return model

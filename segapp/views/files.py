@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
-from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase
+from django.http import FileResponse, HttpResponse, HttpResponseBase
 from django.utils.http import content_disposition_header
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
@@ -14,10 +14,10 @@ from PIL import Image
 from registry import services as registry
 from registry import store
 from segapp.imaging import InvalidFile, decode, render
-from segapp.models import Example
 from segapp.services import analyses, example_files, intake, runs
+from segapp.services.errors import NotFound
 from segapp.views import finetune_context
-from segapp.views.common import PageRequest
+from segapp.visitors import VisitorRequest
 
 RUN_FILE = re.compile(r"(preview|heldout_\d{1,3}_(image|truth|base|custom))\.webp")
 SMALL, LARGE = 264, 1600  # pixels
@@ -30,7 +30,7 @@ _private = cache_control(private=True, max_age=3600)
 
 def _send(path: Path, download: str = "", newer: bool = False) -> HttpResponseBase:
     if not store.fetch(path, newer).is_file():
-        raise Http404("This file is gone. It may have been deleted after some days; make it again.")
+        raise NotFound("This file is gone. It may have been deleted after some days; make it again.")
     return _as(FileResponse(path.open("rb"), content_type=TYPES[path.suffix]), download)
 
 
@@ -55,38 +55,32 @@ def _as(response: FileResponse, download: str) -> HttpResponseBase:
 
 @require_safe
 @_private
-def example(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase:
-    found = Example.objects.filter(visitor=request.visitor, public_id=public_id).first()
-    if found is None:
-        raise Http404("There is no such image among yours.")
-    example_files.ensure_local(found)
+def example(request: VisitorRequest, public_id: str, kind: str) -> HttpResponseBase:
+    found = example_files.ensure_local(intake.owned(request.visitor, public_id))
     paths = {"image": found.image_path, "mask": found.mask_path, "thumbnail": found.thumbnail_path}
     if kind not in paths:
-        raise Http404("An image has no such file.")
+        raise NotFound("An image has no such file.")
     return _send(paths[kind])
 
 
 @require_safe
 @_private
-def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
+def example_overlay(request: VisitorRequest, public_id: str) -> HttpResponseBase:
     """The image with its mask laid over, as the masks are read now; small, or with ?large to look at."""
-    found = Example.objects.filter(visitor=request.visitor, public_id=public_id).first()
-    if found is None:
-        raise Http404("There is no such image among yours.")
-    example_files.ensure_local(found)
+    found = example_files.ensure_local(intake.owned(request.visitor, public_id))
     large = "large" in request.GET
     drafts = list(intake.drafts(request.visitor)) if found.draft else []
     mapping, ids = None, None
     try:
         mapping = finetune_context.mapping_of(request, found.runs.first(), drafts)
-        ids = intake.ids_of(found, mapping, small=not large) if mapping and not found.to_paint else None
+        ids = example_files.ids_of(found, mapping, small=not large) if mapping and not found.to_paint else None
     except InvalidFile:  # masks that do not go together: the image alone
         pass
     try:
         with Image.open(found.image_path if large else found.thumbnail_path) as stored:
             small = render.thumbnail(stored, LARGE)
     except OSError as error:
-        raise Http404("The files of this image are gone. Remove it and upload it again.") from error
+        raise NotFound("The files of this image are gone. Remove it and upload it again.") from error
     if mapping is not None and ids is not None:
         shown = np.asarray(Image.fromarray(ids).resize(small.size, Image.Resampling.NEAREST))
         classes = [row for row in mapping.trained if row["name"] != "background"]
@@ -97,42 +91,33 @@ def example_overlay(request: PageRequest, public_id: str) -> HttpResponseBase:
 
 @require_safe
 @_private
-def run(request: PageRequest, public_id: str, name: str) -> HttpResponseBase:
+def run(request: VisitorRequest, public_id: str, name: str) -> HttpResponseBase:
     if not RUN_FILE.fullmatch(name):
-        raise Http404("A training has no such file.")
-    try:
-        found = runs.owned(request.visitor, public_id)
-    except runs.RunNotFound as error:
-        raise Http404(str(error)) from error
+        raise NotFound("A training has no such file.")
+    found = runs.owned(request.visitor, public_id)
     return _send(found.folder / name, newer=found.unfinished)
 
 
 @require_safe
 @_private
-def analysis(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase:
+def analysis(request: VisitorRequest, public_id: str, kind: str) -> HttpResponseBase:
     """image, mask (palette PNG of class ids at the image's own size), overlay, confidence; with ?download as a file."""
-    try:
-        found = analyses.owned(request.visitor, public_id)
-        path = analyses.file_of(found, kind if kind in KINDS else "")
-    except analyses.AnalysisNotFound as error:
-        raise Http404(str(error)) from error
+    found = analyses.owned(request.visitor, public_id)
+    path = analyses.file_of(found, kind if kind in KINDS else "")
     stem = Path(found.title).stem or "image"
     return _send(path, f"{stem}_{kind}{path.suffix}" if "download" in request.GET else "")
 
 
 @require_safe
 @_private
-def analysis_view(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase:
+def analysis_view(request: VisitorRequest, public_id: str, kind: str) -> HttpResponseBase:
     """What pages look at: class ids (`ids`) or confidence as a grey PNG of the shown image's size, or `small`.
 
     Grey, because a browser hands out the colours of a palette PNG and never its indices.
     """
-    try:
-        found = analyses.owned(request.visitor, public_id)
-        path = analyses.file_of(found, {"ids": "mask", "small": "mask", "confidence": "confidence"}.get(kind, ""))
-        image = analyses.file_of(found, "image")
-    except analyses.AnalysisNotFound as error:
-        raise Http404(str(error)) from error
+    found = analyses.owned(request.visitor, public_id)
+    path = analyses.file_of(found, {"ids": "mask", "small": "mask", "confidence": "confidence"}.get(kind, ""))
+    image = analyses.file_of(found, "image")
     with Image.open(path) as stored:
         values = Image.fromarray(np.asarray(decode.pixels(stored)))
     if kind == "small":
@@ -149,9 +134,5 @@ def analysis_view(request: PageRequest, public_id: str, kind: str) -> HttpRespon
 
 @require_safe
 @_private
-def model_preview(request: PageRequest, public_id: str) -> HttpResponseBase:
-    try:
-        found = registry.owned(request.visitor, public_id)
-    except registry.ModelNotFound as error:
-        raise Http404(str(error)) from error
-    return _send(found.preview_path)
+def model_preview(request: VisitorRequest, public_id: str) -> HttpResponseBase:
+    return _send(registry.owned(request.visitor, public_id).preview_path)

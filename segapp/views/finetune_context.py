@@ -13,7 +13,7 @@ from segapp.imaging import InvalidFile
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import Example, State, TrainingRun, VideoJob
 from segapp.services import continuing, intake, painting, runs
-from segapp.views.common import PageRequest
+from segapp.visitors import VisitorRequest
 
 EDITS = "class_edits"  # in the session: what the visitor changed in the class table, by the mask value it stands for
 CONTINUE = "continue_from"  # in the session: public id of the model that the next training starts from
@@ -22,7 +22,7 @@ FINE = 0.75  # IoU of the weakest class from which a thorough training is not su
 ENOUGH = 4  # images that show a class, below which more of them are what helps
 
 
-def context(request: PageRequest) -> dict[str, Any]:
+def context(request: VisitorRequest) -> dict[str, Any]:
     """Everything the steps show, and which of them are open."""
     drafts = list(intake.drafts(request.visitor))
     run = runs.current(request.visitor)
@@ -35,7 +35,7 @@ def context(request: PageRequest) -> dict[str, Any]:
     try:
         mapping = mapping_of(request, run, drafts if editable else [])
     except InvalidFile as error:
-        problems = [{"file": error.file, "message": f"{error.problem} {error.advice}"}]
+        problems = [error.entry]
     mark(shown, mapping, problems)
     stumbled = run is not None and not live and not done and not drafts
     model = None if live else continued(request)
@@ -82,7 +82,7 @@ def _landing(busy: bool, editable: bool, readable: bool, done: bool) -> str:
     return "result" if done else "images"
 
 
-def mapping_of(request: PageRequest, run: TrainingRun | None, drafts: list[Example]) -> ClassMapping | None:
+def mapping_of(request: VisitorRequest, run: TrainingRun | None, drafts: list[Example]) -> ClassMapping | None:
     """How the masks on show are read: the drafts' with the visitor's edits, else as the run did. Raises InvalidFile."""
     if drafts:
         edits = request.session.get(EDITS, {})
@@ -114,7 +114,7 @@ def edits_of(run: TrainingRun) -> dict[str, dict[str, Any]]:
     return {row["source"]: {key: row[key] for key in ("name", "color", "ignore")} for row in rows}
 
 
-def continued(request: PageRequest) -> UserModel | None:
+def continued(request: VisitorRequest) -> UserModel | None:
     """The visitor's model that the next training starts from, if one was chosen and can still be used."""
     try:
         found = registry.owned(request.visitor, request.session.get(CONTINUE, ""))
@@ -123,7 +123,7 @@ def continued(request: PageRequest) -> UserModel | None:
     return found if painting.usable(found) else None
 
 
-def mended(request: PageRequest, drafts: list[Example]) -> dict[str, Any]:
+def mended(request: VisitorRequest, drafts: list[Example]) -> dict[str, Any]:
     """The drafts that mend results of the visitor's active model, or of one it comes from, and that model."""
     model = registry.resolve(request.visitor).model
     if model is None or not any(hasattr(draft, "painting") and draft.painting.corrects_id for draft in drafts):
@@ -132,7 +132,7 @@ def mended(request: PageRequest, drafts: list[Example]) -> dict[str, Any]:
     return {"mended": found, "mended_model": model}
 
 
-def known_classes(request: PageRequest) -> list[dict[str, Any]]:
+def known_classes(request: VisitorRequest) -> list[dict[str, Any]]:
     """The classes of the model that the next training starts from; none when it starts from the base."""
     model = continued(request)
     return continuing.classes_of(model) if model is not None else []

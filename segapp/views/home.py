@@ -5,10 +5,10 @@ from django.shortcuts import render
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
-from segapp.views.common import PageRequest
+from segapp.visitors import VisitorRequest
 
 
 @require_safe
 @ensure_csrf_cookie
-def home(request: PageRequest) -> HttpResponse:
+def home(request: VisitorRequest) -> HttpResponse:
     return render(request, "home.html")

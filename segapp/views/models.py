@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase
+from django.http import FileResponse, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
@@ -17,8 +17,10 @@ from registry.models import UserModel
 from segapp.forms import RenameForm
 from segapp.models import Export, ModelShare
 from segapp.services import exports, mydata, sharing, storage, transfer
-from segapp.views.common import PageRequest, after_change, back, flash
+from segapp.services.errors import NotFound, UserError
+from segapp.views.common import after_change, back, flash, shows_again
 from segapp.views.exports import Offer, offers
+from segapp.visitors import VisitorRequest
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,8 @@ class Version:
         return any(offer.row is not None and offer.row.unfinished for offer in self.offers)
 
 
-def owned(request: PageRequest, public_id: str) -> UserModel:
-    try:
-        return registry.owned(request.visitor, public_id)
-    except registry.ModelNotFound as error:
-        raise Http404(str(error)) from error
-
-
 @require_safe
-def models(request: PageRequest) -> HttpResponse:
+def models(request: VisitorRequest) -> HttpResponse:
     shown = versions(request)
     context: dict[str, Any] = {
         "versions": shown,
@@ -60,7 +55,7 @@ def models(request: PageRequest) -> HttpResponse:
     return render(request, "models.html", context)
 
 
-def versions(request: PageRequest) -> list[Version]:
+def versions(request: VisitorRequest) -> list[Version]:
     """The visitor's models, newest first, each with its files and links."""
     rows = list(registry.versions(request.visitor).select_related("parent"))
     made: dict[int, dict[str, Export]] = {}
@@ -77,36 +72,37 @@ def versions(request: PageRequest) -> list[Version]:
     return found
 
 
-def _address(request: PageRequest, share: ModelShare) -> str:
+def _address(request: VisitorRequest, share: ModelShare) -> str:
     return request.build_absolute_uri(reverse("shared", args=[share.token]))
 
 
 @require_POST
-def activate(request: PageRequest, public_id: str) -> HttpResponse:
+def activate(request: VisitorRequest, public_id: str) -> HttpResponse:
     before = registry.resolve(request.visitor).model
-    try:
-        model = registry.activate(request.visitor, public_id)
-    except registry.ModelNotFound as error:
-        raise Http404(str(error)) from error
+    model = registry.activate(request.visitor, public_id)
     undo = reverse("model-activate", args=[before.public_id]) if before and before != model else reverse("reset")
     flash(request, f"“{model.name}” answers now, on every page.", undo=undo)
     return after_change(request, "models")
 
 
-@require_POST
-def rename(request: PageRequest, public_id: str) -> HttpResponse:
-    model, form = owned(request, public_id), RenameForm(request.POST)
-    if not form.is_valid():
-        flash(request, " ".join(form.words()), level=messages.ERROR)
-        return redirect("models")
-    registry.rename(request.visitor, model.public_id, form.cleaned_data["name"])
-    flash(request, f"“{model.name}” is now called “{form.cleaned_data['name']}”.")
+def _flash_error(request: VisitorRequest, error: UserError, public_id: str) -> HttpResponse:
+    flash(request, str(error), level=messages.ERROR)
     return redirect("models")
 
 
 @require_POST
-def delete(request: PageRequest, public_id: str) -> HttpResponse:
-    model = owned(request, public_id)
+@shows_again(_flash_error)
+def rename(request: VisitorRequest, public_id: str) -> HttpResponse:
+    model = registry.owned(request.visitor, public_id)
+    sent = RenameForm(request.POST).checked()
+    registry.rename(request.visitor, public_id, sent["name"])
+    flash(request, f"“{model.name}” is now called “{sent['name']}”.")
+    return redirect("models")
+
+
+@require_POST
+def delete(request: VisitorRequest, public_id: str) -> HttpResponse:
+    model = registry.owned(request.visitor, public_id)
     registry.trash(request.visitor, model.public_id)
     days = settings.SEGAPP_TRASH_DAYS
     undo = reverse("model-undelete", args=[model.public_id])
@@ -115,22 +111,19 @@ def delete(request: PageRequest, public_id: str) -> HttpResponse:
 
 
 @require_POST
-def undelete(request: PageRequest, public_id: str) -> HttpResponse:
-    try:
-        model = registry.untrash(request.visitor, public_id)
-    except registry.ModelNotFound as error:
-        raise Http404(str(error)) from error
+def undelete(request: VisitorRequest, public_id: str) -> HttpResponse:
+    model = registry.untrash(request.visitor, public_id)
     flash(request, f"“{model.name}” is back in the list.")
     return redirect("models")
 
 
 @require_safe
-def download(request: PageRequest, public_id: str, kind: str) -> HttpResponseBase:
+def download(request: VisitorRequest, public_id: str, kind: str) -> HttpResponseBase:
     """The weights as they are kept (pth), or what they are: `card` for programs, `readme` for people."""
-    model = owned(request, public_id)
+    model = registry.owned(request.visitor, public_id)
     if kind == "pth":
         if not store.fetch(model.path).is_file():
-            raise Http404(f"The file of “{model.name}” is gone. Choose another version, or train again.")
+            raise NotFound(f"The file of “{model.name}” is gone. Choose another version, or train again.")
         return FileResponse(model.path.open("rb"), as_attachment=True, filename=model.path.name)
     if kind == "readme":
         response = HttpResponse(exports.card_text(model), content_type="text/markdown; charset=utf-8")

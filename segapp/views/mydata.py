@@ -6,13 +6,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from segapp.services import mydata, runs
-from segapp.views.common import PageRequest
-from segapp.visitors import new_id
+from segapp.visitors import VisitorRequest, new_id
 
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
-def erase(request: PageRequest) -> HttpResponse:
+def erase(request: VisitorRequest) -> HttpResponse:
     """GET asks. POST deletes, makes a new visitor of this browser, and tells the page to forget its token."""
     if request.method != "POST":
         context = {"holdings": mydata.holdings(request.visitor), "run": runs.in_progress(request.visitor)}

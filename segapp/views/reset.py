@@ -7,11 +7,12 @@ from django.views.decorators.http import require_http_methods
 
 from registry import services as registry
 from segapp.services import runs
-from segapp.views.common import PageRequest, after_change, flash
+from segapp.views.common import after_change, flash
+from segapp.visitors import VisitorRequest
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def reset(request: PageRequest) -> HttpResponse:
+def reset(request: VisitorRequest) -> HttpResponse:
     if request.method != "POST":
         return render(request, "reset.html")
     model = registry.resolve(request.visitor).model

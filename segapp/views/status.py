@@ -6,11 +6,12 @@ from django.views.decorators.http import require_POST, require_safe
 
 from registry import services as registry
 from segapp import context
-from segapp.views.common import PageRequest, after_change
+from segapp.views.common import after_change
+from segapp.visitors import VisitorRequest
 
 
 @require_safe
-def status(request: PageRequest) -> HttpResponse:
+def status(request: VisitorRequest) -> HttpResponse:
     """Nothing (204) while it looks as the page's copy, whose stamp it sends as `seen`."""
     if request.GET.get("part") == "hero":
         return render(request, "home.html#hero")
@@ -21,7 +22,7 @@ def status(request: PageRequest) -> HttpResponse:
 
 
 @require_POST
-def dismiss(request: PageRequest) -> HttpResponse:
+def dismiss(request: VisitorRequest) -> HttpResponse:
     """The visitor has read why their model was not used."""
     registry.dismiss_notice(request.visitor)
     return after_change(request, "home")

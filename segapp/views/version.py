@@ -11,16 +11,15 @@ from registry import services as registry
 from registry import store
 from registry.models import UserModel
 from segapp.models import TrainingRun
-from segapp.views.common import PageRequest
-from segapp.views.models import owned
+from segapp.visitors import VisitorRequest
 
 MAX_IMAGES = 6
 MAX_PARENTS = 20
 
 
 @require_safe
-def version(request: PageRequest, public_id: str) -> HttpResponse:
-    model = owned(request, public_id)
+def version(request: VisitorRequest, public_id: str) -> HttpResponse:
+    model = registry.owned(request.visitor, public_id)
     run = TrainingRun.objects.filter(visitor=request.visitor, public_id=model.run_id or "-").first()
     context = {
         "model": model,

@@ -130,7 +130,7 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
     except (LeaseLost, StoreUnreachable):
         raise
     except InvalidFile as refused:
-        return ItemState.FAILED, f"{refused.problem} {refused.advice}"
+        return ItemState.FAILED, refused.message
     except Exception as error:
         _hold(batch)  # a batch that was cancelled meanwhile has lost its files
         if disk_is_full(error):

@@ -20,7 +20,8 @@ from segapp.models import Effort
 from segapp.pipeline.inference.predict import predict, shares
 from segapp.pipeline.training.finetune import Example, Progress, finetune
 from segapp.pipeline.video.process import ENDINGS
-from segapp.services import intake, runs
+from segapp.services import pairing, runs
+from segapp.services.errors import InvalidUpload
 from segapp.worker import images, networks
 from segapp.worker.publishing import publish
 from segapp.worker.training import shrink
@@ -68,17 +69,17 @@ def train_folders(
 def read_folders(image_folder: Path, mask_folder: Path) -> tuple[list[Example], list[ClassInfo]]:
     """Pairs of two folders as arrays, and the classes that the masks hold by the contract's rules."""
     read, problems = [], []
-    for stem, image_path, mask_path in intake.pair(_files(image_folder), _files(mask_folder)):
+    for stem, image_path, mask_path in pairing.pair(_files(image_folder), _files(mask_folder)):
         try:
             with open(image_path, "rb") as image_file, open(mask_path, "rb") as mask_file:
                 pair = pairs.read(image_file, image_path.name, mask_file, mask_path.name)
         except InvalidFile as refused:
-            problems.append({"file": refused.file, "message": f"{refused.problem} {refused.advice}"})
+            problems.append(refused.entry)
             continue
         image, codes = shrink(np.asarray(pair.image), pair.mask.codes)
         read.append((stem, image, Mask(codes, pair.mask.summary)))
     if problems:
-        raise intake.InvalidUpload(problems)
+        raise InvalidUpload(problems)
     reading = class_mapping.read_summaries([mask.summary for _, _, mask in read], [stem for stem, _, _ in read])
     examples = [Example(stem, image, class_mapping.apply(mask, reading)) for stem, image, mask in read]
     return examples, [ClassInfo(found["id"], found["name"], found["color"]) for found in reading.trained]

@@ -72,7 +72,7 @@ def segment(
         except InvalidFile as refused:
             if not go_on:
                 raise
-            done.left_out.append((str(file), f"{refused.problem} {refused.advice}"))
+            done.left_out.append((str(file), refused.message))
             continue
         finally:
             tell(f"{len(done.results) + len(done.left_out) + 1} of {len(files)}: {file.name}")

@@ -22,7 +22,7 @@ from segapp.models import State, TrainingRun
 from segapp.pipeline.training.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
 from segapp.pipeline.training.input_size import SHRUNK
 from segapp.pipeline.training.loop import Settings
-from segapp.services import intake
+from segapp.services import example_files
 from segapp.worker import images, networks
 from segapp.worker.progress import HandBack, Watcher, publishing_took
 from segapp.worker.publishing import LeaseLost, publish
@@ -127,7 +127,7 @@ def read_examples(row: TrainingRun) -> list[Example]:
     mapping = ClassMapping.from_dict(row.reading)
     found = []
     for example in row.examples.all():
-        image, mask = intake.image_of(example), intake.ids_of(example, mapping)
+        image, mask = example_files.image_of(example), example_files.ids_of(example, mapping)
         found.append(Example(example.stem, *shrink(image, mask)))
     return found
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from segapp.imaging import InvalidFile
 from segapp.management.output import ProjectCommand
 from segapp.models import Effort
-from segapp.services.intake import InvalidUpload
+from segapp.services.errors import InvalidUpload
 
 
 class Command(ProjectCommand):

@@ -11,8 +11,8 @@ from django.utils import timezone
 from segapp.imaging import InvalidFile
 from segapp.models import Batch, BatchItem, ItemState, State, Stop
 from segapp.services import batch_results, batches, cleanup, restore, runs, zips
+from segapp.services.errors import InvalidUpload, NotFound
 from segapp.services.naming import result_stems
-from segapp.services.pairing import InvalidUpload
 from segapp.tests.batch.sending import BROKEN, image, many, packed, upload
 
 pytestmark = pytest.mark.django_db
@@ -148,7 +148,7 @@ def test_deleting_leaves_nothing():
 def test_another_visitors_batch_is_the_same_as_none():
     batch = batches.submit("alice", many(1))
     assert batches.owned("alice", batch.public_id) == batch
-    with pytest.raises(batches.BatchNotFound):
+    with pytest.raises(NotFound):
         batches.owned("charlie", batch.public_id)
 
 

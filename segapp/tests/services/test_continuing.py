@@ -8,7 +8,7 @@ from registry.tests.test_services import make
 from segapp.imaging import InvalidFile
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import Example, State, TrainingRun
-from segapp.services import continuing, intake, painting, runs
+from segapp.services import continuing, example_files, intake, painting, runs
 from segapp.tests.imaging.drawing import photo, saved, shapes, truth
 from segapp.tests.services.test_painting import ALICE, fresh, own_media, sent
 from segapp.tests.views.rows import CLASSES, analyzed, pairs, upload
@@ -43,7 +43,7 @@ def test_a_new_run_has_all_earlier_examples_the_new_one_and_the_model_as_its_sta
     assert run.classes == CLASSES, "ids, names and colours are the model's"
     mapping = ClassMapping.from_dict(run.reading)
     for one in run.examples.select_related("painting"):
-        assert (intake.ids_of(one, mapping) == truth()).all()
+        assert (example_files.ids_of(one, mapping) == truth()).all()
 
 
 def test_a_new_class_comes_behind_the_models_own(model):
@@ -60,7 +60,7 @@ def test_new_uploads_are_read_on_their_own_and_join_by_id(model):
     added = intake.store(ALICE, images, [upload("three.png", saved(shapes([0, 1, 255])))])
     run = continuing.start(ALICE, model, added)
     mapping = ClassMapping.from_dict(run.reading)
-    ids = {one.stem: intake.ids_of(one, mapping) for one in run.examples.select_related("painting")}
+    ids = {one.stem: example_files.ids_of(one, mapping) for one in run.examples.select_related("painting")}
     assert (ids["one"] == truth()).all()
     assert (ids["three"] == np.where(truth(3) == 2, 255, truth(3))).all()
 

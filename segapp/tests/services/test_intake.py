@@ -11,8 +11,8 @@ from PIL import Image, ImageFilter
 
 from segapp.imaging import InvalidFile
 from segapp.models import Example
-from segapp.services import intake
-from segapp.services.intake import InvalidUpload
+from segapp.services import example_files, intake
+from segapp.services.errors import InvalidUpload
 from segapp.tests.imaging.drawing import photo, saved, shapes, truth
 
 ALICE = "a" * 32
@@ -41,8 +41,8 @@ def test_pairs_are_stored_and_read_back():
     stored = intake.store(ALICE, images("a.jpg", "b.png"), masks("b.png", "a.png"))
     assert [example.stem for example in stored] == ["a", "b"]
     mapping = intake.review(stored)
-    assert np.array_equal(intake.ids_of(stored[0], mapping), truth())
-    assert intake.image_of(stored[0]).shape == (96, 96, 3)
+    assert np.array_equal(example_files.ids_of(stored[0], mapping), truth())
+    assert example_files.image_of(stored[0]).shape == (96, 96, 3)
 
 
 def test_files_without_a_partner_are_all_listed():
@@ -122,8 +122,8 @@ def test_a_large_jpeg_is_kept_as_jpeg_and_looks_the_same(mode):
     (stored,) = intake.store(ALICE, [sent], [SimpleUploadedFile("a.png", saved(mask).getvalue())])
     assert stored.image_path.name == "image.jpg"
     shown = np.asarray(image.convert("RGB")).astype(int)
-    assert np.abs(intake.image_of(stored).astype(int) - shown).mean() < 2
-    small = intake.ids_of(stored, intake.review([stored]), small=True)
+    assert np.abs(example_files.image_of(stored).astype(int) - shown).mean() < 2
+    small = example_files.ids_of(stored, intake.review([stored]), small=True)
     assert small.shape == (320, 320) and set(np.unique(small)) == {0, 1}
 
 
@@ -139,8 +139,8 @@ def test_masks_keep_their_own_values_whatever_comes_later():
     first = intake.store(ALICE, images("a.png"), masks("a.png"))
     labelled = SimpleUploadedFile("b.png", saved(shapes([0, 1])).getvalue())
     both = [*first, *intake.store(ALICE, images("b.png"), [labelled])]
-    assert set(np.unique(intake.ids_of(first[0], intake.review(first)))) == {0, 1}
-    assert set(np.unique(intake.ids_of(first[0], intake.review(both)))) == {0, 255}
+    assert set(np.unique(example_files.ids_of(first[0], intake.review(first)))) == {0, 1}
+    assert set(np.unique(example_files.ids_of(first[0], intake.review(both)))) == {0, 255}
 
 
 def test_files_that_are_gone_are_a_refusal_and_no_failure():
@@ -150,8 +150,8 @@ def test_files_that_are_gone_are_a_refusal_and_no_failure():
         path.unlink()
     for ask in (
         lambda: intake.review([stored]),
-        lambda: intake.ids_of(stored, mapping),
-        lambda: intake.image_of(stored),
+        lambda: example_files.ids_of(stored, mapping),
+        lambda: example_files.image_of(stored),
     ):
         with pytest.raises(InvalidFile, match="upload it again"):
             ask()

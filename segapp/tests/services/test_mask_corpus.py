@@ -12,8 +12,8 @@ from PIL import Image
 
 from segapp.imaging import decode
 from segapp.models import Example
-from segapp.services import intake
-from segapp.services.intake import InvalidUpload
+from segapp.services import example_files, intake
+from segapp.services.errors import InvalidUpload
 from segapp.tests.imaging.drawing import SIZE, photo, saved, shapes, truth
 from segapp.tests.imaging.test_class_mapping import REFUSED, UNDERSTOOD, deep, rgb16
 
@@ -42,7 +42,7 @@ def test_a_mask_file_is_understood(file, trained, ids, snapped):
     stored = send(file.getvalue())
     mapping = intake.review(stored)
     assert [row["id"] for row in mapping.trained] == trained
-    found = intake.ids_of(stored[0], mapping)
+    found = example_files.ids_of(stored[0], mapping)
     assert found.shape == (SIZE, SIZE) and set(np.unique(found)) <= {*trained, 255}
     if ids is not None and len(ids) > 1:
         assert (found == np.array(ids, dtype=np.uint8)[truth(len(ids))]).mean() > (0.97 if snapped else 0.9999)
@@ -88,7 +88,7 @@ def test_zero_one_and_zero_255_teach_the_same():
     first, second = (send(saved(shapes([0, top])).getvalue(), visitor=f"{top}") for top in (1, 255))
     one, other = (intake.review(stored) for stored in (first, second))
     assert one.trained == other.trained
-    assert np.array_equal(intake.ids_of(first[0], one), intake.ids_of(second[0], other))
+    assert np.array_equal(example_files.ids_of(first[0], one), example_files.ids_of(second[0], other))
 
 
 def test_an_image_that_was_held_upright_keeps_its_mask_in_place():
@@ -98,7 +98,7 @@ def test_an_image_that_was_held_upright_keeps_its_mask_in_place():
     lying = shapes([0, 255]).crop((0, 0, 96, 60))
     upright = lying.transpose(Image.Transpose.ROTATE_270)
     stored = send(saved(upright).getvalue(), shown=lying.convert("RGB"), exif=exif)
-    image, ids = intake.image_of(stored[0]), intake.ids_of(stored[0], intake.review(stored))
+    image, ids = example_files.image_of(stored[0]), example_files.ids_of(stored[0], intake.review(stored))
     assert ids.shape == image.shape[:2] == (96, 60)
     assert ((image[..., 0] > 127) == (ids == 1)).mean() > 0.98
 
@@ -109,7 +109,7 @@ def test_values_of_16_bits_are_numbered_over_the_whole_set():
     stored = intake.store(ALICE, image, files)
     mapping = intake.review(stored)
     assert [(row["id"], row["source"]) for row in mapping.classes] == [(0, "0"), (3, "3"), (4, "700"), (5, "5000")]
-    assert [set(np.unique(intake.ids_of(one, mapping))) for one in stored] == [{0, 4}, {3, 5}]
+    assert [set(np.unique(example_files.ids_of(one, mapping))) for one in stored] == [{0, 4}, {3, 5}]
 
 
 def test_a_name_with_nul_and_folders_is_a_name():

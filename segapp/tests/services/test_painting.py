@@ -13,7 +13,8 @@ from registry.tests.test_services import make
 from segapp.imaging import InvalidFile
 from segapp.models import Example, Painting, TrainingRun
 from segapp.services import cleanup, example_files, intake, paint_classes, painting
-from segapp.services.painting import PaintedElsewhere, PaintingClosed, PaintingNotFound, Save
+from segapp.services.errors import InvalidUpload, NotFound
+from segapp.services.painting import PaintedElsewhere, PaintingClosed, Save
 from segapp.tests.imaging.drawing import photo, saved, truth
 from segapp.tests.views.rows import analyzed, pairs, upload
 
@@ -51,7 +52,7 @@ def test_a_photo_is_a_draft_that_cannot_be_trained_on_until_it_is_painted():
     assert not fresh(one).to_paint
     mapping = intake.review([fresh(one)])
     assert [row["name"] for row in mapping.trained] == ["background", "leaf"]
-    assert (intake.ids_of(fresh(one), mapping) == truth()).all()
+    assert (example_files.ids_of(fresh(one), mapping) == truth()).all()
     assert fresh(one).size_bytes == example_files.size_of(one)
 
 
@@ -61,10 +62,10 @@ def test_the_values_come_back_as_they_were_painted():
     painting.save(one, sent(values))
     assert (example_files.painted_values(fresh(one)) == values).all()
     mapping = intake.review([fresh(one)])
-    assert (intake.ids_of(fresh(one), mapping) == np.where(values == 255, 0, values)).all(), "unpainted is background"
+    assert (example_files.ids_of(fresh(one), mapping) == np.where(values == 255, 0, values)).all(), "background"
     painting.save(fresh(one), sent(None, unpainted=255, sequence=2))
     assert (example_files.painted_values(fresh(one)) == values).all(), "the choice changes no pixel"
-    assert (intake.ids_of(fresh(one), intake.review([fresh(one)])) == values).all()
+    assert (example_files.ids_of(fresh(one), intake.review([fresh(one)])) == values).all()
 
 
 def test_old_revisions_leave_no_files_behind_and_the_one_before_stays():
@@ -89,19 +90,19 @@ def test_a_save_that_fails_half_way_is_not_what_is_read(monkeypatch):
     with pytest.raises(OSError, match="No space"):
         painting.save(fresh(one), sent(np.zeros((96, 96)), sequence=2))
     assert (example_files.painted_values(fresh(one)) == truth()).all()
-    assert (intake.ids_of(fresh(one), intake.review([fresh(one)])) == truth()).all()
+    assert (example_files.ids_of(fresh(one), intake.review([fresh(one)])) == truth()).all()
 
 
 def test_saying_that_there_is_nothing_makes_it_all_background():
     (one,) = photos("one")
     painting.nothing_there(one)
     assert not fresh(one).to_paint
-    assert (intake.ids_of(fresh(one), intake.review([fresh(one)])) == 0).all()
+    assert (example_files.ids_of(fresh(one), intake.review([fresh(one)])) == 0).all()
     assert fresh(one).painting.revision == 0
     (two,) = photos("two")
     painting.save(two, sent(None, nothing_there=True))
     assert not fresh(two).to_paint
-    assert (intake.ids_of(fresh(two), intake.review([fresh(two)])) == 0).all()
+    assert (example_files.ids_of(fresh(two), intake.review([fresh(two)])) == 0).all()
 
 
 def test_erasing_everything_makes_it_unpainted_again():
@@ -178,7 +179,7 @@ def test_painted_and_uploaded_pairs_are_one_set():
         (1, "leaf", 2),
     ]
     for example in intake.drafts(ALICE):
-        assert (intake.ids_of(example, mapping) == truth()).all()
+        assert (example_files.ids_of(example, mapping) == truth()).all()
 
 
 def test_an_uploaded_mask_is_painted_on_in_class_ids():
@@ -195,7 +196,7 @@ def test_what_a_training_has_used_is_painted_on_as_a_copy():
     painting.save(one, sent(truth()))
     run = TrainingRun.objects.create(visitor=ALICE, name="Run", state="done")
     run.examples.add(one)
-    with pytest.raises(PaintingNotFound):
+    with pytest.raises(NotFound):
         painting.owned(ALICE, one.public_id)
     with pytest.raises(PaintingClosed):
         painting.save(fresh(one), sent(np.zeros((96, 96)), sequence=2))
@@ -210,7 +211,7 @@ def test_what_a_training_has_used_is_painted_on_as_a_copy():
 def test_nobody_paints_on_anothers_image():
     (one,) = photos("one")
     for call in (lambda: painting.owned(CHARLIE, one.public_id), lambda: painting.to_edit(CHARLIE, one.public_id, {})):
-        with pytest.raises(PaintingNotFound):
+        with pytest.raises(NotFound):
             call()
 
 
@@ -242,7 +243,7 @@ def test_what_is_still_painted_on_outlives_the_days_of_an_upload():
 
 
 def test_a_faulty_photo_is_named_and_nothing_is_stored():
-    with pytest.raises(intake.InvalidUpload) as refusal:
+    with pytest.raises(InvalidUpload) as refusal:
         painting.begin(ALICE, [upload("good.png", saved(photo(32))), upload("bad.png", io.BytesIO(b"<html>"))])
     assert [problem["file"] for problem in refusal.value.problems] == ["bad.png"]
     assert not Example.objects.exists() and not Painting.objects.exists()

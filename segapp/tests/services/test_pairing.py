@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from segapp.services.pairing import InvalidUpload, pair, shown, stem_of
+from segapp.services.errors import InvalidUpload
+from segapp.services.pairing import pair, shown, stem_of
 
 
 @dataclass(frozen=True)

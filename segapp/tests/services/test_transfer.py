@@ -9,7 +9,7 @@ from registry.models import UserModel
 from registry.tests.test_services import make
 from segapp.models import State, TrainingRun, TransferCode, VisitorAlias
 from segapp.services import restore, transfer
-from segapp.services.transfer import AlreadyHere, CodeRefused
+from segapp.services.transfer import AlreadyHere, InvalidCode
 from segapp.tests.planting import plant
 from segapp.visitors import current_id
 
@@ -56,7 +56,7 @@ def test_what_the_new_browser_owned_joins():
 def test_a_code_is_used_once():
     _, code = transfer.make(ALICE)
     transfer.claim(PHONE, code)
-    with pytest.raises(CodeRefused):
+    with pytest.raises(InvalidCode):
         transfer.claim(CHARLIE, code)
 
 
@@ -70,7 +70,7 @@ def test_of_two_browsers_at_once_one_gets_it(monkeypatch):
         return usual(visitor)
 
     monkeypatch.setattr(transfer, "current_id", overtaken)
-    with pytest.raises(CodeRefused):
+    with pytest.raises(InvalidCode):
         transfer.claim(CHARLIE, code)
 
 
@@ -83,7 +83,7 @@ def test_wrong_used_expired_and_revoked_codes_read_the_same():
     gone, revoked = transfer.make(ALICE)
     assert transfer.revoke(ALICE, gone.public_id)
     for code in ("0000-0000-0000", "", "?", used, expired, revoked):
-        with pytest.raises(CodeRefused) as refused:
+        with pytest.raises(InvalidCode) as refused:
             transfer.claim(CHARLIE, code)
         words.add(str(refused.value))
     assert len(words) == 1
@@ -112,7 +112,7 @@ def test_codes_are_listed_while_they_are_good_and_for_a_day_when_used():
 
 def test_a_sixth_code_ends_the_oldest():
     rows = [transfer.make(ALICE) for _ in range(transfer.MAX_VALID + 1)]
-    with pytest.raises(CodeRefused):
+    with pytest.raises(InvalidCode):
         transfer.claim(PHONE, rows[0][1])
     assert transfer.claim(PHONE, rows[1][1]) == ALICE
 
@@ -133,7 +133,7 @@ def test_signing_the_others_out_takes_everything_along_and_leaves_old_keys_empty
     model.refresh_from_db()
     assert model.active
     assert current_id(PHONE) == PHONE and not UserModel.objects.filter(visitor__in=[ALICE, PHONE]).exists()
-    with pytest.raises(CodeRefused):
+    with pytest.raises(InvalidCode):
         transfer.claim(CHARLIE, code)
     assert restore.restore("d" * 32, token) == ALICE, "the key still names the old id, which owns nothing"
 

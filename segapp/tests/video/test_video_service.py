@@ -9,6 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from segapp.imaging import InvalidFile
 from segapp.models import State, Stop, VideoJob
 from segapp.services import videos
+from segapp.services.errors import NotFound
 from segapp.tests.video.clips import write_clip
 
 pytestmark = pytest.mark.django_db
@@ -93,7 +94,7 @@ def test_another_visitors_video_is_not_found(clip):
     job = videos.submit("alice", upload(clip), "a.mp4")
     assert videos.owned("alice", job.public_id) == job
     for visitor, public_id in (("charlie", job.public_id), ("alice", "0" * 32), ("", job.public_id)):
-        with pytest.raises(videos.VideoNotFound):
+        with pytest.raises(NotFound):
             videos.owned(visitor, public_id)
 
 

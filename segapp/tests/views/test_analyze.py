@@ -17,7 +17,7 @@ from segapp.tests.views.rows import HTMX, analyzed, upload
 def impatient(monkeypatch):
     """No worker runs here, so nothing is waited for."""
     monkeypatch.setattr("segapp.views.analyze.POLL_SECONDS", 0)
-    monkeypatch.setattr("segapp.views.analyze.PATIENT_SECONDS", 0)
+    monkeypatch.setattr("segapp.views.analyze.WAIT_SECONDS", 0)
 
 
 def text(response) -> str:

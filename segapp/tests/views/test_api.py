@@ -193,7 +193,7 @@ def test_a_full_server_answers_503_and_says_when_to_come_back(alice, settings):
 
 
 def test_an_image_that_takes_longer_than_its_request_can_be_asked_for(alice, charlie, monkeypatch):
-    monkeypatch.setattr("segapp.views.api.WAIT_SECONDS", 0)
+    monkeypatch.setattr("segapp.api.views.WAIT_SECONDS", 0)
     response = alice.post("/api/segment", {"file": upload("one.png", saved(photo(96)))})
     assert response.status_code == 503 and response.json()["error"]["code"] == "busy"
     address = response["Location"]

@@ -5,7 +5,8 @@ from django.template.loader import render_to_string
 from django.test import Client, RequestFactory
 from django.utils.html import escape
 
-from segapp.failures import BUSY, DISK_FULL, FORBIDDEN, NOT_FOUND, SERVER_ERROR, TOO_LARGE, answer
+from segapp.error_responses import error_response
+from segapp.services.errors import Busy, DiskFull, Forbidden, NotFound, ServerError, TooLarge
 
 # No test here may touch the database: pytest-django fails one that does.
 
@@ -17,9 +18,9 @@ def test_an_address_that_does_not_exist_is_a_page_without_the_database():
     assert "There is nothing here" in page and "To the start page" in page and "Fine-tune" in page
 
 
-@pytest.mark.parametrize("failure", [FORBIDDEN, NOT_FOUND, TOO_LARGE, SERVER_ERROR, BUSY, DISK_FULL])
+@pytest.mark.parametrize("failure", [Forbidden(), NotFound(), TooLarge(), ServerError(), Busy(), DiskFull()])
 def test_every_failure_has_a_page_with_its_words(failure, caplog):
-    response = answer(RequestFactory().get("/finetune/"), failure)
+    response = error_response(RequestFactory().get("/finetune/"), failure)
     page = response.content.decode()
     assert response.status_code == failure.status
     assert escape(failure.title) in page and escape(failure.message) in page and "css/segapp" in page

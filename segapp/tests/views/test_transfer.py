@@ -9,6 +9,7 @@ from registry.models import UserModel
 from registry.tests.test_services import make
 from segapp.models import TransferCode
 from segapp.services import limits, transfer
+from segapp.services.errors import RateLimited
 from segapp.tests.views.rows import HTMX
 from segapp.visitors import COOKIE
 
@@ -93,7 +94,7 @@ def test_too_many_tries_are_held_up(alice, charlie, monkeypatch):
     code = made_by(alice)
 
     def often(request, limit):
-        raise limits.TooOften(limit, 60)
+        raise RateLimited(f"{limit.message} Try again in 60 seconds.", retry_after=60)
 
     monkeypatch.setattr(limits, "check", often)
     response = charlie.post("/transfer/", {"code": code})

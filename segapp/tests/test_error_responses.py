@@ -13,14 +13,15 @@ from django.db import OperationalError, connection
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from segapp import failures
+from segapp import error_responses
+from segapp.services import errors
 
 
 def ask(path, error, **headers):
     """What the middleware makes of `error` in a view."""
     request = RequestFactory().post(path, headers=headers)
     request.visitor, request.visitor_known, request.htmx = "alice", True, "hx-request" in headers
-    response = failures.FriendlyFailures(lambda _: HttpResponse("fine")).process_exception(request, error)
+    response = error_responses.ErrorResponses(lambda _: HttpResponse("fine")).process_exception(request, error)
     assert response is not None
     return response
 
@@ -43,25 +44,29 @@ def test_a_fault_of_the_machine_has_an_answer_in_json(error, status, code):
 
 def test_a_mistake_of_the_program_is_not_dressed_up():
     request = RequestFactory().get("/")
-    assert failures.FriendlyFailures(HttpResponse).process_exception(request, KeyError("x")) is None
-    assert failures.known(PermissionError(errno.EACCES, "no")) is None
+    assert error_responses.ErrorResponses(HttpResponse).process_exception(request, KeyError("x")) is None
+    assert errors.user_error(PermissionError(errno.EACCES, "no")) is None
 
 
 def test_a_page_gets_a_page_and_htmx_a_fragment(db):
     error = OperationalError("database is locked")
     page, fragment = ask("/finetune/", error).content, ask("/finetune/", error, **{"hx-request": "true"}).content
     assert b"<html" in page
-    assert failures.BUSY.message.encode() in page
+    assert errors.Busy.message.encode() in page
     assert b"<html" not in fragment
     assert b'role="alert"' in fragment
-    assert failures.BUSY.message.encode() in fragment
+    assert errors.Busy.message.encode() in fragment
 
 
 def test_every_failure_has_a_page_of_its_own(db):
     request = RequestFactory().get("/somewhere/")
     request.visitor, request.visitor_known = "alice", True
-    for failure in (value for value in vars(failures).values() if isinstance(value, failures.Failure)):
-        response = failures.answer(request, failure)
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.UserError)]
+    assert len(kinds) > 10
+    for kind in kinds:
+        given = {errors.InvalidForm: [["Choose a file."]], errors.InvalidUpload: ["Choose other files."]}.get(kind, [])
+        failure = kind(*given)
+        response = error_responses.error_response(request, failure)
         assert response.status_code == failure.status
         assert b"<html" in response.content, failure
         assert failure.advice.split("'")[0].encode() in response.content, failure
@@ -71,7 +76,7 @@ def test_the_page_for_a_failing_database_asks_it_nothing(db, django_assert_num_q
     request = RequestFactory().get("/")
     request.visitor, request.visitor_known = "alice", True
     with django_assert_num_queries(0):
-        failures.answer(request, failures.BUSY)
+        error_responses.error_response(request, errors.Busy())
 
 
 def test_an_upload_over_the_limit_is_read_to_the_end_and_refused(client, settings):

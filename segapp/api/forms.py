@@ -1,15 +1,23 @@
-"""What programs may send: multipart forms, or a JSON body where no file travels (see `body`)."""
+"""What programs may send: multipart forms."""
 
 import json
 from typing import Any
 
 from django import forms
 
+from segapp import forms as forms_of_pages
 from segapp.models import Effort
 
 
+class ApiForm(forms_of_pages.BaseForm):
+    """A form whose errors name the field."""
+
+    def messages(self) -> list[str]:
+        return [f"{field}: {' '.join(map(str, errors))}" for field, errors in self.errors.items()]
+
+
 class ManyFiles(forms.FileField):
-    """Any number of files under one name, as a list."""
+    """Any number of files under one name, as a list; one that is empty is refused later, by name."""
 
     class Widget(forms.ClearableFileInput):
         allow_multiple_selected = True
@@ -21,14 +29,7 @@ class ManyFiles(forms.FileField):
         return [super(ManyFiles, self).clean(file, initial) for file in files] or super().clean(None, initial) or []
 
 
-class PlainForm(forms.Form):
-    def words(self) -> str:
-        """All errors as one line."""
-        return " ".join(f"{field}: {' '.join(map(str, errors))}" for field, errors in self.errors.items())
-
-
-class FinetuneForm(PlainForm):
-    # Empty files pass here: intake refuses them by name, together with whatever else is wrong.
+class FinetuneForm(ApiForm):
     images = ManyFiles(required=False, allow_empty_file=True, max_length=None)
     masks = ManyFiles(required=False, allow_empty_file=True, max_length=None)
     name = forms.CharField(required=False, max_length=80)
@@ -39,37 +40,35 @@ class FinetuneForm(PlainForm):
         return self.cleaned_data["effort"] or Effort.QUICK
 
     def clean_classes(self) -> list[dict[str, Any]]:
-        """[{id, name?, color?, ignore?}], as the masks' reading takes it."""
+        """[{id, name?, color?, ignore?}], as class_mapping.edit takes it."""
         if not self.cleaned_data["classes"]:
             return []
         try:
             edits = json.loads(self.cleaned_data["classes"])
         except ValueError:
-            raise forms.ValidationError('This is no JSON. Send a list like [{"id": 1, "name": "cat"}].') from None
+            raise forms.ValidationError('This is not JSON. Send a list like [{"id": 1, "name": "cat"}].') from None
         if not isinstance(edits, list) or not all(isinstance(edit, dict) and "id" in edit for edit in edits):
             raise forms.ValidationError('Send a list of objects with an id each, like [{"id": 1, "name": "cat"}].')
         return edits
 
 
-class StopForm(PlainForm):
-    keep = forms.TypedChoiceField(
-        choices=[("true", "true"), ("false", "false")], coerce=lambda value: value == "true", required=True
-    )
+class StopForm(ApiForm, forms_of_pages.StopForm):
+    pass
 
 
-class RestoreForm(PlainForm):
+class RestoreForm(ApiForm):
     user_id = forms.CharField(max_length=64)
     token = forms.CharField(required=False, max_length=512)
 
 
-class SegmentForm(PlainForm):
+class SegmentForm(ApiForm):
     file = forms.FileField(allow_empty_file=True)
     share = forms.CharField(required=False, max_length=64)
 
 
-class RenameForm(PlainForm):
+class RenameForm(ApiForm):
     name = forms.CharField(max_length=80, strip=True)
 
 
-class ShareForm(PlainForm):
+class ShareForm(ApiForm):
     label = forms.CharField(max_length=60, strip=True, required=False)

@@ -1,0 +1,236 @@
+"""The JSON API: the pages' services for programs. Who may, which form, one call, answer.
+
+What cannot be done is raised and becomes JSON in segapp.error_responses.
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, JsonResponse
+from django.urls import reverse
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from registry import services as registry
+from registry.models import UserModel
+from segapp.api.forms import FinetuneForm, RenameForm, RestoreForm, SegmentForm, ShareForm, StopForm
+from segapp.forms import BatchForm, VideoForm
+from segapp.models import Analysis, ModelShare, State, Worker
+from segapp.services import analyses, batches, limits, restore, runs, sharing, upload_training, videos
+from segapp.services.admission import waiter_slot
+from segapp.visitors import VisitorRequest
+
+WAIT_SECONDS = 60
+
+
+@require_GET
+@ensure_csrf_cookie
+def health(request: VisitorRequest) -> JsonResponse:
+    active = registry.resolve(request.visitor)
+    workers = list(Worker.objects.alive())
+    base = active.base
+    return JsonResponse(
+        {
+            "status": "ok" if base and any(worker.ready for worker in workers) else "warming" if base else "no_base",
+            "device": workers[0].device if workers else "CPU",
+            "active_model": active.key,
+            "active_model_name": active.name,
+            "base": {"key": base.key, "name": base.name, "weights": base.weights_source} if base else None,
+            "workers": [
+                {"name": w.name, "queues": w.queues, "device": w.device, "ready": w.ready, "info": w.info}
+                for w in workers
+            ],
+            "notice": active.notice or None,
+        }
+    )
+
+
+# --- training ---------------------------------------------------------------------------------------------
+
+
+@require_POST
+def finetune(request: VisitorRequest) -> JsonResponse:
+    limits.check(request, limits.TRAININGS)
+    runs.refuse_second(request.visitor)
+    sent = FinetuneForm(request.POST, request.FILES).checked()
+    run = upload_training.start(request.visitor, **sent)
+    return JsonResponse({"run_id": run.public_id, "status_url": reverse("api-run", args=[run.public_id])}, status=202)
+
+
+@require_GET
+def run(request: VisitorRequest, run_id: str) -> JsonResponse:
+    return JsonResponse(runs.status(runs.owned(request.visitor, run_id)))
+
+
+@require_POST
+def run_stop(request: VisitorRequest, run_id: str) -> JsonResponse:
+    found = runs.owned(request.visitor, run_id)
+    runs.stop(found, **StopForm(request.POST).checked())
+    return JsonResponse(runs.status(found))
+
+
+# --- one image --------------------------------------------------------------------------------------------
+
+
+@require_POST
+def segment(request: VisitorRequest) -> JsonResponse:
+    """Refused at once, with nothing stored, when as many requests wait for a worker as may."""
+    with waiter_slot():
+        limits.check(request, limits.ANALYSES)
+        sent = SegmentForm(request.POST, request.FILES).checked()
+        file, share = sent["file"], sent["share"]
+        if share:
+            analysis = sharing.submit(request.visitor, share, file, file.name)
+        else:
+            analysis = analyses.submit(request.visitor, file, file.name)
+        return _result(analyses.wait(analysis, WAIT_SECONDS))
+
+
+@require_GET
+def segment_result(request: VisitorRequest, analysis_id: str) -> JsonResponse:
+    """What became of an image whose result took longer than its request could wait."""
+    return _result(analyses.owned(request.visitor, analysis_id))
+
+
+def _result(analysis: Analysis) -> JsonResponse:
+    """The finished result; what went wrong; or, as 503, where to ask for it later: it was accepted and stays so."""
+    if analysis.state == State.DONE:
+        return JsonResponse(analyses.status(analysis))
+    raise analyses.not_done(analysis)
+
+
+# --- many images, and videos --------------------------------------------------------------------------------
+
+
+@require_POST
+def batch(request: VisitorRequest) -> JsonResponse:
+    limits.check(request, limits.UPLOADS)
+    sent = BatchForm(request.POST, request.FILES).checked()
+    made = batches.submit(request.visitor, sent["files"], sent["archive"])
+    address = reverse("api-batch-job", args=[made.public_id])
+    return JsonResponse({"batch_id": made.public_id, "status_url": address}, status=202)
+
+
+@require_GET
+def batch_job(request: VisitorRequest, batch_id: str) -> JsonResponse:
+    return JsonResponse(batches.status(batches.owned(request.visitor, batch_id)))
+
+
+@require_POST
+def batch_stop(request: VisitorRequest, batch_id: str) -> JsonResponse:
+    found = batches.owned(request.visitor, batch_id)
+    batches.stop(found, **StopForm(request.POST).checked())
+    return JsonResponse(batches.status(found))
+
+
+@require_POST
+def video(request: VisitorRequest) -> JsonResponse:
+    limits.check(request, limits.UPLOADS)
+    sent = VideoForm(request.POST, request.FILES).checked()
+    job = videos.submit(request.visitor, sent["file"], sent["file"].name, sent["rate"])
+    address = reverse("api-video-job", args=[job.public_id])
+    return JsonResponse({"job_id": job.public_id, "status_url": address}, status=202)
+
+
+@require_GET
+def video_job(request: VisitorRequest, job_id: str) -> JsonResponse:
+    return JsonResponse(videos.status(videos.owned(request.visitor, job_id)))
+
+
+@require_POST
+def video_stop(request: VisitorRequest, job_id: str) -> JsonResponse:
+    job = videos.owned(request.visitor, job_id)
+    videos.stop(job, **StopForm(request.POST).checked())
+    return JsonResponse(videos.status(job))
+
+
+# --- models -----------------------------------------------------------------------------------------------
+
+
+@require_POST
+def load_user_model(request: VisitorRequest) -> JsonResponse:
+    sent = RestoreForm(request.POST).checked()
+    if sent["token"]:
+        request.visitor = restore.restore(request.visitor, sent["token"])
+    return JsonResponse(_activated(registry.activate(request.visitor, sent["user_id"])))
+
+
+@require_POST
+def reset_to_base_model(request: VisitorRequest) -> JsonResponse:
+    runs.use_base_model(request.visitor)
+    return JsonResponse({"status": "ok", "active_model": registry.resolve(request.visitor).key})
+
+
+@require_GET
+def models(request: VisitorRequest) -> JsonResponse:
+    rows = registry.versions(request.visitor).select_related("parent")
+    return JsonResponse({"models": [_model(model) for model in rows]})
+
+
+@require_http_methods(["DELETE"])
+def model(request: VisitorRequest, model_id: str) -> JsonResponse:
+    registry.trash(request.visitor, model_id)
+    return JsonResponse({"status": "ok", "restorable_for_days": settings.SEGAPP_TRASH_DAYS})
+
+
+@require_POST
+def model_activate(request: VisitorRequest, model_id: str) -> JsonResponse:
+    return JsonResponse(_activated(registry.activate(request.visitor, model_id)))
+
+
+@require_POST
+def model_rename(request: VisitorRequest, model_id: str) -> JsonResponse:
+    found = registry.owned(request.visitor, model_id)
+    sent = RenameForm(request.POST).checked()
+    return JsonResponse(_model(registry.rename(request.visitor, found.public_id, sent["name"])))
+
+
+@require_http_methods(["GET", "POST"])
+def shares(request: VisitorRequest, model_id: str) -> JsonResponse:
+    """The model's links; POST makes one, with an optional `label`."""
+    found = registry.owned(request.visitor, model_id)
+    if request.method == "GET":
+        rows = sharing.of(request.visitor).filter(model=found)
+        return JsonResponse({"shares": [_share(request, row) for row in rows]})
+    made = sharing.create(found, **ShareForm(request.POST).checked())
+    return JsonResponse(_share(request, made), status=201)
+
+
+@require_http_methods(["DELETE"])
+def share(request: VisitorRequest, token: str) -> JsonResponse:
+    sharing.revoke(request.visitor, token)
+    return JsonResponse({"status": "ok"})
+
+
+def _activated(model: UserModel) -> dict[str, str]:
+    return {"status": "ok", "model_key": model.key, "active_model": model.key, "name": model.name}
+
+
+def _model(model: UserModel) -> dict[str, Any]:
+    return {
+        "id": model.public_id,
+        "key": model.key,
+        "name": model.name,
+        "active": model.active,
+        "file_state": model.file_state,
+        "base": model.base_key,
+        "classes": model.classes,
+        "metrics": model.metrics,
+        "sha256": model.sha256,
+        "size_bytes": model.size_bytes,
+        "seconds": model.seconds,
+        "image_count": model.image_count,
+        "parent": model.parent.key if model.parent else None,
+        "created": model.created.isoformat(),
+    }
+
+
+def _share(request: HttpRequest, row: ModelShare) -> dict[str, Any]:
+    return {
+        "token": row.token,
+        "url": request.build_absolute_uri(reverse("shared", args=[row.token])),
+        "label": row.label,
+        "uses": row.uses,
+        "created": row.created.isoformat(),
+        "last_used": row.last_used.isoformat() if row.last_used else None,
+    }
