@@ -18,8 +18,8 @@ MAX_KEPT = 256 << 20  # bytes; more that is free at the end of the main heap goe
 def keep_freed() -> bool:
     """Let freed memory serve this process's next pass. False where the C library cannot be told.
 
-    That is for passes of the main thread. The lanes of a clip have smaller heaps of their own, which give more back;
-    one heap for all (ARENA_MAX) made clips no quicker.
+    That is for passes of the main thread. The threads that predict a video's frames have smaller heaps of their own,
+    which give more back; one heap for all (ARENA_MAX) made videos no faster.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

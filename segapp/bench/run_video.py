@@ -13,23 +13,23 @@ from segapp.imaging.formats import is_video
 
 
 def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
-    """A row a clip in the folders of `options["sets"]`, or one for a drawn clip. Raises ValueError without clips."""
+    """A row a video in the folders of `options["sets"]`, or one for a drawn video. Raises ValueError without videos."""
     folders: list[Path] = options["sets"]
-    clips = [clip for folder in folders for clip in _clips(folder)]
-    if folders and not clips:
-        raise ValueError(f"There is no clip in {', '.join(map(str, folders))}. Name a folder with videos.")
+    videos = [video for folder in folders for video in _videos(folder)]
+    if folders and not videos:
+        raise ValueError(f"There is no video in {', '.join(map(str, folders))}. Name a folder with videos.")
     # Not the workers' runtime: first both run as in any plain process, then both keep freed memory, as workers do.
     runtime = Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE)
     with runtime.use_base(runtime.base(options["base"])) as base:
-        rows = bench(base, clips)
+        rows = bench(base, videos)
         if keep_freed():
-            rows = [row | {"kept": again} for row, again in zip(rows, bench(base, clips), strict=True)]
+            rows = [row | {"kept": again} for row, again in zip(rows, bench(base, videos), strict=True)]
         return {"base": base.base_key, "device": str(base.device), "rows": rows}
 
 
 def table(result: dict[str, Any]) -> str:
-    """A line a clip, and one more for it where freed memory is kept."""
-    lines = [f"{'clip':<28}{'size':>12}{'frames':>8}{'bare fps':>10}{'fps':>8}{'ratio':>8}{'target':>8}"]
+    """A line a video, and one more for it where freed memory is kept."""
+    lines = [f"{'video':<28}{'size':>12}{'frames':>8}{'bare fps':>10}{'fps':>8}{'ratio':>8}{'target':>8}"]
     for row in result["rows"]:
         lines.append(f"{row['clip']:<28}{row['size']:>12}{row['frames']:>8}{_figures(row)}")
         if "kept" in row:
@@ -41,8 +41,8 @@ def _figures(row: dict[str, Any]) -> str:
     return f"{row['bare_fps']:>10.1f}{row['fps']:>8.1f}{row['ratio']:>8.2f}{row['target']:>8.2f}"
 
 
-def _clips(folder: Path) -> list[Path]:
-    """The clips of a folder, or the one that is named itself."""
+def _videos(folder: Path) -> list[Path]:
+    """The videos of a folder, or the one that is named itself."""
     if folder.is_file():
         return [folder]
     return sorted(path for path in folder.rglob("*") if is_video(path))

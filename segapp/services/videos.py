@@ -25,7 +25,7 @@ MAX_UNFINISHED = 5  # of one visitor
 AUTO, EVERY = "auto", "every"
 RATES = (AUTO, EVERY, "10", "5", "2", "1")  # frames to predict in a second
 GUESSED_PACE = {"CPU": 0.3, "CUDA": 0.01}  # seconds a frame, until a first job has measured it
-FILMS = ("overlay.mp4", "mask.mp4")
+RESULT_VIDEOS = ("overlay.mp4", "mask.mp4")
 
 
 class TooMany(RateLimited):
@@ -172,8 +172,8 @@ def sweep() -> None:
 
 
 def file_of(job: VideoJob, name: str) -> Path:
-    """A film, the table, the preview or the original, by name; raises NotFound when there is no such file."""
-    names = {**{film: job.folder / film for film in FILMS}, "frames.csv": job.folder / "frames.csv"}
+    """A result video, the table, the preview or the original, by name; raises NotFound where it is missing."""
+    names = {**{video: job.folder / video for video in RESULT_VIDEOS}, "frames.csv": job.folder / "frames.csv"}
     path = names.get(name) if job.state == State.DONE else None
     if name == "preview.webp":
         path = job.folder / name

@@ -41,13 +41,14 @@ def command(path, *options: str) -> list[str]:
     return [sys.executable, "-m", "pytest", "-q", *plain, "-p", "segapp.tests.progress", *options, str(path)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["-n", "1"]])
 def test_a_test_that_hangs_in_c_code_is_killed_with_all_it_started_and_named(tmp_path, options):
     path, pid = tmp_path / "test_hanging.py", tmp_path / "pid"
     path.write_text(HANGING.format(pid=str(pid)))
     tally, began = Tally(), time.monotonic()
-    status, hung = watched(command(path, *options), tally, patience=4)
-    assert time.monotonic() - began < 60
+    status, hung = watched(command(path, *options), tally, patience=20)
+    assert time.monotonic() - began < 120
     assert status == 1
     assert [name.partition("::")[2] for name in hung] == ["test_hangs_in_c_code_with_a_child_in_a_session_of_its_own"]
     assert tally.outcomes == {"passed": 1}

@@ -1,7 +1,7 @@
 """One video from claim to end. Knows nothing of requests or tasks.
 
-A segment that is complete stays: a worker that dies, is asked to end, or makes room for a training leaves a job that
-another one goes on with.
+Complete segments stay: a worker that dies, is asked to end, or makes room for a training leaves a job that another
+worker resumes.
 """
 
 import logging
@@ -20,8 +20,9 @@ from segapp import dispatch, heartbeat
 from segapp.imaging import render
 from segapp.models import State, Stop, VideoJob
 from segapp.pipeline.video.demux import InvalidVideo, Limits
+from segapp.pipeline.video.job import Cancelled, Paused, Report, Verdict
 from segapp.pipeline.video.plan import AUTO, EVERY, Options
-from segapp.pipeline.video.process import Cancelled, Outcome, Paused, Report, Verdict, process
+from segapp.pipeline.video.process import Outcome, process
 from segapp.pipeline.video.sandbox import examine
 from segapp.services import videos
 from segapp.worker import answers, claims, networks
@@ -47,7 +48,7 @@ def run(pk: int) -> None:
     try:
         _segment(job)
     except (Paused, HandBack):
-        store.push_folder(job.folder)  # whoever goes on with it may be on another machine
+        store.push_folder(job.folder)  # the worker that resumes it may be on another machine
         VideoJob.objects.hand_back(job.pk, job.lease)
         dispatch.video(job)
     except LeaseLost:
@@ -96,7 +97,7 @@ def per_second(job: VideoJob) -> float:
 
 
 def publish(job: VideoJob, outcome: Outcome, note: str) -> None:
-    """Running -> done, if the lease still holds; then the segments' films, which are joined now, may go."""
+    """Running -> done, if the lease still holds; then the segments' videos, which are joined now, may go."""
     notes = [note, *outcome.notes]
     for path in [*job.folder.glob("*.mp4"), *job.folder.glob("*.csv"), *(job.folder / "parts").glob("*.zip")]:
         store.push(path)
@@ -111,7 +112,7 @@ def publish(job: VideoJob, outcome: Outcome, note: str) -> None:
         segments_done=outcome.segments,
         classes=outcome.classes,
         timeline=outcome.timeline,
-        message=" ".join(words for words in notes if words)[:500],
+        message=" ".join(note for note in notes if note)[:500],
         **{**values, "source": {**values["source"], "predicted": outcome.predicted}},
     )
     if not ended:
@@ -121,7 +122,7 @@ def publish(job: VideoJob, outcome: Outcome, note: str) -> None:
 
 
 def described(job: VideoJob, source: dict[str, Any], rate: float, pace: float) -> dict[str, Any]:
-    """The row's words on the clip and on what answers."""
+    """What the row says about the video and the model that answers."""
     return {
         "source": {**job.source, **source, "per_second": rate, "pace": round(pace, 4)},
         **answers.named(job),
@@ -129,7 +130,7 @@ def described(job: VideoJob, source: dict[str, Any], rate: float, pace: float) -
 
 
 class Watcher:
-    """The pipeline's `watch`: writes progress into the row, and answers how to go on."""
+    """The pipeline's `watch`: writes progress into the row, and returns how to go on."""
 
     def __init__(self, job: VideoJob) -> None:
         self.job = job

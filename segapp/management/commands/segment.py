@@ -36,7 +36,7 @@ class Command(ProjectCommand):
     def handle(self, **options: Any) -> None:
         from registry.files import ModelFileDamaged, ModelFileMissing
         from registry.runtime import BaseMissing
-        from segapp.pipeline.video.process import InvalidVideo
+        from segapp.pipeline.video.demux import InvalidVideo
         from segapp.worker import local, local_batch
 
         self.expected = (*self.expected, BaseMissing, ModelFileMissing, ModelFileDamaged, InvalidVideo)

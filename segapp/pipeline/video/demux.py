@@ -1,4 +1,4 @@
-"""Opening and decoding a video file that a stranger sent.
+"""Opening and decoding an untrusted video file.
 
 A file is opened by the demuxer that its own first bytes name, with the `file` protocol alone, so that nothing in it
 can make another file or an address be read. Knows nothing of networks, masks or rows.

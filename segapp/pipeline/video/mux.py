@@ -1,4 +1,4 @@
-"""From segments to one film that plays in a browser: no encoding, the source's times, the source's sound."""
+"""From segments to one video that plays in a browser: no encoding, the source's times, the source's sound."""
 
 import heapq
 import os
@@ -17,8 +17,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from segapp.pipeline.video.demux import opened
-from segapp.pipeline.video.probe import Source
-from segapp.pipeline.video.segments import Parts
+from segapp.pipeline.video.job import Job
 
 COPIED_AUDIO = ("aac", "mp3")  # what browsers play in MP4; the rest becomes AAC
 AAC_FRAME = 1024
@@ -30,21 +29,24 @@ class SegmentDamaged(Exception):
     """A segment does not hold what its record says."""
 
 
-def join(
-    parts: Parts, count: int, kind: str, source: Source, original: Path, target: Path, look: Callable[[], None]
-) -> bool:
-    """Write the film `kind` of `count` segments to `target`, with its index in front, under another name first.
+class SoundFailed(Exception):
+    """The source's sound can be neither copied nor encoded again."""
 
-    `look` is called now and then and may raise. Returns whether all of the sound came along.
+
+def join(job: Job, kind: str, look: Callable[[], None]) -> bool:
+    """Write `<kind>.mp4` from all complete segments, its index in front, under another name until it is complete.
+
+    `look` is called now and then and may raise. Returns whether all of the sound came along. Raises SegmentDamaged.
     """
+    target = job.folder / f"{kind}.mp4"
     draft = target.with_suffix(".part")
     try:
         whole = True
         try:
-            _write(parts, count, kind, source, original, draft, look, sound=bool(source.audio))
+            _write(job, kind, draft, look, sound=bool(job.source.audio))
         except SoundFailed:
             whole = False
-            _write(parts, count, kind, source, original, draft, look, sound=False)
+            _write(job, kind, draft, look, sound=False)
         with open(draft, "rb") as file:
             os.fsync(file.fileno())
         draft.replace(target)
@@ -53,27 +55,15 @@ def join(
     return whole
 
 
-class SoundFailed(Exception):
-    """The source's sound can be neither copied nor encoded anew."""
-
-
-def _write(
-    parts: Parts,
-    count: int,
-    kind: str,
-    source: Source,
-    original: Path,
-    draft: Path,
-    look: Callable[[], None],
-    sound: bool,
-) -> None:
+def _write(job: Job, kind: str, draft: Path, look: Callable[[], None], sound: bool) -> None:
+    source, store = job.source, job.store
     options = {"movflags": "+faststart", "video_track_timescale": str(source.clock.denominator)}
-    with opened(original) as container, av.open(str(draft), "w", format="mp4", options=options) as out:
-        with av.open(str(parts.film(0, kind))) as first:
+    with opened(job.original) as container, av.open(str(draft), "w", format="mp4", options=options) as out:
+        with av.open(str(store.video(0, kind))) as first:
             image = out.add_stream_from_template(first.streams.video[0])
         image.time_base = source.clock
-        end = parts.read(count - 1).last_pts + source.step
-        streams: list[Iterator[tuple[float, Packet]]] = [images(parts, count, kind, source, image)]
+        end = store.read(store.count - 1).last_pts + source.step
+        streams: list[Iterator[tuple[float, Packet]]] = [images(job, kind, image)]
         if sound:
             audio = container.streams.audio[0]
             begin, until = float(source.origin * source.clock), float(end * source.clock)
@@ -84,13 +74,14 @@ def _write(
             out.mux(packet)
 
 
-def images(parts: Parts, count: int, kind: str, source: Source, target: VideoStream) -> Iterator[tuple[float, Packet]]:
+def images(job: Job, kind: str, target: VideoStream) -> Iterator[tuple[float, Packet]]:
     """Packets of all segments with the times their frames had, each lasting until the next one."""
+    source, store = job.source, job.store
     waiting: Packet | None = None
-    for number in range(count):
-        times = [row[0] for row in parts.read(number).rows]
+    for number in range(store.count):
+        times = [row[0] for row in store.read(number).rows]
         seen = 0
-        with av.open(str(parts.film(number, kind))) as segment:
+        with av.open(str(store.video(number, kind))) as segment:
             for packet in segment.demux(segment.streams.video[0]):
                 if packet.size == 0:
                     continue
@@ -114,7 +105,7 @@ def images(parts: Parts, count: int, kind: str, source: Source, target: VideoStr
 def sounds(
     container: InputContainer, audio: AudioStream, out: OutputContainer, begin: float, until: float
 ) -> Iterator[tuple[float, Packet]]:
-    """Packets of the source's sound, `begin` to `until` seconds of its own time, as a browser plays them."""
+    """Packets of the source's sound, `begin` to `until` seconds of its own time, in a codec that browsers play."""
     try:
         if audio.codec_context.name in COPIED_AUDIO:
             return copied(container, audio, out.add_stream_from_template(audio), begin, until)

@@ -16,8 +16,8 @@ PLAIN_MATRIX = (0.299, 0.114)  # BT.601, what untagged small video is taken for
 HD_LINES = 720
 
 
-class Paint:
-    """Colour tables of a set of classes for one clip: from class id to Y, U, V, and how strongly it covers."""
+class Painter:
+    """Colour tables of a set of classes for one video: from class id to Y, U, V, and how strongly it covers."""
 
     def __init__(
         self, classes: Sequence[ClassInfo], colors: tuple[int, int, int, int], height: int, alpha: float

@@ -1,4 +1,4 @@
-"""How a clip is going to be worked off, decided once and kept beside its segments: a resumed job goes on alike."""
+"""How a video is going to be processed, decided once and kept beside its segments for a resumed job."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,11 +9,11 @@ import av
 
 from segapp.pipeline.video.probe import Source
 
-AUTO = -1.0  # frames per second to predict: chosen by this machine's pace
+AUTO = -1.0  # frames per second to predict: chosen by this machine's speed
 EVERY = 0.0
 RATES = (10.0, 5.0, 4.0, 3.0, 2.0, 1.0)
-PATIENCE = 120.0  # seconds that a clip may take in any case
-SLOWNESS = 2.0  # times its own length that a longer clip may take
+PATIENCE = 120.0  # seconds that a video may take in any case
+SLOWNESS = 2.0  # times its own length that a longer video may take
 VERSION = 1
 
 
@@ -21,7 +21,7 @@ VERSION = 1
 class Options:
     """per_second: frames to predict in a second (AUTO, EVERY, or a number); the rest carry the last mask.
 
-    damping: share of the past in the running mean of logits, 0 to switch it off; alpha: how strongly masks cover.
+    damping: weight of the past in the running mean of logits, 0 to switch it off; alpha: how strongly masks cover.
     """
 
     per_second: float = AUTO

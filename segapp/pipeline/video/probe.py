@@ -16,7 +16,7 @@ from segapp.pipeline.video.demux import InvalidVideo, Limits, Tally, as_yuv420p,
 
 FINEST_CLOCK = 1_000_000  # ticks a second; finer clocks and odd ones are replaced by COMMON_CLOCK
 COMMON_CLOCK = Fraction(1, 90_000)
-MAX_RATE = 240  # frames a second, over the whole clip
+MAX_RATE = 240  # frames a second, over the whole video
 TRIES = 120  # packets in which a first frame must turn up
 
 

@@ -1,30 +1,28 @@
-"""Forward passes in the middle, the writer behind them: frames with images in, complete segments out."""
+"""The middle and the end of a video's way: frames in, masks from the network, complete segments out."""
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from segapp.pipeline.video.demux import Limits, Tally
-from segapp.pipeline.video.frames import Frame, frames
-from segapp.pipeline.video.overlay import Paint
-from segapp.pipeline.video.probe import Source
+from segapp.pipeline.video.frames import Frame
+from segapp.pipeline.video.job import Job
+from segapp.pipeline.video.overlay import Painter
 from segapp.pipeline.video.segmenter import Segmenter
-from segapp.pipeline.video.segments import Drawn, Parts, Segment, SegmentWriter
+from segapp.pipeline.video.segments import MaskedFrame, Segment, SegmentWriter
 from segapp.pipeline.video.stats import Stats
-from segapp.pipeline.video.threads import Behind
+from segapp.pipeline.video.threads import WriterThread
 
-BEHIND = 6  # drawn frames waiting at most
+MASKED_FRAMES = 6  # waiting to be drawn and encoded at most
 SEGMENT_SECONDS = 10.0
 SEGMENT_FRAMES = 300
 
 
 @dataclass
-class Item:
+class InputFrame:
     """A frame; image is the small one for the network (uint8 h,w,3), None where the last mask is carried on."""
 
     frame: Frame
@@ -33,144 +31,159 @@ class Item:
 
 
 @dataclass
-class Group:
+class Batch:
     """Frames that went to the network together, and the logits that are to come of their images."""
 
-    items: list[Item]
+    frames: list[InputFrame]
     images: list[np.ndarray]
     logits: Future[Tensor] | None
 
 
-class Run:
-    """What one process does of a clip. count, predicted, skipped and stats include what earlier ones did."""
+class FramePredictor:
+    """Frames in, the same frames with masks out, in order, some later: several forward passes run at once.
 
-    def __init__(self, segmenter: Segmenter, source: Source, parts: Parts, alpha: float) -> None:
-        self.segmenter, self.source, self.parts = segmenter, source, parts
-        self.paint = Paint(segmenter.classes, source.colors, source.height, alpha)
-        self.stats = Stats(segmenter.classes, source.seconds, source.rate, source.width * source.height)
-        self.count = self.predicted = self.skipped = 0
-        self.last_pts = source.first
+    image and ids: what the network saw last, and its mask; None before the first one.
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
         self.image: np.ndarray | None = None
         self.ids: np.ndarray | None = None
-        self.segments = parts.complete()
-        for number in range(self.segments):
-            self._remember(parts.read(number))
-        self._waiting: list[Item] = []
-        self._sent: deque[Group] = deque()
+        self._segmenter = segmenter
+        self._waiting: list[InputFrame] = []
+        self._sent: deque[Batch] = deque()
+        self._max_frames = 4 * max(segmenter.batch, segmenter.passes)  # on either side of the network
+
+    def add(self, frame: InputFrame) -> Iterator[MaskedFrame]:
+        """Take a frame, in batches where that pays; gives those whose masks are due."""
+        self._waiting.append(frame)
+        images = sum(waiting.image is not None for waiting in self._waiting)
+        if 0 < images < self._segmenter.batch and len(self._waiting) < self._max_frames:
+            return
+        self._send()
+        while self._is_full():
+            yield from self._receive()
+
+    def flush(self) -> Iterator[MaskedFrame]:
+        """The frames that have not been given back yet."""
+        if self._waiting:
+            self._send()
+        while self._sent:
+            yield from self._receive()
+
+    def _is_full(self) -> bool:
+        passes = sum(batch.logits is not None for batch in self._sent)
+        return passes > self._segmenter.passes + 1 or sum(len(batch.frames) for batch in self._sent) > self._max_frames
+
+    def _send(self) -> None:
+        """Begin the forward pass over what waits."""
+        waiting, self._waiting = self._waiting, []
+        images = [frame.image for frame in waiting if frame.image is not None]
+        self._sent.append(Batch(waiting, images, self._segmenter.submit(images) if images else None))
+
+    def _receive(self) -> Iterator[MaskedFrame]:
+        """The frames of the batch that was sent first."""
+        batch = self._sent.popleft()
+        masks: Iterator[np.ndarray] = iter(())
+        if batch.logits is not None:
+            cuts = [frame.cut for frame in batch.frames if frame.image is not None]
+            masks = iter(self._segmenter.decide(batch.logits.result(), batch.images, cuts))
+        for frame in batch.frames:
+            if frame.image is not None:
+                self.ids, self.image = next(masks), frame.image
+            assert self.ids is not None, "the first frame is always predicted"
+            yield MaskedFrame(frame.frame, self.ids, frame.image is not None)
+
+
+class SegmentSink:
+    """Draws and encodes frames with masks in a thread of its own, a segment after the other.
+
+    frames, predicted, skipped and stats include the segments that were complete before.
+    """
+
+    def __init__(self, job: Job, segmenter: Segmenter) -> None:
+        source, classes = job.source, segmenter.classes
+        self._source, self._store = source, job.store
+        self._painter = Painter(classes, source.colors, source.height, job.options.alpha)
+        self._class_ids = [c.id for c in classes]
+        self._mask_step = segmenter.step
+        self.stats = Stats(classes, source.seconds, source.rate, source.width * source.height)
+        self.frames = self.predicted = self.skipped = 0
+        self.last_pts = source.first
+        for number in range(self._store.count):
+            self._count(self._store.read(number))
         self._writer: SegmentWriter | None = None
         self._segment_start: int | None = None  # None: the next frame begins a segment
         self._segment_frames = 0
-        self._behind: Behind[Drawn | None] | None = None
+        self._thread: WriterThread[MaskedFrame | None] | None = None
 
-    def _remember(self, segment: Segment) -> None:
+    def _count(self, segment: Segment) -> None:
         for pts, predicted, shares in segment.rows:
-            self.stats.add(self.source.at(pts), shares)
+            self.stats.add(self._source.at(pts), shares)
             self.predicted += predicted
-        self.count += len(segment.rows)
+        self.frames += len(segment.rows)
         self.skipped = segment.skipped
         self.last_pts = segment.last_pts
 
+    @property
+    def next_pts(self) -> int | None:
+        """Where decoding must start, in ticks; None: at the beginning."""
+        return self.last_pts + 1 if self.frames else None
+
     def fraction(self) -> float:
-        if not self.count:
+        """The part of the video that has been added, 0 to 1."""
+        source = self._source
+        if not self.frames:
             return 0.0
-        return min(1.0, (self.last_pts - self.source.first + self.source.step) / (self.source.end - self.source.first))
+        return min(1.0, (self.last_pts - source.first + source.step) / (source.end - source.first))
 
-    def frames(self, original: Path, limits: Limits, tally: Tally) -> Iterator[Frame]:
-        """The frames that are still to be worked off."""
-        start = self.last_pts + 1 if self.count else None
-        return frames(original, self.source, limits, start, tally)
-
-    def take(self, item: Item) -> None:
-        """Predict (in batches where that pays), and hand on to the writer. Raises what the writer ran into."""
-        self._waiting.append(item)
-        images = [waiting.image for waiting in self._waiting if waiting.image is not None]
-        if len(images) < self.segmenter.batch and len(self._waiting) < self._most and images:
-            return
-        self._send()
-        while self._passes > self.segmenter.lanes + 1 or sum(len(group.items) for group in self._sent) > self._most:
-            self._receive()
-
-    @property
-    def _most(self) -> int:
-        """Frames on either side of the network, at most."""
-        return 4 * max(self.segmenter.batch, self.segmenter.lanes)
-
-    @property
-    def _passes(self) -> int:
-        return sum(group.logits is not None for group in self._sent)
-
-    def _send(self) -> None:
-        """Begin the pass over what waits."""
-        items, self._waiting = self._waiting, []
-        images = [item.image for item in items if item.image is not None]
-        self._sent.append(Group(items, images, self.segmenter.begin(images) if images else None))
-
-    def _receive(self) -> None:
-        """Hand on what was sent first."""
-        group = self._sent.popleft()
-        masks: Iterator[np.ndarray] = iter(())
-        if group.logits is not None:
-            cuts = [item.cut for item in group.items if item.image is not None]
-            masks = iter(self.segmenter.decide(group.logits.result(), group.images, cuts))
-        for item in group.items:
-            if item.image is not None:
-                self.ids, self.image = next(masks), item.image
-            assert self.ids is not None, "the first frame is always predicted"
-            self._hand_on(Drawn(item.frame, self.ids, item.image is not None))
-
-    def _hand_on(self, drawn: Drawn) -> None:
-        if self._behind is None:
-            self._behind = Behind(self._write, BEHIND)
-        pts = drawn.frame.pts
+    def add(self, masked: MaskedFrame) -> None:
+        """Hand the next frame to the writer's thread. Raises what that ran into."""
+        if self._thread is None:
+            self._thread = WriterThread(self._write, MASKED_FRAMES)
+        pts = masked.frame.pts
         if self._segment_start is None:
             self._segment_start, self._segment_frames = pts, 0
-        self._behind.put(drawn)
-        self.count += 1
-        self.predicted += drawn.predicted
+        self._thread.put(masked)
+        self.frames += 1
+        self.predicted += masked.predicted
         self.last_pts = pts
         self._segment_frames += 1
-        length = float((pts - self._segment_start + self.source.step) * self.source.clock)
+        length = float((pts - self._segment_start + self._source.step) * self._source.clock)
         if length >= SEGMENT_SECONDS or self._segment_frames >= SEGMENT_FRAMES:
-            self._behind.put(None)
+            self._thread.put(None)
             self._segment_start = None
 
-    def _write(self, drawn: Drawn | None) -> None:
+    def _write(self, masked: MaskedFrame | None) -> None:
         """In the writer's thread: the next frame of the segment, or its end."""
-        if drawn is None:
+        if masked is None:
             self._end_segment()
             return
         if self._writer is None:
-            segment = Segment(self.segments, self.stats.frames, self.skipped)
-            ids = [c.id for c in self.segmenter.classes]
-            self._writer = SegmentWriter(self.parts, segment, self.source, self.paint, ids)
-        self._writer.add(drawn, self.segmenter.step)
+            segment = Segment(self._store.count, self.stats.frames, self.skipped)
+            self._writer = SegmentWriter(self._store, segment, self._source, self._painter, self._class_ids)
+        self._writer.add(masked, self._mask_step)
         pts, _, shares = self._writer.segment.rows[-1]
-        self.stats.add(self.source.at(pts), shares)
+        self.stats.add(self._source.at(pts), shares)
 
     def _end_segment(self) -> None:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             writer.segment.skipped = self.skipped
             writer.finish()
-            self.segments += 1
 
     def close(self) -> None:
-        """Work off what waits and complete the segment, however short it is."""
-        if self._waiting:
-            self._send()
-        while self._sent:
-            self._receive()
-        behind, self._behind = self._behind, None
-        if behind is not None:
-            behind.close()
+        """Wait for the thread and complete the segment, however short it is."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.close()
         self._end_segment()
         self._segment_start = None
 
     def abandon(self) -> None:
         """After an error: leave the incomplete segment, close its files. Without effect after `close`."""
-        behind, self._behind = self._behind, None
-        if behind is not None:
-            behind.stop()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.abandon()

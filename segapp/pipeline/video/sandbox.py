@@ -1,8 +1,8 @@
-"""Looking into a file for the first time, in a process of its own that may not use more than its share.
+"""Probing a file for the first time in a child process with limited resources.
 
-A demuxer is a large parser, and the file is a stranger's: whatever it does to the process that reads its index, it
-ends that process only, within a limit of memory, of processor time and of patience, with nothing written. What
-passes here is decoded in the worker itself. Knows nothing of networks, masks or rows.
+A demuxer is a large parser, and the file is not trusted: whatever it does to the process that reads its index ends
+that process only, within limits of memory, processor time and wall clock, with nothing written. What passes here is
+decoded in the worker itself. Knows nothing of networks, masks or rows.
 """
 
 import json
@@ -25,7 +25,7 @@ TOO_MUCH = (
 
 
 @dataclass(frozen=True)
-class Share:
+class ResourceLimits:
     """Address space in bytes, seconds on a processor, seconds by the clock (longer: the machine may be busy)."""
 
     memory: int = 2 << 30
@@ -34,19 +34,19 @@ class Share:
     files: int = 32
 
 
-def examine(path: Path, limits: Limits, share: Share | None = None) -> Source:
-    """`probe` in a limited process; raises InvalidVideo, also when that process does not come back whole."""
-    share = share or Share()
-    order = json.dumps({"path": str(path), "limits": asdict(limits), "share": asdict(share)})
+def examine(path: Path, limits: Limits, resources: ResourceLimits | None = None) -> Source:
+    """`probe` in a limited process; raises InvalidVideo, also when that process dies or is ended."""
+    resources = resources or ResourceLimits()
+    order = json.dumps({"path": str(path), "limits": asdict(limits), "resources": asdict(resources)})
     try:
         done = subprocess.run(
             [sys.executable, "-m", "segapp.pipeline.video.sandbox"],
             input=order,
             cwd=ROOT,
-            env=surroundings(),
+            env=environment(),
             capture_output=True,
             text=True,
-            timeout=share.clock,
+            timeout=resources.clock,
             check=False,
         )
         answer = json.loads(done.stdout) if done.returncode == 0 else {}
@@ -59,30 +59,30 @@ def examine(path: Path, limits: Limits, share: Share | None = None) -> Source:
     return Source.from_dict(answer["source"])
 
 
-def surroundings() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """What Python needs to start, and one thread in libraries that would reserve memory for each; no secrets."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ}
     return {"PATH": os.defpath, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **kept}
 
 
-def confine(share: Share) -> None:
-    """Hold this very process to its share, for good."""
-    for what, most in (
-        (resource.RLIMIT_AS, share.memory),
-        (resource.RLIMIT_CPU, share.processor),
-        (resource.RLIMIT_NOFILE, share.files),
+def confine(resources: ResourceLimits) -> None:
+    """Limit this process to its resources, for good."""
+    for what, limit in (
+        (resource.RLIMIT_AS, resources.memory),
+        (resource.RLIMIT_CPU, resources.processor),
+        (resource.RLIMIT_NOFILE, resources.files),
         (resource.RLIMIT_FSIZE, 0),  # pipes are no files: the answer still goes out
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(what)[1]
-        allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(what, (allowed, allowed))
 
 
 def main() -> None:
     """Read an order from stdin, write the answer to stdout: `{"source": …}` or `{"refused": words}`."""
     order = json.loads(sys.stdin.read())
-    confine(Share(**order["share"]))
+    confine(ResourceLimits(**order["resources"]))
     answer: dict[str, Any]
     try:
         answer = {"source": probe(Path(order["path"]), Limits(**order["limits"])).to_dict()}

@@ -1,10 +1,11 @@
-"""Segments: the results of a few seconds of a clip, on disk before the next few begin.
+"""Segments: the results of a few seconds of a video, on disk before the next few begin.
 
-A segment is complete when its record stands beside its films; everything else in the folder is left over from a
+A segment is complete when its record stands beside its videos; everything else in the folder is left over from a
 process that died and is removed. Joining complete segments needs no encoding.
 """
 
 import json
+import shutil
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +18,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from segapp.pipeline.video.frames import Frame
-from segapp.pipeline.video.overlay import Paint, expanded, mask_png
+from segapp.pipeline.video.overlay import Painter, expanded, mask_png
 from segapp.pipeline.video.probe import Source
 
-FILMS = ("overlay", "mask")
+KINDS = ("overlay", "mask")  # of result videos
 QUALITY = {"overlay": "23", "mask": "22"}
-# The quickest preset: films a tenth larger for half the time, which the forward pass would miss.
+# The fastest preset: files a tenth larger for half the encoding time, which would be taken from the forward pass.
 # No B frames: packets then have the order of their frames, so segments follow each other without a gap in time.
 ENCODER = {"preset": "ultrafast", "bf": "0"}
 
@@ -41,14 +42,26 @@ class Segment:
         return self.rows[-1][0]
 
 
-class Parts:
-    """The segments of one clip in a folder of their own."""
+class SegmentStore:
+    """The segments of one video in a folder of their own. count: how many are complete from the first one on.
+
+    Opening it removes what lies behind the last complete segment.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self.count = 0
+        while self._is_complete(self.count):
+            self.count += 1
+        for path in folder.iterdir():
+            if not path.name[:5].isdigit() or int(path.name[:5]) >= self.count:
+                path.unlink()
 
-    def film(self, number: int, kind: str) -> Path:
+    def _is_complete(self, number: int) -> bool:
+        return self.record(number).exists() and all(self.video(number, kind).exists() for kind in KINDS)
+
+    def video(self, number: int, kind: str) -> Path:
         return self.folder / f"{number:05d}.{kind}.mp4"
 
     def masks(self, number: int) -> Path:
@@ -57,31 +70,28 @@ class Parts:
     def record(self, number: int) -> Path:
         return self.folder / f"{number:05d}.json"
 
-    def complete(self) -> int:
-        """How many segments are complete from the beginning on; whatever lies behind them is removed."""
-        count = 0
-        while self.record(count).exists() and all(self.film(count, kind).exists() for kind in FILMS):
-            count += 1
-        for path in self.folder.iterdir():
-            if not path.name[:5].isdigit() or int(path.name[:5]) >= count:
-                path.unlink()
-        return count
+    def clear(self) -> None:
+        """Remove all segments."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+        self.count = 0
 
     def read(self, number: int) -> Segment:
         saved = json.loads(self.record(number).read_text())
         rows = [(int(pts), bool(predicted), [float(v) for v in shares]) for pts, predicted, shares in saved.pop("rows")]
         return Segment(**saved, rows=rows)
 
-    def close(self, segment: Segment) -> None:
-        """Declare the segment complete."""
+    def complete(self, segment: Segment) -> None:
+        """Write the record of the segment after the last one, which makes it complete."""
         draft = self.folder / f"{segment.number:05d}.json.part"
         draft.write_text(json.dumps({**segment.__dict__, "rows": segment.rows}))
         draft.replace(self.record(segment.number))
+        self.count = segment.number + 1
 
 
 @dataclass
-class Drawn:
-    """A frame with its mask on the segmenter's grid; image is what the network saw, None where it was carried."""
+class MaskedFrame:
+    """A frame with its mask (uint8 of class ids) on the segmenter's grid; predicted: not carried on from before."""
 
     frame: Frame
     ids: np.ndarray
@@ -89,51 +99,54 @@ class Drawn:
 
 
 class SegmentWriter:
-    """Encodes one segment: both films, the index masks of its predicted frames, the record."""
+    """Encodes one segment: both result videos, the index masks of its predicted frames, the record."""
 
-    def __init__(self, parts: Parts, segment: Segment, source: Source, paint: Paint, ids: list[int]) -> None:
-        self.parts, self.segment, self.source, self.paint = parts, segment, source, paint
-        self._class_ids = np.array(ids)
-        self._films = [film(parts.film(segment.number, kind), source, QUALITY[kind]) for kind in FILMS]
-        self._masks = zipfile.ZipFile(parts.masks(segment.number), "w", zipfile.ZIP_STORED)
+    def __init__(
+        self, store: SegmentStore, segment: Segment, source: Source, painter: Painter, class_ids: list[int]
+    ) -> None:
+        self.store, self.segment, self.source, self.painter = store, segment, source, painter
+        self._class_ids = np.array(class_ids)
+        self._videos = [encoder(store.video(segment.number, kind), source, QUALITY[kind]) for kind in KINDS]
+        self._masks = zipfile.ZipFile(store.masks(segment.number), "w", zipfile.ZIP_STORED)
         self._first_pts: int | None = None
         self._shares: list[float] = []
 
-    def add(self, drawn: Drawn, step: int) -> None:
-        frame, source = drawn.frame, self.source
-        ids = expanded(drawn.ids, step, source.height, source.width)
-        if drawn.predicted or not self._shares:
-            counts = np.bincount(drawn.ids.ravel(), minlength=256)[self._class_ids]
-            self._shares = [round(float(share), 6) for share in counts / drawn.ids.size]
-        if drawn.predicted:
+    def add(self, masked: MaskedFrame, step: int) -> None:
+        """The next frame; `step`: its pixels to one of its mask's."""
+        frame, source = masked.frame, self.source
+        ids = expanded(masked.ids, step, source.height, source.width)
+        if masked.predicted or not self._shares:
+            counts = np.bincount(masked.ids.ravel(), minlength=256)[self._class_ids]
+            self._shares = [round(float(share), 6) for share in counts / masked.ids.size]
+        if masked.predicted:
             number = self.segment.first_frame + len(self.segment.rows)
-            self._masks.writestr(f"frame_{number:06d}.png", mask_png(ids, self.paint.rgb))
+            self._masks.writestr(f"frame_{number:06d}.png", mask_png(ids, self.painter.rgb))
         if self._first_pts is None:
             self._first_pts = frame.pts
-        for image, (container, stream) in zip(self.paint.draw(frame.planes(), ids), self._films, strict=True):
+        for image, (container, stream) in zip(self.painter.draw(frame.planes(), ids), self._videos, strict=True):
             image.pts, image.time_base = frame.pts - self._first_pts, source.clock
             image.duration = source.step
             tag(image, source)
             container.mux(stream.encode(image))
-        self.segment.rows.append((frame.pts, drawn.predicted, self._shares))
+        self.segment.rows.append((frame.pts, masked.predicted, self._shares))
 
     def finish(self) -> Segment:
-        """Flush the encoders and declare the segment complete."""
-        for container, stream in self._films:
+        """Flush the encoders and make the segment complete."""
+        for container, stream in self._videos:
             container.mux(stream.encode(None))
         self.abandon()
-        self.parts.close(self.segment)
+        self.store.complete(self.segment)
         return self.segment
 
     def abandon(self) -> None:
         """Close the files; without a record they count for nothing."""
-        for container, _ in self._films:
+        for container, _ in self._videos:
             container.close()
         self._masks.close()
 
 
-def film(path: Path, source: Source, quality: str) -> tuple[OutputContainer, VideoStream]:
-    """An H.264 film of the source's size (even), clock and colours, open for frames."""
+def encoder(path: Path, source: Source, quality: str) -> tuple[OutputContainer, VideoStream]:
+    """An H.264 file of the source's size (even), clock and colours, open for frames."""
     container = av.open(str(path), "w", format="mp4", options={"video_track_timescale": str(source.clock.denominator)})
     options: dict[str, Any] = {**ENCODER, "crf": quality}
     stream = container.add_stream("libx264", rate=source.rate, options=options)

@@ -1,7 +1,8 @@
-"""Less flicker: a running mean of logits, held where the image stands still and let go where it moves.
+"""Less flicker: a running mean of logits, kept where the image stands still and dropped where it moves.
 
-A network decides every frame anew, so noise alone makes pixels near an edge change sides. Averaging their logits over
-time calms that; averaging across a movement or a cut would smear the mask, so there the mean starts anew.
+A network predicts every frame independently, so noise alone makes pixels near an edge change their class. Averaging
+their logits over time reduces that; averaging across a movement or a cut would smear the mask, so there the mean
+starts again.
 """
 
 import itertools
@@ -20,7 +21,7 @@ CUT = 32.0  # mean change in grey levels between two frames that may be a scene 
 CUT_RATIO = 4.0  # ... when it is also this many times the usual change
 
 
-class Damper:
+class TemporalSmoother:
     """Running mean of logits over the frames of one scene."""
 
     def __init__(self, strength: float = STRENGTH) -> None:
@@ -29,7 +30,7 @@ class Damper:
         self._grey: Tensor | None = None
 
     def __call__(self, logits: Tensor, image: np.ndarray, cut: bool = False) -> Tensor:
-        """Logits K,h,w to damped ones; image is what the network saw, uint8 h,w,3; cut starts anew."""
+        """Smoothed logits K,h,w; image is what the network saw, uint8 h,w,3; a cut starts a new mean."""
         if self.strength <= 0:
             return logits
         grey = torch.from_numpy(np.ascontiguousarray(image[:, :, 1])).to(logits.device).float()

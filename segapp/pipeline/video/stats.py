@@ -1,4 +1,4 @@
-"""Numbers over the frames of a clip: class shares per frame, over time, and altogether. Bounded in memory."""
+"""Numbers over the frames of a video: class shares per frame, over time, and altogether. Bounded in memory."""
 
 import csv
 import threading
@@ -15,14 +15,14 @@ MAX_POINTS = 600  # of a timeline
 
 
 class Stats:
-    """Sums up the class counts of every frame; `seconds` is the clip's length, `pixels` one frame's size."""
+    """Sums up the class counts of every frame; `seconds` is the video's length, `pixels` one frame's size."""
 
     def __init__(self, classes: Sequence[ClassInfo], seconds: float, rate: Fraction, pixels: int) -> None:
         self.classes, self.pixels, self.frames = list(classes), pixels, 0
         self._bin = max(seconds / MAX_POINTS, 1 / float(rate))
         self._total = np.zeros(len(self.classes))
         self._bins: dict[int, tuple[int, np.ndarray]] = {}
-        self._lock = threading.Lock()  # written behind the forward pass, read beside it
+        self._lock = threading.Lock()  # written by the writer's thread, read by the main one
 
     def add(self, at: float, shares: Sequence[float]) -> None:
         """One frame `at` seconds, with the share of each class, 0 to 1."""

@@ -1,6 +1,6 @@
-"""Two small threads around the forward pass: one that works ahead of it, one that works behind it.
+"""Two small threads around the forward pass: one that makes its input ahead of it, one that writes its output.
 
-Both queues are short, so memory stays bounded whichever side is slower. An error in a thread comes out in the caller.
+Both queues are short, so memory stays bounded whichever side is slower. An error in a thread is raised in the caller.
 """
 
 import queue
@@ -10,14 +10,14 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-POLL = 0.1  # seconds between looks at whether the other side gave up
+POLL = 0.1  # seconds between checks whether the other side has given up
 
 
 class _End:
     pass
 
 
-class Ahead(Generic[T]):
+class Prefetcher(Generic[T]):
     """Iterate over `items` while a thread already makes the next few."""
 
     def __init__(self, items: Iterable[T], depth: int) -> None:
@@ -37,7 +37,7 @@ class Ahead(Generic[T]):
         finally:
             close = getattr(items, "close", None)
             if close is not None:
-                close()  # a generator's files are closed here and now
+                close()  # closes a generator's files at once
             self._put(_End())
 
     def _put(self, item: "T | _End") -> bool:
@@ -64,8 +64,8 @@ class Ahead(Generic[T]):
         self._thread.join()
 
 
-class Behind(Generic[T]):
-    """Hand items to a thread that works them off in order."""
+class WriterThread(Generic[T]):
+    """Hand items to a thread that processes them in order."""
 
     def __init__(self, work: Callable[[T], None], depth: int) -> None:
         self._work = work
@@ -98,13 +98,13 @@ class Behind(Generic[T]):
                 continue
 
     def close(self) -> None:
-        """Wait until everything is worked off; raises what the thread ran into."""
+        """Wait until every item is processed; raises what the thread ran into."""
         self._put(_End())
         self._thread.join()
         self._raise()
 
     def stop(self) -> None:
-        """Leave what waits; return when the thread has ended. Raises nothing."""
+        """Drop what waits; return when the thread has ended. Raises nothing."""
         self._stopped.set()
         self._put(_End())
         self._thread.join()

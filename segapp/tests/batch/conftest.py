@@ -3,7 +3,7 @@ from contextlib import contextmanager
 import pytest
 
 from segapp.tests.batch.sending import BrightInParts
-from segapp.tests.video.clips import bright_network
+from segapp.tests.video.videos import bright_network
 from segapp.worker import batch, networks
 
 

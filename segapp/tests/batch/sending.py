@@ -7,7 +7,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
 from torch import Tensor, nn
 
-from segapp.tests.video.clips import Bright
+from segapp.tests.video.videos import Bright
 
 BROKEN = b"\x89PNG\r\n\x1a\n" + bytes(60)
 

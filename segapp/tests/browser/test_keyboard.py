@@ -7,7 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from segapp.tests.browser.test_access import HEAVIEST, IMAGES
 from segapp.tests.browser.visits import Tour, faults
-from segapp.tests.video.clips import write_clip
+from segapp.tests.video.videos import write_video
 
 pytestmark = pytest.mark.browser
 MOST = 120  # presses of Tab from one thing to the next
@@ -140,7 +140,7 @@ def test_an_image_is_analyzed_and_compared(tour):
 def test_a_video_is_sound_when_it_is_done(tour, tmp_path_factory):
     page = tour.page
     page.goto("/video/")
-    clip: Path = write_clip(tmp_path_factory.mktemp("clips") / "ride.mp4", 96, 64, frames=8)
+    clip: Path = write_video(tmp_path_factory.mktemp("videos") / "ride.mp4", 96, 64, frames=8)
     page.set_input_files("#clip", clip)
     press(page, "Segment the video")
     expect(page.locator("#film-overlay")).to_be_visible(timeout=120_000)

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from segapp.tests.browser.visits import faults
 from segapp.tests.fixtures import unavailable
 from segapp.tests.serving import until
-from segapp.tests.video.clips import write_clip
+from segapp.tests.video.videos import write_video
 
 pytestmark = pytest.mark.browser
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -56,7 +56,7 @@ def ride(tmp_path_factory) -> Path:
         image[:, : 5 * number] = (120, 180, 240)
         return image
 
-    return write_clip(tmp_path_factory.mktemp("clips") / "ride.mp4", 160, 120, frames=30, draw=brighter, audio="aac")
+    return write_video(tmp_path_factory.mktemp("videos") / "ride.mp4", 160, 120, frames=30, draw=brighter, audio="aac")
 
 
 def send(page: Page, path: Path, rate: str = "5") -> None:
@@ -163,7 +163,7 @@ def test_nothing_is_wider_than_a_phone(page):
 
 
 def test_cancelling_says_so(page, tmp_path):
-    long = write_clip(tmp_path / "long.mp4", 320, 240, frames=600, rate=10, options={"preset": "ultrafast"})
+    long = write_video(tmp_path / "long.mp4", 320, 240, frames=600, rate=10, options={"preset": "ultrafast"})
     send(page, long, "every")
     expect(page.locator("#video-live")).to_be_visible()
     page.click("#video-cancel")

@@ -11,7 +11,7 @@ import pytest
 from segapp.tests.processes import training
 from segapp.tests.processes.conftest import fill
 from segapp.tests.serving import Browser, Served, until
-from segapp.tests.video.clips import decoded_frames, write_clip
+from segapp.tests.video.videos import decoded_frames, write_video
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 PATIENCE = 300  # seconds; a busy machine is no fault
@@ -20,7 +20,7 @@ PATIENCE = 300  # seconds; a busy machine is no fault
 @pytest.fixture(scope="module")
 def ride(tmp_path_factory) -> Path:
     """Forty seconds: four segments."""
-    return write_clip(tmp_path_factory.mktemp("clips") / "ride.mp4", 160, 120, frames=400, rate=10, audio="aac")
+    return write_video(tmp_path_factory.mktemp("videos") / "ride.mp4", 160, 120, frames=400, rate=10, audio="aac")
 
 
 def send(visitor: Browser, clip: Path, rate: str = "2") -> str:
@@ -39,7 +39,7 @@ def at_segment(visitor: Browser, status_url: str, number: int) -> dict:
     return job
 
 
-def film(visitor: Browser, job: dict, tmp_path: Path) -> list:
+def overlay(visitor: Browser, job: dict, tmp_path: Path) -> list:
     """Times of all frames of the overlay, as downloaded."""
     path = tmp_path / "overlay.mp4"
     path.write_bytes(visitor.get(job["overlay_url"]).body)
@@ -56,7 +56,7 @@ def test_a_killed_worker_is_followed_by_another_that_goes_on_behind_the_last_seg
     assert job["state"] == "done", job
     assert job["frames"] == 400
     assert records
-    assert film(visitor, job, tmp_path) == decoded_frames(ride)[0]
+    assert overlay(visitor, job, tmp_path) == decoded_frames(ride)[0]
 
 
 def test_a_training_goes_first_and_the_video_goes_on_after_it(server, visitor, ride):
@@ -78,7 +78,7 @@ def test_stop_and_keep_and_cancel_are_acknowledged_at_once(server, visitor, ride
     job = training.follow(visitor, status_url, PATIENCE)
     assert job["state"] == "done"
     assert 0 < job["frames"] < 400
-    assert len(film(visitor, job, tmp_path)) == job["frames"]
+    assert len(overlay(visitor, job, tmp_path)) == job["frames"]
 
     status_url = send(visitor, ride, "every")
     until(lambda: visitor.get(status_url).json()["frames"] > 10, PATIENCE)
@@ -104,8 +104,8 @@ def test_what_is_no_whole_short_small_video_ends_with_a_reason_and_leaves_nothin
         answer = visitor.post("/api/video", {}, [("file", "clip.mp4", content)])
         assert (answer.status, bool(answer.json()["error"]["message"])) == (422, True), answer.body
     minutes = [k * 60_000 for k in range(62)]
-    hour = write_clip(tmp_path / "hour.mp4", frames=61, times=minutes, clock=Fraction(1, 1000))
-    large = write_clip(tmp_path / "8k.mp4", 7680, 4320, frames=1, options={"preset": "ultrafast"})
+    hour = write_video(tmp_path / "hour.mp4", frames=61, times=minutes, clock=Fraction(1, 1000))
+    large = write_video(tmp_path / "8k.mp4", 7680, 4320, frames=1, options={"preset": "ultrafast"})
     corrupt = tmp_path / "corrupt.mp4"
     corrupt.write_bytes(hour.read_bytes()[:32] + os.urandom(50_000))
     before = set((server.home / "media" / "videos").iterdir())

@@ -1,10 +1,10 @@
-"""What several tests of clips need."""
+"""What several tests of videos need."""
 
 import pytest
 
-from segapp.pipeline.video import runner as clip_work
+from segapp.pipeline.video import runner
 
 
 @pytest.fixture
 def short_segments(monkeypatch):
-    monkeypatch.setattr(clip_work, "SEGMENT_FRAMES", 10)
+    monkeypatch.setattr(runner, "SEGMENT_FRAMES", 10)

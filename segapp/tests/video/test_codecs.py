@@ -5,10 +5,11 @@ from pathlib import Path
 
 from segapp.home import PROJECT
 from segapp.pipeline.video.demux import Limits
-from segapp.pipeline.video.process import Report, Verdict, process
+from segapp.pipeline.video.job import Report, Verdict
+from segapp.pipeline.video.process import process
 from segapp.tests import scheduling
-from segapp.tests.video.clips import EACH, bright_network, decoded_frames, write_clip
 from segapp.tests.video.transcode import in_child
+from segapp.tests.video.videos import EACH, bright_network, decoded_frames, write_video
 
 ENCODERS = {"libx264", "aac"}
 
@@ -31,7 +32,7 @@ def test_only_two_encoders_are_opened_and_each_is_named_where_it_is():
 
 
 def test_an_av1_video_leaves_every_thread_as_it_was(tmp_path):
-    plain = write_clip(tmp_path / "plain.mp4", 64, 64, frames=20)
+    plain = write_video(tmp_path / "plain.mp4", 64, 64, frames=20)
     original = in_child(plain, tmp_path / "a.mkv", "libsvtav1")
     usual, seen = set(scheduling.policies().values()), set()
 

@@ -9,7 +9,7 @@ import pytest
 from segapp.pipeline.video.demux import Limits, Tally
 from segapp.pipeline.video.frames import frames
 from segapp.pipeline.video.probe import probe
-from segapp.tests.video.clips import corner, write_clip
+from segapp.tests.video.videos import corner, write_video
 
 
 def bright_corner(image: np.ndarray) -> tuple[str, str]:
@@ -30,7 +30,7 @@ def bright_corner(image: np.ndarray) -> tuple[str, str]:
 )  # fmt: skip
 def test_rotation_metadata_is_applied(tmp_path, turn, mirror, where):
     """A turn of 90 is counter-clockwise; a mirror comes after it."""
-    path = write_clip(tmp_path / "a.mp4", 64, 48, frames=2, draw=corner(64, 48), turn=turn, mirror=mirror)
+    path = write_video(tmp_path / "a.mp4", 64, 48, frames=2, draw=corner(64, 48), turn=turn, mirror=mirror)
     source = probe(path, Limits())
     (frame, _) = frames(path, source, Limits())
     assert frame.planes()[0].shape == (source.height, source.width)
@@ -41,7 +41,7 @@ def test_rotation_metadata_is_applied(tmp_path, turn, mirror, where):
 def test_a_player_would_turn_it_the_same_way(tmp_path):
     """The decoder's own reading of the matrix agrees with ours."""
     for turn in (90, 180, 270):
-        path = write_clip(tmp_path / "a.mp4", 64, 48, frames=1, turn=turn)
+        path = write_video(tmp_path / "a.mp4", 64, 48, frames=1, turn=turn)
         with av.open(str(path)) as container:
             shown = next(container.decode(video=0)).rotation
         assert probe(path, Limits()).turn == (shown // 90) % 4
@@ -49,7 +49,7 @@ def test_a_player_would_turn_it_the_same_way(tmp_path):
 
 def test_variable_rate_keeps_its_times(tmp_path):
     times = [0, 100, 150, 900, 2000, 2100]
-    path = write_clip(tmp_path / "a.mp4", frames=5, times=times, clock=Fraction(1, 1000))
+    path = write_video(tmp_path / "a.mp4", frames=5, times=times, clock=Fraction(1, 1000))
     source = probe(path, Limits())
     assert [round(source.at(f.pts) * 1000) for f in frames(path, source, Limits())] == times[:-1]
 
@@ -57,7 +57,7 @@ def test_variable_rate_keeps_its_times(tmp_path):
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
 def test_a_later_start_gives_the_same_frames(tmp_path, name):
     codec = "libvpx" if name.endswith("webm") else "libx264"
-    path = write_clip(tmp_path / name, frames=40, codec=codec, options={"g": "12"})
+    path = write_video(tmp_path / name, frames=40, codec=codec, options={"g": "12"})
     source = probe(path, Limits())
     whole = [(f.pts, f.planes()[0].copy()) for f in frames(path, source, Limits())]
     assert len(whole) == 40
@@ -69,7 +69,7 @@ def test_a_later_start_gives_the_same_frames(tmp_path, name):
 
 def test_damaged_frames_are_skipped_and_counted(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (30, 48, 64, 3), dtype=np.uint8)
-    path = write_clip(tmp_path / "a.mp4", frames=30, draw=lambda k: noise[k], codec="mpeg4", options={"g": "1"})
+    path = write_video(tmp_path / "a.mp4", frames=30, draw=lambda k: noise[k], codec="mpeg4", options={"g": "1"})
     content = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
         packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
@@ -86,7 +86,7 @@ def test_damaged_frames_are_skipped_and_counted(tmp_path):
 
 def test_frames_that_change_size_meanwhile_come_out_at_the_first_size(tmp_path):
     """VP8 may change its size in the middle of a stream."""
-    parts = [write_clip(tmp_path / f"{w}.webm", w, h, frames=5, codec="libvpx") for w, h in ((64, 48), (96, 80))]
+    parts = [write_video(tmp_path / f"{w}.webm", w, h, frames=5, codec="libvpx") for w, h in ((64, 48), (96, 80))]
     path = tmp_path / "both.webm"
     with av.open(str(path), "w") as out:
         target, shift = None, 0
@@ -111,7 +111,7 @@ def test_frames_that_change_size_meanwhile_come_out_at_the_first_size(tmp_path):
 def test_colours_survive_every_pixel_format(tmp_path, codec, pix_fmt):
     red = np.zeros((48, 64, 3), np.uint8)
     red[:] = (200, 60, 30)
-    path = write_clip(tmp_path / "a.mp4", frames=2, draw=lambda k: red, codec=codec, pix_fmt=pix_fmt)
+    path = write_video(tmp_path / "a.mp4", frames=2, draw=lambda k: red, codec=codec, pix_fmt=pix_fmt)
     frame = next(iter(frames(path, probe(path, Limits()), Limits())))
     assert frame.raw.format.name in ("yuv420p", "yuvj420p")
     assert np.abs(frame.rgb(48, 64).reshape(-1, 3).mean(axis=0) - red[0, 0]).max() < 8

@@ -10,8 +10,8 @@ import pytest
 from segapp.imaging import container
 from segapp.pipeline.video.demux import InvalidVideo, Limits
 from segapp.pipeline.video.probe import Source, probe
-from segapp.tests.video.clips import write_clip
 from segapp.tests.video.transcode import in_child
+from segapp.tests.video.videos import write_video
 
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n"
 
@@ -23,7 +23,7 @@ def refused(path: Path, limits: Limits | None = None) -> str:
 
 
 def test_counts_frames_and_seconds(tmp_path):
-    source = probe(write_clip(tmp_path / "a.mp4", 64, 48, frames=25, rate=10), Limits())
+    source = probe(write_video(tmp_path / "a.mp4", 64, 48, frames=25, rate=10), Limits())
     assert (source.width, source.height, source.frames, source.codec, source.audio) == (64, 48, 25, "h264", "")
     assert source.seconds == pytest.approx(2.5)
     assert source.rate == 10
@@ -33,7 +33,7 @@ def test_counts_frames_and_seconds(tmp_path):
 def test_survives_a_round_through_json(tmp_path):
     import json
 
-    source = probe(write_clip(tmp_path / "a.mp4"), Limits())
+    source = probe(write_video(tmp_path / "a.mp4"), Limits())
     assert Source.from_dict(json.loads(json.dumps(source.to_dict()))) == source
 
 
@@ -43,7 +43,7 @@ def test_survives_a_round_through_json(tmp_path):
      ("d.mp4", "mpeg4", "aac")],
 )  # fmt: skip
 def test_takes_the_usual_containers_and_codecs(tmp_path, name, codec, audio):
-    source = probe(write_clip(tmp_path / name, 64, 64, frames=8, codec=codec, audio=audio), Limits())
+    source = probe(write_video(tmp_path / name, 64, 64, frames=8, codec=codec, audio=audio), Limits())
     assert source.frames == 8
     assert source.seconds == pytest.approx(0.8, abs=0.11)
     assert bool(source.audio) == bool(audio)
@@ -51,28 +51,28 @@ def test_takes_the_usual_containers_and_codecs(tmp_path, name, codec, audio):
 
 def test_takes_av1(tmp_path):
     source = probe(
-        in_child(write_clip(tmp_path / "a.mp4", 64, 64, frames=8), tmp_path / "c.mkv", "libsvtav1"), Limits()
+        in_child(write_video(tmp_path / "a.mp4", 64, 64, frames=8), tmp_path / "c.mkv", "libsvtav1"), Limits()
     )
     assert (source.codec, source.frames) == ("libdav1d", 8)
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
 def test_size_is_that_of_the_upright_image(tmp_path, turn):
-    source = probe(write_clip(tmp_path / "a.mp4", 64, 48, frames=2, turn=turn), Limits())
+    source = probe(write_video(tmp_path / "a.mp4", 64, 48, frames=2, turn=turn), Limits())
     assert (source.width, source.height) == ((64, 48) if turn % 180 == 0 else (48, 64))
     assert source.turn == turn // 90
 
 
 def test_a_variable_rate_keeps_its_clock(tmp_path):
     times = [0, 100, 150, 900, 2000, 2100]
-    source = probe(write_clip(tmp_path / "a.mp4", frames=5, times=times, clock=Fraction(1, 1000)), Limits())
+    source = probe(write_video(tmp_path / "a.mp4", frames=5, times=times, clock=Fraction(1, 1000)), Limits())
     assert source.frames == 5
     assert source.seconds == pytest.approx(2.1)
 
 
 def test_a_webm_without_a_length_is_counted(tmp_path):
     """What a browser records has no length in its header."""
-    path = write_clip(tmp_path / "a.webm", codec="libvpx", frames=12, options={"live": "1"})
+    path = write_video(tmp_path / "a.webm", codec="libvpx", frames=12, options={"live": "1"})
     assert probe(path, Limits()).seconds == pytest.approx(1.2, abs=0.11)
 
 
@@ -96,14 +96,14 @@ def test_a_playlist_behind_a_video_header_reads_nothing(tmp_path):
 
 
 def test_refuses_a_file_cut_off_before_its_index(tmp_path):
-    path = write_clip(tmp_path / "a.mp4", frames=30)
+    path = write_video(tmp_path / "a.mp4", frames=30)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert "incomplete" in refused(path)
 
 
 def test_a_file_cut_off_behind_its_index_is_used_as_far_as_it_goes(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), dtype=np.uint8)
-    path = write_clip(tmp_path / "a.mp4", frames=40, draw=lambda k: noise[k], movflags="+faststart")
+    path = write_video(tmp_path / "a.mp4", frames=40, draw=lambda k: noise[k], movflags="+faststart")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     source = probe(path, Limits())
     assert 0 < source.frames < 40
@@ -122,18 +122,18 @@ def test_refuses_sound_without_an_image(tmp_path):
 
 def test_refuses_by_length_without_decoding_it_all(tmp_path):
     hour = [k * 60_000 for k in range(61)]
-    path = write_clip(tmp_path / "a.mp4", frames=60, times=hour, clock=Fraction(1, 1000))
+    path = write_video(tmp_path / "a.mp4", frames=60, times=hour, clock=Fraction(1, 1000))
     assert "the limit is 10 minutes" in refused(path)
     assert probe(path, Limits(seconds=3600)).seconds == pytest.approx(3600, abs=1)
 
 
 def test_refuses_8k(tmp_path):
-    path = write_clip(tmp_path / "a.mp4", 7680, 4320, frames=1, options={"preset": "ultrafast"})
+    path = write_video(tmp_path / "a.mp4", 7680, 4320, frames=1, options={"preset": "ultrafast"})
     assert "7680 x 4320; the limit is 8.3 megapixels" in refused(path)
 
 
 def test_refuses_by_size(tmp_path):
-    path = write_clip(tmp_path / "a.mp4")
+    path = write_video(tmp_path / "a.mp4")
     assert "MB" in refused(path, Limits(bytes=100))
 
 

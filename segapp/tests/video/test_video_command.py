@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 
 from segapp.bench import run_video
 from segapp.bench.video import bench
-from segapp.tests.video.clips import bright_network, decoded_frames, write_clip
+from segapp.tests.video.videos import bright_network, decoded_frames, write_video
 from segapp.worker import local
 
 
@@ -24,7 +24,7 @@ def network(monkeypatch):
 
 @pytest.fixture
 def ride(tmp_path):
-    return write_clip(tmp_path / "ride.mp4", frames=12, audio="aac")
+    return write_video(tmp_path / "ride.mp4", frames=12, audio="aac")
 
 
 def test_segment_takes_videos_and_says_what_is_on_them(ride, tmp_path):
@@ -36,8 +36,8 @@ def test_segment_takes_videos_and_says_what_is_on_them(ride, tmp_path):
     assert found["model_key"] == bright_network().key
     assert {tuple(sorted(c)) for c in found["classes"]} == {("color", "id", "name", "percent", "pixels")}
     assert found["inference_ms"] > 0
-    for film in (found["mask"], found["overlay"]):
-        assert decoded_frames(film)[0] == decoded_frames(ride)[0]
+    for path in (found["mask"], found["overlay"]):
+        assert decoded_frames(path)[0] == decoded_frames(ride)[0]
 
 
 def test_segment_says_in_one_line_what_is_no_video(tmp_path):
@@ -48,14 +48,14 @@ def test_segment_says_in_one_line_what_is_no_video(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_the_bench_measures_by_turns(ride):
+def test_the_bench_measures_alternately(ride):
     (row,) = bench(bright_network(), [ride], most=6, rounds=2)
     assert (row["clip"], row["size"], row["frames"]) == ("ride.mp4", "64x48", 6)
-    assert [len(turn) for turn in row["rates"]] == [3, 3]
+    assert [len(measured) for measured in row["rates"]] == [3, 3]
     assert row["ratio"] > 0
 
 
-def test_the_table_has_a_line_a_clip_and_one_for_kept_memory():
+def test_the_table_has_a_line_a_video_and_one_for_kept_memory():
     row = {
         "clip": "ride.mp4",
         "size": "64x48",

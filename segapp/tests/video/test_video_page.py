@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from segapp.models import State, Stop, TrainingRun, VideoJob
 from segapp.services import videos
-from segapp.tests.video.clips import bright_network, write_clip
+from segapp.tests.video.videos import bright_network, write_video
 from segapp.worker import networks, video
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +22,7 @@ def media(settings, tmp_path):
 
 @pytest.fixture
 def clip(tmp_path) -> bytes:
-    return write_clip(tmp_path / "source.mp4", frames=12, audio="aac").read_bytes()
+    return write_video(tmp_path / "source.mp4", frames=12, audio="aac").read_bytes()
 
 
 def upload(content: bytes, name: str = "ride.mp4") -> SimpleUploadedFile:

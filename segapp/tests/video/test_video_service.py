@@ -10,7 +10,7 @@ from segapp.imaging import InvalidFile
 from segapp.models import State, Stop, VideoJob
 from segapp.services import videos
 from segapp.services.errors import NotFound
-from segapp.tests.video.clips import write_clip
+from segapp.tests.video.videos import write_video
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,7 @@ def media(settings, tmp_path):
 
 @pytest.fixture
 def clip(tmp_path) -> bytes:
-    return write_clip(tmp_path / "source.mp4", frames=5).read_bytes()
+    return write_video(tmp_path / "source.mp4", frames=5).read_bytes()
 
 
 def upload(content: bytes, name: str = "ride.mp4") -> SimpleUploadedFile:
@@ -43,7 +43,7 @@ def test_a_video_is_stored_under_a_name_of_the_servers_and_pinned(clip, media):
 
 
 def test_the_ending_is_by_content_and_not_by_name(tmp_path):
-    content = write_clip(tmp_path / "a.webm", codec="libvpx", frames=2).read_bytes()
+    content = write_video(tmp_path / "a.webm", codec="libvpx", frames=2).read_bytes()
     assert videos.original(videos.submit("alice", upload(content), "a.mp4")).name == "original.mkv"
 
 

@@ -11,10 +11,10 @@ from registry.models import UserModel
 from segapp import heartbeat
 from segapp.models import State, Stop, TrainingRun, VideoJob
 from segapp.pipeline.video import process as pipeline
-from segapp.pipeline.video.lanes import MOST
 from segapp.pipeline.video.probe import probe
+from segapp.pipeline.video.segmenter import MAX_PASSES
 from segapp.services import videos
-from segapp.tests.video.clips import bright_network, decoded_frames, write_clip
+from segapp.tests.video.videos import bright_network, decoded_frames, write_video
 from segapp.worker import networks, video
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +39,7 @@ def net(monkeypatch):
 
     monkeypatch.setattr(networks, "pinned", pinned)
     monkeypatch.setattr(pipeline, "LOOK_SECONDS", 0)
-    monkeypatch.setattr(video, "examine", probe)  # in this process: quicker; test_guard.py has the real one
+    monkeypatch.setattr(video, "examine", probe)  # in this process: quicker; test_sandbox.py has the real one
     return network
 
 
@@ -52,7 +52,7 @@ def dispatched(monkeypatch):
 
 
 def submit(tmp_path, frames: int = 30, visitor: str = "alice", **options) -> VideoJob:
-    content = write_clip(tmp_path / "source.mp4", frames=frames, **options).read_bytes()
+    content = write_video(tmp_path / "source.mp4", frames=frames, **options).read_bytes()
     return videos.submit(visitor, SimpleUploadedFile("ride.mp4", content), "ride.mp4", videos.EVERY)
 
 
@@ -71,7 +71,7 @@ def watched(monkeypatch, then):
     monkeypatch.setattr(video.Watcher, "__call__", look)
 
 
-def test_a_video_is_done_with_films_table_masks_and_figures(tmp_path, net, media):
+def test_a_video_is_done_with_result_videos_table_masks_and_figures(tmp_path, net, media):
     job = submit(tmp_path, audio="aac")
     video.run(job.pk)
     job = fresh(job)
@@ -81,7 +81,7 @@ def test_a_video_is_done_with_films_table_masks_and_figures(tmp_path, net, media
     assert sum(found["percent"] for found in job.classes) == pytest.approx(100, abs=0.1)
     assert job.source["per_second"] == 0
     assert job.source["predicted"] == 30
-    for name in videos.FILMS:
+    for name in videos.RESULT_VIDEOS:
         assert len(decoded_frames(videos.file_of(job, name))[0]) == 30
     assert len(list(videos.mask_archives(job))) == 1
     kept = sorted(path.name for path in job.folder.rglob("*") if path.is_file())
@@ -196,7 +196,7 @@ def test_a_queued_training_goes_first_and_the_video_goes_on_where_it_was(tmp_pat
     video.run(job.pk)
     job = fresh(job)
     assert (job.state, job.frames) == (State.DONE, 30)
-    pace = 2 * min(MOST, torch.get_num_threads())  # passes, a lane each twice
+    pace = 2 * min(MAX_PASSES, torch.get_num_threads())  # every thread of the pool runs two passes
     assert net.module.calls <= 30 + pace + 1, "what was done before the training was not done again"
 
 
@@ -224,11 +224,11 @@ def test_a_lost_lease_ends_the_work_and_touches_neither_row_nor_files(tmp_path, 
     assert videos.original(job).exists()
 
 
-def test_a_killed_worker_is_followed_by_one_that_goes_on_behind_its_segments(tmp_path, net, monkeypatch):
-    from segapp.pipeline.video import runner as clip_work
+def test_a_killed_worker_is_followed_by_one_that_resumes_after_its_segments(tmp_path, net, monkeypatch):
+    from segapp.pipeline.video import runner
     from segapp.services import runs
 
-    monkeypatch.setattr(clip_work, "SEGMENT_FRAMES", 10)
+    monkeypatch.setattr(runner, "SEGMENT_FRAMES", 10)
 
     class Killed(BaseException):
         pass

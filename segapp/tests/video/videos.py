@@ -1,4 +1,4 @@
-"""Clips made on the spot, and a network whose answer can be told by eye: class 1 is what is bright."""
+"""Videos made on the spot, and a network whose answer can be checked by eye: class 1 is what is bright."""
 
 import io
 import zipfile
@@ -44,7 +44,7 @@ def moving(width: int, height: int) -> FrameSource:
     return draw
 
 
-def write_clip(
+def write_video(
     path: Path,
     width: int = 64,
     height: int = 48,
@@ -62,7 +62,7 @@ def write_clip(
     options: dict[str, str] | None = None,
     movflags: str = "",
 ) -> Path:
-    """A clip of `draw(number)` images. times: in ticks of `clock`, one more than frames (the end of the last)."""
+    """A video of `draw(number)` images. times: in ticks of `clock`, one more than frames (the end of the last)."""
     if times is not None:
         options = {"bf": "0", **(options or {})}  # with B frames the muxer loses how long the last one lasts
     draw = draw or moving(width, height)

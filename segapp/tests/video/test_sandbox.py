@@ -1,4 +1,4 @@
-"""The first look into a stranger's file, in a process that may not use more than its share."""
+"""An untrusted file is probed in a process with limited resources."""
 
 import resource
 import subprocess
@@ -6,20 +6,20 @@ import sys
 
 import pytest
 
-from segapp.pipeline.video import sandbox as clip_guard
+from segapp.pipeline.video import sandbox
 from segapp.pipeline.video.demux import InvalidVideo, Limits
 from segapp.pipeline.video.probe import probe
-from segapp.pipeline.video.sandbox import TOO_MUCH, Share, examine
-from segapp.tests.video.clips import write_clip
+from segapp.pipeline.video.sandbox import TOO_MUCH, ResourceLimits, examine
+from segapp.tests.video.videos import write_video
 
 
 @pytest.fixture
-def clip(tmp_path):
-    return write_clip(tmp_path / "a.mp4", frames=5, audio="aac", turn=90)
+def video(tmp_path):
+    return write_video(tmp_path / "a.mp4", frames=5, audio="aac", turn=90)
 
 
-def test_finds_what_the_probe_finds(clip):
-    assert examine(clip, Limits()) == probe(clip, Limits())
+def test_finds_what_the_probe_finds(video):
+    assert examine(video, Limits()) == probe(video, Limits())
 
 
 def test_a_refusal_keeps_its_words(tmp_path):
@@ -29,33 +29,33 @@ def test_a_refusal_keeps_its_words(tmp_path):
         examine(path, Limits())
 
 
-@pytest.mark.parametrize("share", [Share(processor=0), Share(clock=0.01)])
-def test_more_than_its_share_is_refused_in_plain_words(clip, share):
+@pytest.mark.parametrize("resources", [ResourceLimits(processor=0), ResourceLimits(clock=0.01)])
+def test_more_than_its_resources_is_refused_in_plain_words(video, resources):
     with pytest.raises(InvalidVideo) as refused:
-        examine(clip, Limits(), share)
+        examine(video, Limits(), resources)
     assert str(refused.value) == TOO_MUCH
 
 
-def test_too_little_memory_is_a_refusal_and_no_crash(clip):
+def test_too_little_memory_is_a_refusal_and_no_crash(video):
     with pytest.raises(InvalidVideo):
-        examine(clip, Limits(), Share(memory=32 << 20))
+        examine(video, Limits(), ResourceLimits(memory=32 << 20))
 
 
-def test_a_process_that_dies_is_a_refusal(clip, monkeypatch):
+def test_a_process_that_dies_is_a_refusal(video, monkeypatch):
     dead = subprocess.CompletedProcess([], -11, stdout="", stderr="")
-    monkeypatch.setattr(clip_guard.subprocess, "run", lambda *arguments, **named: dead)
+    monkeypatch.setattr(sandbox.subprocess, "run", lambda *arguments, **named: dead)
     with pytest.raises(InvalidVideo) as refused:
-        examine(clip, Limits())
+        examine(video, Limits())
     assert str(refused.value) == TOO_MUCH
 
 
 def test_a_confined_process_can_neither_write_nor_grow(tmp_path):
     script = f"""
-from segapp.pipeline.video.sandbox import Share, confine
+from segapp.pipeline.video.sandbox import ResourceLimits, confine
 import signal
 from pathlib import Path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-confine(Share(memory=512 << 20))
+confine(ResourceLimits(memory=512 << 20))
 try:
     bytearray(600 << 20)
 except MemoryError:
@@ -65,6 +65,6 @@ try:
 except OSError:
     print("writing")
 """
-    found = subprocess.run([sys.executable, "-c", script], cwd=clip_guard.ROOT, capture_output=True, text=True)
+    found = subprocess.run([sys.executable, "-c", script], cwd=sandbox.ROOT, capture_output=True, text=True)
     assert found.stdout.split() == ["memory", "writing"], found.stderr
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] != 0, "this process is not confined"

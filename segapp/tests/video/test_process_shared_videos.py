@@ -1,4 +1,4 @@
-"""The two driving clips with the packaged base: what comes out decodes whole and lasts as long as what went in."""
+"""The two driving videos with the packaged base: what comes out decodes whole and lasts as long as what went in."""
 
 import av
 import pytest
@@ -8,7 +8,7 @@ from segapp.pipeline.video.demux import Limits
 from segapp.pipeline.video.plan import Options
 from segapp.pipeline.video.process import process, segment_file
 from segapp.pipeline.video.smoothing import flicker
-from segapp.tests.video.clips import index_masks, write_clip
+from segapp.tests.video.videos import index_masks, write_video
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -22,7 +22,7 @@ def base(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "frames"), [("solidWhiteRight", 221), ("car-detection", 377)])
-def test_each_clip_comes_out_whole(base, data, tmp_path, name, frames):
+def test_each_video_comes_out_whole(base, data, tmp_path, name, frames):
     original = data / "video" / f"{name}.mp4"
     result = segment_file(base, original, tmp_path, Options(per_second=1))
     assert (result["frames"], result["frames_skipped"], result["notes"]) == (frames, 0, [])
@@ -31,13 +31,13 @@ def test_each_clip_comes_out_whole(base, data, tmp_path, name, frames):
         length, frame = float(stream.duration * stream.time_base), 1 / float(stream.average_rate)
         times = [image.pts * image.time_base for image in source.decode(stream)]
     for target in (f"{name}_overlay.mp4", f"{name}_mask.mp4"):
-        with av.open(str(tmp_path / target)) as film:
-            stream = film.streams.video[0]
+        with av.open(str(tmp_path / target)) as result_video:
+            stream = result_video.streams.video[0]
             assert float(stream.duration * stream.time_base) == pytest.approx(length, abs=frame)
-            assert film.duration / 1e6 == pytest.approx(length, abs=frame)
-            assert film.streams.audio[0].codec_context.name == "aac"
+            assert result_video.duration / 1e6 == pytest.approx(length, abs=frame)
+            assert result_video.streams.audio[0].codec_context.name == "aac"
             assert stream.codec_context.name == "h264"
-            assert [image.pts * image.time_base for image in film.decode(stream)] == times
+            assert [image.pts * image.time_base for image in result_video.decode(stream)] == times
     assert result["classes"]
 
 
@@ -52,7 +52,7 @@ def test_damping_halves_the_flicker_of_a_still_scene_with_a_noisy_camera(base, d
     def noisy(number: int) -> np.ndarray:
         return np.clip(scene + rng.normal(0, 8, scene.shape), 0, 255).astype(np.uint8)
 
-    original = write_clip(tmp_path / "still.mp4", 320, 240, frames=24, draw=noisy, options={"crf": "10"})
+    original = write_video(tmp_path / "still.mp4", 320, 240, frames=24, draw=noisy, options={"crf": "10"})
     shares = []
     for damping in (0.0, Options().damping):
         folder = tmp_path / f"damped-{damping}"

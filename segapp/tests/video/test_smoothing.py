@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from segapp.pipeline.video.smoothing import Cuts, Damper, flicker
+from segapp.pipeline.video.smoothing import Cuts, TemporalSmoother, flicker
 
 SIZE = (48, 64)
 
@@ -21,14 +21,14 @@ def noisy_scene(count: int, seed: int = 0):
 
 
 def masks(strength: float) -> list[np.ndarray]:
-    damper = Damper(strength)
-    return [damper(logits, image).argmax(0).numpy() for image, logits in noisy_scene(20)]
+    smoother = TemporalSmoother(strength)
+    return [smoother(logits, image).argmax(0).numpy() for image, logits in noisy_scene(20)]
 
 
 def test_a_static_noisy_scene_flickers_less_than_half_as_much():
-    plain, damped = flicker(masks(0)), flicker(masks(0.7)[5:])
+    plain, smoothed = flicker(masks(0)), flicker(masks(0.7)[5:])
     assert plain > 0.05
-    assert damped < plain / 2
+    assert smoothed < plain / 2
 
 
 def test_the_mean_does_not_move_the_edge():
@@ -38,24 +38,24 @@ def test_the_mean_does_not_move_the_edge():
 
 def test_what_moves_is_decided_by_the_present_frame():
     """A bright square jumps away: its old place is free at once."""
-    damper = Damper(0.9)
+    smoother = TemporalSmoother(0.9)
     for left in (8, 8, 8, 32):
         image = np.full((*SIZE, 3), 20, np.uint8)
         image[16:40, left : left + 16] = 230
         logits = torch.from_numpy(image[..., 0].astype(np.float32) - 125)
-        mask = damper(torch.stack([-logits, logits]), image).argmax(0).numpy()
+        mask = smoother(torch.stack([-logits, logits]), image).argmax(0).numpy()
     assert mask[20:36, 34:46].all()
     assert not mask[20:36, 10:22].any()
 
 
-def test_a_cut_starts_anew():
-    damper = Damper(0.9)
+def test_a_cut_starts_a_new_mean():
+    smoother = TemporalSmoother(0.9)
     same = np.full((*SIZE, 3), 100, np.uint8)
     for _ in range(5):
-        damper(torch.stack([torch.ones(SIZE), -torch.ones(SIZE)]), same)
+        smoother(torch.stack([torch.ones(SIZE), -torch.ones(SIZE)]), same)
     other = torch.stack([torch.full(SIZE, -0.1), torch.full(SIZE, 0.1)])
-    assert damper(other.clone(), same).argmax(0).sum() == 0
-    assert damper(other.clone(), same, cut=True).argmax(0).bool().all()
+    assert smoother(other.clone(), same).argmax(0).sum() == 0
+    assert smoother(other.clone(), same, cut=True).argmax(0).bool().all()
 
 
 def test_cuts_are_told_from_movement():

@@ -1,19 +1,20 @@
-"""A long clip takes no more memory than a short one."""
+"""A long video takes no more memory than a short one."""
 
 import psutil
 
-from segapp.pipeline.video import process as clip
+from segapp.pipeline.video import process as module
 from segapp.pipeline.video.demux import Limits
+from segapp.pipeline.video.job import Verdict
 from segapp.pipeline.video.plan import Options
-from segapp.pipeline.video.process import Verdict, process
-from segapp.tests.video.clips import bright_network, write_clip
+from segapp.pipeline.video.process import process
+from segapp.tests.video.videos import bright_network, write_video
 
 GROWTH = 24 * 2**20
 
 
-def test_memory_stays_flat_over_a_long_clip(tmp_path, monkeypatch):
-    monkeypatch.setattr(clip, "LOOK_SECONDS", 0.05)
-    original = write_clip(tmp_path / "a.mp4", 320, 240, frames=2500, rate=25, options={"preset": "ultrafast"})
+def test_memory_stays_flat_over_a_long_video(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    original = write_video(tmp_path / "a.mp4", 320, 240, frames=2500, rate=25, options={"preset": "ultrafast"})
     seen: list[tuple[float, int]] = []
 
     def watch(report) -> Verdict:

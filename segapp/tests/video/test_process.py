@@ -1,4 +1,4 @@
-"""Whole clips through the pipeline: what comes out has the source's size, length, times, orientation and sound."""
+"""Whole videos through the pipeline: what comes out has the source's size, length, times, orientation and sound."""
 
 import csv
 from fractions import Fraction
@@ -10,11 +10,11 @@ import pytest
 from segapp.pipeline.inference.forward import normalised
 from segapp.pipeline.inference.predict import fitted, resized
 from segapp.pipeline.inference.upsample import decide
-from segapp.pipeline.video import process as clip
 from segapp.pipeline.video.demux import InvalidVideo, Limits
 from segapp.pipeline.video.plan import EVERY, Options
-from segapp.pipeline.video.process import process
-from segapp.tests.video.clips import (
+from segapp.pipeline.video.process import process, segment_file
+from segapp.tests.video.test_frames import bright_corner
+from segapp.tests.video.videos import (
     CLASSES,
     EACH,
     bright_network,
@@ -23,14 +23,13 @@ from segapp.tests.video.clips import (
     decoded_frames,
     index_masks,
     moving,
-    write_clip,
+    write_video,
 )
-from segapp.tests.video.test_frames import bright_corner
 from segapp.worker import local
 
 
-def test_the_film_has_the_sources_size_length_and_times(tmp_path):
-    original = write_clip(tmp_path / "a.mp4", 64, 48, frames=25, rate=10)
+def test_the_result_has_the_sources_size_length_and_times(tmp_path):
+    original = write_video(tmp_path / "a.mp4", 64, 48, frames=25, rate=10)
     done = process(bright_network(), original, tmp_path / "job", EACH, Limits())
     assert (done.frames, done.predicted, done.skipped, done.notes) == (25, 25, 0, [])
     for name in ("overlay.mp4", "mask.mp4"):
@@ -49,20 +48,20 @@ def test_the_film_has_the_sources_size_length_and_times(tmp_path):
 
 
 def test_masks_follow_the_image(tmp_path):
-    original = write_clip(tmp_path / "a.mp4", 64, 48, frames=12, draw=moving(64, 48))
+    original = write_video(tmp_path / "a.mp4", 64, 48, frames=12, draw=moving(64, 48))
     process(bright_network(), original, tmp_path / "job", EACH, Limits())
     masks = index_masks(tmp_path / "job")
     assert list(masks) == [f"frame_{k:06d}.png" for k in range(12)]
     for k, mask in enumerate(masks.values()):
         truth = np.where(moving(64, 48)(k)[..., 0] > 127, 3, 0)
         assert (mask != truth).mean() < 0.05, k
-    film = decoded_frames(tmp_path / "job" / "mask.mp4")[1]
-    inside = film[0][20:28, 4:12].reshape(-1, 3).mean(axis=0)
+    drawn = decoded_frames(tmp_path / "job" / "mask.mp4")[1]
+    inside = drawn[0][20:28, 4:12].reshape(-1, 3).mean(axis=0)
     assert np.abs(inside - (0xE6, 0x46, 0x50)).max() < 12, "the class's own colour"
 
 
 def test_the_overlay_keeps_the_image_below(tmp_path):
-    original = write_clip(tmp_path / "a.mp4", 64, 48, frames=3, draw=corner(64, 48))
+    original = write_video(tmp_path / "a.mp4", 64, 48, frames=3, draw=corner(64, 48))
     process(bright_network(), original, tmp_path / "job", Options(EVERY, 0, alpha=0), Limits())
     for before, after in zip(
         decoded_frames(original)[1], decoded_frames(tmp_path / "job" / "overlay.mp4")[1], strict=True
@@ -73,7 +72,7 @@ def test_the_overlay_keeps_the_image_below(tmp_path):
 def test_a_frame_gets_the_mask_that_an_image_gets(tmp_path):
     rng = np.random.default_rng(0)
     scene = np.kron(rng.integers(0, 255, (9, 12)), np.ones((16, 16))).astype(np.uint8)[..., None].repeat(3, axis=2)
-    original = write_clip(tmp_path / "a.mp4", 192, 144, frames=2, draw=lambda k: scene, options={"crf": "5"})
+    original = write_video(tmp_path / "a.mp4", 192, 144, frames=2, draw=lambda k: scene, options={"crf": "5"})
     net = bright_network(input_size=96)
     process(net, original, tmp_path / "job", EACH, Limits())
     image = decoded_frames(original)[1][0]
@@ -84,8 +83,8 @@ def test_a_frame_gets_the_mask_that_an_image_gets(tmp_path):
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
-def test_a_turned_clip_comes_out_upright(tmp_path, turn):
-    original = write_clip(
+def test_a_turned_video_comes_out_upright(tmp_path, turn):
+    original = write_video(
         tmp_path / "a.mp4", 64, 48, frames=3, draw=corner(64, 48), turn=turn, audio="aac", seconds=0.3
     )
     process(bright_network(), original, tmp_path / "job", EACH, Limits())
@@ -101,7 +100,7 @@ def test_a_turned_clip_comes_out_upright(tmp_path, turn):
 
 def test_a_variable_frame_rate_stays_variable(tmp_path):
     times = [0, 40, 60, 400, 900, 905, 1500, 1700, 2600]
-    original = write_clip(tmp_path / "a.mp4", frames=8, times=times, clock=Fraction(1, 1000))
+    original = write_video(tmp_path / "a.mp4", frames=8, times=times, clock=Fraction(1, 1000))
     process(bright_network(), original, tmp_path / "job", EACH, Limits())
     seen, _ = decoded_frames(tmp_path / "job" / "overlay.mp4")
     assert [round(1000 * t) for t in seen] == times[:-1]
@@ -113,7 +112,7 @@ def test_a_variable_frame_rate_stays_variable(tmp_path):
 @pytest.mark.parametrize("size", [(63, 47), (1, 1), (2, 64), (31, 400)])
 def test_odd_and_tiny_sizes(tmp_path, size):
     width, height = size
-    original = write_clip(tmp_path / "a.mp4", width, height, frames=3, pix_fmt="yuv444p", draw=corner(width, height))
+    original = write_video(tmp_path / "a.mp4", width, height, frames=3, pix_fmt="yuv444p", draw=corner(width, height))
     process(bright_network(), original, tmp_path / "job", EACH, Limits())
     image = decoded_frames(tmp_path / "job" / "overlay.mp4")[1][0]
     assert image.shape[:2] == (height + height % 2, width + width % 2)
@@ -121,7 +120,7 @@ def test_odd_and_tiny_sizes(tmp_path, size):
 
 
 def test_one_frame(tmp_path):
-    original = write_clip(tmp_path / "a.mp4", frames=1, rate=25)
+    original = write_video(tmp_path / "a.mp4", frames=1, rate=25)
     done = process(bright_network(), original, tmp_path / "job", EACH, Limits())
     assert done.frames == 1
     with av.open(str(tmp_path / "job" / "overlay.mp4")) as container:
@@ -134,11 +133,11 @@ def test_one_frame(tmp_path):
      ("a.mov", "libx264", "pcm_s16le"), ("a.mkv", "libx264", "flac")],
 )  # fmt: skip
 def test_sound_is_kept_in_time(tmp_path, short_segments, name, codec, audio):
-    original = write_clip(tmp_path / name, frames=24, codec=codec, audio=audio)
+    original = write_video(tmp_path / name, frames=24, codec=codec, audio=audio)
     done = process(bright_network(), original, tmp_path / "job", EACH, Limits())
     assert done.notes == []
-    for film in ("overlay.mp4", "mask.mp4"):
-        path = tmp_path / "job" / film
+    for name in ("overlay.mp4", "mask.mp4"):
+        path = tmp_path / "job" / name
         with av.open(str(path)) as container:
             assert container.streams.audio[0].codec_context.name in ("aac", "mp3", "mp3float")
             assert container.duration / 1e6 == pytest.approx(2.4, abs=0.1)
@@ -146,7 +145,7 @@ def test_sound_is_kept_in_time(tmp_path, short_segments, name, codec, audio):
 
 
 def test_sampling_predicts_some_frames_and_draws_all(tmp_path):
-    original = write_clip(tmp_path / "a.mp4", frames=30, rate=10)
+    original = write_video(tmp_path / "a.mp4", frames=30, rate=10)
     net = bright_network()
     done = process(net, original, tmp_path / "job", Options(per_second=2, damping=0), Limits())
     assert (done.frames, done.predicted) == (30, 6)
@@ -159,7 +158,7 @@ def test_a_scene_cut_is_predicted_whatever_the_sampling(tmp_path):
     def two_scenes(number: int) -> np.ndarray:
         return np.full((48, 64, 3), 20 if number < 7 else 230, np.uint8)
 
-    original = write_clip(tmp_path / "a.mp4", frames=20, draw=two_scenes)
+    original = write_video(tmp_path / "a.mp4", frames=20, draw=two_scenes)
     done = process(bright_network(), original, tmp_path / "job", Options(per_second=1, damping=0.7), Limits())
     assert done.predicted == 3
     assert index_masks(tmp_path / "job")["frame_000007.png"].min() == 3
@@ -171,7 +170,7 @@ def test_the_table_and_the_timeline_hold_every_frames_shares(tmp_path):
         image[:, : 2 * number] = 230
         return image
 
-    original = write_clip(tmp_path / "a.mp4", frames=30, draw=filling)
+    original = write_video(tmp_path / "a.mp4", frames=30, draw=filling)
     done = process(bright_network(), original, tmp_path / "job", EACH, Limits())
     with open(tmp_path / "job" / "frames.csv", newline="") as file:
         table = list(csv.DictReader(file))
@@ -186,7 +185,7 @@ def test_the_table_and_the_timeline_hold_every_frames_shares(tmp_path):
 
 def test_damaged_frames_are_left_out_and_mentioned(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (30, 48, 64, 3), dtype=np.uint8)
-    path = write_clip(tmp_path / "a.mp4", frames=30, draw=lambda k: noise[k], codec="mpeg4", options={"g": "1"})
+    path = write_video(tmp_path / "a.mp4", frames=30, draw=lambda k: noise[k], codec="mpeg4", options={"g": "1"})
     content = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
         start, size = [(p.pos, p.size) for p in container.demux(video=0) if p.size][12]
@@ -204,10 +203,10 @@ def test_damaged_frames_are_left_out_and_mentioned(tmp_path):
 
 
 def test_segment_file_writes_three_files_and_nothing_else(tmp_path):
-    original = write_clip(tmp_path / "ride.mp4", frames=12)
+    original = write_video(tmp_path / "ride.mp4", frames=12)
     out = tmp_path / "out"
     out.mkdir()
-    result = clip.segment_file(bright_network(), original, out)
+    result = segment_file(bright_network(), original, out)
     assert sorted(path.name for path in out.iterdir()) == ["ride.csv", "ride_mask.mp4", "ride_overlay.mp4"]
     assert result["file"] == str(original)
     assert result["mask"] == str(out / "ride_mask.mp4")
@@ -215,19 +214,19 @@ def test_segment_file_writes_three_files_and_nothing_else(tmp_path):
     assert {c["id"] for c in result["classes"]} == {0, 3}
 
 
-def test_segment_file_leaves_nothing_when_the_clip_is_refused(tmp_path):
+def test_segment_file_leaves_nothing_when_the_video_is_refused(tmp_path):
     (tmp_path / "a.mp4").write_text("#EXTM3U\n")
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(InvalidVideo):
-        clip.segment_file(bright_network(), tmp_path / "a.mp4", out)
+        segment_file(bright_network(), tmp_path / "a.mp4", out)
     assert list(out.iterdir()) == []
 
 
-def test_results_beside_a_clip_leave_it_alone(tmp_path):
-    original = write_clip(tmp_path / "ride.mp4", frames=3)
+def test_results_beside_a_video_leave_it_alone(tmp_path):
+    original = write_video(tmp_path / "ride.mp4", frames=3)
     content = original.read_bytes()
-    clip.segment_file(bright_network(), original, tmp_path)
+    segment_file(bright_network(), original, tmp_path)
     assert original.read_bytes() == content
 
 

@@ -1,4 +1,4 @@
-"""A clip that ends early: killed, paused, stopped, cancelled, broken; and what it reports on the way."""
+"""A video that ends early: killed, paused, stopped, cancelled, broken; and what it reports on the way."""
 
 from contextlib import closing
 from fractions import Fraction
@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from segapp.pipeline.video import process as clip
+from segapp.pipeline.video import process as module
 from segapp.pipeline.video.demux import Limits
-from segapp.pipeline.video.lanes import Lanes
-from segapp.pipeline.video.process import Cancelled, Paused, Verdict, process
-from segapp.tests.video.clips import EACH, bright_network, decoded_frames, index_masks, write_clip
+from segapp.pipeline.video.job import Cancelled, Paused, Verdict
+from segapp.pipeline.video.process import process
+from segapp.pipeline.video.segmenter import ForwardPool
+from segapp.tests.video.videos import EACH, bright_network, decoded_frames, index_masks, write_video
 
 
 def outputs(folder: Path) -> tuple[list[Fraction], list[np.ndarray], dict[str, np.ndarray], str]:
@@ -22,7 +23,7 @@ def outputs(folder: Path) -> tuple[list[Fraction], list[np.ndarray], dict[str, n
 
 
 def test_a_job_that_died_goes_on_behind_its_last_complete_segment(tmp_path, short_segments):
-    original = write_clip(tmp_path / "a.mp4", frames=45, audio="aac")
+    original = write_video(tmp_path / "a.mp4", frames=45, audio="aac")
     process(bright_network(), original, tmp_path / "whole", EACH, Limits())
 
     class PowerCut(BaseException):
@@ -36,7 +37,7 @@ def test_a_job_that_died_goes_on_behind_its_last_complete_segment(tmp_path, shor
         return Verdict.GO
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clip, "LOOK_SECONDS", 0)
+        patch.setattr(module, "LOOK_SECONDS", 0)
         with pytest.raises(PowerCut):
             process(net, original, tmp_path / "job", EACH, Limits(), watch=dies)
     complete = len(list((tmp_path / "job" / "parts").glob("*.json")))
@@ -57,7 +58,7 @@ def test_a_job_that_died_goes_on_behind_its_last_complete_segment(tmp_path, shor
 
 
 def test_leftovers_of_an_incomplete_segment_are_removed(tmp_path, short_segments):
-    original = write_clip(tmp_path / "a.mp4", frames=25)
+    original = write_video(tmp_path / "a.mp4", frames=25)
     process(bright_network(), original, tmp_path / "job", EACH, Limits())
     (tmp_path / "job" / "parts" / "00001.json").unlink()
     done = process(bright_network(), original, tmp_path / "job", EACH, Limits())
@@ -76,8 +77,8 @@ def pause_after(frames: int):
 
 
 def test_another_model_never_goes_on_with_the_segments_of_the_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(clip, "LOOK_SECONDS", 0)
-    original = write_clip(tmp_path / "a.mp4", frames=25)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    original = write_video(tmp_path / "a.mp4", frames=25)
     with pytest.raises(Paused):
         process(bright_network(), original, tmp_path / "job", EACH, Limits(), watch=pause_after(12))
     other = bright_network(key="user_" + "b" * 32)
@@ -87,8 +88,8 @@ def test_another_model_never_goes_on_with_the_segments_of_the_first(tmp_path, mo
 
 
 def test_pausing_completes_a_short_segment_and_gives_up_the_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr(clip, "LOOK_SECONDS", 0)
-    original = write_clip(tmp_path / "a.mp4", frames=35, audio="aac")
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    original = write_video(tmp_path / "a.mp4", frames=35, audio="aac")
     calls, done = [], None
     while done is None:
         net = bright_network()
@@ -96,18 +97,18 @@ def test_pausing_completes_a_short_segment_and_gives_up_the_machine(tmp_path, mo
             done = process(net, original, tmp_path / "job", EACH, Limits(), watch=pause_after(9))
         except Paused:
             calls.append(net.module.calls)
-    with closing(Lanes(torch.device("cpu"))) as found:
-        lanes = found.count
-    calls[0] -= 2 * lanes  # for measuring the pace
+    with closing(ForwardPool(torch.device("cpu"))) as pool:
+        passes = pool.count
+    calls[0] -= 2 * passes  # for measuring the pace
     assert len(calls) == 3
-    assert all(10 <= frames <= 11 + lanes for frames in calls), "what is under way is finished, and no more begun"
+    assert all(10 <= frames <= 11 + passes for frames in calls), "what is under way is finished, and no more begun"
     assert (done.frames, done.segments) == (35, 4)
     assert decoded_frames(tmp_path / "job" / "overlay.mp4")[0] == decoded_frames(original)[0]
 
 
-def test_stop_and_keep_finishes_the_film_with_what_is_done(tmp_path, monkeypatch):
-    monkeypatch.setattr(clip, "LOOK_SECONDS", 0)
-    original = write_clip(tmp_path / "a.mp4", frames=40, audio="aac")
+def test_stop_and_keep_finishes_the_result_with_what_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    original = write_video(tmp_path / "a.mp4", frames=40, audio="aac")
     keep = lambda report: Verdict.KEEP if report.frames >= 15 else Verdict.GO  # noqa: E731
     done = process(bright_network(), original, tmp_path / "job", EACH, Limits(), watch=keep)
     assert 15 <= done.frames < 40
@@ -119,8 +120,8 @@ def test_stop_and_keep_finishes_the_film_with_what_is_done(tmp_path, monkeypatch
 def test_cancelling_raises_and_leaves_no_thread_behind(tmp_path, monkeypatch):
     import threading
 
-    monkeypatch.setattr(clip, "LOOK_SECONDS", 0)
-    original = write_clip(tmp_path / "a.mp4", frames=40)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    original = write_video(tmp_path / "a.mp4", frames=40)
     with pytest.raises(Cancelled):
         process(bright_network(), original, tmp_path / "job", EACH, Limits(), watch=lambda report: Verdict.DISCARD)
     assert not [thread for thread in threading.enumerate() if thread.name in ("decode", "encode")]
@@ -131,14 +132,14 @@ def test_an_error_in_the_writer_comes_out(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("segapp.pipeline.video.segments.mask_png", full)
-    original = write_clip(tmp_path / "a.mp4", frames=40)
+    original = write_video(tmp_path / "a.mp4", frames=40)
     with pytest.raises(OSError, match="No space left"):
         process(bright_network(), original, tmp_path / "job", EACH, Limits())
 
 
 def test_reports_rise_and_carry_a_preview(tmp_path, monkeypatch):
-    monkeypatch.setattr(clip, "LOOK_SECONDS", 0)
-    original = write_clip(tmp_path / "a.mp4", frames=30)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    original = write_video(tmp_path / "a.mp4", frames=30)
     reports = []
     process(
         bright_network(), original, tmp_path / "job", EACH, Limits(), watch=lambda r: reports.append(r) or Verdict.GO
