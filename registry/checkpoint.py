@@ -24,7 +24,8 @@ from torch import Tensor
 from registry.files import ModelFileDamaged, short_of_room, verify, write_atomically
 from registry.network import Spec
 
-FORMAT = 1
+FORMAT = 2  # 2: a spec may name more than a plain FPN, such as a detail branch
+READ = (1, 2)  # formats that are read
 INDEX = "segapp.json"
 STABLE = (1980, 1, 1, 0, 0, 0)  # the index's time: the same content makes the same file
 # Tensors lie in pages of their own: what comes and goes with the cache would leave holes in the heap.
@@ -83,10 +84,10 @@ def load(path: Path, sha256: str) -> Checkpoint:
     verify(path, sha256)
     try:
         content = _by_index(path) or torch.load(path, map_location="cpu", weights_only=True)
-        if content["format"] != FORMAT:
+        if content["format"] not in READ:
             raise ModelFileDamaged(
                 f"The model file {path.name} has format {content['format']}; this version "
-                f"reads format {FORMAT}. Update the program."
+                f"reads formats up to {FORMAT}. Update the program."
             )
         held = content.get("precision", "float32")
         return Checkpoint(
@@ -183,7 +184,7 @@ def _by_index(path: Path) -> dict[str, Any] | None:
             if not last.endswith(f"/{INDEX}"):
                 return None
             content: dict[str, Any] = json.loads(archive.read(last))
-        if content["format"] != FORMAT:  # whatever a later version's index looks like
+        if content["format"] not in READ:  # whatever a later version's index looks like
             return {"format": content["format"]}
         data = mmap.mmap(-1, os.fstat(file.fileno()).st_size, flags=OWN_PAGES)
         file.seek(0)

@@ -1,6 +1,7 @@
 """A model as a file that needs nothing of this project."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from registry.files import digest, write_atomically
-from registry.network import build
+from registry.network import DetailedFPN, build
 from registry.runtime import LoadedNetwork
 
 FORMATS = ("pth", "safetensors", "onnx")
@@ -24,15 +25,20 @@ class ExportFailed(Exception):
     """The file written does not do what the network does; nothing was kept."""
 
 
-def export(loaded: LoadedNetwork, format: str, out: Path) -> dict[str, Any]:
+def export(loaded: LoadedNetwork, format: str, out: Path, with_detail: bool = False) -> dict[str, Any]:
     """Write the whole network to `out`; returns what is in it and how to use it.
 
     "pth" and "safetensors" hold the state dict that plain smp.FPN(**fpn) takes with
     strict keys, "onnx" a graph from normalised images N,3,H,W (sides multiples of
-    32) to logits N,K,H,W. Raises ExportFailed when the check of the file fails.
+    32) to logits N,K,H,W. ONNX holds a detail branch, too. A state dict leaves it out,
+    and `note` in what is returned says what that costs; with `with_detail` it holds the
+    tensors of registry.detail.DetailBranch as detail.*, which plain smp.FPN does not know.
+    Raises ExportFailed when the check of the file fails.
     """
     if format not in FORMATS:
         raise ValueError(f"There is no format {format!r}. Use one of: {', '.join(FORMATS)}.")
+    if loaded.spec.detail is not None and format != "onnx" and not with_detail:
+        loaded = _without_detail(loaded)
     report = _description(loaded, format)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in loaded.module.state_dict().items()}
     if format == "pth":
@@ -54,9 +60,32 @@ def export(loaded: LoadedNetwork, format: str, out: Path) -> dict[str, Any]:
     return report
 
 
+def _without_detail(loaded: LoadedNetwork) -> LoadedNetwork:
+    """The same network as a plain smp.FPN; what its spec says of the branch stays, for the description."""
+    plain = build(replace(loaded.spec, detail=None), loaded.module.encoder)
+    plain.decoder, plain.segmentation_head = loaded.module.decoder, loaded.module.segmentation_head
+    return replace(loaded, module=plain)
+
+
+def _note(loaded: LoadedNetwork) -> str:
+    """What a user of the file must know of the detail branch; empty where there is none."""
+    options = loaded.spec.detail
+    if options is None:
+        return ""
+    if isinstance(loaded.module, DetailedFPN):
+        return "The logits are those of the FPN plus those of the detail branch (detail.*)."
+    gain = options.get("gain")
+    cost = "" if gain is None else f" On held-out images the branch gained {gain:.3f} mean IoU."
+    return (
+        f"This file is the plain FPN without the model's detail branch, so masks differ from the service's.{cost} "
+        "ONNX holds both, and so does manage.py export_model --with-detail."
+    )
+
+
 def _description(loaded: LoadedNetwork, format: str) -> dict[str, Any]:
     spec = loaded.spec
     return {
+        "note": _note(loaded),
         "format": format,
         "model": loaded.key,
         "base": loaded.base_key,
@@ -70,7 +99,8 @@ def _description(loaded: LoadedNetwork, format: str) -> dict[str, Any]:
 
 def _plain(loaded: LoadedNetwork, tensors: dict[str, Tensor]) -> nn.Module:
     """A network of its own, on the CPU, with strict keys."""
-    network = build(loaded.spec)
+    spec = loaded.spec if isinstance(loaded.module, DetailedFPN) else replace(loaded.spec, detail=None)
+    network = build(spec)
     network.load_state_dict(tensors, strict=True)
     return network.eval()
 

@@ -1,10 +1,9 @@
-"""From a spec to a network: plain smp.FPN, with an encoder of its own or a shared one.
+"""From a spec to a network: smp.FPN, with an encoder of its own or a shared one, and a detail branch where it has one.
 
 Knows nothing of files; see checkpoint.py for those and weights.py for encoders.
 """
 
-import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +16,10 @@ import segmentation_models_pytorch as smp
 from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 
-# A segmentation network: smp.FPN, with .encoder, .decoder and .segmentation_head. smp's own
-# class is not typed well enough to say so.
+from registry.detail import detail_branch
+
+# A segmentation network: smp.FPN, with .encoder, .decoder and .segmentation_head, and .detail where it is a
+# DetailedFPN. smp's own class is not typed well enough to say so.
 Network = Any
 
 DEFAULT_DECODER: dict[str, Any] = {
@@ -48,7 +49,8 @@ class Spec:
     long side in pixels (a multiple of 32) at which the network runs. example_side is
     the usual long side in pixels of the images it learnt from, 0 when unknown.
     image_input says which page and channels of a file it learnt from, as
-    imaging.image_input writes it; empty for plain images.
+    imaging.image_input writes it; empty for plain images. detail
+    holds the options of the detail branch (see detail.py), None without one.
     """
 
     base_key: str
@@ -60,6 +62,7 @@ class Spec:
     classes: tuple[ClassInfo, ...]
     example_side: int = 0
     image_input: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain lists, dicts, numbers and strings."""
@@ -73,6 +76,7 @@ class Spec:
             "classes": [{"id": c.id, "name": c.name, "color": c.color} for c in self.classes],
             "example_side": self.example_side,
             **({"image_input": dict(self.image_input)} if self.image_input else {}),
+            **({} if self.detail is None else {"detail": dict(self.detail)}),
         }
 
     @classmethod
@@ -90,6 +94,7 @@ class Spec:
             ),
             example_side=int(data.get("example_side", 0)),
             image_input=dict(data.get("image_input", {})),
+            detail=dict(data["detail"]) if data.get("detail") else None,
         )
 
     def fpn_arguments(self) -> dict[str, Any]:
@@ -102,19 +107,39 @@ class Spec:
         }
 
 
+class DetailedFPN(smp.FPN):
+    """smp.FPN, and a detail branch that adds its logits to the FPN's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain: Tensor = super().forward(x)
+        return plain + self.detail(x)
+
+
+def logits_from(network: Network, features: Sequence[Tensor], images: Tensor) -> Tensor:
+    """Logits N,K,H,W from the encoder's features of normalised images N,3,H,W: what the network itself would give."""
+    logits = network.segmentation_head(network.decoder(list(features)))
+    return logits + network.detail(images) if isinstance(network, DetailedFPN) else logits
+
+
 def build(spec: Spec, encoder: Network | None = None, like: Network | None = None) -> Network:
     """The network of `spec`.
 
     Without an encoder: a whole smp.FPN, freshly initialised. With one: an smp.FPN
     around that very encoder, in eval mode, whose decoder and head stand on the meta
-    device and wait for `assign_tensors`; nothing is initialised. `like` is a network of
+    device and wait for `assign_tensors`; only a detail branch is initialised. `like` is a network of
     the same encoder and decoder options whose modules are copied instead, with its
     own tensors still in them.
     """
+    kind = smp.FPN if spec.detail is None else DetailedFPN
     if encoder is None:
-        return smp.FPN(**spec.fpn_arguments())
-    network = smp.FPN.__new__(smp.FPN)
+        network = kind(**spec.fpn_arguments())
+        if spec.detail is not None:
+            network.detail = detail_branch(spec.detail, len(spec.classes))
+        return network
+    network = kind.__new__(kind)
     smp.base.SegmentationModel.__init__(network)
+    if spec.detail is not None:
+        network.detail = detail_branch(spec.detail, len(spec.classes))
     if like is not None:
         network.decoder, network.segmentation_head = shell(like.decoder), shell(like.segmentation_head)
         last = network.segmentation_head[0]
@@ -183,9 +208,9 @@ def assign_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def shell(module: nn.Module) -> Network:
-    """A copy of a decoder's or head's modules around the very same tensors, to be replaced by `assign_tensors`.
+    """A copy of a decoder's, head's or encoder's modules around the very same tensors, for `assign_tensors`.
 
-    Ten times as fast as `share`, for modules that keep their parts in no other attribute.
+    Far faster than a deep copy, for modules that keep their parts in no other attribute.
     """
     copied = module.__class__.__new__(module.__class__)
     copied.__dict__.update(module.__dict__)
@@ -205,20 +230,6 @@ def tensor_names(module: nn.Module, prefix: str) -> Iterator[str]:
     for name, part in module._modules.items():
         if part is not None:
             yield from tensor_names(part, f"{prefix}.{name}")
-
-
-def share(module: nn.Module) -> Network:
-    """A copy of a module's structure that refers to the very same tensors.
-
-    Replacing a tensor in the copy leaves the original as it was.
-    """
-    memo: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(module)}
-    return copy.deepcopy(module, memo)
-
-
-def _tensors(module: nn.Module) -> Iterable[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
 
 
 class Uninitialised(TorchFunctionMode):

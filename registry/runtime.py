@@ -5,7 +5,7 @@ Runtime; its networks share their base's encoder wherever it did not change.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,8 @@ import torch
 from registry import bases, checkpoint, files, weights
 from registry.bases import ReadyBase
 from registry.cache import Loaded, NetworkCache
-from registry.network import Network, Spec, assign_tensors, build, own_bytes, share, tensor_names
+from registry.network import Network, Spec, assign_tensors, build, own_bytes, shell, tensor_names
+from registry.stages import deepest_stage, is_deep
 
 MODULE_BYTES = 3500  # that one nn.Module takes besides its tensors, as measured; small networks are a fifth structure
 
@@ -41,7 +42,8 @@ class LoadedNetwork:
     """A network in eval mode on its device, channels last, and what it is.
 
     encoder_key is equal for networks whose encoders hold the same tensors, so that
-    the features of an image can be used for all of them.
+    the features of an image can be used for all of them; shallow_key for those whose
+    encoders do so up to stride 16, the deepest stage aside.
     """
 
     key: str
@@ -52,6 +54,7 @@ class LoadedNetwork:
     device: torch.device
     base_sha256: str = ""
     encoder_key: str = field(default="")
+    shallow_key: str = field(default="")
 
 
 class Runtime:
@@ -159,6 +162,7 @@ class Runtime:
             device=self.device,
             base_sha256=ready.sha256,
             encoder_key=ready.sha256,
+            shallow_key=ready.sha256,
         )
         return Loaded(network, own_bytes(module.state_dict().values()))
 
@@ -172,7 +176,7 @@ class Runtime:
             base: LoadedNetwork = entry.loaded.value
             tensors = {name: placed(tensor, self.device) for name, tensor in saved.tensors.items()}
             module = with_base(base, saved.spec, tensors)
-            changed = any(name.startswith("encoder.") for name in saved.tensors)
+            changed, shallow = changed_part(base, saved.tensors)
             network = LoadedNetwork(
                 key=ref.key,
                 sha256=ref.sha256,
@@ -182,23 +186,33 @@ class Runtime:
                 device=self.device,
                 base_sha256=ref.base_sha256,
                 encoder_key=ref.sha256 if changed else base.encoder_key,
+                shallow_key=ref.sha256 if shallow else base.shallow_key,
             )
         except BaseException:
             self._cache.release(entry)
             raise
-        parts = [module.decoder, module.segmentation_head, *([module.encoder] if changed else [])]
+        parts = [part for name, part in module.named_children() if changed or name != "encoder"]
         size = own_bytes(saved.tensors.values()) + MODULE_BYTES * sum(len(list(part.modules())) for part in parts)
         return Loaded(network, size, close=lambda: self._cache.release(entry))
+
+
+def changed_part(base: LoadedNetwork, names: Iterable[str]) -> tuple[bool, bool]:
+    """Whether a model's own tensors, by name, change the base's encoder, and whether so before its deepest stage."""
+    encoder = [name for name in names if name.startswith("encoder.")]
+    stage = list(deepest_stage(base.module.encoder)) if encoder else []
+    return bool(encoder), any(not is_deep(name, stage) for name in encoder)
 
 
 def with_base(base: LoadedNetwork, spec: Spec, tensors: dict[str, torch.Tensor]) -> Network:
     """The network of `spec` from the base's encoder and the tensors that differ from it."""
     encoder = base.module.encoder
     if any(name.startswith("encoder.") for name in tensors):
-        encoder = share(encoder)
+        encoder = shell(encoder)
     module = build(spec, encoder, like=base.module if spec.decoder == base.spec.decoder else None)
+    if spec.detail is not None:
+        module.detail.to(base.device)
     assign_tensors(module, tensors)
-    for part in ("decoder", "segmentation_head"):
+    for part in ("decoder", "segmentation_head", *(["detail"] if spec.detail is not None else [])):
         left = next((name for name in tensor_names(getattr(module, part), part) if name not in tensors), None)
         if left is not None:
             raise files.ModelFileDamaged(f"The model file lacks the tensor {left}. Use another version of the model.")

@@ -162,6 +162,16 @@ def test_a_later_format_asks_for_an_update_whatever_its_index_holds(tmp_path):
         checkpoint.load(path, digest(path))
 
 
+def test_files_of_the_first_format_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", 1)
+    sha256, _ = checkpoint.save(tmp_path / "user_a.pth", spec_of(LITE), tensors(), "base")
+    monkeypatch.undo()
+    assert torch.load(tmp_path / "user_a.pth", weights_only=True)["format"] == 1
+    read = checkpoint.load(tmp_path / "user_a.pth", sha256)
+    assert read.spec == spec_of(LITE) and read.spec.detail is None
+    assert all(torch.equal(read.tensors[name], tensor) for name, tensor in tensors().items())
+
+
 class Evil:
     def __init__(self, ran: Path) -> None:
         self.ran = ran

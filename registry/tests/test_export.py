@@ -1,5 +1,6 @@
 """Exported models need nothing of this project."""
 
+import dataclasses
 import json
 
 import onnxruntime
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 
 from registry import export as module
 from registry.export import ExportFailed, export
+from registry.network import build
 from registry.runtime import Runtime
 from registry.tests.conftest import write_small_base
 
@@ -47,6 +49,45 @@ def test_onnx_gives_the_same_logits_at_other_sizes_too(net, tmp_path):
     with torch.inference_mode():
         assert abs(found - net.module(image).numpy()).max() < 1e-3
     assert [p.name for p in tmp_path.glob("*.onnx")] == ["model.onnx"]
+
+
+@pytest.fixture
+def detailed(net):
+    """The same network with a detail branch whose answers are not zero."""
+    spec = dataclasses.replace(net.spec, detail={"filters": 1, "hidden": 8, "gain": 0.031})
+    whole = build(spec, net.module.encoder)
+    whole.decoder, whole.segmentation_head = net.module.decoder, net.module.segmentation_head
+    return dataclasses.replace(net, spec=spec, module=whole)
+
+
+def test_a_state_dict_leaves_the_detail_branch_out_and_says_what_that_costs(detailed, net, tmp_path):
+    image = torch.rand(1, 3, 64, 96)
+    report = export(detailed, "pth", tmp_path / "plain.pth")
+    plain = smp.FPN(**report["fpn"]).eval()
+    plain.load_state_dict(torch.load(tmp_path / "plain.pth", weights_only=True), strict=True)
+    with torch.inference_mode():
+        assert torch.allclose(plain(image), net.module(image), atol=1e-3)
+        assert not torch.allclose(plain(image), detailed.module(image), atol=1e-3)
+    assert "0.031" in report["note"] and "ONNX" in report["note"]
+    assert export(net, "pth", tmp_path / "plain.pth")["note"] == ""
+
+
+def test_a_state_dict_can_keep_the_detail_branch(detailed, tmp_path):
+    image = torch.rand(1, 3, 64, 96)
+    export(detailed, "safetensors", tmp_path / "both.safetensors", with_detail=True)
+    whole = build(detailed.spec).eval()
+    whole.load_state_dict(load_file(tmp_path / "both.safetensors"), strict=True)
+    with torch.inference_mode():
+        assert torch.allclose(whole(image), detailed.module(image), atol=1e-3)
+
+
+def test_onnx_holds_the_detail_branch(detailed, tmp_path):
+    report = export(detailed, "onnx", tmp_path / "model.onnx")
+    assert report["largest_difference"] <= 1e-3
+    image = torch.rand(1, 3, 96, 160)
+    (found,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, {"image": image.numpy()})
+    with torch.inference_mode():
+        assert abs(found - detailed.module(image).numpy()).max() < 1e-3
 
 
 def test_a_wrong_graph_is_not_kept(net, tmp_path, monkeypatch):

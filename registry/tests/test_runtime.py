@@ -12,9 +12,11 @@ from registry import vision_shim  # noqa: F401  isort: skip  (before smp)
 import segmentation_models_pytorch as smp
 
 from registry import bases, checkpoint
+from registry.detail import DetailBranch
 from registry.files import ModelFileDamaged, ModelFileMissing
 from registry.network import Spec, Uninitialised, build
 from registry.runtime import BaseMissing, ModelRef, Runtime
+from registry.stages import deepest_stage, is_deep
 from registry.tests.conftest import spec_of, write_small_base
 
 LITE = "efficientnet_lite0"
@@ -69,6 +71,56 @@ def test_what_did_not_change_is_shared(media, weights, lite, runtime):
         different = [k for k in ours if ours[k].data_ptr() != theirs[k].data_ptr()]
         assert len(different) == 1
     assert runtime.stats()["loads"] == 3
+
+
+def changed_deep(media, weights, full, seed):
+    """A model whose deepest stage is its own, and the whole network it stands for."""
+    ref, whole = custom(media, weights, full, seed=seed)
+    saved = checkpoint.load(ref.path, ref.sha256)
+    tensors = dict(saved.tensors)
+    with torch.no_grad():
+        for name, module in deepest_stage(whole.encoder).items():
+            for leaf, parameter in module.named_parameters():
+                parameter.mul_(1.1)
+                tensors[f"encoder.{name}.{leaf}"] = parameter.detach().clone()
+    sha256, _ = checkpoint.save(ref.path, saved.spec, tensors, ref.base_sha256)
+    return dataclasses.replace(ref, sha256=sha256), whole
+
+
+@pytest.mark.parametrize("base_name", ["lite", "mit_b0"])
+def test_a_model_with_a_deepest_stage_of_its_own_shares_the_rest(media, weights, runtime, request, base_name):
+    full = request.getfixturevalue(base_name)
+    ref, whole = changed_deep(media, weights, full, seed=5)
+    whole = whole.to(memory_format=torch.channels_last)
+    image = torch.rand(1, 3, 64, 96).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), runtime.use_base(runtime.base(ref.base_key)) as base, runtime.use(ref) as net:
+        assert torch.equal(net.module(image), whole(image))
+        assert net.shallow_key == base.shallow_key and net.encoder_key != base.encoder_key
+        theirs = dict(base.module.encoder.named_parameters())
+        stage = [f"encoder.{name}" for name in deepest_stage(base.module.encoder)]
+        for name, parameter in net.module.encoder.named_parameters():
+            own = is_deep(f"encoder.{name}", deepest_stage(base.module.encoder))
+            assert (parameter.data_ptr() != theirs[name].data_ptr()) == own
+        assert stage
+
+
+def test_a_model_with_a_detail_branch_is_whole_again(media, weights, lite, runtime):
+    ref, _ = custom(media, weights, lite)
+    saved = checkpoint.load(ref.path, ref.sha256)
+    spec = dataclasses.replace(saved.spec, detail={"filters": 1, "hidden": 8})
+    torch.manual_seed(0)
+    branch = DetailBranch(len(spec.classes), 8)
+    own = {f"detail.{name}": tensor for name, tensor in branch.state_dict().items()}
+    sha256, _ = checkpoint.save(ref.path, spec, {**saved.tensors, **own}, ref.base_sha256)
+    image = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode(), runtime.use(dataclasses.replace(ref, sha256=sha256)) as net:
+        plain = net.module.segmentation_head(net.module.decoder(net.module.encoder(image)))
+        assert net.spec == spec
+        assert torch.allclose(net.module(image), plain + branch(image), atol=1e-5)
+    sha256, _ = checkpoint.save(ref.path, spec, saved.tensors, ref.base_sha256)
+    with pytest.raises(ModelFileDamaged, match="lacks the tensor detail"):
+        with runtime.use(dataclasses.replace(ref, sha256=sha256)):
+            pass
 
 
 def test_the_mit_way_is_the_same(media, weights, mit_b0, runtime):

@@ -18,7 +18,7 @@ from torch import Tensor
 from registry import bases, checkpoint, store
 from registry.files import write_atomically
 from registry.models import UserModel, new_public_id
-from registry.runtime import with_base
+from registry.runtime import changed_part, with_base
 from segapp.models import State, TrainingRun
 from segapp.pipeline.training.finetune import Trained
 from segapp.pipeline.training.half_precision import halved
@@ -90,8 +90,9 @@ def _light(trained: Trained, base: bases.ReadyBase, images: Sequence[np.ndarray]
     with networks.runtime().use_base(base) as network:
         placed = {name: tensor.to(network.device) for name, tensor in trained.tensors.items()}
         module = with_base(network, trained.spec, placed)
-        changed = any(name.startswith("encoder.") for name in placed)
-        own = replace(network, spec=trained.spec, module=module, encoder_key="" if changed else network.encoder_key)
+        changed, shallow = changed_part(network, placed)
+        keys = ("" if changed else network.encoder_key, "" if shallow else network.shallow_key)
+        own = replace(network, spec=trained.spec, module=module, encoder_key=keys[0], shallow_key=keys[1])
         return halved(network, own, placed, images)
 
 

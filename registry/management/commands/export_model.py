@@ -18,9 +18,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("model", metavar="ID", help="a model's id, or a base's key")
         parser.add_argument("--format", choices=["pth", "onnx", "safetensors"], default="pth")
+        parser.add_argument(
+            "--with-detail", action="store_true",
+            help="keep a model's detail branch in a state dict, which plain smp.FPN then does not take",
+        )  # fmt: skip
         parser.add_argument("--out", type=Path, required=True, metavar="FILE")
 
-    def handle(self, *, model: str, format: str, out: Path, **options: Any) -> None:
+    def handle(self, *, model: str, format: str, out: Path, with_detail: bool, **options: Any) -> None:
         from registry.export import ExportFailed, export  # here: they bring torch
         from registry.files import ModelFileDamaged, ModelFileMissing
         from registry.runtime import BaseMissing, ModelRef, Runtime
@@ -34,10 +38,12 @@ class Command(BaseCommand):
                 services.ensure_local(row)
                 reference = ModelRef(row.key, row.path, row.sha256, row.base_key, row.base_sha256)
                 with runtime.use(reference) as network:
-                    export(network, format, out)
+                    report = export(network, format, out, with_detail)
             else:
                 with runtime.use_base(runtime.base(model)) as network:
-                    export(network, format, out)
+                    report = export(network, format, out, with_detail)
         except (BaseMissing, ModelFileMissing, ModelFileDamaged, ExportFailed, OSError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{out.resolve()} is written ({out.stat().st_size / 1e6:.1f} MB).")
+        if report["note"]:
+            self.stdout.write(report["note"])

@@ -1,6 +1,7 @@
 """One pass of a network over an image, and the encoder's features, kept for a while.
 
-Two models of one encoder on the same image cost one encoder and two decoders.
+Two models of one encoder on the same image cost one encoder and two decoders; where a model has a deepest stage of its
+own, that too.
 """
 
 import hashlib
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registry.network import own_bytes
+from registry.network import logits_from, own_bytes
 from registry.runtime import LoadedNetwork
+from registry.stages import deepest_stage, run_stage
 from segapp.pipeline.constants import STRIDE
 
 KEPT_BYTES = 48 << 20  # of features in memory: some five images at 512 pixels, or one at 1024
@@ -38,8 +40,8 @@ def run(net: LoadedNetwork, image: np.ndarray) -> Tensor:
     """Logits K,H,W of one pass, float32 on the CPU."""
     height, width = image.shape[:2]
     with torch.inference_mode():
-        features = _features(net, image)
-        logits = net.module.segmentation_head(net.module.decoder(features))
+        images = normalised(image, net)
+        logits = logits_from(net.module, _features(net, image, images), images)
     return logits[0, :, :height, :width].float().cpu()
 
 
@@ -61,26 +63,40 @@ def kept_bytes() -> int:
         return sum(own_bytes(features) for features in _kept.values())
 
 
-def _features(net: LoadedNetwork, image: np.ndarray) -> list[Tensor]:
-    """What the decoder takes: the encoder's last four features, from memory where they are."""
-    if not net.encoder_key:
-        return list(net.module.encoder(normalised(image, net))[-4:])
-    content = hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
-    key = (net.encoder_key, str(net.device), image.shape, content)
+def _features(net: LoadedNetwork, image: np.ndarray, images: Tensor) -> list[Tensor]:
+    """What the decoder takes: the encoder's last four features, from memory where they are.
+
+    Those up to stride 16 serve every network that shares so much of its encoder, the deepest only those that share all.
+    """
+    shallow_key = net.shallow_key or net.encoder_key
+    if not shallow_key:
+        return list(net.module.encoder(images)[-4:])
+    place = (str(net.device), image.shape, hashlib.sha256(np.ascontiguousarray(image).data).hexdigest())
+    one, two = (shallow_key, "shallow", *place), (net.encoder_key, "deep", *place)
+    shallow, deep = _recall(one), _recall(two) if net.encoder_key else None
+    stage = deepest_stage(net.module.encoder)
+    if shallow is not None and deep is None and stage:
+        deep = (run_stage(stage.values(), shallow[-1]),)
+    elif shallow is None or deep is None:
+        features = tuple(net.module.encoder(images)[-4:])
+        shallow, deep = features[:-1], features[-1:]
+    if own_bytes([*shallow, *deep]) <= min(KEPT_BYTES, _allowed):  # else it would push out all others, and then itself
+        _keep(one, shallow)
+        if net.encoder_key:
+            _keep(two, deep)
+    return [*shallow, *deep]
+
+
+def _recall(key: Key) -> tuple[Tensor, ...] | None:
     with _kept_lock:
         features = _kept.get(key)
         if features is not None:
             _kept.move_to_end(key)
-            return list(features)
-    features = tuple(net.module.encoder(normalised(image, net))[-4:])
-    _keep(key, features)
-    return list(features)
+        return features
 
 
 def _keep(key: Key, features: tuple[Tensor, ...]) -> None:
     most = min(KEPT_BYTES, _allowed)
-    if own_bytes(features) > most:  # it would push out all others, and then itself
-        return
     with _kept_lock:
         _kept[key] = features
         total = sum(own_bytes(each) for each in _kept.values())

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from registry.network import ClassInfo
+from registry.runtime import with_base
+from registry.stages import deepest_stage
 from segapp.pipeline.inference import forward as passes
 from segapp.pipeline.inference import predict as module
 from segapp.pipeline.inference import tiles
@@ -71,6 +73,34 @@ def test_features_of_an_image_serve_all_models_of_one_encoder(base, trained, mon
     finally:
         hook.remove()
     assert np.array_equal(shared.ids, alone.ids)
+
+
+def test_a_model_with_a_deepest_stage_of_its_own_uses_the_others_shallow_features(base, trained):
+    """The answer is that of the network alone, whichever model saw the image first."""
+    stage = deepest_stage(base.module.encoder)
+    tensors = dict(trained.tensors)
+    for name, part in stage.items():
+        for leaf, parameter in part.named_parameters():
+            tensors[f"encoder.{name}.{leaf}"] = parameter * 1.2
+    network = with_base(base, trained.spec, tensors)
+    plain = dataclasses.replace(base, encoder_key="e", shallow_key="e")
+    own = dataclasses.replace(base, spec=trained.spec, module=network, encoder_key="own", shallow_key="e")
+    unseen = dataclasses.replace(own, encoder_key="", shallow_key="")
+    image = disc(5).image
+    passes.forget()
+    calls = []
+    hook = base.module.encoder.register_forward_hook(lambda *_: calls.append(1))  # its copies have it, too
+    try:
+        first = passes.run(plain, image)
+        found, again = passes.run(own, image), passes.run(own, image)
+        back = passes.run(plain, image)
+        assert len(calls) == 1
+        alone = passes.run(unseen, image)
+        assert len(calls) == 2
+    finally:
+        hook.remove()
+    assert torch.equal(found, alone) and torch.equal(found, again)
+    assert torch.equal(first, back) and not torch.equal(first[:1], found[:1])
 
 
 def test_features_in_memory_are_bounded_by_bytes(base, monkeypatch):
