@@ -109,6 +109,21 @@ def keep_quiet(**_: Any) -> None:
     logging.getLogger("celery.worker.request").addFilter(without_traceback)
 
 
+@signals.task_prerun.connect(weak=False)
+def belong_to_request(task: Any, **_: Any) -> None:
+    """Log lines of the task carry the id of the request that sent it."""
+    from segapp.logs import MESSAGE_HEADER, request_id
+
+    request_id.set(str((task.request.headers or {}).get(MESSAGE_HEADER) or task.request.get(MESSAGE_HEADER) or "-"))
+
+
+@signals.task_postrun.connect(weak=False)
+def belong_to_none(**_: Any) -> None:
+    from segapp.logs import request_id
+
+    request_id.set("-")
+
+
 @signals.worker_shutting_down.connect(weak=False)
 def asked_to_stop(**_: Any) -> None:
     from segapp import heartbeat

@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from segapp.celery import app
+from segapp.logs import MESSAGE_HEADER, request_id
 from segapp.models import Analysis, Batch, Export, TrainingRun, VideoJob, Work
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def _after_commit(task: str, pk: int, queue: str) -> None:
 
 def _publish(task: str, pk: int, queue: str) -> None:
     try:
-        app.send_task(task, args=[pk], queue=queue)
+        app.send_task(task, args=[pk], queue=queue, headers={MESSAGE_HEADER: request_id.get()})
     except (OperationalError, redis.RedisError, OSError) as error:
         logger.warning("%s %s stays queued, the broker did not take the message: %s", task, pk, error)
 

@@ -33,7 +33,7 @@ def test_every_task_has_its_queue(task, queue):
 @pytest.mark.parametrize(("send", "kind"), [("training", TrainingRun), ("video", VideoJob), ("analysis", Analysis)])
 def test_dispatch_names_the_queue_that_the_routes_name(send, kind, monkeypatch, transactional_db):
     sent = []
-    monkeypatch.setattr(app, "send_task", lambda name, args, queue: sent.append((name, args, queue)))
+    monkeypatch.setattr(app, "send_task", lambda name, args, queue, headers: sent.append((name, args, queue)))
     with transaction.atomic():
         getattr(dispatch, send)(kind(pk=7))
         assert sent == []  # only after the commit
