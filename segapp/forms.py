@@ -208,7 +208,7 @@ class CompareForm(BaseForm):
     right = forms.CharField(max_length=40, required=False)
     source = forms.CharField(max_length=40, required=False)
     file = forms.FileField(
-        required=False, allow_empty_file=True, error_messages={"invalid": "That is no file. Choose an image."}
+        required=False, allow_empty_file=True, error_messages={"invalid": "That is not a file. Choose an image."}
     )
 
     def clean(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def opened(file: IO[bytes], name: str, limits: Limits) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, UnicodeError):
-        raise InvalidFile(name, "This is no zip, or it is damaged.", "Pack it again.") from None
+        raise InvalidFile(name, "This is not a zip, or it is damaged.", "Pack it again.") from None
     _hold_to_limits(archive.infolist(), name, limits)
     return archive
 
@@ -79,7 +79,7 @@ def _hold_list_to_limit(file: IO[bytes], name: str, limits: Limits) -> None:
     at = end.rfind(LAST_SIGNATURE)
     file.seek(0)
     if at < 0 or len(end) - at < LAST_RECORD.size:
-        raise InvalidFile(name, "This is no zip, or it is damaged.", "Pack it again.")
+        raise InvalidFile(name, "This is not a zip, or it is damaged.", "Pack it again.")
     listed = LAST_RECORD.unpack_from(end, at)[5]
     if listed > limits.listed:
         raise InvalidFile(name, "It holds far too many files.", f"At most {limits.files} are taken from one zip.")

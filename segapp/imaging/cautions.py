@@ -52,7 +52,7 @@ def of_set(rows: Rows, held: Sequence[set[int]], names: Sequence[str]) -> list[s
         background = next(row["name"] for row in kept if row["id"] == 0)
         found.append(f"{_listed(empty)}: the mask is {background} only (100 %). {mark}")
     if blank:
-        words = "the whole mask is ignored, so nothing is learnt from it. Remove it or change what is ignored."
+        words = "the whole mask is ignored, so it is not used in training. Remove it or change what is ignored."
         found.append(f"{_listed(blank)}: {words}")
     return found
 
@@ -111,7 +111,9 @@ def softness(summaries: Sequence[Summary]) -> list[str]:
 
 def transparency(rows: Rows) -> list[str]:
     if any(row["source"] == "transparent" and row["ignore"] for row in rows):
-        return ["Transparent pixels are read as “ignore”: they teach nothing. Change this below if they are a class."]
+        return [
+            "Transparent pixels are read as “ignore”: training leaves them out. Change this below if they are a class."
+        ]
     return []
 
 

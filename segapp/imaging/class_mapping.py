@@ -421,5 +421,5 @@ def _clean_name(name: Any) -> str:
 def _color(color: Any) -> str:
     color = str(color).lower()
     if len(color) != 7 or color[0] != "#" or set(color[1:]) - set("0123456789abcdef"):
-        raise InvalidFile("classes", f"{color[:20]} is no colour.", "Write it like #4ade80.")
+        raise InvalidFile("classes", f"{color[:20]} is not a colour.", "Write it like #4ade80.")
     return color

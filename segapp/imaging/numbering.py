@@ -70,7 +70,9 @@ def ids_of_numbers(values: Sequence[int]) -> tuple[dict[int, int], list[str]]:
     rules = []
     if IGNORE in values:
         ids[IGNORE] = IGNORE
-        rules.append("255 is read as “ignore”: those pixels teach nothing. Change this below if it is a class.")
+        rules.append(
+            "255 is read as “ignore”: those pixels are left out of training. Change this below if it is a class."
+        )
     number = max(ids.keys() - {IGNORE}, default=-1)
     large = [value for value in values if value > IGNORE]
     for value in large:
@@ -100,7 +102,7 @@ def hold_to_limit(ids: dict[int, int], summaries: Sequence[Summary], names: Sequ
         worst = max(range(len(summaries)), key=lambda k: len(summaries[k].keys))
         problem = f"Together with the other masks it makes {count} classes."
         raise InvalidFile(
-            names[worst], problem, f"At most {MAX_CLASSES} can be learnt; objects of one kind share a value."
+            names[worst], problem, f"At most {MAX_CLASSES} can be trained; objects of one kind share a value."
         )
 
 

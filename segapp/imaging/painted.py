@@ -30,7 +30,7 @@ def decode(file: IO[bytes], size: tuple[int, int], name: str) -> np.ndarray:
     try:
         with Image.open(file, formats=("PNG",)) as opened:
             if opened.mode != "L" or getattr(opened, "n_frames", 1) > 1:
-                raise InvalidFile(name, "The painted mask is no 8-bit grey image.", advice)
+                raise InvalidFile(name, "The painted mask is not an 8-bit grey image.", advice)
             if opened.size != size:
                 words = f"The painted mask is {opened.width} × {opened.height} pixels, its image {size[0]} × {size[1]}."
                 raise InvalidFile(name, words, advice)

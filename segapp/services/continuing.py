@@ -72,7 +72,7 @@ def start(
     if unpainted:
         raise InvalidFile(unpainted[0], "This image is not painted yet.", "Paint it, or remove it.")
     if not added:
-        raise InvalidFile(model.name, "Nothing was added to what it has learnt from.", "Fix a result or add images.")
+        raise InvalidFile(model.name, "Nothing was added to its training images.", "Fix a result or add images.")
     if len(before) + len(added) > MAX_PAIRS:
         words = f"With its {len(before)} images it would be {len(before) + len(added)}."
         raise InvalidFile(model.name, words, f"One training takes at most {MAX_PAIRS}: remove some of the new ones.")

@@ -175,7 +175,7 @@ def requeue_expired(rows: QuerySet[Any]) -> None:
                 logger.warning("%s %s: its worker is gone, queued again", table, row.public_id)
                 _redispatched.pop((table, row.pk), None)
         else:
-            message = "Its worker stopped twice, so it was given up. Nothing of yours was lost; start it again."
+            message = "Its worker stopped twice, so it was ended. Nothing of yours was lost; start it again."
             held.update(state=State.FAILED, ended=timezone.now(), message=message)
     alive = {(table, row.pk, row.lease) for row in running}
     for key in [key for key in _seen if key[0] == table and key not in alive]:

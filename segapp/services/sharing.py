@@ -20,7 +20,7 @@ MAX_PER_MODEL = 20
 class ShareNotFound(NotFound):
     """No such link: revoked, its model deleted or lost, or never there. Nobody can tell which from outside."""
 
-    title = "This link is over"
+    title = "This link is no longer valid"
     message = "This link leads nowhere any more. Whoever sent it may have revoked it or deleted the model."
     advice = "Ask them for a new one. Results that you had from it are kept for some days under Analyze."
 

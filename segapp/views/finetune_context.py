@@ -217,7 +217,7 @@ def advice(metrics: dict[str, Any], effort: str = "quick") -> str:
             words.append(f"Add {ENOUGH - seen} or more images that show “{name}”: so far {_images(seen)} did.")
         else:
             words.append(
-                f"“{name}” is in {_images(seen)} and still weak: look at it below, check that its masks are exact, "
+                f"“{name}” is in {_images(seen)} and still weak: check it below, make sure that its masks are exact, "
                 "and add images that show it larger or in other light."
             )
     if not words and rows:

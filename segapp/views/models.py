@@ -81,7 +81,7 @@ def activate(request: VisitorRequest, public_id: str) -> HttpResponse:
     before = registry.resolve(request.visitor).model
     model = registry.activate(request.visitor, public_id)
     undo = reverse("model-activate", args=[before.public_id]) if before and before != model else reverse("reset")
-    flash(request, f"“{model.name}” answers now, on every page.", undo=undo)
+    flash(request, f"“{model.name}” is now used on every page.", undo=undo)
     return after_change(request, "models")
 
 

@@ -19,5 +19,5 @@ def reset(request: VisitorRequest) -> HttpResponse:
     runs.use_base_model(request.visitor)
     undo = reverse("model-activate", args=[model.public_id]) if model else ""
     name = registry.resolve(request.visitor).name
-    flash(request, f"The base model ({name}) answers now. Your models are kept.", undo=undo)
+    flash(request, f"The base model ({name}) is in use now. Your models are kept.", undo=undo)
     return after_change(request, "reset")

@@ -65,7 +65,7 @@ def make(request: VisitorRequest) -> HttpResponse:
 @require_POST
 def revoke(request: VisitorRequest, public_id: str) -> HttpResponse:
     if not transfer.revoke(request.visitor, public_id):
-        raise NotFound("There is no such code. It was used, or it is over.")
+        raise NotFound("There is no such code. It was used or has expired.")
     flash(request, "The code is revoked. Nobody can use it any more.")
     return _to_section()
 

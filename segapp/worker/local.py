@@ -87,7 +87,7 @@ def read_folders(image_folder: Path, mask_folder: Path) -> tuple[list[Example], 
 
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is no folder. Name the folder that holds the files.")
+        raise NotADirectoryError(f"{folder} is not a folder. Name the folder that holds the files.")
     return sorted(path for path in folder.iterdir() if is_image(path))
 
 

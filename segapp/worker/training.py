@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 LABEL = "segapp.TrainingRun"
 MAX_SIDE = SHRUNK  # pixels; larger images are trained on at this size, so that fifty of them fit in memory
-DISK_FULL = "The disk is full, so the model could not be saved. Your earlier model still answers. Free some space."
+DISK_FULL = "The disk is full, so the model could not be saved. Your earlier model is still in use. Free some space."
 UNKNOWN = "The training failed on the server. Your images and your earlier model are kept. Try again."
 
 

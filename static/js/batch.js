@@ -10,9 +10,9 @@ const limits = form.dataset;
 function words(files) {
   const megabytes = files.reduce((sum, file) => sum + file.size, 0) / 1e6;
   const size = megabytes < 0.1 ? "under 0.1 MB" : `${megabytes < 10 ? megabytes.toFixed(1) : Math.round(megabytes)} MB`;
-  if (megabytes > Number(limits.megabytes)) return `${size} are too much at once; the limit is ${limits.megabytes} MB. Choose fewer, and send the rest afterwards.`;
+  if (megabytes > Number(limits.megabytes)) return `${size} are too much at once. The limit is ${limits.megabytes} MB. Choose fewer, and send the rest afterwards.`;
   if (files.length > Number(limits.files)) return `${files.length} images are too many at once; the limit is ${limits.files}. Choose fewer, and send the rest afterwards.`;
-  if (files.some((file) => isArchive(file.name))) return files.length > 1 ? "Send either images or one zip at a time." : `${files[0].name}, ${size}. How many images are in it, and how long they take, shows once it is sent.`;
+  if (files.some((file) => isArchive(file.name))) return files.length > 1 ? "Send either images or one zip at a time." : `${files[0].name}, ${size}. The number of images in it and the time they take are shown after the upload.`;
   return `${files.length} ${files.length === 1 ? "image" : "images"}, ${size}: about ${duration(files.length * limits.pace)} once they are sent.`;
 }
 

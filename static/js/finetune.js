@@ -99,7 +99,7 @@ async function take(form, found) {
   put(chosen.images, [...chosen.images.files, ...sorted.images]);
   put(chosen.masks, [...chosen.masks.files, ...sorted.masks]);
   if (sorted.archives.length) put(chosen.archives, [sorted.archives[0]]);
-  if (sorted.other.length) toast(`${sorted.other[0].name} is no image and no zip, so it was left out.`, "warn");
+  if (sorted.other.length) toast(`${sorted.other[0].name} is neither an image nor a zip, so it was left out.`, "warn");
   show(form);
 }
 
@@ -146,7 +146,7 @@ document.addEventListener("htmx:xhr:progress", (event) => {
   if (!form || !event.detail.lengthComputable) return;
   const part = event.detail.loaded / event.detail.total;
   form.querySelector("[data-sent]").value = part;
-  form.querySelector("[data-sent-words]").textContent = part < 1 ? `${Math.round(part * 100)} % sent` : "Sent. Looking at the images…";
+  form.querySelector("[data-sent-words]").textContent = part < 1 ? `${Math.round(part * 100)} % sent` : "Sent. Reading the images…";
 });
 
 // --- after a change the page lands on the step that is next; polls leave it where it is ---
@@ -162,7 +162,7 @@ function land() {
   const summary = document.querySelector(`#step-${landed} > summary`);
   if (summary) summary.focus({ preventScroll: true });
   if (summary) summary.scrollIntoView({ block: "start" });
-  const words = { train: "Training has started.", classes: "Images are uploaded. Look at the classes.", result: "Training is done." }[landed];
+  const words = { train: "Training has started.", classes: "Images are uploaded. Check the classes.", result: "Training is done." }[landed];
   if (words) announce(words);
 }
 function announce(words) {

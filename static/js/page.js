@@ -27,7 +27,7 @@ function wordsOf(xhr) {
   return `The server answered ${xhr.status}. Nothing of yours was lost; try again in a moment.`;
 }
 document.addEventListener("htmx:responseError", (event) => toast(wordsOf(event.detail.xhr)));
-document.addEventListener("htmx:sendError", () => toast("The server cannot be reached. What you see stays here; it goes on when the connection is back."));
+document.addEventListener("htmx:sendError", () => toast("The server cannot be reached. What you see stays here and updates when the connection is back."));
 document.addEventListener("htmx:timeout", () => toast("The server takes longer than usual. Wait a moment, then try again."));
 
 // --- a sample set or a training must not start twice from two clicks ---

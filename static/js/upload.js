@@ -49,7 +49,7 @@ export function upload(form, problems) {
     });
     xhr.addEventListener("error", () => {
       busy(false);
-      toast("The upload broke off. Nothing was stored; check the connection and send it again.");
+      toast("The upload was interrupted. Nothing was stored; check the connection and send it again.");
     });
     xhr.addEventListener("abort", () => busy(false));
     xhr.send(body);

@@ -43,7 +43,7 @@ function look() {
   });
   probe.addEventListener("error", () => {
     URL.revokeObjectURL(address);
-    say(`${file.name}: this browser cannot look into it; its length shows once it is sent.`);
+    say(`${file.name}: this browser cannot read it; its length is shown after the upload.`);
   });
   probe.src = address;
 }

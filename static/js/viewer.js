@@ -140,7 +140,7 @@ async function setUp(viewer) {
     if (!inside) return;
     const look = (field) => field.grey[Math.floor(y * field.height) * field.width + Math.floor(x * field.width)];
     const name = names.get(look(ids)) ?? `class ${look(ids)}`;
-    readout.textContent = `${name}, ${Math.round((100 * look(confidence)) / 255)} % sure`;
+    readout.textContent = `${name}, ${Math.round((100 * look(confidence)) / 255)} % confidence`;
   }
 
   const fingers = new Map();

@@ -69,7 +69,7 @@ def test_painted_masks_train_a_model_and_its_mended_answer_makes_a_new_version(v
     mended = easel.values()
     assert (mended[4:28, 4:28] == 0).all()
     assert faults(page) == []
-    page.get_by_role("button", name="Train on from “Oranges”").click()
+    page.get_by_role("button", name="Continue training “Oranges”").click()
     stop_soon(page)
     assert versions(served) == [("Oranges", None, 0, 2), ("Model 2", "Oranges", 1, 3)]
     tour.expect_custom()

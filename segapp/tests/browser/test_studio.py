@@ -155,7 +155,7 @@ def test_a_cancel_is_acknowledged_at_once_and_leads_back_to_the_images(visit, fi
     page.click("#run-cancel")
     expect(page.locator("#step-train")).to_contain_text(re.compile("Cancelling|was cancelled"), timeout=PROMPT)
     expect(page.locator("#step-train")).to_contain_text("was cancelled", timeout=60_000)
-    page.click("text=Go back to these images")
+    page.click("text=Back to these images")
     expect(page.locator(".thumb")).to_have_count(3)
 
 
@@ -234,7 +234,7 @@ def test_a_cancel_in_the_queue_is_acknowledged_and_the_run_never_starts(visit, f
     first.click("#run-cancel")
     expect(first.locator("#step-train")).to_contain_text(re.compile("Cancelling|was cancelled"), timeout=PROMPT)
     expect(first.locator("#step-train")).to_contain_text("was cancelled", timeout=60_000)
-    first.click("text=Go back to these images")  # the line is free: what comes next starts at once
+    first.click("text=Back to these images")  # the line is free: what comes next starts at once
     start(first)
     expect(first.locator("#run-keep")).to_be_visible(timeout=60_000)
     first.click("#run-cancel")

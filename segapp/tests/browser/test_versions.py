@@ -177,7 +177,7 @@ def test_a_shared_model_answers_a_guest_until_the_link_is_revoked(alice, visit, 
     expect(card(alice, 0).locator(".links")).to_have_count(0)
     guest.expected = ["404"]
     guest.page.goto(link)
-    expect(guest.page.locator("h1")).to_have_text("This link is over")
+    expect(guest.page.locator("h1")).to_have_text("This link is no longer valid")
     assert faults(guest.page) == []
 
 
@@ -199,9 +199,9 @@ def test_deleting_everything_empties_every_browser_and_its_memory(alice):
     """The last of the tour: nothing is left of Alice."""
     page = alice.page
     page.goto("/models/")
-    page.get_by_role("link", name="Delete everything of mine").click()
-    page.get_by_role("button", name="Delete everything of mine").click()
-    expect(page.locator("h1")).to_have_text("Everything of yours is deleted")
+    page.get_by_role("link", name="Delete all my data").click()
+    page.get_by_role("button", name="Delete all my data").click()
+    expect(page.locator("h1")).to_have_text("All your data is deleted")
     alice.expect_base()
     assert alice.memory("finetuned_model_id") is None and alice.memory("finetuned_model_token") is None
     page.goto("/models/")

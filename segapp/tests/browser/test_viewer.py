@@ -64,13 +64,13 @@ def test_a_class_that_is_switched_off_is_not_drawn_and_its_share_is_what_went(re
     assert gone == pytest.approx(share / 100 * width * height, rel=0.01)
 
 
-def test_the_pointer_reads_the_class_and_how_sure_the_model_is(result):
+def test_the_pointer_reads_the_class_and_the_confidence(result):
     page = result.page
     box = page.locator("[data-viewer]").bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     readout = page.locator("[data-readout]")
-    expect(readout).to_have_text(re.compile(r"^.+, \d+ % sure$"))
+    expect(readout).to_have_text(re.compile(r"^.+, \d+ % confidence$"))
     name = (readout.text_content() or "").rpartition(",")[0]
     assert name in page.locator("table.found").inner_text()
 

@@ -96,7 +96,7 @@ def test_a_long_list_is_refused_before_it_is_read(monkeypatch):
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"PK\x05\x06", b"hello" * 100])
 def test_what_is_no_zip_is_refused(content):
-    with pytest.raises(InvalidFile, match="no zip"):
+    with pytest.raises(InvalidFile, match="not a zip"):
         bundle.read_zip(io.BytesIO(content), "set.zip")
 
 

@@ -100,7 +100,7 @@ def test_a_video_says_that_a_training_goes_first_only_while_there_is_one(alice, 
     VideoJob.objects.update(segments_done=1)
     assert "A training goes first" not in alice.get(address).content.decode()
     TrainingRun.objects.create(visitor="somebody")
-    assert f"A training goes first; {queued.title} goes on after it" in alice.get(address).content.decode()
+    assert f"A training runs first; {queued.title} continues after it" in alice.get(address).content.decode()
     VideoJob.objects.update(segments_done=0)
     assert f"{queued.title} starts after it" in alice.get(address).content.decode()
 

@@ -168,7 +168,7 @@ def test_a_comparison_runs_the_same_image_through_another_model(alice, charlie):
     response = alice.post(f"/analyze/{row.public_id}/compare/", {"model": ""})
     other = Analysis.objects.exclude(pk=row.pk).get()
     assert other.model is None and response["Location"].endswith(f"?with={other.public_id}")
-    assert "The other model is at work" in text(alice.get(response["Location"]))
+    assert "The other model is running" in text(alice.get(response["Location"]))
     assert charlie.get(response["Location"]).status_code == 404
     assert charlie.post(f"/analyze/{row.public_id}/compare/", {"model": ""}).status_code == 404
 

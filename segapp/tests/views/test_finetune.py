@@ -101,7 +101,7 @@ def test_masks_that_do_not_go_together_are_kept_and_the_one_to_fix_says_so(alice
     page = text(alice.get("/finetune/"))
     assert "cannot be read together yet" in page and "Nothing was stored" not in page
     assert page.count('class="thumb faulty"') == 1 and "Save all masks of a set in the same way" in page
-    assert "train-form" not in page and "once the masks go together" in page
+    assert "train-form" not in page and "once the problems above are fixed" in page
     for example in Example.objects.all():
         shown = alice.get(f"/files/examples/{example.public_id}/overlay")
         assert shown.status_code == 200, "the image alone"
@@ -242,7 +242,7 @@ def test_a_cancelled_queued_run_leads_back_to_its_images(alice):
     alice.post("/finetune/train/", {})
     run = TrainingRun.objects.get()
     page = text(alice.post(f"/finetune/runs/{run.public_id}/stop/", {"keep": "false"}, headers=HTMX))
-    assert "was cancelled" in page and "Go back to these images" in page and "every 1s" not in page
+    assert "was cancelled" in page and "Back to these images" in page and "every 1s" not in page
     alice.post(f"/finetune/runs/{run.public_id}/again/")
     assert drafts(alice.visitor) == ["one"]
 

@@ -35,7 +35,7 @@ def test_activating_offers_the_way_back(alice):
     assert response["Location"] == "/analyze/"
     assert registry.resolve(alice.visitor).model == model
     page = text(alice.get("/analyze/"))
-    assert "answers now, on every page" in page and 'action="/reset/"' in page and "Undo" in page
+    assert "is now used on every page" in page and 'action="/reset/"' in page and "Undo" in page
 
 
 @pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example", "javascript:alert(1)", ""])
@@ -80,7 +80,7 @@ def test_a_deleted_model_can_be_brought_back(alice):
     model = make(alice.visitor, active=True)
     alice.post(f"/models/{model.public_id}/delete/")
     page = text(alice.get("/models/"))
-    assert "is in the trash" in page and "Bring back" in page
+    assert "is in the trash" in page and "Restore" in page
     assert f'action="/models/{model.public_id}/undelete/"' in page
     assert not registry.resolve(alice.visitor).is_custom
     alice.post(f"/models/{model.public_id}/undelete/")

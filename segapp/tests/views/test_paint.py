@@ -201,8 +201,8 @@ def test_a_result_is_mended_and_trained_on_from_its_model(alice, charlie):
     assert charlie.post(f"/analyze/{result.public_id}/fix/").status_code == 404
     response = alice.post(f"/analyze/{result.public_id}/fix/")
     page = text(alice.get(response["Location"]))
-    assert "Train on from “First”" in page and "Its 1 example and 1 corrected result" in page
-    assert "Train on from “First”" in text(alice.get("/finetune/"))
+    assert "Continue training “First”" in page and "Its 1 example and 1 corrected result" in page
+    assert "Continue training “First”" in text(alice.get("/finetune/"))
     assert charlie.post(f"/finetune/paint/on/{model.public_id}/").status_code == 404
     alice.post(f"/finetune/paint/on/{model.public_id}/")
     newest = TrainingRun.objects.exclude(pk=run.pk).get()
@@ -221,13 +221,13 @@ def test_improving_a_model_lets_the_next_training_go_on_from_it(alice, charlie):
     assert f"/finetune/paint/improve/{run.model.public_id}/" in text(alice.get("/finetune/"))
     alice.post(f"/finetune/paint/improve/{run.model.public_id}/")
     page = text(alice.get("/finetune/"))
-    assert "goes on from “First”" in page and 'id="step-images" open' in page and 'data-land="images"' in page
+    assert "continues from “First”" in page and 'id="step-images" open' in page and 'data-land="images"' in page
     alice.post("/finetune/", pairs("two"))
     assert 'value="=disc"' in text(alice.get("/finetune/")), "the new masks have the model's names"
     alice.post("/finetune/train/", {"name": "Second"})
     newest = TrainingRun.objects.exclude(pk=run.pk).get()
     assert (newest.name, newest.continued_from, newest.examples.count()) == ("Second", run.model, 2)
-    assert "goes on from" not in text(alice.get("/finetune/"))
+    assert "continues from" not in text(alice.get("/finetune/"))
 
 
 def test_photos_added_to_a_model_are_painted_with_its_classes(alice):

@@ -98,7 +98,7 @@ def test_a_link_that_is_over_says_so_in_plain_words(alice, charlie, shared, how)
         token = "0" * 32
     for address in (f"/shared/{token}/", f"/shared/{token}/{row.public_id}/"):
         response = charlie.get(address)
-        assert response.status_code == 404 and "This link is over" in text(response)
+        assert response.status_code == 404 and "This link is no longer valid" in text(response)
     assert charlie.post(f"/shared/{token}/", {"file": image()}).status_code == 404
     assert charlie.get(f"/analyze/{row.public_id}/").status_code == 200, "what the guest had stays the guest's"
 

@@ -60,8 +60,8 @@ def test_a_look_at_the_link_uses_nothing_up_and_tells_nothing(alice, charlie):
 def test_the_page_says_what_will_join_before_it_does(alice, charlie):
     make(charlie.visitor)
     page = text(charlie.get(f"/transfer/?code={made_by(alice)}"))
-    assert "things of its own" in page and "Model versions" in page and "only if you made it yourself" in page
-    assert "things of its own" not in text(Client().get("/transfer/"))
+    assert "data of its own" in page and "Model versions" in page and "only if you made it yourself" in page
+    assert "data of its own" not in text(Client().get("/transfer/"))
 
 
 @pytest.mark.parametrize("code", ["0000-0000-0000", "nonsense", "<b>", "x" * 61, ""])

@@ -83,7 +83,7 @@ def test_the_page_shows_storage_limit_and_all_that_is_kept(alice, settings):
     make(alice.visitor)
     analyzed(alice.visitor)
     page = text(alice.get("/models/"))
-    assert "Storage used" in page and "2.0\xa0GB" in page and "Everything this server keeps of you" in page
+    assert "Storage used" in page and "2.0\xa0GB" in page and "Everything this server stores for you" in page
     assert "Analyzed images and their masks" in page
 
 
@@ -94,7 +94,7 @@ def test_a_file_is_asked_for_watched_and_downloaded(alice):
     model = make(alice.visitor)
     address = f"/models/{model.public_id}/export/onnx/"
     line = text(alice.post(address, headers=HTMX))
-    assert "hx-trigger" in line and "Waits for a worker" in line and "<html" not in line
+    assert "hx-trigger" in line and "Waiting for a worker" in line and "<html" not in line
     row = Export.objects.get()
     assert (row.visitor, row.model, row.format) == (alice.visitor, model, "onnx")
     assert alice.get(f"{address}file/").status_code == 404
@@ -113,7 +113,7 @@ def test_without_script_the_page_itself_waits(alice):
     response = alice.post(f"/models/{model.public_id}/export/pth/")
     assert response["Location"] == f"/models/?open={model.public_id}&panel=download#model-{model.public_id}"
     page = text(alice.get(response["Location"]))
-    assert '<noscript><meta http-equiv="refresh"' in page and "Waits for a worker" in page
+    assert '<noscript><meta http-equiv="refresh"' in page and "Waiting for a worker" in page
     Export.objects.update(state=State.FAILED, message="It could not be written.")
     page = text(alice.get(response["Location"]))
     assert "http-equiv" not in page and "It could not be written." in page and "Make it" in page
@@ -177,7 +177,7 @@ def test_two_versions_answer_for_one_upload(alice, no_waiting):
     first, second = Analysis.objects.order_by("pk")
     assert response["Location"] == f"/analyze/{second.public_id}/compare/?with={first.public_id}"
     assert (first.model, second.model) == (old, new)
-    assert "at work" in text(alice.get(response["Location"]))
+    assert "is running" in text(alice.get(response["Location"]))
 
 
 def test_the_base_can_stand_on_either_side_even_while_a_version_is_active(alice, no_waiting):
@@ -247,7 +247,7 @@ def test_anothers_model_or_result_cannot_be_compared(alice, charlie, no_waiting)
 def test_deleting_everything_asks_first_and_says_what_goes(alice):
     make(alice.visitor)
     page = text(alice.get("/models/erase/"))
-    assert "Model versions" in page and "cannot be brought back" in page
+    assert "Model versions" in page and "cannot be restored" in page
     assert UserModel.objects.count() == 1
     assert "nothing to delete" in text(alice.__class__().get("/models/erase/"))
 

@@ -59,7 +59,7 @@ export function createClasses(options) {
   // What unpainted pixels may count as.
   function meanings() {
     const before = options.unpainted.value;
-    const choices = [[options.unpaintedId, "ignored: they teach nothing"], ...classes.map((entry) => [entry.id, entry.name])];
+    const choices = [[options.unpaintedId, "ignored in training"], ...classes.map((entry) => [entry.id, entry.name])];
     options.unpainted.replaceChildren(...choices.map(([value, words]) => Object.assign(document.createElement("option"), { value, textContent: words })));
     options.unpainted.value = before;
   }

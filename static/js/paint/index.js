@@ -223,7 +223,7 @@ async function begin() {
   choose("brush");
   settings();
   showEmpty();
-  says(page.revision ? "All changes are saved." : "Nothing painted yet. What you paint is saved by itself.", "");
+  says(page.revision ? "All changes are saved." : "Nothing painted yet. What you paint is saved automatically.", "");
   stage.dataset.ready = "1";
 }
 begin();
