@@ -1,0 +1,65 @@
+"""One image's objects with all that the exporters write of them."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from segapp.imaging.pixel_size import GeoReference, PixelSize
+from segapp.measurement import polygons
+from segapp.measurement.objects import Objects
+from segapp.measurement.table import Table
+
+
+@dataclass(frozen=True)
+class Document:
+    """name: the image's file name. classes: [{id, name, color}], of which `things` are counted. tolerance: pixels by
+    which outlines may be simplified."""
+
+    name: str
+    objects: Objects
+    table: Table
+    classes: list[dict[str, Any]]
+    things: tuple[int, ...]
+    size: PixelSize | None = None
+    geo: GeoReference | None = None
+    tolerance: float = 0.0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def stem(self) -> str:
+        return self.name.rsplit(".", 1)[0] if "." in self.name else self.name
+
+    @property
+    def height(self) -> int:
+        return int(self.objects.labels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.objects.labels.shape[1])
+
+    @cached_property
+    def outlines(self) -> list[polygons.Outline]:
+        return polygons.outlines(self.objects, self.tolerance)
+
+    def class_of(self, number: int) -> dict[str, Any]:
+        """The class row of an object, by its number."""
+        k = int(self.objects.class_ids[number - 1])
+        return next((c for c in self.classes if c["id"] == k), {"id": k, "name": str(k), "color": "#808080"})
+
+    @property
+    def counted(self) -> list[dict[str, Any]]:
+        """The classes whose objects are counted, by id."""
+        return sorted((c for c in self.classes if c["id"] in self.things), key=lambda c: int(c["id"]))
+
+
+def plain(value: Any) -> Any:
+    """A table's value as JSON and spreadsheets take it: whole numbers whole, others with six figures at most."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(f"{float(value):.6g}") if abs(float(value)) < 1e6 else round(float(value), 2)
+    return value

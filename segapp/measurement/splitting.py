@@ -1,0 +1,120 @@
+"""Touching objects come apart: a watershed on a distance map, whose shallow basins are joined again.
+
+This is the watershed from h-maxima, with h relative to the size of the part: two parts stay together when the passage
+between them is nearly as wide as the smaller one. Parts are found once and joined by the strength, so objects with
+one middle only, which most are, cost nothing.
+"""
+
+import cv2
+import numpy as np
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+SMOOTHING = 1.0  # sigma in pixels: the staircase of an edge makes no middles
+MIN_DEPTH = 0.75  # pixels: a narrow place shallower than this is the pixel grid's doing
+MIN_LEARNT_DEPTH = 0.04  # the same for a model's map, whose middles are 1
+CORE = 0.15  # of a model's map: below this nothing is a middle
+
+
+def split(labels: np.ndarray, codes: np.ndarray, strength: float, distance: np.ndarray | None = None) -> np.ndarray:
+    """Numbers (int32 H,W) after splitting; `labels` are connected parts, `codes` what class they are of, 0 is none.
+
+    strength: 0 splits nothing, 1 at every narrow place. distance: a model's map, see objects.find; else the distance
+    to the nearest pixel that is not of the part's class.
+    """
+    if strength <= 0:
+        return labels.astype(np.int32)
+    if distance is None:
+        heights, least, floor = _heights(codes), MIN_DEPTH, 0.0
+    else:
+        heights, least, floor = cv2.GaussianBlur(distance.astype(np.float32), (0, 0), SMOOTHING), MIN_LEARNT_DEPTH, CORE
+        heights = np.where(labels > 0, heights + 1e-6, 0).astype(np.float32)
+    peaks = _peaks(heights, labels, floor)
+    result = labels.astype(np.int32)
+    after = int(labels.max()) + 1
+    several = np.flatnonzero(np.bincount(labels[peaks > 0].ravel(), minlength=1) > 1)
+    boxes = ndimage.find_objects(result)
+    for number in several[several > 0]:
+        box = boxes[number - 1]
+        inside = labels[box] == number
+        parts = _parts(heights[box], np.where(inside, peaks[box], 0), inside, strength, least)
+        for part in range(1, int(parts.max()) + 1):
+            if part > 1:
+                result[box][parts == part] = after
+                after += 1
+    return result
+
+
+def _heights(codes: np.ndarray) -> np.ndarray:
+    """float32 H,W: the smoothed distance to what is of another class, class by class."""
+    heights = np.zeros(codes.shape, np.float32)
+    for code in range(1, int(codes.max()) + 1):
+        inside = (codes == code).astype(np.uint8)
+        found = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        np.maximum(heights, found, out=heights)
+    return cv2.GaussianBlur(heights, (0, 0), SMOOTHING) * (codes > 0)
+
+
+def _peaks(heights: np.ndarray, labels: np.ndarray, floor: float) -> np.ndarray:
+    """Numbers (int32 H,W) of the local maxima; several neighbours of one height are one maximum."""
+    highest = cv2.dilate(heights, np.ones((3, 3), np.uint8))
+    peaks = (heights >= highest) & (labels > 0) & (heights > floor)
+    return cv2.connectedComponents(peaks.astype(np.uint8), connectivity=8)[1]
+
+
+def _parts(heights: np.ndarray, peaks: np.ndarray, inside: np.ndarray, strength: float, least: float) -> np.ndarray:
+    """Numbers 1..n of the parts of one connected object."""
+    numbers, markers = np.unique(peaks, return_inverse=True)
+    markers = markers.reshape(peaks.shape).astype(np.int32)
+    if numbers[0] != 0:
+        markers += 1
+    basins = watershed(-heights, markers, mask=inside, connectivity=2)
+    count = int(basins.max())
+    tops = ndimage.maximum(heights, basins, np.arange(1, count + 1))
+    joined = _joined(_passes(basins, heights, count), np.asarray(tops), strength, least)
+    return joined[basins]
+
+
+def _passes(basins: np.ndarray, heights: np.ndarray, count: int) -> list[tuple[float, int, int]]:
+    """(height, a, b) of the highest passage between each two basins that touch, highest first."""
+    keys, values = [], []
+    for one, other in (
+        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+        ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
+        ((slice(1, None), slice(1, None)), (slice(None, -1), slice(None, -1))),
+        ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))),
+    ):
+        a, b = basins[one], basins[other]
+        where = (a != b) & (a > 0) & (b > 0)
+        low, high = np.minimum(a[where], b[where]), np.maximum(a[where], b[where])
+        keys.append(low.astype(np.int64) * (count + 1) + high)
+        values.append(np.minimum(heights[one][where], heights[other][where]))
+    key, value = np.concatenate(keys), np.concatenate(values)
+    order = np.argsort(-value, kind="stable")
+    _, first = np.unique(key[order], return_index=True)
+    chosen = order[np.sort(first)]
+    return [(float(value[i]), int(key[i] // (count + 1)), int(key[i] % (count + 1))) for i in chosen]
+
+
+def _joined(passes: list[tuple[float, int, int]], tops: np.ndarray, strength: float, least: float) -> np.ndarray:
+    """int32 count+1: for each basin the number of its part, after joining over every passage that is not narrow."""
+    parent = list(range(len(tops) + 1))
+
+    def root(basin: int) -> int:
+        while parent[basin] != basin:
+            parent[basin] = parent[parent[basin]]
+            basin = parent[basin]
+        return basin
+
+    top = [0.0, *(float(value) for value in tops)]
+    for height, one, other in passes:
+        a, b = root(one), root(other)
+        if a == b:
+            continue
+        lower, higher = (a, b) if top[a] < top[b] else (b, a)
+        depth = top[lower] - height
+        if depth < max(least, (1.0 - strength) * top[lower]):
+            parent[lower] = higher
+    roots = [root(basin) for basin in range(1, len(parent))]
+    _, numbers = np.unique(roots, return_inverse=True)
+    return np.concatenate([[0], numbers + 1]).astype(np.int32)
