@@ -1,6 +1,6 @@
 """How a process that runs networks treats memory it has freed.
 
-glibc gives every large block back to the system when it is freed, and each layer of the next pass asks for it anew:
+glibc gives every large block back to the system when it is freed, and each layer of the next pass asks for it again:
 a page fault per four kilobytes, a third of a small encoder's time on a CPU.
 """
 

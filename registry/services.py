@@ -112,7 +112,7 @@ def base_version(key: str, sha256: str) -> ReadyBase | None:
 
 
 def ensure_local(model: UserModel) -> None:
-    """See that the model's file is at hand and what was published; a copy that went bad is fetched anew.
+    """See that the model's file is at hand and what was published; a copy that went bad is fetched again.
 
     Raises ModelFileMissing, ModelFileDamaged and store.StoreUnreachable.
     """

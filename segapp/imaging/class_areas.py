@@ -2,17 +2,10 @@
 
 import csv
 from collections.abc import Iterable, Sequence
-from typing import IO, Any, TypedDict
+from typing import IO, Any
 
-
-class ClassArea(TypedDict):
-    """One class of one mask, or of several together."""
-
-    id: int
-    name: str
-    color: str
-    pixels: int
-    percent: float
+# One class of one mask, or of several together: {id, name, color, pixels, percent}, as rows and the API keep it.
+ClassArea = dict[str, Any]
 
 
 def class_areas(classes: Sequence[Any], pixels: Sequence[float], total: float) -> list[ClassArea]:

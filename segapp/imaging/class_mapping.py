@@ -84,18 +84,6 @@ class ClassMapping:
         return cls(ids=ids, hints=hints, asks=asks, objects=data.get("objects", False), **plain)
 
 
-def read(sources: Iterable[MaskSource | Mask], names: Sequence[str] | None = None) -> ClassMapping:
-    """The mapping of a set of masks, held in memory together. Raises InvalidFile for photos and over 64 classes."""
-    given = list(sources)
-    names = list(names or [f"mask {k + 1}" for k in range(len(given))])
-    exact = denoise.is_exact(denoise.survey(source) for source in given if isinstance(source, MaskSource))
-    masks = [
-        source if isinstance(source, Mask) else denoise.read(source, name, exact)
-        for source, name in zip(given, names, strict=True)
-    ]
-    return read_summaries([mask.summary for mask in masks], names)
-
-
 def read_summaries(
     summaries: Sequence[Summary],
     names: Sequence[str] | None = None,
@@ -103,8 +91,9 @@ def read_summaries(
     known: Sequence[dict[str, Any]] = (),
     choices: Choices | None = None,
 ) -> ClassMapping:
-    """The same from summaries; `names` are the files', for messages. `edits`: as for `edit_by_source`, and what is
-    warned about follows them.
+    """The mapping of a set of masks from their summaries; `names` are the files', for messages.
+
+    `edits`: as for `edit_by_source`, and what is warned about follows them.
 
     `known`: the classes of painted masks, {id, name, color} and the uploaded value they came from as `source`, if any.
     Painted masks say their classes themselves; the contract's rule is for the uploaded ones.

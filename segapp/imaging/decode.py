@@ -90,14 +90,6 @@ def upright(opened: Image.Image, turn: int) -> Image.Image:
     return opened if turn == 1 else opened.transpose(TURNS[turn])
 
 
-def turned_like(source: MaskSource, turn: int, size: tuple[int, int]) -> MaskSource:
-    """The mask of an image that EXIF turned: turned along when only then it has the image's (width, height)."""
-    height, width = source.values.shape[:2]
-    if turn not in SIDEWAYS or (width, height) == size or (height, width) != size:
-        return source
-    return turned_along(source, turn)
-
-
 def turned_along(source: MaskSource, turn: int) -> MaskSource:
     """What EXIF orientation `turn` does to an image, done to the mask: H, W (, 4) -> H, W or W, H (, 4)."""
     values = np.swapaxes(source.values, 0, 1) if turn in SIDEWAYS else source.values

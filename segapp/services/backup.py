@@ -28,7 +28,7 @@ from segapp.home import key_file, locked
 
 FORMAT = 1
 INDEX, ROWS, KEY, MEDIA = "backup.json", "database.jsonl", "secret_key", "media/"
-# Made anew by every installation, or of no use in another one.
+# Made by every installation for itself, or of no use in another one.
 LEFT_OUT = {"contenttypes.contenttype", "auth.permission", "sessions.session", "segapp.worker"}
 Tell = Callable[[str], None]
 
@@ -62,7 +62,7 @@ def backup(target: Path, tell: Tell) -> dict[str, int]:
 def restore(source: Path, tell: Tell) -> dict[str, int]:
     """Put a backup into this home, whose database must be migrated and hold no visitor's rows.
 
-    Rows and key are only put in place when every file is. Raises BackupError for what is no backup, a newer format,
+    Rows and key are only put in place when every file is. Raises BackupError for what is not a backup, a newer format,
     a damaged file, and a home in use; then the database is as it was.
     """
     if any(kind._default_manager.exists() for kind in _kinds()):
@@ -174,7 +174,7 @@ def _kinds(everything: bool = False) -> list[type[models.Model]]:
 def _about(archive: tarfile.TarFile, source: Path) -> dict[str, Any]:
     names = set(archive.getnames())
     if not {INDEX, ROWS, KEY} <= names:
-        raise BackupError(f"{source} is no backup of Segapp, or not a whole one. Name a file that `backup` wrote.")
+        raise BackupError(f"{source} is not a backup of Segapp, or is incomplete. Name a file that `backup` wrote.")
     member = archive.extractfile(INDEX)
     about: dict[str, Any] = json.load(member) if member else {}
     if about.get("format") != FORMAT:

@@ -1,17 +1,17 @@
 """What a batch leaves: figures over all of it, the table of class areas, and the zip of everything."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from registry import store
+from segapp.imaging.class_areas import ClassArea
 from segapp.models import Batch, BatchItem, ItemState
 from segapp.services import tables
 from segapp.services.zips import Member
 
 
-def totals(batch: Batch) -> list[dict[str, Any]]:
-    """[{id, name, color, pixels, percent}] over all finished images, a class that two models name alike once."""
-    found: dict[tuple[int, str], dict[str, Any]] = {}
+def totals(batch: Batch) -> list[ClassArea]:
+    """The classes over all finished images, a class that two models name alike once."""
+    found: dict[tuple[int, str], ClassArea] = {}
     for classes in batch.items.filter(state=ItemState.DONE).values_list("classes", flat=True):
         for one in classes:
             sum_of = found.setdefault((one["id"], one["name"]), {**one, "pixels": 0})

@@ -51,7 +51,7 @@ class Sent:
 def submit(visitor: str, files: list[UploadedFile], packed: UploadedFile | None = None) -> Batch:
     """Store images, or one zip of them, and queue them for the model that answers the visitor now.
 
-    Files are looked at by their headers here and decoded by the worker. One that is no image is named in the batch
+    Files are looked at by their headers here and decoded by the worker. One that is not an image is named in the batch
     and the others go on; when no file is an image, or the zip is not to be trusted, everything is refused.
     Raises InvalidUpload, InvalidFile, TooMany and registry.services.NoBaseReady; nothing is stored then.
     """

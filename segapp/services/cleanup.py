@@ -29,9 +29,9 @@ GRACE = 3600  # seconds; a younger file may belong to a publication that is just
 
 @dataclass(frozen=True)
 class Removal:
-    """One thing to do, in words, and the doing of it."""
+    """One thing to remove: what a log says of it, and the call that removes it."""
 
-    words: str
+    message: str
     act: Callable[[], object]
 
 
@@ -45,7 +45,7 @@ def _run() -> None:
         with locked(settings.SEGAPP_HOME, "cleanup", wait=False):
             for removal in plan():
                 removal.act()
-                logger.info("cleanup: %s", removal.words)
+                logger.info("cleanup: %s", removal.message)
             clear_sessions()
     except BlockingIOError:
         return

@@ -74,8 +74,8 @@ def start(
     if not added:
         raise InvalidFile(model.name, "Nothing was added to its training images.", "Fix a result or add images.")
     if len(before) + len(added) > MAX_PAIRS:
-        words = f"With its {len(before)} images it would be {len(before) + len(added)}."
-        raise InvalidFile(model.name, words, f"One training takes at most {MAX_PAIRS}: remove some of the new ones.")
+        problem = f"With its {len(before)} images it would be {len(before) + len(added)}."
+        raise InvalidFile(model.name, problem, f"One training takes at most {MAX_PAIRS}: remove some of the new ones.")
     runs.refuse_second(visitor)
     mapping = intake.review(added, edits, classes_of(model))
     added = painting.settle(added, mapping)

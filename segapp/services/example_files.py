@@ -1,6 +1,6 @@
 """An example's files: the image, the mask as codes with the table of what they stand for, and small copies.
 
-Everything is encoded anew, so nothing of what else was in the uploaded files is kept.
+Everything is encoded again, so nothing of what else was in the uploaded files is kept.
 """
 
 import io

@@ -146,7 +146,7 @@ def draft_again(visitor: str, examples: Iterable[Example]) -> None:
 
 
 def remove(visitor: str, public_id: str) -> None:
-    """Take one draft away; one that a training has used is only no draft any more."""
+    """Take one draft away; one that a training has used is only taken off the drafts."""
     _remove(drafts(visitor).filter(public_id=public_id))
 
 

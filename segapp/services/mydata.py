@@ -22,7 +22,7 @@ from segapp.models import (
 )
 from segapp.services import restore
 
-WORDS: dict[type[models.Model], str] = {
+LABELS: dict[type[models.Model], str] = {
     UserModel: "Model versions, the trash included",
     Example: "Images with masks to train on",
     TrainingRun: "Trainings, with their test images",
@@ -38,7 +38,7 @@ WORDS: dict[type[models.Model], str] = {
 class Holding:
     """One kind of things that are stored of a visitor; `bytes` is None where there are no files."""
 
-    words: str
+    label: str
     count: int
     bytes: int | None
 
@@ -49,13 +49,13 @@ def holdings(visitor: str) -> list[Holding]:
     for kind in restore.kinds():
         rows = list(kind._default_manager.filter(visitor=visitor))
         if rows:
-            words = WORDS.get(kind) or str(kind._meta.verbose_name_plural).capitalize()
-            found.append(Holding(words, len(rows), _bytes(visitor, kind, rows)))
+            label = LABELS.get(kind) or str(kind._meta.verbose_name_plural).capitalize()
+            found.append(Holding(label, len(rows), _bytes(visitor, kind, rows)))
     links = ModelShare.objects.filter(model__visitor=visitor).count()
     if links:
         found.append(Holding("Share links", links, None))
-    order = list(WORDS.values())
-    return sorted(found, key=lambda holding: order.index(holding.words) if holding.words in order else len(order))
+    order = list(LABELS.values())
+    return sorted(found, key=lambda holding: order.index(holding.label) if holding.label in order else len(order))
 
 
 def erase(visitor: str) -> None:

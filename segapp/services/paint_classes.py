@@ -62,11 +62,11 @@ def remove(visitor: str, number: int, known: Sequence[dict[str, Any]] = ()) -> N
         if example_files.painted_counts(draft)[number]:
             raise InvalidFile(title, f"{title} is painted on “{draft.stem}”.", "Paint over it there first.")
         if draft.painting.unpainted == number:
-            words = f"Unpainted pixels of “{draft.stem}” count as {title}."
-            raise InvalidFile(title, words, "Choose another meaning for them first.")
+            problem = f"Unpainted pixels of “{draft.stem}” count as {title}."
+            raise InvalidFile(title, problem, "Choose another meaning for them first.")
     if number in _needed(drafts, own, known):
-        words = f"{title} is a class of uploaded masks, or of the model that you train on from."
-        raise InvalidFile(title, words, "It stays as long as they do.")
+        problem = f"{title} is a class of uploaded masks, or of the model that you train on from."
+        raise InvalidFile(title, problem, "It stays as long as they do.")
     if names.keys() <= {number}:
         raise InvalidFile(title, f"{title} is the only class.", "Add another one first.")
     for draft in own:

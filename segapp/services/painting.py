@@ -203,7 +203,7 @@ def _why_not(painting: Painting, sent: Save) -> Painting:
 
 
 def _copy(source: Example, values: np.ndarray, classes: list[dict[str, Any]], unpainted: int) -> Example:
-    """A draft of its own with the same image; the source stays as its trainings used it, and is no draft any more."""
+    """A draft of its own with the same image; the source stays as its trainings used it, no longer a draft."""
     example = Example(
         visitor=source.visitor, stem=source.stem, width=source.width, height=source.height, mask_kind=painted.KIND
     )
@@ -248,8 +248,8 @@ def _convert(example: Example, values: np.ndarray, classes: list[dict[str, Any]]
 def _hold_to_classes(example: Example, counted: np.ndarray, classes: Sequence[dict[str, Any]]) -> None:
     unknown = set(np.flatnonzero(counted).tolist()) - {row["id"] for row in classes} - {UNPAINTED}
     if unknown:
-        words = f"The painted mask holds the value {min(unknown)}, which is none of its classes."
-        raise InvalidFile(example.stem, words, "Reload the page and paint on; what was saved before is kept.")
+        problem = f"The painted mask holds the value {min(unknown)}, which is none of its classes."
+        raise InvalidFile(example.stem, problem, "Reload the page and paint on; what was saved before is kept.")
 
 
 def _is_empty(counted: np.ndarray) -> bool:

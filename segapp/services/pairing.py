@@ -48,11 +48,11 @@ def pair(images: Iterable[File], masks: Iterable[File]) -> list[tuple[str, File,
     drawn = {partner or key: drawn[key] for key, partner in _partners(drawn, by_stem).items()}
     problems += more
     for key in sorted(by_stem.keys() - drawn.keys()):
-        words = "This image has no mask. Add a mask with the same name, or remove the image."
-        problems.append({"file": shown(by_stem[key].name), "message": words})
+        message = "This image has no mask. Add a mask with the same name, or remove the image."
+        problems.append({"file": shown(by_stem[key].name), "message": message})
     for key in sorted(drawn.keys() - by_stem.keys()):
-        words = "This mask has no image. Add the image with the same name, or remove the mask."
-        problems.append({"file": shown(drawn[key].name), "message": words})
+        message = "This mask has no image. Add the image with the same name, or remove the mask."
+        problems.append({"file": shown(drawn[key].name), "message": message})
     if problems:
         raise InvalidUpload(problems)
     return [(stem_of(by_stem[key].name), by_stem[key], drawn[key]) for key in sorted(by_stem)]
@@ -83,8 +83,8 @@ def _by_stem(files: Iterable[File], what: str) -> tuple[dict[str, File], list[di
     problems = []
     for same in groups.values():
         for file in same[1:]:
-            words = f"Another of the {what} has the same name, up to capitals and the ending: {shown(same[0].name)}."
-            problems.append({"file": shown(file.name), "message": f"{words} Rename or remove one of them."})
+            message = f"Another of the {what} has the same name, up to capitals and the ending: {shown(same[0].name)}."
+            problems.append({"file": shown(file.name), "message": f"{message} Rename or remove one of them."})
     return {key: same[0] for key, same in groups.items()}, problems
 
 

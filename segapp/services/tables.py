@@ -22,7 +22,7 @@ class Areas:
 def classes(rows: Iterable[ClassArea]) -> str:
     """One row for each class of one image."""
     columns = ("id", "name", "color", "pixels", "percent")
-    return _text(columns, ([row[column] for column in columns] for row in rows))  # type: ignore[literal-required]
+    return _text(columns, ([row[column] for column in columns] for row in rows))
 
 
 def class_areas(images: Iterable[Areas]) -> str:

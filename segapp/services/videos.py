@@ -62,7 +62,7 @@ def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO) -> Vid
 
 
 def check(visitor: str, file: UploadedFile, head: bytes, name: str) -> None:
-    """Refuse what is no video by its first bytes, what is too large, and what the visitor's storage does not hold."""
+    """Refuse what is not a video by its first bytes, is too large, or does not fit the visitor's storage."""
     size = file.size or 0
     if not size:
         raise InvalidFile(name, "The file is empty.", "Save or upload it again.")

@@ -61,13 +61,6 @@ def largest(classes: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     return found[:count]
 
 
-@register.filter
-def best_of(values: list[Any]) -> float | None:
-    """The highest entry; of pairs (fraction, value) the highest value."""
-    plain = [value[1] if isinstance(value, (list, tuple)) else value for value in values]
-    return max(plain, default=None)
-
-
 @register.simple_tag
 def curve(values: list[Any], until: float = 1.0, top: float | None = None) -> str:
     """`points` of an SVG polyline in a 100 x 100 box that grows from the left up to `until` (a fraction).

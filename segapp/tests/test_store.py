@@ -201,10 +201,10 @@ def test_cleanup_on_one_machine_knows_of_the_others_files(bucket, db, elsewhere,
     model, lost = published(), published()
     bucket.delete(lost.file_name)
     elsewhere()
-    assert [removal.words for removal in cleanup.plan()] == [f"row without a file, marked: {lost.file_name}"]
+    assert [removal.message for removal in cleanup.plan()] == [f"row without a file, marked: {lost.file_name}"]
     store.fetch(model.path)
     os.utime(model.path, (time.time() - 8 * 86400,) * 2)
-    (copy,) = (removal for removal in cleanup.plan() if removal.words.startswith("copy"))
+    (copy,) = (removal for removal in cleanup.plan() if removal.message.startswith("copy"))
     copy.act()
     assert not model.path.exists() and store.exists(model.path)
     services.delete_with_file(model)

@@ -174,8 +174,8 @@ def result_parts(run: TrainingRun) -> dict[str, Any]:
             kind: reverse("run-file", args=[run.public_id, f"heldout_{found['index']}_{kind}.webp"])
             for kind in ("image", "truth", "custom", "base")
         }
-        words = {"stem": found["stem"], "left": left, "left_address": addresses[left], "knows": knows}
-        images.append({**words, **addresses})
+        shown = {"stem": found["stem"], "left": left, "left_address": addresses[left], "knows": knows}
+        images.append({**shown, **addresses})
     return {
         "images": images,
         "against_base": against_base,
@@ -203,28 +203,28 @@ def verdict(metrics: dict[str, Any]) -> str:
 
 
 def advice(metrics: dict[str, Any], effort: str = "quick") -> str:
-    """What would help next, in plain words: which class needs more examples, or what else to do."""
+    """What would help next, as sentences: which class needs more examples, or what else to do."""
     rows = _scored(metrics)
-    words = []
+    advised = []
     never = [row["name"] for row in metrics.get("per_class", []) if row["iou"] is None]
     if never:
         names = ", ".join(f"“{name}”" for name in never)
-        words.append(f"{names} could not be tested: add images until at least two show it.")
+        advised.append(f"{names} could not be tested: add images until at least two show it.")
     weakest = min(rows, key=lambda row: row["iou"], default=None)
     if weakest and weakest["iou"] < WEAK:
         name, seen = weakest["name"], weakest["images"]
         if seen < ENOUGH:
-            words.append(f"Add {ENOUGH - seen} or more images that show “{name}”: so far {_images(seen)} did.")
+            advised.append(f"Add {ENOUGH - seen} or more images that show “{name}”: so far {_images(seen)} did.")
         else:
-            words.append(
+            advised.append(
                 f"“{name}” is in {_images(seen)} and still weak: check it below, make sure that its masks are exact, "
                 "and add images that show it larger or in other light."
             )
-    if not words and rows:
-        words.append("Nothing urgent. Try it on images from elsewhere, and add those where it fails.")
+    if not advised and rows:
+        advised.append("Nothing urgent. Try it on images from elsewhere, and add those where it fails.")
     if weakest and effort == "quick" and weakest["iou"] < FINE:
-        words.append("A thorough training may help with fine detail.")
-    return " ".join(words)
+        advised.append("A thorough training may help with fine detail.")
+    return " ".join(advised)
 
 
 def _scored(metrics: dict[str, Any]) -> list[dict[str, Any]]:

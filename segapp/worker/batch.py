@@ -106,7 +106,7 @@ def _work(batch: Batch, network: LoadedNetwork) -> None:
 
 
 def _open(batch: Batch, item: BatchItem) -> None:
-    """Count the try before it is made. The batch's own count begins anew with each image: the images' bound it."""
+    """Count the try before it is made. The batch's own count starts again with each image: the images' bound it."""
     BatchItem.objects.filter(pk=item.pk).update(attempts=F("attempts") + 1)
     if not _held(batch).update(attempts=1):
         raise LeaseLost

@@ -42,8 +42,8 @@ def run(pk: int) -> None:
         values = {"state": State.FAILED, "message": str(error)[:500]}
     except Exception:
         logger.exception("analysis %s failed", analysis.public_id)
-        words = "This image could not be analyzed. Try again; if it fails again, try it smaller or as PNG."
-        values = {"state": State.FAILED, "message": words}
+        message = "This image could not be analyzed. Try again; if it fails again, try it smaller or as PNG."
+        values = {"state": State.FAILED, "message": message}
     mine = Analysis.objects.filter(pk=pk, state=State.RUNNING, worker=heartbeat.NAME)
     ended = mine.update(ended=timezone.now(), **values)
     dispatch.notify(analysis.public_id)  # somebody waits: what is not for them comes after it

@@ -112,9 +112,9 @@ def _enter(model: UserModel, run: TrainingRun | None) -> None:
         model.active, model.last_used = True, timezone.now()
     model.save(force_insert=True)
     if run is not None:
-        words = "Your model is ready and in use." if active else "Your model is ready. It was kept and is not in use."
+        message = "Your model is ready and in use." if active else "Your model is ready. It was kept and is not in use."
         ended = TrainingRun.objects.end(
-            run.pk, run.lease, State.DONE, model=model, metrics=model.metrics, progress=1.0, message=words
+            run.pk, run.lease, State.DONE, model=model, metrics=model.metrics, progress=1.0, message=message
         )
         if not ended:
             raise LeaseLost

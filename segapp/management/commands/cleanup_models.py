@@ -26,7 +26,7 @@ class Command(ProjectCommand):
         count = 0
         with locked(settings.SEGAPP_HOME, "cleanup"):
             for removal in cleanup.plan(options["older_than"], options["unused_for"]):
-                self.stdout.write(removal.words)
+                self.stdout.write(removal.message)
                 count += 1
                 if not options["dry_run"]:
                     removal.act()

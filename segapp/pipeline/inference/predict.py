@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
+from segapp.imaging.class_areas import ClassArea, class_areas
 from segapp.pipeline.inference.forward import run
 from segapp.pipeline.inference.tiles import strips
 from segapp.pipeline.inference.upsample import Decision, enlarged
@@ -66,19 +66,10 @@ def logits_of(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = Non
     return torch.cat([piece for _, piece in pieces], dim=1)
 
 
-def shares(ids: np.ndarray, classes: Sequence[ClassInfo]) -> list[dict[str, Any]]:
-    """How much of a mask each class covers: id, name, color, pixels, percent."""
+def shares(ids: np.ndarray, classes: Sequence[ClassInfo]) -> list[ClassArea]:
+    """How much of a mask (H, W) of class ids each class covers."""
     counts = np.bincount(ids.ravel(), minlength=256)
-    return [
-        {
-            "id": c.id,
-            "name": c.name,
-            "color": c.color,
-            "pixels": int(counts[c.id]),
-            "percent": round(100.0 * int(counts[c.id]) / max(1, ids.size), 2),
-        }
-        for c in classes
-    ]
+    return class_areas(classes, [int(counts[one.id]) for one in classes], ids.size)
 
 
 def fitted(height: int, width: int, long_side: float) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from segapp.pipeline.video.runner import FramePredictor, InputFrame, SegmentSink
 from segapp.pipeline.video.segmenter import Segmenter
 from segapp.pipeline.video.segments import KINDS, SegmentStore
 from segapp.pipeline.video.smoothing import Cuts
-from segapp.pipeline.video.stats import Row, write_csv
+from segapp.pipeline.video.stats import Row, write_frames_csv
 from segapp.pipeline.video.threads import Prefetcher
 
 DECODED_FRAMES = 6  # waiting for the network at most
@@ -203,7 +203,7 @@ def finish(job: Job, plan: Plan, sink: SegmentSink, stopped: bool) -> Outcome:
             raise Cancelled
 
     whole = [join(job, kind, look) for kind in KINDS]
-    write_csv(job.folder / "frames.csv", sink.stats.classes, rows(job))
+    write_frames_csv(job.folder / "frames.csv", sink.stats.classes, rows(job))
     notes = []
     if stopped:
         notes.append(f"Stopped on request; the result holds the first {source.at(sink.last_pts):.0f} seconds.")

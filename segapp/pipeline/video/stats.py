@@ -1,6 +1,5 @@
 """Numbers over the frames of a video: class shares per frame, over time, and altogether. Bounded in memory."""
 
-import csv
 import threading
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from registry.network import ClassInfo
+from segapp.imaging.class_areas import ClassArea, class_areas, write_csv
 
 MAX_POINTS = 600  # of a timeline
 
@@ -50,27 +50,23 @@ class Stats:
             for key, (count, total) in bins
         ]
 
-    def summary(self) -> list[dict[str, Any]]:
+    def summary(self) -> list[ClassArea]:
         """Every class with its pixels (of an average frame) and percent."""
-        return [
-            {
-                "id": c.id,
-                "name": c.name,
-                "color": c.color,
-                "pixels": round(float(total) / max(1, self.frames) * self.pixels),
-                "percent": round(100 * float(total) / max(1, self.frames), 2),
-            }
-            for c, total in zip(self.classes, self._total, strict=True)
-        ]
+        pixels = [float(total) / max(1, self.frames) * self.pixels for total in self._total]
+        return class_areas(self.classes, pixels, self.pixels)
 
 
 Row = tuple[int, float, bool, Sequence[float]]  # frame, seconds, predicted, share of each class
 
 
-def write_csv(path: Path, classes: Sequence[ClassInfo], rows: Iterable[Row]) -> None:
+def write_frames_csv(path: Path, classes: Sequence[ClassInfo], rows: Iterable[Row]) -> None:
     """One line a frame: its number, seconds, whether its mask was predicted or carried over, percent per class."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["frame", "seconds", "predicted", *(f"{c.id} {c.name} %" for c in classes)])
-        for number, at, predicted, shares in rows:
-            table.writerow([number, f"{at:.4f}", int(predicted), *(f"{100 * share:.3f}" for share in shares)])
+        write_csv(
+            file,
+            ["frame", "seconds", "predicted", *(f"{c.id} {c.name} %" for c in classes)],
+            (
+                [number, f"{at:.4f}", int(predicted), *(f"{100 * share:.3f}" for share in shares)]
+                for number, at, predicted, shares in rows
+            ),
+        )

@@ -1,9 +1,14 @@
 """Images and masks that tests draw: a disc and a box on a background, saved in every way people save them."""
 
 import io
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from segapp.imaging import class_mapping, denoise
+from segapp.imaging.decode import MaskSource
+from segapp.imaging.values import Mask
 
 SIZE = 96
 
@@ -35,3 +40,15 @@ def photo(side: int = 192, mode: str = "RGB") -> Image.Image:
     """Something that no mask looks like: smooth colours everywhere."""
     small = np.random.default_rng(7).integers(0, 255, (12, 12, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).convert(mode)
+
+
+def mapping_of(sources: Iterable[MaskSource | Mask], names: Sequence[str] | None = None) -> class_mapping.ClassMapping:
+    """The mapping of a set of masks, held in memory together. Raises InvalidFile for photos and over 64 classes."""
+    given = list(sources)
+    names = list(names or [f"mask {k + 1}" for k in range(len(given))])
+    exact = denoise.is_exact(denoise.survey(source) for source in given if isinstance(source, MaskSource))
+    masks = [
+        source if isinstance(source, Mask) else denoise.read(source, name, exact)
+        for source, name in zip(given, names, strict=True)
+    ]
+    return class_mapping.read_summaries([mask.summary for mask in masks], names)

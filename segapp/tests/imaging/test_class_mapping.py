@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from segapp.imaging import InvalidFile, class_mapping, decode
 from segapp.imaging.decode import MaskSource
-from segapp.tests.imaging.drawing import SIZE, photo, saved, shapes, truth
+from segapp.tests.imaging.drawing import SIZE, mapping_of, photo, saved, shapes, truth
 
 BLACK, RED, GREEN, WHITE = (0, 0, 0), (230, 20, 20), (20, 180, 60), (255, 255, 255)
 
@@ -126,7 +126,7 @@ UNDERSTOOD = [
 def test_a_mask_is_understood(file, trained, ids, snapped):
     file.seek(0)
     source = decode.mask(file, "mask")
-    reading = class_mapping.read([source])
+    reading = mapping_of([source])
     assert [row["id"] for row in reading.trained] == trained
     assert reading.snapped is snapped
     found = class_mapping.apply(source, reading)
@@ -156,29 +156,29 @@ REFUSED = [
 def test_a_photo_is_no_mask(file):
     file.seek(0)
     with pytest.raises(InvalidFile, match=r"sky\.png: It holds .* values: this looks like a photo"):
-        class_mapping.read([decode.mask(file, "sky.png")], ["sky.png"])
+        mapping_of([decode.mask(file, "sky.png")], ["sky.png"])
 
 
 def test_sixty_four_classes_are_fine_and_sixty_five_are_not():
     stripes = np.repeat(np.arange(65, dtype=np.uint8), 4).reshape(1, -1).repeat(20, 0)
-    assert len(class_mapping.read([MaskSource("index", stripes[:, :256])]).trained) == 64
+    assert len(mapping_of([MaskSource("index", stripes[:, :256])]).trained) == 64
     with pytest.raises(InvalidFile, match="65 different values"):
-        class_mapping.read([MaskSource("index", stripes)])
+        mapping_of([MaskSource("index", stripes)])
     halves = [MaskSource("index", stripes[:, :130]), MaskSource("index", stripes[:, 130:])]
     with pytest.raises(InvalidFile, match="65 classes"):
-        class_mapping.read(halves)
+        mapping_of(halves)
 
 
 def test_the_ignored_255_is_no_sixty_fifth_class():
     stripes = np.repeat(np.array([*range(64), 255], dtype=np.uint8), 4).reshape(1, -1).repeat(20, 0)
-    assert len(class_mapping.read([MaskSource("index", stripes)]).trained) == 64
+    assert len(mapping_of([MaskSource("index", stripes)]).trained) == 64
 
 
 @pytest.mark.parametrize("quality", [50, 75, 95])
 def test_class_numbers_saved_as_jpeg_are_refused(quality):
     source = decode.mask(saved(shapes([0, 1, 2]), "JPEG", quality=quality), "m.jpg")
     with pytest.raises(InvalidFile, match="saved with loss"):
-        class_mapping.read([source])
+        mapping_of([source])
 
 
 def test_a_colour_mask_of_16_bits_a_channel_is_refused():
@@ -205,7 +205,7 @@ def test_an_edge_from_black_to_white_is_no_thin_line_of_grey():
     pen.ellipse([40, 120, 240, 340], fill=255)
     pen.rectangle([260, 20, 370, 120], fill=128)
     source = decode.mask(saved(big.resize((SIZE, SIZE), Image.Resampling.LANCZOS)), "m")
-    reading = class_mapping.edit(class_mapping.read([source]), [{"id": 255, "ignore": False}])
+    reading = class_mapping.edit(mapping_of([source]), [{"id": 255, "ignore": False}])
     ids = class_mapping.apply(source, reading)
     assert (ids[7:29, 67:91] == 128).all()
     ids[3:33, 63:95] = 0
@@ -217,7 +217,7 @@ def test_what_compression_moved_apart_is_one_class():
     ids = [MaskSource("index", np.where(truth() == 1, value, 0).astype(np.uint8)) for value in (117, 122)]
     soft = [decode.mask(saved(Image.fromarray(s.values), "JPEG", quality=60), "m") for s in ids]
     exact = MaskSource("index", np.where(truth() == 1, 120, 0).astype(np.uint8))
-    reading = class_mapping.read([soft[0], exact, soft[1]])
+    reading = mapping_of([soft[0], exact, soft[1]])
     assert [row["id"] for row in reading.trained] == [0, 120]
     assert [row["images"] for row in reading.classes] == [3, 3]
     assert all(set(np.unique(class_mapping.apply(s, reading))) == {0, 120} for s in (*soft, exact))
@@ -226,13 +226,13 @@ def test_what_compression_moved_apart_is_one_class():
 def test_one_jpeg_does_not_blur_the_numbers_of_the_other_masks():
     exact = MaskSource("index", truth(3))
     noisy = decode.mask(saved(shapes([0, 90]), "JPEG", quality=60), "m")
-    assert [row["id"] for row in class_mapping.read([exact, noisy]).trained][:3] == [0, 1, 2]
+    assert [row["id"] for row in mapping_of([exact, noisy]).trained][:3] == [0, 1, 2]
 
 
 def test_empty_grey_masks_go_with_coloured_ones():
     coloured = decode.mask(saved(shapes([BLACK, RED], "RGB")), "red.png")
     empty = decode.mask(saved(Image.new("L", (SIZE, SIZE))), "empty.png")
-    reading = class_mapping.read([coloured, empty])
+    reading = mapping_of([coloured, empty])
     assert [row["source"] for row in reading.classes] == ["#000000", "#e61414"]
     assert set(np.unique(class_mapping.apply(empty, reading))) == {0}
 
@@ -240,21 +240,21 @@ def test_empty_grey_masks_go_with_coloured_ones():
 def test_class_numbers_among_colours_are_refused_by_name():
     coloured = decode.mask(saved(shapes([BLACK, RED], "RGB")), "red.png")
     with pytest.raises(InvalidFile, match=r"numbers\.png: .*red\.png holds colours"):
-        class_mapping.read([coloured, MaskSource("index", truth(3))], ["red.png", "numbers.png"])
+        mapping_of([coloured, MaskSource("index", truth(3))], ["red.png", "numbers.png"])
 
 
 def test_palettes_that_disagree_are_warned_about():
     first, second = Image.fromarray(truth()), Image.fromarray(truth())
     first.putpalette([0, 0, 0, 250, 10, 10])
     second.putpalette([0, 0, 0, 10, 10, 250])
-    reading = class_mapping.read([decode.mask(saved(image), "m") for image in (first, second)], ["a.png", "b.png"])
+    reading = mapping_of([decode.mask(saved(image), "m") for image in (first, second)], ["a.png", "b.png"])
     assert any("#fa0a0a in a.png and #0a0afa in b.png" in warning for warning in reading.warnings)
     assert [row["id"] for row in reading.trained] == [0, 1], "the indices are read all the same"
 
 
 def test_transparent_becomes_a_class_when_the_visitor_says_so():
     source = decode.mask(clear([BLACK, RED, GREEN]), "m")
-    reading = class_mapping.read([source])
+    reading = mapping_of([source])
     assert [(row["id"], row["source"]) for row in reading.classes if row["ignore"]] == [(255, "transparent")]
     changed = class_mapping.edit_by_source(reading, {"transparent": {"ignore": False, "name": "outside"}})
     assert [row["name"] for row in changed.trained] == ["class 0", "class 1", "outside"]
@@ -262,7 +262,7 @@ def test_transparent_becomes_a_class_when_the_visitor_says_so():
 
 
 def test_the_table_counts_pixels_and_images():
-    rows = class_mapping.read([MaskSource("index", truth(3)), MaskSource("index", truth(2))]).classes
+    rows = mapping_of([MaskSource("index", truth(3)), MaskSource("index", truth(2))]).classes
     shares = [100 * ((truth(3) == k).sum() + (truth(2) == k).sum()) / (2 * SIZE * SIZE) for k in range(3)]
     assert [row["share"] for row in rows] == pytest.approx(shares, abs=0.01)
     assert [row["images"] for row in rows] == [2, 2, 1]
@@ -270,12 +270,12 @@ def test_the_table_counts_pixels_and_images():
 
 
 def test_a_value_that_the_reading_does_not_know_is_ignored():
-    reading = class_mapping.read([MaskSource("index", truth(2))])
+    reading = mapping_of([MaskSource("index", truth(2))])
     assert set(np.unique(class_mapping.apply(MaskSource("index", truth(3)), reading))) == {0, 1, 255}
 
 
 def test_zero_one_and_zero_255_give_the_same_classes():
-    first, second = (class_mapping.read([decode.mask(saved(shapes([0, top])), "m")]) for top in (1, 255))
+    first, second = (mapping_of([decode.mask(saved(shapes([0, top])), "m")]) for top in (1, 255))
     assert [(row["id"], row["name"], row["color"]) for row in first.classes] == [
         (row["id"], row["name"], row["color"]) for row in second.classes
     ]
@@ -284,7 +284,7 @@ def test_zero_one_and_zero_255_give_the_same_classes():
 def test_the_rule_is_decided_over_the_whole_set():
     """255 alone with 0 would be a class; one other mask with a 1 makes it "ignore" everywhere."""
     binary, labelled = (decode.mask(saved(shapes(colors)), "m") for colors in ([0, 255], [0, 1]))
-    reading = class_mapping.read([binary, labelled])
+    reading = mapping_of([binary, labelled])
     assert [row["id"] for row in reading.trained] == [0, 1]
     assert 255 in class_mapping.apply(binary, reading)
     assert any("255" in rule for rule in reading.rules)
@@ -293,27 +293,27 @@ def test_the_rule_is_decided_over_the_whole_set():
 def test_a_class_number_that_no_png_can_hold_is_refused():
     """1000 would be number 256: 255 is taken, and masks come out with 8 bits."""
     with pytest.raises(InvalidFile, match="256"):
-        class_mapping.read([MaskSource("index", np.array([[0, 253, 254, 1000]], dtype=np.uint16))])
-    reading = class_mapping.read([MaskSource("index", np.array([[0, 252, 255, 900, 1000]], dtype=np.uint16))])
+        mapping_of([MaskSource("index", np.array([[0, 253, 254, 1000]], dtype=np.uint16))])
+    reading = mapping_of([MaskSource("index", np.array([[0, 252, 255, 900, 1000]], dtype=np.uint16))])
     assert [row["id"] for row in reading.trained] == [0, 252, 253, 254]
 
 
 def test_255_becomes_a_class_when_the_visitor_says_so():
     source = decode.mask(saved(shapes([0, 1, 255])), "m")
-    reading = class_mapping.edit(class_mapping.read([source]), [{"id": 255, "ignore": False, "name": "box"}])
+    reading = class_mapping.edit(mapping_of([source]), [{"id": 255, "ignore": False, "name": "box"}])
     assert [(row["id"], row["name"]) for row in reading.trained][-1] == (2, "box")
     assert set(np.unique(class_mapping.apply(source, reading))) == {0, 1, 2}
 
 
 def test_an_ignored_class_teaches_nothing():
     source = decode.mask(saved(shapes([0, 1, 2])), "m")
-    reading = class_mapping.edit(class_mapping.read([source]), [{"id": 2, "ignore": True}])
+    reading = class_mapping.edit(mapping_of([source]), [{"id": 2, "ignore": True}])
     assert [row["id"] for row in reading.trained] == [0, 1]
     assert set(np.unique(class_mapping.apply(source, reading))) == {0, 1, 255}
 
 
 def test_edits_that_do_not_fit_are_refused():
-    reading = class_mapping.read([decode.mask(saved(shapes([0, 1])), "m")])
+    reading = mapping_of([decode.mask(saved(shapes([0, 1])), "m")])
     for wrong in ([{"id": 9}], [{"id": 1, "color": "red"}], [{"id": 0, "ignore": True}, {"id": 1, "ignore": True}]):
         with pytest.raises(InvalidFile):
             class_mapping.edit(reading, wrong)
@@ -321,7 +321,7 @@ def test_edits_that_do_not_fit_are_refused():
 
 def test_a_reading_survives_the_database():
     source = decode.mask(saved(shapes([BLACK, RED, GREEN], "RGB", soft=True)), "m")
-    reading = class_mapping.read([source])
+    reading = mapping_of([source])
     again = class_mapping.ClassMapping.from_dict(reading.to_dict())
     assert np.array_equal(class_mapping.apply(source, again), class_mapping.apply(source, reading))
 
@@ -332,7 +332,7 @@ def test_thin_true_classes_are_not_taken_for_blur():
     ids[40:60] = 200
     for k, value in enumerate((1, 2, 3, 4)):
         ids[:, 10 + 20 * k] = value
-    reading = class_mapping.read([MaskSource("index", ids)])
+    reading = mapping_of([MaskSource("index", ids)])
     assert [row["id"] for row in reading.trained] == [0, 1, 2, 3, 4, 200]
 
 
@@ -340,6 +340,6 @@ def test_warnings_name_what_is_rare_empty_or_alone():
     empty = decode.mask(saved(Image.new("L", (SIZE, SIZE))), "m")
     dot = np.zeros((SIZE, SIZE), dtype=np.uint8)
     dot[0, 0] = 1
-    words = " ".join(class_mapping.read([empty, MaskSource("index", dot)]).warnings)
+    words = " ".join(mapping_of([empty, MaskSource("index", dot)]).warnings)
     assert "one image only" in words and "background only" in words and "%" in words
-    assert "nothing to tell apart" in " ".join(class_mapping.read([empty]).warnings)
+    assert "nothing to tell apart" in " ".join(mapping_of([empty]).warnings)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segapp.imaging import InvalidFile, decode
+from segapp.imaging import InvalidFile, align, decode
 from segapp.imaging.decode import MaskSource
 from segapp.tests.imaging.drawing import photo, saved, shapes
 
@@ -81,7 +81,7 @@ def test_a_turned_photo_stands_upright_and_its_mask_with_it(turn):
     exif[decode.ORIENTATION] = turn
     image, found = decode.image_and_turn(saved(raw.convert("RGB"), exif=exif), "turned.png")
     assert found == turn
-    mask = decode.turned_like(MaskSource("index", np.asarray(raw)), found, image.size)
+    mask = align.like(MaskSource("index", np.asarray(raw)), image, found)
     assert mask.values.shape == (image.height, image.width)
     if turn != 3:  # upside down has the same size: the mask is taken as it is
         assert np.array_equal(mask.values, np.asarray(image)[..., 0])

@@ -117,7 +117,7 @@ def test_cleanup_removes_files_after_a_day_and_codes_that_nobody_sees():
     transfer.make(ALICE)
     words = []
     for removal in cleanup.plan():
-        words.append(removal.words)
+        words.append(removal.message)
         removal.act()
     assert [text.partition(":")[0] for text in words] == ["expired download", "expired code"]
     assert not old.folder.exists() and new.path.exists() and transfer.listed(ALICE).count() == 1
@@ -127,7 +127,7 @@ def test_a_model_that_guests_use_does_not_count_as_unused():
     used, unused = make(ALICE), make(ALICE)
     type(used).objects.update(created=timezone.now() - timedelta(days=40))
     used.shares.create(last_used=timezone.now())
-    removed = [removal.words for removal in cleanup.plan(unused_for=30)]
+    removed = [removal.message for removal in cleanup.plan(unused_for=30)]
     assert len(removed) == 1 and unused.file_name in removed[0]
 
 

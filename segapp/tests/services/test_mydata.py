@@ -54,12 +54,12 @@ def test_every_kind_of_row_that_has_a_visitor_is_known():
 
 def test_the_list_hides_nothing():
     fill(ALICE)
-    found = {holding.words: (holding.count, holding.bytes) for holding in mydata.holdings(ALICE)}
-    assert found[mydata.WORDS[UserModel]] == (2, 14)
-    assert found[mydata.WORDS[Example]] == (1, 100)
-    assert found[mydata.WORDS[VideoJob]] == (1, 1000)
-    assert found[mydata.WORDS[Export]] == (1, 10_000)
-    assert found["Share links"] == (1, None) and found[mydata.WORDS[TransferCode]] == (1, None)
+    found = {holding.label: (holding.count, holding.bytes) for holding in mydata.holdings(ALICE)}
+    assert found[mydata.LABELS[UserModel]] == (2, 14)
+    assert found[mydata.LABELS[Example]] == (1, 100)
+    assert found[mydata.LABELS[VideoJob]] == (1, 1000)
+    assert found[mydata.LABELS[Export]] == (1, 10_000)
+    assert found["Share links"] == (1, None) and found[mydata.LABELS[TransferCode]] == (1, None)
     assert len(found) == 8 and mydata.holdings(CHARLIE) == []
     assert storage.in_use(ALICE) == 14 + 100 + 1000
 

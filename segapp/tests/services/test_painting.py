@@ -239,7 +239,7 @@ def test_what_is_still_painted_on_outlives_the_days_of_an_upload():
     _, two = photos("one", "two")
     Example.objects.update(created=old)
     Painting.objects.filter(example=two).update(updated=old)
-    assert [removal.words for removal in cleanup.plan()] == [f"upload never used: examples/{two.public_id}"]
+    assert [removal.message for removal in cleanup.plan()] == [f"upload never used: examples/{two.public_id}"]
 
 
 def test_a_faulty_photo_is_named_and_nothing_is_stored():

@@ -168,7 +168,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, net, monkeypatch, medi
 
 
 def test_a_defect_fails_the_job_in_plain_words(tmp_path, net, monkeypatch):
-    monkeypatch.setattr("segapp.pipeline.video.process.write_csv", lambda *_: 1 / 0)
+    monkeypatch.setattr("segapp.pipeline.video.process.write_frames_csv", lambda *_: 1 / 0)
     job = submit(tmp_path)
     video.run(job.pk)
     job = fresh(job)
