@@ -2,6 +2,7 @@
 
 import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
+from segapp.imaging.formats import PASSED_OVER
 from segapp.imaging.invalid_file import InvalidFile
 
 MAX_RATIO, SMALL = 200, 10**6  # unpacked to packed, of members over SMALL bytes; images are packed, bombs are not
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 LAST_RECORD, LAST_SIGNATURE, MAX_COMMENT_LENGTH = struct.Struct("<4s4H2LH"), b"PK\x05\x06", 1 << 16
 PIECE = 2**20
+UTF8_FLAG, UNICODE_PATH = 0x800, 0x7075
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,44 @@ def pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo, left: int, name: str
 
 
 def path_of(info: zipfile.ZipInfo) -> PurePosixPath:
-    return PurePosixPath(info.filename.replace("\\", "/"))
+    """The member's path as people know it: UTF-8 though the zip does not say so, composed accents."""
+    return PurePosixPath(unicodedata.normalize("NFC", _decoded(info)).replace("\\", "/"))
 
 
 def is_hidden(info: zipfile.ZipInfo) -> bool:
     """Folders, and what systems leave beside files."""
-    return info.is_dir() or any(part.startswith((".", "__MACOSX")) for part in path_of(info).parts)
+    parts = path_of(info).parts
+    if info.is_dir() or any(part.startswith((".", "__MACOSX", "~$")) for part in parts):
+        return True
+    return bool(parts) and parts[-1].lower() in PASSED_OVER
+
+
+def _decoded(info: zipfile.ZipInfo) -> str:
+    """The name: as the flag says, as Info-ZIP's extra field says, as UTF-8 where it is, else in CP437."""
+    if info.flag_bits & UTF8_FLAG:
+        return info.filename
+    try:
+        raw = info.orig_filename.encode("cp437")
+    except UnicodeEncodeError:  # zipfile has already decoded it otherwise
+        return info.filename
+    if (said := _unicode_path(info.extra, raw)) is not None:
+        return said
+    try:
+        return raw.split(b"\0")[0].decode("utf-8")
+    except UnicodeDecodeError:
+        return info.filename
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> str | None:
+    """What the extra field 0x7075 gives, where it belongs to this name."""
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, at)
+        field = extra[at + 4 : at + 4 + length]
+        if kind == UNICODE_PATH and len(field) > 5 and struct.unpack_from("<L", field, 1)[0] == zlib.crc32(raw):
+            return field[5:].decode("utf-8", "replace")
+        at += 4 + length
+    return None
 
 
 def _hold_list_to_limit(file: IO[bytes], name: str, limits: Limits) -> None:

@@ -1,58 +1,119 @@
-"""A zip of images and masks, and which of its files are the masks."""
+"""A zip of images with masks or annotations, and which of its files are what."""
 
+import io
 import zipfile
 from collections import defaultdict
-from pathlib import PurePosixPath
-from typing import IO
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 from segapp.imaging import archive as safe
 from segapp.imaging.archive import path_of
-from segapp.imaging.formats import IMAGE_FOLDERS, MASK_ENDINGS, MASK_FOLDERS, MAX_POST_BYTES, MAX_ZIP_FILES, is_image
+from segapp.imaging.formats import (
+    ANNOTATION_SUFFIXES,
+    MASK_ENDINGS,
+    MAX_POST_BYTES,
+    MAX_ZIP_FILES,
+    is_image,
+    kind_of_folder,
+    suffix,
+)
 from segapp.imaging.invalid_file import InvalidFile
 
-MAX_LISTED = 10**6  # bytes of the list of members: more would take long to read
+MAX_LISTED = 2 * 10**6  # bytes of the list of members: more would take long to read
+LABELMAP = "labelmap.txt"
 
 
-def read_zip(file: IO[bytes], name: str) -> list[tuple[str, str, bytes]]:
-    """(kind "image" or "mask", file name, content) of each image in the zip, by the folder it lies in.
+@dataclass(frozen=True)
+class Member:
+    """A file with the folder it came from. `file` is a binary file, or a path on this machine."""
+
+    name: str
+    file: Any
+    folder: str = ""
+    size: int = 0
+
+
+@dataclass
+class Contents:
+    """What a zip, or a post, holds. notes: what was passed over, in words."""
+
+    images: list[Any] = field(default_factory=list)
+    masks: list[Any] = field(default_factory=list)
+    annotations: list[Any] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_zip(file: IO[bytes], name: str, only: str = "") -> Contents:
+    """The images, masks and annotation files in the zip, by their folders and names.
+
+    `only`: "image" or "mask" says what all images in it are where they look alike.
 
     Raises InvalidFile for a zip that is damaged or locked, reaches out of its folder, is too large, or holds no masks.
     """
+    contents = Contents()
     with safe.opened(file, name, safe.Limits(MAX_ZIP_FILES, MAX_POST_BYTES, MAX_LISTED)) as archive:
-        members = [info for info in archive.infolist() if _is_image(info)]
-        masks = _masks(members)
-        if not masks or len(masks) == len(members):
+        members = [info for info in archive.infolist() if not safe.is_hidden(info)]
+        images = [info for info in members if is_image(path_of(info))]
+        notes = [info for info in members if is_annotation(path_of(info)) or path_of(info).suffix.lower() == ".zip"]
+        masks = _masks(images)
+        if only and (not masks or len(masks) == len(images)):
+            masks = {info.filename for info in images} if only == "mask" else set()
+        elif not notes and (not masks or len(masks) == len(images)):
             problem = "It holds no folder of masks." if not masks else "It holds masks only."
             raise InvalidFile(name, problem, "Put images into images/ and masks of the same names into masks/.")
-        found, left = [], MAX_POST_BYTES
-        for info in members:
+        left, taken = MAX_POST_BYTES, set()
+        for info in [*images, *notes]:
             content = safe.content(archive, info, left, name)
             left -= len(content)
-            kind = "mask" if info.filename in masks else "image"
-            found.append((kind, path_of(info).name, content))
+            path = path_of(info)
+            member = Member(path.name, io.BytesIO(content), _folder(path), len(content))
+            target = contents.masks if info.filename in masks else contents.images
+            (contents.annotations if info in notes else target).append(member)
+            taken.add(info.filename)
+        other = [path_of(info).name for info in members if info.filename not in taken]
+    if other:
+        more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+        contents.notes.append(f"Not used from {name}: {', '.join(other[:3])}{more}.")
+    return contents
+
+
+def read_folder(folder: Path) -> list[Member]:
+    """The files below a folder on this machine, with the folders between; what systems leave there is left out."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in inner.parts):
+            parent = "" if inner.parent == Path() else inner.parent.as_posix()
+            found.append(Member(path.name, path, parent, path.stat().st_size))
     return found
 
 
-def _is_image(info: zipfile.ZipInfo) -> bool:
-    return not safe.is_hidden(info) and is_image(path_of(info))
+def is_annotation(path: Any) -> bool:
+    """Whether the name says that the file says where objects are, or what classes there are."""
+    return suffix(path) in ANNOTATION_SUFFIXES and not str(path).lower().endswith((".dataset.txt", ".roboflow.txt"))
+
+
+def _folder(path: PurePosixPath) -> str:
+    return "" if path.parent == PurePosixPath(".") else str(path.parent)
 
 
 def _masks(members: list[zipfile.ZipInfo]) -> set[str]:
     """The names of the members that are masks: by their folder, else by their ending, else the PNG beside a photo."""
     by_folder = {info.filename for info in members if _lies_among_masks(path_of(info))}
-    if by_folder:
+    if by_folder and len(by_folder) < len(members):
         return by_folder
     by_ending = {info.filename for info in members if path_of(info).stem.lower().endswith(MASK_ENDINGS)}
-    if by_ending:
+    if by_ending and len(by_ending) < len(members):
         return by_ending
     beside: dict[str, list[zipfile.ZipInfo]] = defaultdict(list)
     for info in members:
         beside[str(path_of(info).with_suffix(""))].append(info)
     photos = {stem for stem, same in beside.items() if len({path_of(info).suffix.lower() for info in same}) == 2}
-    return {i.filename for stem in photos for i in beside[stem] if path_of(i).suffix.lower() == ".png"}
+    found = {i.filename for stem in photos for i in beside[stem] if path_of(i).suffix.lower() == ".png"}
+    return found or by_folder or by_ending
 
 
 def _lies_among_masks(path: PurePosixPath) -> bool:
     """Whether the innermost folder with a telling name is one for masks."""
-    telling = (part.lower() for part in reversed(path.parts[:-1]) if part.lower() in MASK_FOLDERS | IMAGE_FOLDERS)
-    return next(telling, "") in MASK_FOLDERS
+    return next(filter(None, map(kind_of_folder, reversed(path.parts[:-1]))), "") == "mask"

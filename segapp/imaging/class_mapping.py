@@ -239,6 +239,10 @@ def _numbered(summaries: Sequence[Summary], names: Sequence[str], known: Sequenc
     """Uploaded masks by the contract's rule: all of one kind, value -> value it counts as, that -> id, the rules."""
     alike = numbering.of_one_kind(summaries, names)
     kind = alike[0].kind
+    if kind == "index" and all(summary.fixed for summary in summaries) and not known:
+        keys = sorted({key for summary in alike for key in summary.keys})
+        said = "The classes are those of the annotation files."
+        return alike, {key: key for key in keys}, {key: key for key in keys}, [said]
     counts_as = numbering.joined(alike)
     values = sorted(set(counts_as.values()))
     opaque = [value for value in values if value != TRANSPARENT]
@@ -339,7 +343,7 @@ def _rows(
     pixels = dict.fromkeys(sources, 0)
     own: dict[int, str] = {}
     said: dict[int, str] = {}
-    things = {ids[key] for summary in summaries if summary.counted for key in summary.keys} - {0, IGNORE}
+    things = {ids[key] for summary in summaries for key in summary.things if key in ids} - {0, IGNORE}
     for summary in summaries:
         for key, count in zip(summary.keys, summary.counts, strict=True):
             pixels[ids[key]] += count

@@ -4,6 +4,7 @@ Plain data: it opens no file. `for_page` gives it to the pages as JSON; template
 sentences from it (templatetags/formats.py). To add a format, add a `Kind` here and a reader for it.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -35,6 +36,15 @@ VIDEO_KINDS = (
     Kind("MKV", (".mkv",), ("video/x-matroska",)),
 )
 ARCHIVE_KINDS = (Kind("zip", (".zip",), ("application/zip",)),)
+# Files that say where objects are on images; segapp/imaging/annotations/ has a reader for each.
+ANNOTATION_KINDS = (
+    Kind("JSON", (".json",), ("application/json",)),
+    Kind("GeoJSON", (".geojson",), ("application/geo+json",)),
+    Kind("XML", (".xml",), ("text/xml", "application/xml")),
+    Kind("YOLO text", (".txt",), ("text/plain",)),
+    Kind("YAML", (".yaml", ".yml"), ("application/yaml",)),
+    Kind("ImageJ ROI", (".roi",), ("application/octet-stream",)),
+)
 
 
 def _suffixes(kinds: Iterable[Kind]) -> frozenset[str]:
@@ -44,35 +54,57 @@ def _suffixes(kinds: Iterable[Kind]) -> frozenset[str]:
 IMAGE_SUFFIXES = _suffixes(IMAGE_KINDS)
 VIDEO_SUFFIXES = _suffixes(VIDEO_KINDS)
 ARCHIVE_SUFFIXES = _suffixes(ARCHIVE_KINDS)
+ANNOTATION_SUFFIXES = _suffixes(ANNOTATION_KINDS)
 PILLOW_FORMATS = tuple(kind.pillow for kind in IMAGE_KINDS if kind.pillow)
 
 # First bytes 8 to 12 of still images that share the `ftyp` box with videos.
 STILL_IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 
 # --- names that tell a mask from an image -----------------------------------------------------------------
-MASK_ENDINGS = ("_mask", "-mask", "_masks", "_label", "-label", "_labels", "_gt", "-gt", "_seg")
-MASK_FOLDERS = frozenset(
+# Words that stand before or behind what an image and its mask have in common, in lower case.
+IMAGE_WORDS = frozenset(
+    ["image", "images", "img", "im", "input", "photo", "rgb", "raw", "orig", "original", "leftimg", "bit", "sat"]
+)
+MASK_WORDS = frozenset(
     [
-        "mask",
-        "masks",
-        "label",
-        "labels",
-        "annotation",
-        "annotations",
-        "gt",
-        "groundtruth",
-        "ground_truth",
-        "segmentation",
-        "segmentations",
-        "segmentationclass",
-        "labelids",
-        "seg",
-        "segs",
-        "ground-truth",
+        *("mask", "masks", "label", "labels", "labelids", "lbl", "annotation", "annotations", "anno", "annot", "ann"),
+        *("segmentation", "segmentations", "seg", "segm", "gt", "ground", "truth", "groundtruth", "gtfine", "target"),
+        *("manual", "expert", "cp", "lesion", "instance", "instances", "instanceids", "objects", "cells", "nuclei"),
+        *("color", "colour", "binary", "labeltrainids", "st", "nd", "ho"),
     ]
 )
+NAME_WORDS = IMAGE_WORDS | MASK_WORDS
+MASK_ENDINGS = (
+    *("_mask", "-mask", ".mask", "_masks", "_cp_masks", "_label", "-label", "_labels", "_labelids", "_lbl"),
+    *("_annotation", "-annotation", "_annotations", "_anno", "_segmentation", "-segmentation", "_seg", "-seg"),
+    *("_gt", "-gt", "_groundtruth", "_manual1", "_expert1", "_instances"),
+)
+MASK_FOLDERS = frozenset(
+    [
+        *("mask", "masks", "label", "labels", "annotation", "annotations", "gt", "groundtruth", "ground_truth"),
+        *("segmentation", "segmentations", "segmentationclass", "labelids", "manual", "1st_manual", "masks_png"),
+        *("segmentationobject", "instances", "instance_masks"),
+    ]
+)
+# Masks in these number objects.
+OBJECT_FOLDERS = frozenset(["segmentationobject", "instances", "instance_masks"])
 IMAGE_FOLDERS = frozenset(
     ["image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpegimages", "leftimg8bit"]
+)
+_WORDS = re.compile(r"[^_\-. ]+")
+# What systems and tools leave beside images; neither image nor mask, and no failure.
+PASSED_OVER = frozenset(
+    [
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        ".ds_store",
+        "icon\r",
+        "license.txt",
+        "license",
+        "readme.txt",
+        "readme.md",
+    ]
 )
 
 # --- limits; those that an operator may raise are in the settings ------------------------------------------
@@ -82,7 +114,7 @@ MAX_PAIRS = 50  # of one training
 MAX_IMAGES_AT_ONCE = 20  # in one Analyze post
 MAX_POST_FILES = 100
 MAX_POST_BYTES = 200 * 10**6
-MAX_ZIP_FILES = 220
+MAX_ZIP_FILES = 10_000
 UNPAINTED = 255  # the value of pixels in a painted mask that have no class yet
 
 # --- class colours ----------------------------------------------------------------------------------------
@@ -105,6 +137,24 @@ def suffix(name: Any) -> str:
     return PurePath(str(name)).suffix.lower()
 
 
+def kind_of_folder(part: str) -> str:
+    """ "image" or "mask" by what a folder's name, or a word in it, says of what lies there; "" for nothing."""
+    name = part.lower()
+    for names in (frozenset([name]), frozenset(_WORDS.findall(name))):
+        if names & MASK_FOLDERS:
+            return "mask"
+        if names & IMAGE_FOLDERS:
+            return "image"
+    return ""
+
+
+def without_kind(part: str) -> str:
+    """What else a folder's name says: "train" of "train_masks"."""
+    name = part.lower()
+    telling = MASK_FOLDERS | IMAGE_FOLDERS
+    return "" if name in telling else "_".join(word for word in _WORDS.findall(name) if word not in telling)
+
+
 def is_image(name: Any) -> bool:
     """Whether the name says image. The content decides later."""
     return suffix(name) in IMAGE_SUFFIXES
@@ -118,6 +168,11 @@ def is_video(name: Any) -> bool:
 def is_archive(name: Any) -> bool:
     """Whether the name says archive. The content decides later."""
     return suffix(name) in ARCHIVE_SUFFIXES
+
+
+def is_annotation(name: Any) -> bool:
+    """Whether the name says that the file holds annotations. The content decides later."""
+    return suffix(name) in ANNOTATION_SUFFIXES
 
 
 def listed(kinds: Iterable[Kind], last: str = "or") -> str:

@@ -22,7 +22,8 @@ class Summary:
 
     palette: key -> "#rrggbb", as the file's own palette shows it; empty where it has none. names: key -> what a list
     of classes beside the mask calls it. objects: what it holds if its values number objects (`instances.Objects` as a
-    dict), None where they cannot. counted: its objects have numbers of their own, and its values are classes.
+    dict), None where they cannot. things: the keys of classes whose objects are numbered apart from the values. fixed:
+    a list of classes says what every value means, so no rule is needed.
     """
 
     kind: str
@@ -33,7 +34,8 @@ class Summary:
     palette: dict[int, str] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     objects: dict[str, Any] | None = None
-    counted: bool = False
+    things: tuple[int, ...] = ()
+    fixed: bool = False
 
     @property
     def pixels(self) -> int:
@@ -42,15 +44,21 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         plain: dict[str, Any] = {"kind": self.kind, "keys": list(self.keys), "counts": list(self.counts)}
         plain |= {"soft": self.soft, "moved": self.moved, "palette": list(self.palette.items())}
-        return {**plain, "names": list(self.names.items()), "objects": self.objects, "counted": self.counted}
+        return {
+            **plain,
+            "names": list(self.names.items()),
+            "objects": self.objects,
+            "things": list(self.things),
+            "fixed": self.fixed,
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Summary":
         colours = {int(key): str(color) for key, color in data["palette"]}
         names = {int(key): str(name) for key, name in data.get("names", [])}
         keys, counts = tuple(data["keys"]), tuple(data["counts"])
-        objects, counted = data.get("objects"), data.get("counted", False)
-        return cls(data["kind"], keys, counts, data["soft"], data["moved"], colours, names, objects, counted)
+        objects, things, fixed = data.get("objects"), tuple(data.get("things", ())), data.get("fixed", False)
+        return cls(data["kind"], keys, counts, data["soft"], data["moved"], colours, names, objects, things, fixed)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from django.conf import settings
@@ -19,13 +19,14 @@ from PIL import Image
 
 from registry.services import storage_used
 from registry.store import remove_folder
-from segapp.imaging import InvalidFile, bundle, class_mapping, decode, denoise, painted, pairs, sample
+from segapp.imaging import InvalidFile, class_mapping, decode, denoise, painted, sample
 from segapp.imaging.class_mapping import Choices, ClassMapping
 from segapp.imaging.formats import MAX_PAIRS
 from segapp.models import Example
-from segapp.services import example_files
+from segapp.services import example_files, training_files
 from segapp.services.errors import InvalidUpload, NotFound
-from segapp.services.pairing import fold, pair, shown, stem_of, unique
+from segapp.services.pairing import Group, fold, shown, stem_of, unique
+from segapp.services.training_files import TrainingFiles
 
 _decode_slots = threading.BoundedSemaphore(2)  # pairs in memory at a time: one of 50 megapixels takes half a gigabyte
 
@@ -39,30 +40,25 @@ def store(
     draft: bool = True,
     objects: bool | None = None,
 ) -> list[Example]:
-    """Take pairs in, as drafts or for a training at once. `objects`: as for `pairs.read`.
+    """Take images with masks or annotations in, as drafts or for a training at once. `objects`: as for `gather`.
 
     Raises InvalidUpload with one entry for each faulty file.
     """
-    images, masks, problems = list(images), list(masks), []
-    hold_to_post_limits([*images, *masks])
-    for archive in archives:
-        try:
-            for kind, name, content in bundle.read_zip(_opened(archive), shown(archive.name)):
-                (masks if kind == "mask" else images).append(SimpleUploadedFile(name, content))
-        except InvalidFile as refused:
-            problems.append(refused.entry)
-    if problems:
-        raise InvalidUpload(problems)
-    found = pair(images, masks)
-    if not found:
+    images, masks, archives = list(images), list(masks), list(archives)
+    hold_to_post_limits([*images, *masks, *archives])
+    there = list(ready(drafts(visitor))) if draft else []
+    sent = training_files.gather(
+        images, masks, archives, objects=objects, known=_class_names(there), joined=_surveys(there)
+    )
+    if not sent.groups:
         raise InvalidUpload("No images with masks were sent. Choose at least one of each.")
-    hold_to_set_limits(visitor, [stem for stem, _, _ in found], [*images, *masks], draft)
-    exact = _is_exact([mask for _, _, mask in found], drafts(visitor) if draft else ())
+    hold_to_set_limits(visitor, [group.stem for group in sent.groups], [*images, *masks, *archives], draft)
+    problems: list[dict[str, str]] = []
     made: list[Example] = []
     try:
-        for stem, image, mask in found:
+        for group in sent.groups:
             try:
-                made.append(_store_pair(visitor, stem, image, mask, exact, objects))
+                made.append(_store_group(visitor, group, sent))
             except InvalidFile as refused:
                 problems.append(refused.entry)
         if problems:
@@ -222,39 +218,43 @@ def hold_to_set_limits(visitor: str, stems: list[str], files: list[Any], draft: 
         )
 
 
-def _is_exact(masks: Iterable[Any], there: Iterable[Example]) -> bool:
-    """Whether these masks, and those of the set they join, hold true values only."""
-    surveys = []
-    for mask in masks:
-        try:
-            with _decode_slots:
-                surveys.append(denoise.survey(decode.mask(_opened(mask), shown(mask.name))))
-        except InvalidFile:
-            continue  # refused with all else when it is read
-    for example in ready(there):
+def _surveys(there: Iterable[Example]) -> list[denoise.Survey]:
+    """What the uploaded masks of a set hold already."""
+    found = []
+    for example in there:
         summary = example_files.summary_of(example)
         if not summary.soft and not painted.is_painted(summary):
-            surveys.append(denoise.Survey(frozenset(summary.keys), frozenset(), summary.kind))
-    return denoise.is_exact(surveys)
+            found.append(denoise.Survey(frozenset(summary.keys), frozenset(), summary.kind))
+    return found
 
 
-def _store_pair(visitor: str, stem: str, image: Any, mask: Any, exact: bool, objects: bool | None) -> Example:
-    """One pair, decoded and encoded again; its row is not saved here. Raises InvalidFile; then nothing is left."""
+def _class_names(there: Iterable[Example]) -> dict[str, int]:
+    """Class ids by name, as the annotation files of a set gave them."""
+    found: dict[str, int] = {}
+    for example in there:
+        summary = example_files.summary_of(example)
+        if summary.fixed:
+            found |= {name: number for number, name in summary.names.items() if number and name}
+    return found
+
+
+def _store_group(visitor: str, group: Group, sent: TrainingFiles) -> Example:
+    """One image with its masks, decoded and encoded again; its row is not saved here.
+
+    Raises InvalidFile; then nothing is left.
+    """
     with _decode_slots:
-        image_name, mask_name = shown(image.name), shown(mask.name)
-        read = pairs.read(_opened(image), image_name, _opened(mask), mask_name, exact=exact, objects=objects)
+        read = training_files.read_group(group, sent.rules)
         width, height = read.image.size
-        kind = read.mask.summary.kind
-        example = Example(
-            visitor=visitor, stem=stem, width=width, height=height, mask_kind=kind, notes=list(read.notes)
-        )
+        kind, notes = read.mask.summary.kind, [*sent.notes, *read.notes]
+        example = Example(visitor=visitor, stem=group.stem, width=width, height=height, mask_kind=kind, notes=notes)
         example_files.write(example, read)
     return example
 
 
 def _store_photo(visitor: str, upload: Any) -> Example:
     """One image, decoded and encoded again; its row is not saved here. Raises InvalidFile; then nothing is left."""
-    file = _opened(upload)
+    file = training_files.opened(upload)
     with _decode_slots:
         image = decode.image(file, shown(upload.name))
         width, height = image.size
@@ -272,13 +272,6 @@ def _remove(examples: QuerySet[Example]) -> None:
     unused.delete()
     for folder in folders:
         remove_folder(folder)
-
-
-def _opened(file: Any) -> IO[bytes]:
-    """The upload as a plain binary file; a path's file is read whole."""
-    if isinstance(file, Path):
-        return io.BytesIO(file.read_bytes())
-    return getattr(file, "file", file)
 
 
 @cache

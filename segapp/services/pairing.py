@@ -1,25 +1,73 @@
-"""Which mask belongs to which image: by file stem, never by order."""
+"""Which masks belong to which image: by names and folders over the whole set, never by order."""
 
+import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import PurePosixPath
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple
 
-from segapp.imaging.formats import IMAGE_SUFFIXES, MASK_ENDINGS
+from segapp.imaging import formats
+from segapp.imaging.annotations import Drawing
 from segapp.services.errors import InvalidUpload
 
-# Accepted behind the image's stem on a mask, when no mask has the bare stem.
-ADDITIONS = (*MASK_ENDINGS, *sorted(IMAGE_SUFFIXES))
 MAX_STEM_LENGTH, MAX_SHOWN_LENGTH = 200, 120
 
+COMMON_SHARE = 0.6  # of a side's names that must have an ending for it to be common to them
+MAX_AFFIXES = 6  # endings of a side that are tried, the commonest first
+SEPARATORS = "_-. "
+_CUTS = re.compile(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])|(?=[_\-. ])")
+_LETTER = re.compile(r"[^\W\d_]")
+_NUMBERS = re.compile(r"[_\-. ]*\d+$")
 
-class Named(Protocol):
-    @property
-    def name(self) -> Any: ...
+
+@dataclass(frozen=True)
+class Group:
+    """An image with its masks. objects: masks of the same image that number its objects, beside others for classes."""
+
+    stem: str
+    image: Any
+    masks: list[Any]
+    objects: list[Any] = field(default_factory=list)
 
 
-File = TypeVar("File", bound=Named)
+@dataclass(frozen=True)
+class Pairing:
+    """groups: sorted by stem. notes: how names were read. problems: {file, message} of what has no partner.
+
+    lonely: the files that the problems are about; alone: the images among them that only lack a mask.
+    """
+
+    groups: list[Group]
+    notes: list[str]
+    problems: list[dict[str, str]]
+    lonely: list[Any]
+    alone: list[Any]
+
+
+class _Entry(NamedTuple):
+    """folder: without the folders that only say what lies in them; role: "objects" or ""."""
+
+    file: Any
+    folder: str
+    stem: str
+    role: str
+
+
+class _Affixes(NamedTuple):
+    """What is taken off: beginnings and endings of images' and masks' names."""
+
+    image_start: str = ""
+    image_end: str = ""
+    mask_start: str = ""
+    mask_end: str = ""
+
+
+def is_drawing(file: Any) -> bool:
+    """Whether this stands for what an annotation file says of an image."""
+    return isinstance(file, Drawing)
 
 
 def shown(name: Any) -> str:
@@ -41,29 +89,66 @@ def fold(stem: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
 
 
-def pair(images: Iterable[File], masks: Iterable[File]) -> list[tuple[str, File, File]]:
-    """(stem, image, mask) of each pair, by stem. Raises InvalidUpload, listing files without a partner or with two."""
-    by_stem, problems = _by_stem(images, "images")
-    drawn, more = _by_stem(masks, "masks")
-    drawn = {partner or key: drawn[key] for key, partner in _partners(drawn, by_stem).items()}
-    problems += more
-    for key in sorted(by_stem.keys() - drawn.keys()):
-        message = "This image has no mask. Add a mask with the same name, or remove the image."
-        problems.append({"file": shown(by_stem[key].name), "message": message})
-    for key in sorted(drawn.keys() - by_stem.keys()):
-        message = "This mask has no image. Add the image with the same name, or remove the mask."
-        problems.append({"file": shown(drawn[key].name), "message": message})
-    if problems:
-        raise InvalidUpload(problems)
-    return [(stem_of(by_stem[key].name), by_stem[key], drawn[key]) for key in sorted(by_stem)]
+def pair(images: Iterable[Any], masks: Iterable[Any]) -> list[Group]:
+    """The groups. Raises InvalidUpload, listing files without a partner and names that occur twice."""
+    found = arrange(images, masks)
+    if found.problems:
+        raise InvalidUpload(found.problems)
+    return found.groups
 
 
-def unique(files: Iterable[File]) -> list[File]:
+def arrange(images: Iterable[Any], masks: Iterable[Any]) -> Pairing:
+    """Find each mask's image. A file has a `name`, and may have the `folder` it came from."""
+    shots, twice = _entries(images, "images")
+    drawn, more = _entries(masks, "masks")
+    problems = twice + more
+    found, affixes = _matched(shots, drawn)
+    groups, alone, notes = [], [], _how_named(affixes, shots, drawn)
+    by_image: dict[int, list[_Entry]] = defaultdict(list)
+    for place, image in sorted(found.items()):
+        by_image[image].append(drawn[place])
+    stems = _stems(shots, affixes)
+    for k, entry in enumerate(shots):
+        own = by_image.get(k, [])
+        classes = [one.file for one in own if not one.role]
+        objects = [one.file for one in own if one.role]
+        if not own:
+            alone.append(entry.file)
+        elif classes:
+            groups.append(Group(stems[k], entry.file, classes, objects))
+        else:
+            groups.append(Group(stems[k], entry.file, objects))
+    lonely = [drawn[k].file for k in range(len(drawn)) if k not in found]
+    absent = [file.name for file in lonely if getattr(file, "many", False)]
+    lonely = [file for file in lonely if not getattr(file, "many", False)]
+    problems += [
+        _problem(file, "This image has no mask. Add a mask with the same name, or remove the image.") for file in alone
+    ]
+    problems += [
+        _problem(file, "This mask has no image. Add the image with the same name, or remove the mask.")
+        for file in lonely
+    ]
+    if (alone or lonely) and notes:
+        problems.append({"file": "", "message": " ".join(notes)})
+    elif alone and lonely and (pattern := _pattern(shots, drawn)):
+        problems.append({"file": "", "message": pattern})
+    notes += _several(groups)
+    if absent:
+        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        notes.append(f"Annotated, but not sent: {', '.join(map(shown, absent[:3]))}{more}.")
+    return Pairing(sorted(groups, key=lambda group: fold(group.stem)), notes, problems, [*alone, *lonely], alone)
+
+
+def unique(files: Iterable[Any]) -> list[Any]:
     """Images without masks, sorted by stem. Raises InvalidUpload that lists those who share their stem with another."""
-    images, problems = _by_stem(files, "images")
+    entries, problems = _entries(files, "images")
     if problems:
         raise InvalidUpload(problems)
-    return [images[key] for key in sorted(images)]
+    return [entry.file for entry in sorted(entries, key=lambda entry: (entry.folder, entry.stem))]
+
+
+def _problem(file: Any, message: str) -> dict[str, str]:
+    return {"file": shown(getattr(file, "origin", file.name)), "message": message}
 
 
 def _stem(name: Any) -> str:
@@ -71,29 +156,220 @@ def _stem(name: Any) -> str:
     stem, dot, ending = bare.rpartition(".")
     # Only what looks like an ending is one: scan.0001 and scan.0002 are two stems.
     stem = stem if dot and stem and ending.isalpha() else bare
+    if ending.lower() in ("tif", "tiff") and stem.lower().endswith(".ome"):
+        stem = stem[:-4] or stem
     visible = "".join(letter for letter in stem if letter.isprintable())
     return unicodedata.normalize("NFC", visible) or "unnamed"
 
 
-def _by_stem(files: Iterable[File], what: str) -> tuple[dict[str, File], list[dict[str, str]]]:
-    """Files by folded stem, and an entry for each that shares its stem with another."""
-    groups: dict[str, list[File]] = defaultdict(list)
+def _entries(files: Iterable[Any], what: str) -> tuple[list[_Entry], list[dict[str, str]]]:
+    """The files with names to compare, and a problem for each that has the name of another in its folder."""
+    entries: list[_Entry] = []
+    problems: list[dict[str, str]] = []
+    seen: dict[tuple[str, str], Any] = {}
     for file in files:
-        groups[fold(_stem(file.name))].append(file)
-    problems = []
-    for same in groups.values():
-        for file in same[1:]:
-            message = f"Another of the {what} has the same name, up to capitals and the ending: {shown(same[0].name)}."
-            problems.append({"file": shown(file.name), "message": f"{message} Rename or remove one of them."})
-    return {key: same[0] for key, same in groups.items()}, problems
+        folder, stem = fold(str(getattr(file, "folder", ""))), fold(_stem(file.name))
+        first = seen.setdefault((folder, stem), file)
+        if first is not file:
+            message = f"Another of the {what} has the same name, up to capitals and the ending: {shown(first.name)}."
+            problems.append(_problem(file, f"{message} Rename or remove one of them."))
+            continue
+        parts = [part for part in folder.replace("\\", "/").split("/") if part]
+        role = "objects" if what == "masks" and any(part in formats.OBJECT_FOLDERS for part in parts) else ""
+        entries.append(_Entry(file, "/".join(filter(None, map(formats.without_kind, parts))), stem, role))
+    return entries, problems
 
 
-def _partners(drawn: dict[str, File], images: dict[str, File]) -> dict[str, str]:
-    """Mask key -> the key of the image that its stem names with an addition; "" for none or more than one mask."""
-    wanted: dict[str, list[str]] = defaultdict(list)
-    for key in drawn:
-        bare = next((key.removesuffix(end) for end in ADDITIONS if key.endswith(end)), key)
-        if key not in images and bare in images and bare not in drawn:
-            wanted[bare].append(key)
-    taken = {keys[0]: bare for bare, keys in wanted.items() if len(keys) == 1}
-    return {key: taken.get(key, "") for key in drawn}
+# --- matching -----------------------------------------------------------------------------------------------
+
+
+def _matched(shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> tuple[dict[int, int], _Affixes]:
+    """Place of a mask -> place of its image, and what was taken off the names."""
+    found = _by_names(shots, drawn, _Affixes())
+    best, affixes = found, _Affixes()
+    if len(found) < len(drawn) or len(set(found.values())) < len(shots):
+        for tried in _candidates(shots, drawn):
+            other = _by_names(shots, drawn, tried)
+            if (len(set(other.values())), len(other)) > (len(set(best.values())), len(best)):
+                best, affixes = other, tried
+    _by_words(shots, drawn, best, affixes)
+    _by_folders(shots, drawn, best)
+    return best, affixes
+
+
+def _by_names(shots: Sequence[_Entry], drawn: Sequence[_Entry], affixes: _Affixes) -> dict[int, int]:
+    """Masks whose whole name is an image's, or is when the affixes are taken off both; first within a folder."""
+    found: dict[int, int] = {}
+    plain = [entry.stem for entry in shots]
+    bare = [_without(entry.stem, affixes.image_start, affixes.image_end) for entry in shots]
+    for in_folder in (True, False):
+        for names in (plain, bare):
+            index: dict[tuple[str, str], list[int]] = defaultdict(list)
+            for k, name in enumerate(names):
+                index[(shots[k].folder if in_folder else "", name)].append(k)
+            for place, entry in enumerate(drawn):
+                if place in found:
+                    continue
+                name = entry.stem if names is plain else _without(entry.stem, affixes.mask_start, affixes.mask_end)
+                there = index.get((entry.folder if in_folder else "", name), [])
+                if len(there) == 1:
+                    found[place] = there[0]
+    return found
+
+
+def _without(stem: str, start: str, end: str) -> str:
+    bare = stem.removeprefix(start).removesuffix(end)
+    return bare if any(letter.isalnum() for letter in bare) else stem
+
+
+def _candidates(shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> list[_Affixes]:
+    """Affixes to try, those that take least off first. At most one of them may be a mere guess."""
+    sides = []
+    for entries in (shots, drawn):
+        stems = [entry.stem for entry in entries]
+        starts, ends = _affixes(stems, True), _affixes(stems, False)
+        sides.append(([("", True), *starts], [("", True), *ends]))
+    found = []
+    for (a, sure_a), (b, sure_b), (c, sure_c), (d, sure_d) in product(*sides[0], *sides[1]):
+        if (sure_a, sure_b, sure_c, sure_d).count(False) <= 1 and (a or b or c or d):
+            found.append(_Affixes(a, b, c, d))
+    return sorted(found, key=lambda affixes: sum(map(len, affixes)))
+
+
+def _affixes(stems: Sequence[str], at_start: bool) -> list[tuple[str, bool]]:
+    """Beginnings or endings that many of these names share, and whether they can be relied on."""
+    counts: Counter[str] = Counter()
+    for stem in stems:
+        cuts = [cut.start() for cut in _CUTS.finditer(stem)]
+        if at_start:
+            counts.update({stem[: cut + (stem[cut] in SEPARATORS)] for cut in cuts if cut})
+        else:
+            counts.update({stem[cut:] for cut in cuts if cut})
+    found = []
+    for affix, count in counts.most_common(4 * MAX_AFFIXES):
+        if not _LETTER.search(affix):
+            continue
+        common = count >= 2 and count >= COMMON_SHARE * len(stems)
+        if common or _is_word(affix):
+            found.append((affix, True))
+        elif len(stems) == 1 and not at_start and affix[0] in SEPARATORS:
+            found.append((affix, False))
+    return sorted(found, key=lambda item: (-counts[item[0]], -item[1], len(item[0])))[:MAX_AFFIXES]
+
+
+def _is_word(affix: str) -> bool:
+    """Whether an affix is made of words that say image or mask, and numbers."""
+    parts = [part for part in re.split(r"[_\-. ]+|\d+", affix) if part]
+    return bool(parts) and all(part in formats.NAME_WORDS for part in parts)
+
+
+def _by_words(shots: Sequence[_Entry], drawn: Sequence[_Entry], found: dict[int, int], affixes: _Affixes) -> None:
+    """Masks whose name is an image's with more behind it: a word for mask, or a number where there are several."""
+    cores = [_without(entry.stem, affixes.image_start, affixes.image_end) for entry in shots]
+    lengths = sorted({len(core) for core in cores}, reverse=True)
+    index: dict[str, list[int]] = defaultdict(list)
+    for k, core in enumerate(cores):
+        index[core].append(k)
+    loose: dict[int, list[int]] = defaultdict(list)
+    has_mask = set(found.values())
+    for place, entry in enumerate(drawn):
+        if place in found:
+            continue
+        stem = entry.stem.removeprefix(affixes.mask_start)
+        for length in lengths:
+            there = [k for k in index.get(stem[:length], []) if _CUTS.match(stem, length)]
+            near = [k for k in there if shots[k].folder == entry.folder] or there
+            if len(near) != 1:
+                continue
+            rest = stem[length:]
+            own = _NUMBERS.sub("", rest).removesuffix(affixes.mask_end) if affixes.mask_end else _NUMBERS.sub("", rest)
+            if not own:  # a number behind a number may be another image's
+                if _LETTER.search(stem[:length]):
+                    loose[near[0]].append(place)
+            elif _is_word(own) or own in (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"):
+                found[place] = near[0]
+            elif near[0] not in has_mask and _LETTER.search(own) and len(shots) > 1:
+                loose[near[0]].append(place)
+            break
+    for image, places in loose.items():
+        if len(places) > 1 or image in found.values():
+            found.update(dict.fromkeys(places, image))
+
+
+def _by_folders(shots: Sequence[_Entry], drawn: Sequence[_Entry], found: dict[int, int]) -> None:
+    """Masks in a folder named like an image, or in a folder that holds just one image: one file an object."""
+    by_folder: dict[str, list[int]] = defaultdict(list)
+    by_stem: dict[str, list[int]] = defaultdict(list)
+    for k, entry in enumerate(shots):
+        by_folder[entry.folder].append(k)
+        by_stem[entry.stem].append(k)
+    for place, entry in enumerate(drawn):
+        if place in found or not entry.folder:
+            continue
+        named = by_stem.get(entry.folder.rsplit("/", 1)[-1], [])
+        inside = by_folder.get(entry.folder, [])
+        if len(named) == 1 or len(inside) == 1:
+            found[place] = (named if len(named) == 1 else inside)[0]
+
+
+def _stems(shots: Sequence[_Entry], affixes: _Affixes) -> list[str]:
+    """The images' own names; with their folder where two have the same."""
+    counts = Counter(entry.stem for entry in shots)
+    found = []
+    for entry in shots:
+        stem = stem_of(entry.file.name)
+        if counts[entry.stem] > 1 and entry.folder:
+            stem = f"{entry.folder.replace('/', '_')}_{stem}"[:MAX_STEM_LENGTH]
+        found.append(stem)
+    return found
+
+
+# --- words --------------------------------------------------------------------------------------------------
+
+
+def _how_named(affixes: _Affixes, shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> list[str]:
+    said = []
+    for what, start, end in (
+        ("masks", affixes.mask_start, affixes.mask_end),
+        ("images", affixes.image_start, affixes.image_end),
+    ):
+        parts = _parts(start, end)
+        if parts:
+            said.append(f"your {what} {' and '.join(parts)}")
+    return [f"{_capital(' and '.join(said))}: they are paired by what is left."] if said else []
+
+
+def _pattern(shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> str:
+    """What the names of both sides look like, where nothing could be made of it; "" when they have no pattern."""
+    said = []
+    seen = False
+    for what, entries in (("images", shots), ("masks", drawn)):
+        stems = [entry.stem for entry in entries]
+        start, end = (next((affix for affix, sure in _affixes(stems, at) if sure), "") for at in (True, False))
+        parts = _parts(start, end)
+        example = shown(entries[0].file.name)
+        seen = seen or bool(parts)
+        said.append(f"your {what} {' and '.join(parts)}" if parts else f"your {what} are named like {example}")
+    if not seen:
+        return ""
+    return f"{_capital(' and '.join(said))}. An image and its mask need the same name, up to such endings."
+
+
+def _parts(start: str, end: str) -> list[str]:
+    return [*([f"begin with “{start}”"] if start else []), *([f"end in “{end}”"] if end else [])]
+
+
+def _several(groups: Sequence[Group]) -> list[str]:
+    """Images with more than one mask, in words."""
+    many = [group for group in groups if len(group.masks) > 1 and not any(map(is_drawing, group.masks))]
+    if not many:
+        return []
+    files = sum(len(group.masks) for group in many)
+    one = many[0]
+    names = ", ".join(shown(mask.name) for mask in one.masks[:3]) + (" …" if len(one.masks) > 3 else "")
+    what = f"{len(many)} images have" if len(many) > 1 else f"{shown(one.image.name)} has"
+    return [f"{what} several masks ({files} files, such as {names}): they are united, and each file is one object."]
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]

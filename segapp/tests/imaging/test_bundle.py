@@ -32,8 +32,9 @@ def packed(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.By
 )
 def test_pairs_are_found(files):
     found = bundle.read_zip(packed(files), "set.zip")
-    assert sorted((kind, content) for kind, _, content in found) == [("image", b"i"), ("mask", b"m")]
-    assert all("/" not in name and "\\" not in name for _, name, _ in found)
+    assert [member.file.getvalue() for member in found.images] == [b"i"]
+    assert [member.file.getvalue() for member in found.masks] == [b"m"]
+    assert all("/" not in member.name and "\\" not in member.name for member in (*found.images, *found.masks))
 
 
 def test_a_bomb_is_refused_by_its_ratio():

@@ -197,7 +197,7 @@ def test_a_row_that_cannot_be_written_takes_its_files_with_it(monkeypatch, tmp_p
 
 
 def test_a_disk_that_fills_up_leaves_nothing(monkeypatch, tmp_path):
-    monkeypatch.setattr(intake, "_store_pair", _full_after_one(intake._store_pair))
+    monkeypatch.setattr(intake, "_store_group", _full_after_one(intake._store_group))
     with pytest.raises(OSError, match="No space left"):
         intake.store(ALICE, images("a.png", "b.png"), masks("a.png", "b.png"))
     assert not Example.objects.exists()

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 import pytest
 
 from segapp.services.errors import InvalidUpload
-from segapp.services.pairing import pair, shown, stem_of
+from segapp.services.pairing import arrange, pair, shown, stem_of
 
 
 @dataclass(frozen=True)
 class File:
     name: str
+    folder: str = ""
 
 
 def pairs(images: list[str], masks: list[str]) -> list[tuple[str, str, str]]:
     found = pair([File(name) for name in images], [File(name) for name in masks])
-    return [(stem, image.name, mask.name) for stem, image, mask in found]
+    return [(group.stem, group.image.name, group.masks[0].name) for group in found]
 
 
 def refused(images: list[str], masks: list[str]) -> dict[str, str]:
@@ -33,17 +34,103 @@ def test_an_addition_to_the_stem_is_understood(mask):
     assert pairs(["a.jpg"], [mask]) == [("a", "a.jpg", mask)]
 
 
-def test_the_exact_name_wins_and_the_other_mask_is_listed():
-    assert refused(["a.jpg"], ["a.png", "a_mask.png"]).keys() == {"a_mask.png"}
-
-
-def test_two_masks_with_additions_are_not_chosen_between():
-    assert refused(["a.jpg"], ["a_mask.png", "a_gt.png"]).keys() == {"a.jpg", "a_mask.png", "a_gt.png"}
+@pytest.mark.parametrize(
+    "masks",
+    [["a.png", "a_mask.png"], ["a_mask.png", "a_gt.png"], ["a_mask.png", "a_mask_1.png"], ["a_1.png", "a_2.png"]],
+)
+def test_several_masks_of_one_image_are_taken_together_and_it_is_said(masks):
+    found = arrange([File("a.jpg")], [File(name) for name in masks])
+    assert not found.problems
+    assert [sorted(mask.name for mask in group.masks) for group in found.groups] == [sorted(masks)]
+    assert "several masks" in found.notes[-1] and "united" in found.notes[-1]
 
 
 def test_an_image_whose_own_name_ends_like_a_mask_keeps_its_mask():
     found = pairs(["a.jpg", "a_mask.jpg"], ["a.png", "a_mask.png"])
     assert [mask for _, _, mask in found] == ["a.png", "a_mask.png"]
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        (["001_image.png", "002_image.png"], ["001_annotation.png", "002_annotation.png"]),
+        (["001_image.png"], ["001_annotation.png"]),
+        (["ISIC_0000000.jpg", "ISIC_0000001.jpg"], ["ISIC_0000000_segmentation.png", "ISIC_0000001_segmentation.png"]),
+        (["07_input.tif", "08_input.tif"], ["07_expert1.gif", "08_expert1.gif"]),
+        (["07_input.tif"], ["07_expert1.gif"]),
+        (["cell7.png"], ["cell7_cp_masks.png"]),
+        (["a.ome.tif", "b.ome.tif"], ["a.mask.png", "b.mask.png"]),
+        (["aachen_0_19_leftImg8bit.png"], ["aachen_0_19_gtFine_labelIds.png"]),
+        (["img_1.png", "img_2.png"], ["mask_1.png", "mask_2.png"]),
+        (["01_test.tif", "02_test.tif"], ["01_manual1.gif", "02_manual1.gif"]),
+        (["x_before.png", "y_before.png"], ["x_after.png", "y_after.png"]),
+        (["t000.tif", "t001.tif"], ["man_seg000.tif", "man_seg001.tif"]),
+        (["A.PNG"], ["a_SEG.TIF"]),
+    ],
+)
+def test_endings_and_beginnings_that_a_side_shares_are_taken_off(images, masks):
+    found = arrange([File(name) for name in reversed(images)], [File(name) for name in masks])
+    assert [(group.image.name, [mask.name for mask in group.masks]) for group in found.groups] == [
+        (image, [mask]) for image, mask in zip(images, masks, strict=True)
+    ]
+
+
+def test_the_endings_that_were_taken_off_are_said():
+    found = arrange([File("001_image.png")], [File("001_annotation.png")])
+    assert found.notes == [
+        "Your masks end in “_annotation” and your images end in “_image”: they are paired by what is left."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        (["dog.jpg", "cat.jpg"], ["fish.png", "bird.png"]),
+        (["scan_a.png"], ["scan_b.png"]),
+        (["1.png", "2.png"], ["1.png", "1_2.png"]),
+        (["dog_01.png"], ["cat_01.png"]),
+        (["a1.jpg", "a2.jpg"], ["b3.png", "b4.png"]),
+    ],
+)
+def test_other_names_are_never_paired(images, masks):
+    assert refused(images, masks)
+
+
+def test_a_refusal_names_the_pattern_that_was_seen():
+    found = refused(
+        ["a_image.png", "b_image.png", "c_image.png"], ["a_annotation.png", "b_annotation.png", "d_annotation.png"]
+    )
+    assert {"c_image.png", "d_annotation.png"} < found.keys()
+    assert "your masks end in “_annotation”" in found[""].lower()
+
+
+def test_the_same_stem_in_two_folders_is_two_images():
+    images = [File("a.jpg", "set/train/images"), File("a.jpg", "set/val/images")]
+    masks = [File("a.png", "set/val/masks"), File("a.png", "set/train/masks")]
+    found = arrange(images, masks)
+    assert not found.problems
+    pairs_of_folders = [(group.image.folder, group.masks[0].folder) for group in found.groups]
+    assert sorted(pairs_of_folders) == [("set/train/images", "set/train/masks"), ("set/val/images", "set/val/masks")]
+    assert len({group.stem for group in found.groups}) == 2 and not any("/" in group.stem for group in found.groups)
+
+
+def test_a_folder_of_one_mask_an_object_belongs_to_its_image():
+    images = [File(f"{name}.png", f"stage1/{name}/images") for name in ("ab", "cd")]
+    masks = [
+        File(f"{name}{k}x.png", f"stage1/{folder}/masks")
+        for folder, name in (("ab", "q"), ("cd", "r"))
+        for k in range(3)
+    ]
+    found = arrange(images, masks)
+    assert not found.problems and [len(group.masks) for group in found.groups] == [3, 3]
+    assert {mask.folder for mask in found.groups[1].masks} == {"stage1/cd/masks"}
+
+
+def test_object_masks_stand_beside_the_class_masks_of_the_same_name():
+    masks = [File("a.png", "SegmentationClass"), File("a.png", "SegmentationObject")]
+    (group,) = arrange([File("a.jpg", "JPEGImages")], masks).groups
+    assert [mask.folder for mask in group.masks] == ["SegmentationClass"]
+    assert [mask.folder for mask in group.objects] == ["SegmentationObject"]
 
 
 def test_every_file_without_a_partner_is_listed():

@@ -1,0 +1,155 @@
+"""Files of one post or of two folders: unpacked, told apart, paired, and what is known of the whole set.
+
+The pages, the API and the command take their files through here, so the same files give the same result. It stores
+nothing.
+"""
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from segapp.imaging import InvalidFile, annotations, bundle, decode, denoise, pairs
+from segapp.imaging.annotations.imagej import is_roi_zip
+from segapp.imaging.bundle import Contents
+from segapp.imaging.formats import PASSED_OVER, is_archive
+from segapp.imaging.pairs import MaskFile, Pair, Rules
+from segapp.services.errors import InvalidUpload
+from segapp.services.pairing import Group, arrange, is_drawing, shown
+
+
+@dataclass(frozen=True)
+class TrainingFiles:
+    """groups: an image with its masks each. rules: what holds for all of them. notes: what was decided, in words."""
+
+    groups: list[Group]
+    rules: Rules
+    notes: list[str] = field(default_factory=list)
+
+
+def gather(
+    images: Iterable[Any],
+    masks: Iterable[Any],
+    archives: Iterable[Any] = (),
+    *,
+    objects: bool | None = None,
+    known: dict[str, int] | None = None,
+    joined: Sequence[denoise.Survey] = (),
+) -> TrainingFiles:
+    """Pair the files and look at the set. A file has a `name`, maybe a `folder`, and is a path or a binary `file`.
+
+    `objects`: the masks' values number objects, do not, or may (None). `known`: class ids by name that the set they
+    join has already; `joined`: what that set's masks hold. Raises InvalidUpload with all that is wrong with each file.
+    """
+    contents, problems = _unpacked(list(images), list(masks), list(archives))
+    every = annotations.read((file, opened(file).read()) for file in contents.annotations)
+    problems += [refused.entry for refused in every.problems]
+    found = arrange(contents.images, [*contents.masks, *every.drawings])
+    problems = [*found.problems, *problems]
+    if problems:
+        said = [{"file": "", "message": note} for note in every.notes]
+        raise InvalidUpload([*_with_kinds(problems, [*contents.images, *contents.masks]), *said])
+    groups = [_one_source(group) for group in found.groups]
+    labels = annotations.numbered(every.labels, known or {})
+    exact = denoise.is_exact([*_surveys(groups), *joined])
+    colors = {label.name: label.color for label in every.labels if label.color}
+    rules = Rules(exact, objects, labels, colors, every.colors, every.values)
+    notes = [*found.notes, *contents.notes, *every.notes]
+    if every.labels and any(is_drawing(mask) for group in groups for mask in group.masks):
+        names = list(dict.fromkeys(label.name for label in every.labels if labels.get(label.name)))
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        notes.append(f"Classes from the annotation files, in their order: {', '.join(names[:8])}{more}.")
+    return TrainingFiles(groups, rules, notes)
+
+
+def read_group(group: Group, rules: Rules) -> Pair:
+    """The image with its masks, decoded. Raises InvalidFile."""
+    image = opened(group.image)
+    masks, numbering = [_mask_file(file) for file in group.masks], [_mask_file(file) for file in group.objects]
+    return pairs.read_all(image, shown(group.image.name), masks, numbering, rules)
+
+
+def opened(file: Any) -> IO[bytes]:
+    """The upload as a plain binary file, at its beginning; a path's file is read whole."""
+    inner = file if isinstance(file, Path) else getattr(file, "file", file)
+    if isinstance(inner, Path):
+        return io.BytesIO(inner.read_bytes())
+    inner.seek(0)
+    binary: IO[bytes] = inner
+    return binary
+
+
+def _mask_file(file: Any) -> MaskFile:
+    if is_drawing(file):
+        return MaskFile(file.name, drawing=file)
+    return MaskFile(shown(file.name), opened(file))
+
+
+def _unpacked(images: list[Any], masks: list[Any], archives: list[Any]) -> tuple[Contents, list[dict[str, str]]]:
+    """All files by what they are, zips opened; and what is wrong with the zips."""
+    contents = Contents()
+    problems: list[dict[str, str]] = []
+    zips: list[tuple[Any, str]] = [(file, "") for file in archives]
+    for files, kind in ((images, "image"), (masks, "mask")):
+        for file in files:
+            if str(file.name).lower() in PASSED_OVER:
+                continue
+            if is_archive(file.name):
+                zips.append((file, kind))
+            elif bundle.is_annotation(file.name):
+                contents.annotations.append(_member(file))
+            else:
+                (contents.images if kind == "image" else contents.masks).append(file)
+    for file, kind in zips:
+        try:
+            if is_roi_zip(opened(file)):
+                contents.annotations.append(_member(file))
+                continue
+            only = kind or ("mask" if contents.images else "")
+            inner = bundle.read_zip(opened(file), shown(file.name), only)
+        except InvalidFile as refused:
+            problems.append(refused.entry)
+            continue
+        contents.images += inner.images
+        contents.masks += inner.masks
+        contents.annotations += inner.annotations
+        contents.notes += inner.notes
+    return contents, problems
+
+
+def _member(file: Any) -> bundle.Member:
+    return bundle.Member(shown(file.name), file, str(getattr(file, "folder", "")))
+
+
+def _one_source(group: Group) -> Group:
+    """A mask file says more than outlines do: where an image has both, the file is taken."""
+    files = [mask for mask in group.masks if not is_drawing(mask)]
+    return Group(group.stem, group.image, files, group.objects) if files else group
+
+
+def _surveys(groups: Sequence[Group]) -> list[denoise.Survey | None]:
+    found = []
+    for file in (mask for group in groups for mask in group.masks if not is_drawing(mask)):
+        try:
+            found.append(denoise.survey(decode.mask(opened(file), shown(file.name))))
+        except InvalidFile:
+            continue  # refused with all else when it is read
+    return found
+
+
+def _with_kinds(problems: list[dict[str, str]], files: Sequence[Any]) -> list[dict[str, str]]:
+    """The problems with names, and with each file's kind too: all that is wrong with it in one entry."""
+    whole = {problem["file"]: dict(problem) for problem in reversed(problems)}
+    whole = {problem["file"]: whole[problem["file"]] for problem in problems}
+    for file in files:
+        name = shown(file.name)
+        try:
+            decode.glance(opened(file), name)
+        except InvalidFile as refused:
+            own = refused.entry
+            if name in whole:
+                whole[name]["message"] += f" {own['message']}"
+            else:
+                whole[name] = own
+    return list(whole.values())
