@@ -1,5 +1,6 @@
 """What a person sends, made into what services take. All coercion lives here; messages name the next step."""
 
+import json
 import re
 from typing import Any
 
@@ -8,6 +9,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 
 from segapp.imaging import formats
+from segapp.imaging.bundle import Member
 from segapp.models import Effort
 from segapp.services import videos
 from segapp.services.errors import InvalidForm
@@ -49,6 +51,7 @@ class UploadForm(BaseForm):
     images = ManyFilesField(required=False)
     masks = ManyFilesField(required=False)
     archives = ManyFilesField(required=False)
+    paths = forms.CharField(required=False)
 
     def clean(self) -> dict[str, Any]:
         sent = super().clean() or self.cleaned_data
@@ -56,7 +59,33 @@ class UploadForm(BaseForm):
         if not files:
             raise forms.ValidationError("No files were chosen. Choose images and their masks, or one zip with both.")
         check_limits(files)
+        paths = folders(sent.get("paths", ""))
+        for name in ("images", "masks"):
+            sent[name] = with_folders(sent.get(name, []), paths.get(name, []))
         return sent
+
+
+def folders(text: str) -> dict[str, list[str]]:
+    """Which folder each file of a field came from, as the page sends it: {"images": ["set/images/a.png", …], …}."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: [str(path) for path in paths] for name, paths in found.items() if isinstance(paths, list)}
+
+
+def with_folders(files: list[Any], paths: list[str]) -> list[Any]:
+    """The files with the folders they came from; as they are when the paths do not belong to them."""
+    if len(paths) != len(files):
+        return files
+    found = []
+    for file, path in zip(files, paths, strict=True):
+        folder, _, name = path[:1000].replace("\\", "/").strip("/").rpartition("/")
+        same = folder and name == file.name
+        found.append(Member(file.name, file, folder, file.size) if same else file)
+    return found
 
 
 def check_limits(files: list[UploadedFile]) -> None:
@@ -78,21 +107,32 @@ class ClassesForm(BaseForm):
             self.fields[f"name-{number}"] = forms.CharField(max_length=60, required=False, strip=True)
             self.fields[f"color-{number}"] = forms.CharField(max_length=7, required=False)
             self.fields[f"ignore-{number}"] = forms.BooleanField(required=False)
+            self.fields[f"things-{number}"] = forms.BooleanField(required=False)
 
     def edits(self) -> list[dict[str, Any]]:
-        """[{id, name?, color?, ignore}] for the classes that the post mentions; what is not valid is left as it was."""
+        """[{id, name?, color?, ignore, things?}] for the classes of the post; what is not valid stays as it was."""
         self.is_valid()
         edits = []
         for number in self.ids:
             if f"name-{number}" not in self.data:
                 continue
             edit: dict[str, Any] = {"id": number, "ignore": bool(self.cleaned_data.get(f"ignore-{number}"))}
+            if "things" in self.data:  # the boxes were shown
+                edit["things"] = bool(self.cleaned_data.get(f"things-{number}"))
             if name := self.cleaned_data.get(f"name-{number}"):
                 edit["name"] = name
             if COLOR.fullmatch(color := str(self.cleaned_data.get(f"color-{number}", "")).lower()):
                 edit["color"] = color
             edits.append(edit)
         return edits
+
+
+class ReadingForm(BaseForm):
+    """How all masks are to be read; `take`: the mask value whose pixels are no longer ignored."""
+
+    objects = forms.ChoiceField(choices=[(value, value) for value in ("true", "false", "auto")], required=False)
+    swap = forms.ChoiceField(choices=[(value, value) for value in ("true", "false")], required=False)
+    take = forms.ChoiceField(choices=[(value, value) for value in ("255", "transparent")], required=False)
 
 
 class TrainForm(BaseForm):

@@ -32,6 +32,7 @@ finetune_urls = [
     path("", finetune.finetune, name="finetune"),
     path("samples/", finetune.samples, name="finetune-samples"),
     path("classes/", finetune.classes, name="finetune-classes"),
+    path("reading/", finetune.reading, name="finetune-reading"),
     path("train/", finetune.train, name="finetune-train"),
     path("clear/", finetune.clear, name="finetune-clear"),
     path("examples/<str:public_id>/remove/", finetune.remove, name="finetune-remove"),

@@ -35,12 +35,28 @@ class FinetuneForm(ApiForm):
     name = forms.CharField(required=False, max_length=80)
     effort = forms.ChoiceField(required=False, choices=Effort.choices)
     classes = forms.CharField(required=False)
+    objects = forms.ChoiceField(required=False, choices=[("true", "true"), ("false", "false")])
+    swap = forms.ChoiceField(required=False, choices=[("true", "true"), ("false", "false")])
+    paths = forms.CharField(required=False)
+
+    def clean(self) -> dict[str, Any]:
+        sent = super().clean() or self.cleaned_data
+        paths = forms_of_pages.folders(sent.pop("paths", ""))
+        for name in ("images", "masks"):
+            sent[name] = forms_of_pages.with_folders(sent.get(name, []), paths.get(name, []))
+        return sent
+
+    def clean_objects(self) -> bool | None:
+        return {"true": True, "false": False}.get(self.cleaned_data["objects"])
+
+    def clean_swap(self) -> bool:
+        return bool(self.cleaned_data["swap"] == "true")
 
     def clean_effort(self) -> str:
         return self.cleaned_data["effort"] or Effort.QUICK
 
     def clean_classes(self) -> list[dict[str, Any]]:
-        """[{id, name?, color?, ignore?}], as class_mapping.edit takes it."""
+        """[{id, name?, color?, ignore?, things?}], as class_mapping.edit takes it."""
         if not self.cleaned_data["classes"]:
             return []
         try:

@@ -54,7 +54,8 @@ def finetune(request: VisitorRequest) -> JsonResponse:
     runs.refuse_second(request.visitor)
     sent = FinetuneForm(request.POST, request.FILES).checked()
     run = upload_training.start(request.visitor, **sent)
-    return JsonResponse({"run_id": run.public_id, "status_url": reverse("api-run", args=[run.public_id])}, status=202)
+    address = reverse("api-run", args=[run.public_id])
+    return JsonResponse({"run_id": run.public_id, "status_url": address, "notes": runs.notes(run)}, status=202)
 
 
 @require_GET

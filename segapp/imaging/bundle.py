@@ -14,7 +14,7 @@ from segapp.imaging.formats import (
     MASK_ENDINGS,
     MAX_POST_BYTES,
     MAX_ZIP_FILES,
-    is_image,
+    is_mask,
     kind_of_folder,
     suffix,
 )
@@ -54,7 +54,7 @@ def read_zip(file: IO[bytes], name: str, only: str = "") -> Contents:
     contents = Contents()
     with safe.opened(file, name, safe.Limits(MAX_ZIP_FILES, MAX_POST_BYTES, MAX_LISTED)) as archive:
         members = [info for info in archive.infolist() if not safe.is_hidden(info)]
-        images = [info for info in members if is_image(path_of(info))]
+        images = [info for info in members if is_mask(path_of(info))]
         notes = [info for info in members if is_annotation(path_of(info)) or path_of(info).suffix.lower() == ".zip"]
         masks = _masks(images)
         if only and (not masks or len(masks) == len(images)):

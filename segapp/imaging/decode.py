@@ -1,5 +1,6 @@
 """From a file to pixels, trusting neither its name nor its header. What cannot be read is refused in plain words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import IO
 
@@ -7,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from segapp.imaging import formats
+from segapp.imaging.formats import Kind
 from segapp.imaging.invalid_file import InvalidFile
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -79,7 +81,7 @@ def image_and_turn(file: IO[bytes], name: str) -> tuple[Image.Image, int]:
 
 def mask(file: IO[bytes], name: str) -> MaskSource:
     """A mask with its own values: palette indices, 16 bits unclipped, colours where it has any. Raises InvalidFile."""
-    opened = _open(file, name)
+    opened = _open(file, name, formats.MASK_KINDS)
     lossy, turn = is_lossy(file), _orientation(opened)
     source = _values(upright(opened, turn), name, _deep(file))
     return replace(source, lossy=lossy, turned=turn != 1)
@@ -172,17 +174,17 @@ def _orientation(opened: Image.Image) -> int:
     return turn if turn in TURNS else 1
 
 
-def glance(file: IO[bytes], name: str) -> tuple[int, int]:
+def glance(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KINDS) -> tuple[int, int]:
     """Width and height as the header gives them, of a still image of an accepted format and size. Raises InvalidFile.
 
     Cheap: no pixel is decoded, so a file that is cut off is not noticed here.
     """
-    return _unread(file, name).size
+    return _unread(file, name, kinds).size
 
 
-def _open(file: IO[bytes], name: str) -> Image.Image:
+def _open(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KINDS) -> Image.Image:
     """A still image of an accepted format and size, decoded to the end. Raises InvalidFile."""
-    opened = _unread(file, name)
+    opened = _unread(file, name, kinds)
     try:
         opened.load()
     except MemoryError:
@@ -192,16 +194,16 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
     return opened
 
 
-def _unread(file: IO[bytes], name: str) -> Image.Image:
+def _unread(file: IO[bytes], name: str, kinds: Sequence[Kind]) -> Image.Image:
     head = _head(file)
     if not head:
         raise InvalidFile(name, "This file is empty.", "Export it again and add the new file.")
     try:
-        opened = Image.open(file, formats=formats.PILLOW_FORMATS)
+        opened = Image.open(file, formats=tuple(kind.pillow for kind in kinds if kind.pillow))
     except MemoryError:
         raise
     except Exception:  # strange bytes make parsers raise many kinds
-        raise InvalidFile(name, _what_else(head), "Save it as one of these and add it again.") from None
+        raise InvalidFile(name, _what_else(head, kinds), "Save it as one of these and add it again.") from None
     if opened.width * opened.height > formats.MAX_PIXELS:
         size = f"{opened.width:,} × {opened.height:,} pixels are {opened.width * opened.height / 1e6:.0f} megapixels."
         raise InvalidFile(
@@ -212,12 +214,12 @@ def _unread(file: IO[bytes], name: str) -> Image.Image:
     return opened
 
 
-def _what_else(head: bytes) -> str:
+def _what_else(head: bytes, kinds: Sequence[Kind]) -> str:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     found = next((f"{words}, " for first, words in OTHERS if start.startswith(first)), "")
     if head[4:8] == b"ftyp" and head[8:12] in formats.STILL_IMAGE_BRANDS:
         found = "a HEIC or AVIF photo, "
-    return f"This is {found}no {formats.listed(formats.IMAGE_KINDS)} image, whatever it is called."
+    return f"This is {found}no {formats.listed(kinds)} image, whatever it is called."
 
 
 def _deep(file: IO[bytes]) -> bool:

@@ -29,6 +29,19 @@ IMAGE_KINDS = (
     Kind("JPEG", (".jpg", ".jpeg"), ("image/jpeg",), "JPEG"),
     Kind("WebP", (".webp",), ("image/webp",), "WEBP"),
 )
+# Masks come in these, too, whatever images may be.
+MASK_KINDS = (
+    *IMAGE_KINDS,
+    *(
+        kind
+        for kind in (
+            Kind("GIF", (".gif",), ("image/gif",), "GIF"),
+            Kind("TIFF", (".tif", ".tiff"), ("image/tiff",), "TIFF"),
+            Kind("BMP", (".bmp",), ("image/bmp",), "BMP"),
+        )
+        if kind.name not in {known.name for known in IMAGE_KINDS}
+    ),
+)
 VIDEO_KINDS = (
     Kind("MP4", (".mp4", ".m4v"), ("video/mp4",)),
     Kind("MOV", (".mov",), ("video/quicktime",)),
@@ -52,9 +65,11 @@ def _suffixes(kinds: Iterable[Kind]) -> frozenset[str]:
 
 
 IMAGE_SUFFIXES = _suffixes(IMAGE_KINDS)
+MASK_SUFFIXES = _suffixes(MASK_KINDS)
 VIDEO_SUFFIXES = _suffixes(VIDEO_KINDS)
 ARCHIVE_SUFFIXES = _suffixes(ARCHIVE_KINDS)
 ANNOTATION_SUFFIXES = _suffixes(ANNOTATION_KINDS)
+MASK_PILLOW_FORMATS = tuple(kind.pillow for kind in MASK_KINDS if kind.pillow)
 PILLOW_FORMATS = tuple(kind.pillow for kind in IMAGE_KINDS if kind.pillow)
 
 # First bytes 8 to 12 of still images that share the `ftyp` box with videos.
@@ -158,6 +173,11 @@ def without_kind(part: str) -> str:
 def is_image(name: Any) -> bool:
     """Whether the name says image. The content decides later."""
     return suffix(name) in IMAGE_SUFFIXES
+
+
+def is_mask(name: Any) -> bool:
+    """Whether the name says that it may be a mask. The content decides later."""
+    return suffix(name) in MASK_SUFFIXES
 
 
 def is_video(name: Any) -> bool:

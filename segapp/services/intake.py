@@ -28,6 +28,7 @@ from segapp.services.errors import InvalidUpload, NotFound
 from segapp.services.pairing import Group, fold, shown, stem_of, unique
 from segapp.services.training_files import TrainingFiles
 
+CHOICES = ""  # among edits by mask value: what is said of all masks, as the fields of class_mapping.Choices
 _decode_slots = threading.BoundedSemaphore(2)  # pairs in memory at a time: one of 50 megapixels takes half a gigabyte
 
 
@@ -168,6 +169,10 @@ def review(
     Reads a small table for each example and no mask, so a page may ask for it every time. What is still to be painted
     is left out.
     """
+    edits = dict(edits or {})
+    if CHOICES in edits:
+        said = edits.pop(CHOICES)
+        choices = choices or Choices(said.get("objects"), bool(said.get("swap")))
     examples = ready(examples)
     summaries = [example_files.summary_of(example) for example in examples]
     chosen = painted.known_by_id([chosen_classes(examples), list(known)])

@@ -134,8 +134,8 @@ def arrange(images: Iterable[Any], masks: Iterable[Any]) -> Pairing:
         problems.append({"file": "", "message": pattern})
     notes += _several(groups)
     if absent:
-        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-        notes.append(f"Annotated, but not sent: {', '.join(map(shown, absent[:3]))}{more}.")
+        rest = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        notes.append(f"Annotated, but not sent: {', '.join(map(shown, absent[:3]))}{rest}.")
     return Pairing(sorted(groups, key=lambda group: fold(group.stem)), notes, problems, [*alone, *lonely], alone)
 
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 from registry import services as registry
 from registry.models import UserModel
 from segapp import dispatch
+from segapp.imaging import class_mapping
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import (
     MAX_ATTEMPTS,
@@ -57,7 +58,11 @@ def start(
     effort: str = "quick",
     continued_from: UserModel | None = None,
 ) -> TrainingRun:
-    """Queue a training on these examples. Raises AlreadyTraining; the database holds it against two tabs at once."""
+    """Queue a training on these examples.
+
+    Raises InvalidFile when there is one class only, and AlreadyTraining, which the database holds against two tabs.
+    """
+    class_mapping.hold_trainable(mapping)
     examples = list(examples)
     try:
         with transaction.atomic():
@@ -78,6 +83,12 @@ def start(
             raise
         raise AlreadyTraining(unfinished) from None
     return run
+
+
+def notes(run: TrainingRun) -> list[str]:
+    """What was decided about its files and masks, and what looks odd, in words."""
+    said = [note for example in run.examples.all() for note in example.notes]
+    return list(dict.fromkeys([*said, *run.reading.get("rules", []), *run.reading.get("warnings", [])]))
 
 
 def default_name(visitor: str) -> str:

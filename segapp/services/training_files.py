@@ -13,7 +13,7 @@ from typing import IO, Any
 from segapp.imaging import InvalidFile, annotations, bundle, decode, denoise, pairs
 from segapp.imaging.annotations.imagej import is_roi_zip
 from segapp.imaging.bundle import Contents
-from segapp.imaging.formats import PASSED_OVER, is_archive
+from segapp.imaging.formats import IMAGE_KINDS, MASK_KINDS, PASSED_OVER, is_archive
 from segapp.imaging.pairs import MaskFile, Pair, Rules
 from segapp.services.errors import InvalidUpload
 from segapp.services.pairing import Group, arrange, is_drawing, shown
@@ -49,7 +49,7 @@ def gather(
     problems = [*found.problems, *problems]
     if problems:
         said = [{"file": "", "message": note} for note in every.notes]
-        raise InvalidUpload([*_with_kinds(problems, [*contents.images, *contents.masks]), *said])
+        raise InvalidUpload([*_with_kinds(problems, contents), *said])
     groups = [_one_source(group) for group in found.groups]
     labels = annotations.numbered(every.labels, known or {})
     exact = denoise.is_exact([*_surveys(groups), *joined])
@@ -72,7 +72,9 @@ def read_group(group: Group, rules: Rules) -> Pair:
 
 def opened(file: Any) -> IO[bytes]:
     """The upload as a plain binary file, at its beginning; a path's file is read whole."""
-    inner = file if isinstance(file, Path) else getattr(file, "file", file)
+    inner = file
+    while not isinstance(inner, Path) and hasattr(inner, "file"):
+        inner = inner.file
     if isinstance(inner, Path):
         return io.BytesIO(inner.read_bytes())
     inner.seek(0)
@@ -138,14 +140,15 @@ def _surveys(groups: Sequence[Group]) -> list[denoise.Survey | None]:
     return found
 
 
-def _with_kinds(problems: list[dict[str, str]], files: Sequence[Any]) -> list[dict[str, str]]:
+def _with_kinds(problems: list[dict[str, str]], contents: Contents) -> list[dict[str, str]]:
     """The problems with names, and with each file's kind too: all that is wrong with it in one entry."""
     whole = {problem["file"]: dict(problem) for problem in reversed(problems)}
     whole = {problem["file"]: whole[problem["file"]] for problem in problems}
-    for file in files:
+    kinds = [(file, IMAGE_KINDS) for file in contents.images] + [(file, MASK_KINDS) for file in contents.masks]
+    for file, accepted in kinds:
         name = shown(file.name)
         try:
-            decode.glance(opened(file), name)
+            decode.glance(opened(file), name, accepted)
         except InvalidFile as refused:
             own = refused.entry
             if name in whole:

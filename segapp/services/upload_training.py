@@ -3,21 +3,32 @@
 from typing import Any
 
 from segapp.imaging import class_mapping
+from segapp.imaging.class_mapping import Choices
 from segapp.models import TrainingRun
 from segapp.services import intake, runs
 
 
 def start(
-    visitor: str, *, images: list[Any], masks: list[Any], name: str = "", effort: str = "quick", classes: list[Any]
+    visitor: str,
+    *,
+    images: list[Any],
+    masks: list[Any],
+    classes: list[Any],
+    name: str = "",
+    effort: str = "quick",
+    objects: bool | None = None,
+    swap: bool = False,
 ) -> TrainingRun:
     """Take pairs in and queue a training on just these, with the classes as the masks' rules give them.
+
+    `objects`, `swap`: as for class_mapping.Choices.
 
     Raises InvalidUpload with an entry per faulty file, imaging.InvalidFile for class edits that do not fit, and
     runs.AlreadyTraining; then nothing is stored.
     """
-    examples = intake.store(visitor, images, masks, draft=False)
+    examples = intake.store(visitor, images, masks, draft=False, objects=objects)
     try:
-        mapping = intake.review(examples)
+        mapping = intake.review(examples, choices=Choices(objects, swap))
         if classes:
             mapping = class_mapping.edit(mapping, classes)
         return runs.start(visitor, examples, mapping, name=name, effort=effort)

@@ -7,7 +7,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from segapp.forms import ClassesForm, TrainForm, UploadForm
+from segapp.forms import ClassesForm, ReadingForm, TrainForm, UploadForm
 from segapp.imaging import sample
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.services import continuing, intake, limits, paint_classes, runs
@@ -71,6 +71,25 @@ def clear(request: VisitorRequest) -> HttpResponse:
 def classes(request: VisitorRequest) -> HttpResponse:
     """Keep what was changed in the class table, so that the images follow and a reload loses nothing."""
     _keep_edits(request)
+    return _done(request)
+
+
+@require_POST
+@shows_again(refuse)
+def reading(request: VisitorRequest) -> HttpResponse:
+    """Another way to read all masks: as numbered objects or classes, turned round, or with what was ignored."""
+    sent = ReadingForm(request.POST).checked()
+    kept = dict(request.session.get(finetune_context.EDITS, {}))
+    choices = dict(kept.get(intake.CHOICES, {}))
+    if sent["objects"]:
+        choices["objects"] = {"true": True, "false": False}.get(sent["objects"])
+    if sent["swap"]:
+        choices["swap"] = sent["swap"] == "true"
+    kept[intake.CHOICES] = choices
+    if sent["take"]:
+        kept[sent["take"]] = {**kept.get(sent["take"], {}), "ignore": False, "name": "background"}
+    intake.review(list(intake.drafts(request.visitor)), kept, finetune_context.known_classes(request))
+    request.session[finetune_context.EDITS] = kept
     return _done(request)
 
 

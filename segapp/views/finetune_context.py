@@ -64,6 +64,8 @@ def context(request: VisitorRequest) -> dict[str, Any]:
             "result": done and not drafts and not adding,
         },
         "land": _landing(live or stumbled, editable, mapping is not None, done and not adding),
+        "notes": intake.notes_of(shown),
+        "choices": request.session.get(EDITS, {}).get(intake.CHOICES, {}) if editable else {},
         "base_names": base_names() if editable else [],
         "versions": registry.versions(request.visitor).count(),
         "limit_files": settings.UPLOAD_LIMIT_FILES,
@@ -111,7 +113,9 @@ def mark(examples: list[Example], mapping: ClassMapping | None, problems: list[d
 def edits_of(run: TrainingRun) -> dict[str, dict[str, Any]]:
     """The class table of a run as edits, so that training again starts from the names that were given."""
     rows = run.reading.get("classes", [])
-    return {row["source"]: {key: row[key] for key in ("name", "color", "ignore")} for row in rows}
+    return {
+        row["source"]: {key: row[key] for key in ("name", "color", "ignore", "things") if key in row} for row in rows
+    }
 
 
 def continued(request: VisitorRequest) -> UserModel | None:

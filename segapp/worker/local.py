@@ -13,14 +13,16 @@ from registry.files import write_atomically
 from registry.models import UserModel
 from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
-from segapp.imaging import InvalidFile, class_mapping, decode, pairs, render
-from segapp.imaging.formats import is_image, is_video
+from segapp.imaging import InvalidFile, bundle, class_mapping, decode, render
+from segapp.imaging.bundle import Member, is_annotation
+from segapp.imaging.class_mapping import Choices
+from segapp.imaging.formats import is_archive, is_image, is_mask, is_video
 from segapp.imaging.values import Mask
 from segapp.models import Effort
 from segapp.pipeline.inference.predict import predict, shares
 from segapp.pipeline.training.finetune import Example, Progress, finetune
 from segapp.pipeline.video.process import ENDINGS
-from segapp.services import pairing, runs
+from segapp.services import runs, training_files
 from segapp.services.errors import InvalidUpload
 from segapp.worker import images, networks
 from segapp.worker.publishing import publish
@@ -37,13 +39,20 @@ def train_folders(
     seed: int = 0,
     steps: int | None = None,
     visitor: str = "local",
+    objects: bool | None = None,
+    swap: bool = False,
     tell: Callable[[str], None] = lambda words: None,
+    note: Callable[[str], None] = lambda words: None,
 ) -> UserModel:
-    """Train on two folders paired by stem and publish the model as `visitor`'s active one.
+    """Train on two folders, paired by names, and publish the model as `visitor`'s active one.
+
+    `objects`, `swap`: as for class_mapping.Choices. `note` gets what was decided about the files, before training.
 
     Raises InvalidUpload or InvalidFile for files that do not fit, BaseMissing, TrainingFailed and OSError.
     """
-    examples, classes = read_folders(image_folder, mask_folder)
+    examples, classes, notes = read_folders(image_folder, mask_folder, Choices(objects, swap))
+    for said in notes:
+        note(said)
     runtime = networks.runtime()
     ready = runtime.base(base_key)
 
@@ -66,29 +75,42 @@ def train_folders(
     )
 
 
-def read_folders(image_folder: Path, mask_folder: Path) -> tuple[list[Example], list[ClassInfo]]:
-    """Pairs of two folders as arrays, and the classes that the masks hold by the contract's rules."""
-    read, problems = [], []
-    for stem, image_path, mask_path in pairing.pair(_files(image_folder), _files(mask_folder)):
+def read_folders(
+    image_folder: Path, mask_folder: Path, choices: Choices | None = None
+) -> tuple[list[Example], list[ClassInfo], list[str]]:
+    """Images and masks of two folders as arrays, the classes by the contract's rules, and what was decided."""
+    choices = choices or Choices()
+    sent = training_files.gather(_files(image_folder), _files(mask_folder), objects=choices.objects)
+    if not sent.groups:
+        raise InvalidUpload("No images with masks were found. Name a folder of images and a folder of their masks.")
+    read, problems, notes = [], [], list(sent.notes)
+    for group in sent.groups:
         try:
-            with open(image_path, "rb") as image_file, open(mask_path, "rb") as mask_file:
-                pair = pairs.read(image_file, image_path.name, mask_file, mask_path.name)
+            pair = training_files.read_group(group, sent.rules)
         except InvalidFile as refused:
             problems.append(refused.entry)
             continue
+        notes += pair.notes
         image, codes = shrink(np.asarray(pair.image), pair.mask.codes)
-        read.append((stem, image, Mask(codes, pair.mask.summary)))
+        read.append((group.stem, image, Mask(codes, pair.mask.summary)))
     if problems:
         raise InvalidUpload(problems)
-    reading = class_mapping.read_summaries([mask.summary for _, _, mask in read], [stem for stem, _, _ in read])
-    examples = [Example(stem, image, class_mapping.apply(mask, reading)) for stem, image, mask in read]
-    return examples, [ClassInfo(found["id"], found["name"], found["color"]) for found in reading.trained]
+    stems, summaries = [stem for stem, _, _ in read], [mask.summary for _, _, mask in read]
+    mapping = class_mapping.read_summaries(summaries, stems, choices=choices)
+    class_mapping.hold_trainable(mapping)
+    examples = [Example(stem, image, class_mapping.apply(mask, mapping)) for stem, image, mask in read]
+    classes = [ClassInfo(found["id"], found["name"], found["color"]) for found in mapping.trained]
+    return examples, classes, list(dict.fromkeys([*notes, *mapping.notes]))
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path) -> list[Member]:
+    """What a folder holds, or one file: a zip, or annotations for all images."""
+    if folder.is_file() and (is_archive(folder) or is_annotation(folder)):
+        return [Member(folder.name, folder, "", folder.stat().st_size)]
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder. Name the folder that holds the files.")
-    return sorted(path for path in folder.iterdir() if is_image(path))
+    taken = (is_mask, is_image, is_annotation, is_archive)
+    return [file for file in bundle.read_folder(folder) if any(says(file.name) for says in taken)]
 
 
 @contextmanager

@@ -27,6 +27,8 @@ class Command(ProjectCommand):
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--steps", type=int, help="train exactly so many steps instead of a time budget")
         parser.add_argument("--visitor", default="local", help="whose model it becomes (default: %(default)s)")
+        parser.add_argument("--objects", choices=["true", "false"], help="mask values number objects, or are classes")
+        parser.add_argument("--swap", action="store_true", help="background and the one class change places")
         parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else there")
 
     def handle(self, **options: Any) -> None:
@@ -35,6 +37,7 @@ class Command(ProjectCommand):
         from segapp.worker.local import train_folders
 
         self.expected = (*self.expected, BaseMissing, TrainingFailed)
+        notes: list[str] = []
         model = train_folders(
             options["images"],
             options["masks"],
@@ -44,8 +47,13 @@ class Command(ProjectCommand):
             seed=options["seed"],
             steps=options["steps"],
             visitor=options["visitor"],
+            objects={"true": True, "false": False}.get(options["objects"]),
+            swap=options["swap"],
             tell=self.tell_progress,
+            note=notes.append,
         )
+        for said in notes:
+            self.stderr.write(said)
         if options["json"]:
             self.print_json(
                 {
@@ -55,6 +63,7 @@ class Command(ProjectCommand):
                     "seconds": model.seconds,
                     "metrics": model.metrics,
                     "classes": model.classes,
+                    "notes": notes,
                 }
             )
             return
