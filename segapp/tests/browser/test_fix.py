@@ -56,7 +56,7 @@ def test_painted_masks_train_a_model_and_its_mended_answer_makes_a_new_version(v
 
     tour.analyze(disc_photo(tmp_path / "third.png", 3))
     expect(page.locator(".result")).to_contain_text("orange")
-    page.get_by_role("button", name="Fix this and add it to my training set").click()
+    page.get_by_role("button", name="Fix and add to training").click()
     easel = Easel(page).wait()
     assert page.locator("[data-class-list] input[type=text]").nth(1).input_value() == "orange"
     found = easel.on_server()
