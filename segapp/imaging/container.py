@@ -1,6 +1,6 @@
 """Which video container a file's first bytes announce. Plain bytes: both sides may import it.
 
-A name proves nothing: a playlist called .mp4 would make a demuxer open what the playlist points to. Only the two
+A name proves nothing: a playlist called .mp4 would make a demuxer open what the playlist points to. Only the
 families below are ever opened, and each by its own demuxer.
 """
 
@@ -10,6 +10,7 @@ HEAD = 64  # bytes that are enough to tell
 
 ISO_MEDIA = "mov"  # MP4, MOV: boxes
 MATROSKA = "matroska"  # MKV, WebM: EBML
+AVI = "avi"  # RIFF chunks
 
 # What an MP4 or MOV may begin with; all but `ftyp` come from older QuickTime files.
 FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
@@ -20,6 +21,8 @@ def family(head: bytes) -> str | None:
     """ISO_MEDIA, MATROSKA, or None when the bytes begin no accepted container."""
     if head.startswith(EBML):
         return MATROSKA
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return AVI
     if head[4:8] in FIRST_BOXES and not (head[4:8] == b"ftyp" and head[8:12] in STILL_IMAGE_BRANDS):
         size = int.from_bytes(head[:4], "big")
         if size == 0 or size == 1 or size >= 8:  # to the end of the file, 64-bit size, or itself
@@ -29,4 +32,4 @@ def family(head: bytes) -> str | None:
 
 def suffix(head: bytes) -> str:
     """The ending under which a file is stored, by what it holds and not by what it was called."""
-    return ".mkv" if family(head) == MATROSKA else ".mp4"
+    return {MATROSKA: ".mkv", AVI: ".avi"}.get(family(head) or "", ".mp4")

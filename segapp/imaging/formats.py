@@ -47,6 +47,7 @@ VIDEO_KINDS = (
     Kind("MOV", (".mov",), ("video/quicktime",)),
     Kind("WebM", (".webm",), ("video/webm",)),
     Kind("MKV", (".mkv",), ("video/x-matroska",)),
+    Kind("AVI", (".avi",), ("video/x-msvideo",)),
 )
 ARCHIVE_KINDS = (Kind("zip", (".zip",), ("application/zip",)),)
 # Files that say where objects are on images; segapp/imaging/annotations/ has a reader for each.

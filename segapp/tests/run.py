@@ -1,6 +1,6 @@
 """`python -m segapp.tests.run fast|slow [pytest's arguments]`: the tests in two steps, watched from outside.
 
-First whatever can run beside other tests, on all cores; then, alone, the tests that start the service or a browser.
+First whatever can run beside other tests, on all cores; then the tests that start the service or a browser.
 A test that hangs where pytest-timeout cannot end it (in C code, or with the machine starved) is ended from here: when
 no test has begun or ended for longer than one may take, all processes of the step are killed and the tests that were
 running are named. Prints one result at the end; the exit status is 0 only when every step was good.
@@ -25,9 +25,11 @@ from segapp.tests.progress import VARIABLE
 
 SUITES = {"fast": "not slow", "slow": "slow"}
 STEPS = (
-    ("parallel tests", "not processes and not browser", True),
-    ("tests with the running service and browsers", "(processes or browser)", False),
+    ("parallel tests", "not processes and not browser"),
+    ("tests with the running service and browsers", "(processes or browser)"),
 )
+# Processes of the second step: those of the slow suite break services and measure times, so they run one by one.
+SERVICES = {"fast": 2, "slow": 1}
 # Seconds without a test that begins or ends: longer than the longest timeout of a test in the suite.
 PATIENCE = {"fast": 400.0, "slow": 3100.0}
 LOOK_SECONDS = 1.0
@@ -63,11 +65,11 @@ class Tally:
 def run(suite: str, arguments: list[str], patience: float | None = None) -> int:
     """Both steps of a suite, the second even when the first has failures; returns the exit status."""
     began, tally, statuses, hung = time.monotonic(), Tally(), [], []
-    for title, expression, parallel in STEPS:
+    for (title, expression), processes in zip(STEPS, (workers(), SERVICES[suite]), strict=True):
         print(f"\n--- {title}", flush=True)
         command = [sys.executable, "-m", "pytest", "-m", f"{SUITES[suite]} and {expression}"]
-        if parallel:
-            command += ["-n", str(workers()), "--dist", "loadfile"]
+        if processes > 1:
+            command += ["-n", str(processes), "--dist", "loadfile"]
         status, stuck = watched([*command, *arguments], tally, patience or PATIENCE[suite])
         statuses.append(status)
         hung += stuck

@@ -74,7 +74,10 @@ def test_segment_takes_a_base_by_its_key(place, demo, model):
     assert json.loads(done.stdout)[0]["model_key"] == model["base"]
 
 
-@pytest.mark.parametrize("format", ["pth", "safetensors", "onnx"])
+SLOW = pytest.mark.slow  # every command starts a Python of its own, some with torch
+
+
+@pytest.mark.parametrize("format", ["pth", *(pytest.param(name, marks=SLOW) for name in ("safetensors", "onnx"))])
 def test_a_model_can_be_exported(place, model, format):
     out = place / f"model.{format}"
     done = manage(place, "export_model", model["user_id"], "--format", format, "--out", out)
@@ -82,6 +85,7 @@ def test_a_model_can_be_exported(place, model, format):
     assert out.stat().st_size > 1_000_000
 
 
+@pytest.mark.slow
 def test_the_rows_seed_and_steps_make_the_same_weights_again(place, demo, model):
     with sqlite3.connect(place / "home" / "var" / "segapp.sqlite3") as database:
         wanted = [model["user_id"]]
@@ -111,10 +115,11 @@ def test_cleanup_says_what_it_would_do_and_does_it(place, model):
     [
         ("finetune", "/nowhere/images", "/nowhere/masks"),
         ("segment", "/nowhere.png"),
-        ("segment", "--model", "nobody", "/nowhere.png"),
-        ("export_model", "nobody", "--out", "x.pth"),
-        ("build_base", "mit_b3", "--data", "/nowhere"),
-        ("build_base", "efficientnet_lite0"),  # nobody but itself to learn from
+        pytest.param(("segment", "--model", "nobody", "/nowhere.png"), marks=SLOW),
+        pytest.param(("export_model", "nobody", "--out", "x.pth"), marks=SLOW),
+        pytest.param(("build_base", "mit_b3", "--data", "/nowhere"), marks=SLOW),
+        # It has nobody but itself to learn from.
+        pytest.param(("build_base", "efficientnet_lite0"), marks=SLOW),
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -133,6 +138,7 @@ def test_bench_prints_one_object(place):
     assert 0 <= result["summary"]["naive"]["miou"] <= 1
 
 
+@pytest.mark.slow
 def test_bench_without_a_set_is_one_line(place):
     lost = manage(place, "bench", "finetune", "--sets", place / "nowhere")
     assert lost.returncode == 1 and lost.stderr.count("\n") == 1 and "nowhere" in lost.stderr

@@ -22,7 +22,13 @@ from segapp.views import ranges
 from segapp.views.common import by_script, flash, offer, shows_again
 from segapp.visitors import VisitorRequest
 
-TYPES = {".mp4": "video/mp4", ".mkv": "video/x-matroska", ".csv": "text/csv; charset=utf-8", ".webp": "image/webp"}
+TYPES = {
+    ".mp4": "video/mp4",
+    ".mkv": "video/x-matroska",
+    ".avi": "video/x-msvideo",
+    ".csv": "text/csv; charset=utf-8",
+    ".webp": "image/webp",
+}
 RATE_WORDS = [
     (videos.AUTO, "Choose for me", "As many frames as this machine manages in sensible time."),
     (videos.EVERY, "Every frame", "The steadiest result, and the slowest."),

@@ -21,6 +21,7 @@ from segapp.imaging import container as containers
 from segapp.imaging import formats
 
 DECODE_THREADS = 2
+NOT_SHOWN = Disposition.attached_pic | Disposition.timed_thumbnails  # covers and previews
 
 
 class InvalidVideo(Exception):
@@ -73,11 +74,14 @@ def opened(path: Path) -> Iterator[InputContainer]:
 
 
 def image_stream(container: InputContainer, limits: Limits) -> VideoStream:
-    """The stream to segment, its decoder held to the limit of pixels."""
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    """The stream to segment, its decoder held to the limit of pixels.
+
+    Of several it is the one that players show: marked as default, then the largest, then the first.
+    """
+    streams = [s for s in container.streams.video if not s.disposition & NOT_SHOWN]
     if not streams:
         raise InvalidVideo("There is no image in this file, only sound. Upload a video.")
-    stream = streams[0]
+    stream = max(streams, key=_rank)
     coder = stream.codec_context
     if coder is None:
         raise InvalidVideo("The video's codec is not known here. Convert it to H.264 in MP4 and upload it again.")
@@ -90,6 +94,12 @@ def image_stream(container: InputContainer, limits: Limits) -> VideoStream:
     coder.thread_count = DECODE_THREADS
     stream.thread_type = "AUTO"
     return stream
+
+
+def _rank(stream: VideoStream) -> tuple[bool, bool, int]:
+    coder = stream.codec_context
+    known = coder is not None  # its codec can be decoded here
+    return known, bool(stream.disposition & Disposition.default), coder.width * coder.height if known else 0
 
 
 def decoded(container: InputContainer, stream: VideoStream, tally: Tally, packets: int = 0) -> Iterator[VideoFrame]:

@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
+from segapp.imaging import container as containers
 from segapp.pipeline.video.demux import Limits, Tally, as_yuv420p, decoded, image_stream, opened
 from segapp.pipeline.video.probe import COMMON_CLOCK, Source
 
@@ -62,7 +63,7 @@ def frames(
 ) -> Iterator[Frame]:
     """The frames from `start` on (ticks of the clock), times strictly rising, all yuv420p of the probed size.
 
-    A later start is reached through the file's index, or by decoding from the beginning where that leads astray.
+    A later start is reached through the file's index, or by decoding from the beginning where that leads behind it.
     """
     tally = tally or Tally()
     if start is not None:
@@ -72,12 +73,31 @@ def frames(
             return
     with opened(path) as container:
         stream = image_stream(container, limits)
-        yield from timed(decoded(container, stream, tally), stream, source, start or source.first, tally)
+        raws = decoded(container, stream, tally)
+        if container.format.name == containers.AVI:
+            raws = presented(raws, stream, source)
+        yield from timed(raws, stream, source, start or source.first, tally)
+
+
+def presented(raws: Iterator[VideoFrame], stream: VideoStream, source: Source) -> Iterator[VideoFrame]:
+    """Frames of an AVI file with the times they are shown at. It stores only the times at which they are decoded:
+    those rise with the frames that come out, some later than shown by as much as the first one is."""
+    first = round(source.first * source.clock / Fraction(stream.time_base or COMMON_CLOCK))
+    delay: int | None = None
+    for raw in raws:
+        if raw.dts is None:
+            raw.pts = None  # at the end: one frame after the other
+        else:
+            delay = raw.dts - first if delay is None else delay
+            raw.pts = raw.dts - delay
+        yield raw
 
 
 def from_index(path: Path, source: Source, limits: Limits, start: int, tally: Tally) -> Iterator[Frame] | None:
     """The frames from `start` on by seeking; None when the file cannot be sought or the index leads behind it."""
     with opened(path) as container:
+        if container.format.name == containers.AVI:
+            return None  # see `presented`: times are counted from the first frame on
         stream = image_stream(container, limits)
         if not sought(container, stream, source, start):
             return None

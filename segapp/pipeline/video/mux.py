@@ -143,14 +143,18 @@ def transcoded(
     coder = target.codec_context
     resampler = AudioResampler(format="fltp", layout=coder.layout.name, rate=coder.sample_rate, frame_size=AAC_FRAME)
     shift = round(begin * coder.sample_rate)
+    earliest: int | None = None  # of the next frame, in samples: coarse clocks round two frames into each other
 
     def encoded(frames: Sequence[AudioFrame | None]) -> Iterator[tuple[float, Packet]]:
+        nonlocal earliest
         for frame in frames:
             if frame is not None:
                 tick = frame.time_base
                 if frame.pts is None or tick is None or float(frame.pts * tick) >= until:
                     continue
-                frame.pts = round(frame.pts * tick * coder.sample_rate) - shift
+                pts = round(frame.pts * tick * coder.sample_rate) - shift
+                frame.pts = pts if earliest is None else max(pts, earliest)
+                earliest = frame.pts + frame.samples
                 frame.time_base = Fraction(1, coder.sample_rate)
             for packet in target.encode(frame):
                 yield float((packet.pts or 0) * packet.time_base), packet

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import av.error
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -100,7 +101,7 @@ def probe(path: Path, limits: Limits) -> Source:
         claimed = stream.duration * stream.time_base if stream.duration and stream.time_base else Fraction(0)
         audio = container.streams.audio[0] if container.streams.audio else None
         sound = audio.codec_context.name if audio and audio.codec_context else ""
-        start = container.start_time
+        start = sound_start(audio) if audio and sound else None
     with opened(path) as container:
         stream = image_stream(container, limits)
         shown = first_frame(container, stream)
@@ -131,7 +132,7 @@ def probe(path: Path, limits: Limits) -> Source:
         first=first,
         last=last,
         end=end,
-        origin=first if start is None or not sound else min(first, round(Fraction(start, 1_000_000) / clock)),
+        origin=first if start is None else min(first, round(start / clock)),
         frames=len(seen),
         rate=rate,
         aspect=1 / aspect if across else aspect,
@@ -142,6 +143,11 @@ def probe(path: Path, limits: Limits) -> Source:
     )
     too_long(source.seconds, limits)
     return source
+
+
+def sound_start(audio: AudioStream) -> Fraction | None:
+    """When the sound begins, in seconds; None where the file does not say."""
+    return None if audio.start_time is None or audio.time_base is None else audio.start_time * audio.time_base
 
 
 def too_long(seconds: float, limits: Limits) -> None:

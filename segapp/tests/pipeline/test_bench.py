@@ -32,6 +32,7 @@ def test_pools_keep_away_from_what_bases_learn():
     assert 30 < len(half) < 70
 
 
+@pytest.mark.slow
 def test_every_recipe_gives_a_row_and_a_ratio(base, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "USUAL_STEPS", 2)
     monkeypatch.setattr(bench, "USUAL_CROP", 64)

@@ -49,7 +49,7 @@ def test_same_seed_and_steps_give_the_same_weights(base, discs):
     assert any(not torch.equal(first.tensors[k], other.tensors[k]) for k in first.tensors)
 
 
-@pytest.mark.parametrize("effort", ["quick", "thorough"])
+@pytest.mark.parametrize("effort", ["quick", pytest.param("thorough", marks=pytest.mark.slow)])
 def test_a_timed_run_can_be_repeated_by_its_number_of_steps(base, discs, effort):
     timed = finetune(base, discs, CLASSES, effort=effort, budget_seconds=20, clock=FakeClock(0.05))
     again = finetune(base, discs, CLASSES, effort=effort, steps=timed.steps)
