@@ -35,7 +35,7 @@ def draw_held_out(folder: Path, trained: Trained, examples: list[Example]) -> li
     compared = trained.metrics["comparison"]["kind"] == "base"
     drawn = []
     for k, (index, custom, other) in enumerate(trained.held_out):
-        example, base, knows = examples[index], other if compared else trained.base_says.get(index), []
+        example, base, knows = examples[index], other if compared else trained.base_predictions.get(index), []
         _save(folder / f"heldout_{k}_image.webp", _small(example.image))
         _save(folder / f"heldout_{k}_truth.webp", _over(example, example.mask, classes))
         _save(folder / f"heldout_{k}_custom.webp", _over(example, custom, classes))

@@ -61,7 +61,7 @@ class Watcher:
             eta_seconds=round(progress.eta_seconds + _publishing, 1),
             losses=thinned(self.losses),
             scores=thinned(self.scores),
-            metrics={"comparison": progress.rival} if progress.rival else {},
+            metrics={"comparison": progress.baseline} if progress.baseline else {},
         )
         if not written:
             raise LeaseLost

@@ -21,7 +21,7 @@ from registry.models import UserModel, new_public_id
 from registry.runtime import changed_part, with_base
 from segapp.models import State, TrainingRun
 from segapp.pipeline.training.finetune import Trained
-from segapp.pipeline.training.half_precision import halved
+from segapp.pipeline.training.half_precision import to_half_precision
 from segapp.visitors import current_id
 from segapp.worker import networks
 
@@ -93,7 +93,7 @@ def _light(trained: Trained, base: bases.ReadyBase, images: Sequence[np.ndarray]
         changed, shallow = changed_part(network, placed)
         keys = ("" if changed else network.encoder_key, "" if shallow else network.shallow_key)
         own = replace(network, spec=trained.spec, module=module, encoder_key=keys[0], shallow_key=keys[1])
-        return halved(network, own, placed, images)
+        return to_half_precision(network, own, placed, images)
 
 
 @transaction.atomic

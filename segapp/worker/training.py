@@ -20,7 +20,7 @@ from segapp import dispatch, heartbeat
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import State, TrainingRun
 from segapp.pipeline.training.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
-from segapp.pipeline.training.input_size import SHRUNK
+from segapp.pipeline.training.input_size import MAX_EXAMPLE_SIDE
 from segapp.pipeline.training.loop import Settings
 from segapp.services import example_files
 from segapp.worker import images, networks
@@ -30,7 +30,7 @@ from segapp.worker.publishing import LeaseLost, publish
 logger = logging.getLogger(__name__)
 
 LABEL = "segapp.TrainingRun"
-MAX_SIDE = SHRUNK  # pixels; larger images are trained on at this size, so that fifty of them fit in memory
+MAX_SIDE = MAX_EXAMPLE_SIDE  # pixels; larger images are trained on at this size, so that fifty of them fit in memory
 DISK_FULL = "The disk is full, so the model could not be saved. Your earlier model is still in use. Free some space."
 UNKNOWN = "The training failed on the server. Your images and your earlier model are kept. Try again."
 

@@ -19,8 +19,8 @@ from registry.weights import digest
 from segapp.pipeline.base.data import load_pairs
 from segapp.pipeline.base.datasets import EVERYDAY, Labels
 from segapp.pipeline.base.logit_adjustment import count
+from segapp.pipeline.base.loop import as_loaded
 from segapp.pipeline.inference.predict import predict
-from segapp.pipeline.training.optim import as_loaded
 
 MAX_HELD_OUT = 300  # images per set that the card's figures are taken on
 

@@ -1,7 +1,7 @@
 """Training a base's decoder on cached features, for encoders too large to train here.
 
-Also how a base is made from images without masks: a ready base looks at them, and
-what it is sure of is the new base's lesson.
+Also distillation from images without masks: the confident predictions of a ready base
+are the labels of the new one.
 """
 
 import copy
@@ -23,14 +23,15 @@ from registry.weights import load_encoder
 from segapp.imaging.formats import is_image
 from segapp.pipeline.base.card import write_base
 from segapp.pipeline.base.datasets import Labels, LabelSet
+from segapp.pipeline.base.loop import DECODER_RATE, EMA_DECAY, Limit, Report, as_loaded, train_step
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.predict import predict
-from segapp.pipeline.training.features import Prepared, View, crops, encode, prepare, varied
+from segapp.pipeline.training.features import EncodedView, Prepared, crops, encode, prepare, varied
 from segapp.pipeline.training.losses import partial_loss
-from segapp.pipeline.training.optim import Limit, Report, as_loaded, follow, optimizer_of, update
+from segapp.pipeline.training.optim import adamw, update_ema
 
 MAX_IMAGES = 400  # images whose features are kept in memory
-CERTAIN = 128  # confidence (of 255) below which a teacher's word is no lesson
+MIN_CONFIDENCE = 128  # of 255, of a teacher's prediction that becomes a label
 BATCH = 8
 CELLS = 8
 
@@ -55,16 +56,16 @@ def distil_base(
     read and WeightsUnavailable when the encoder cannot be had.
     """
     arrays = read_images(images)
-    lessons = []
+    samples = []
     for number, array in enumerate(arrays):
-        lessons.append(Prepared(array, _lesson(teacher, array)))
+        samples.append(Prepared(array, _pseudo_labels(teacher, array)))
         report({"stage": "teacher", "fraction": 0.2 * (number + 1) / len(arrays)})
-    held = lessons[9::10]
-    learnt = [x for i, x in enumerate(lessons) if i % 10 != 9]
+    held = samples[9::10]
+    train = [x for i, x in enumerate(samples) if i % 10 != 9]
     labels = _teacher_labels(teacher.spec.classes)
     spec, network, source = new_base(key, teacher.spec.classes, weights, seed)
     pristine = copy.deepcopy(network.encoder.state_dict())
-    average, taken = train_frozen(spec, network, [learnt], [1.0], labels, Limit(seconds, steps), seed, report, device)
+    ema, taken = train_frozen(spec, network, [train], [1.0], labels, Limit(seconds, steps), seed, report, device)
     recipe = {
         "seed": seed,
         "steps": taken,
@@ -74,9 +75,9 @@ def distil_base(
         "teacher_sha256": teacher.sha256,
         "pictures": len(arrays),
     }
-    figures = {"agreement": _agreement(spec, average, held)} if held else {}
+    figures = {"agreement": _agreement(spec, ema, held)} if held else {}
     return write_base(
-        out, spec, average.cpu(), pristine, recipe,
+        out, spec, ema.cpu(), pristine, recipe,
         figures=figures, licence="that of the teacher and of the images",
         limits=f"It knows what its teacher, {teacher.key}, knew.",
     )  # fmt: skip
@@ -113,48 +114,48 @@ def train_frozen(
     device: str = "auto",
     weighting: Tensor | None = None,
 ) -> tuple[Network, int]:
-    """Train decoder and head on cached features; returns the average and the steps taken.
+    """Train decoder and head on cached features; returns the EMA and the steps taken.
 
-    Masks of the pools hold codes of `labels`. Every image is seen plain or as one
+    Masks of the pools hold codes of `labels`. Every image is used plain or as one
     varied view. The limit's seconds do not count the caching.
     """
     place = pick_device(device)
     network.to(place).eval()
     net = as_loaded(spec, network)
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     total = sum(len(pool) for pool in pools)
-    cached: list[list[View]] = []
+    cached: list[list[EncodedView]] = []
     for pool in pools:
         most = max(1, MAX_IMAGES * len(pool) // max(1, total)) if pool else 0
-        picked = draw.sample(list(pool), min(len(pool), most))
+        picked = rng.sample(list(pool), min(len(pool), most))
         cached.append([])
-        for number, lesson in enumerate(picked):
-            cached[-1].append(_cached_view(net, lesson, number, draw))
+        for number, sample in enumerate(picked):
+            cached[-1].append(_cached_view(net, sample, number, rng))
             report({"stage": "features", "fraction": 0.2 + 0.3 * number / len(picked)})
-    average = copy.deepcopy(network)
-    optimizer = optimizer_of(network, ("decoder", "segmentation_head"))
+    ema = copy.deepcopy(network)
+    optimizer = adamw([(network.decoder, DECODER_RATE), (network.segmentation_head, DECODER_RATE)])
     weighting = torch.ones(len(labels.allowed)) if weighting is None else weighting
     allowed = torch.from_numpy(labels.allowed).to(place)
     shares = [share if pool else 0.0 for share, pool in zip(pool_shares, cached, strict=True)]
     started, step, done = time.monotonic(), 0, 0.0
     network.decoder.train()
     while done < 1.0:
-        chosen = [draw.choice(pool) for pool in draw.choices(cached, weights=shares, k=BATCH)]
-        batch = crops(chosen, CELLS, draw)
+        chosen = [rng.choice(pool) for pool in rng.choices(cached, weights=shares, k=BATCH)]
+        batch = crops(chosen, CELLS, rng)
         features = [feature.float() for feature in batch.features]
         logits = network.segmentation_head[0](network.decoder(features))
         loss = partial_loss(logits, batch.target, allowed, weighting.to(place))
-        value = update(optimizer, loss, done)
+        value = train_step(optimizer, loss, done)
         step += 1
-        follow(average, network, step)
+        update_ema(ema, network, step, EMA_DECAY)
         done = limit.fraction(step, time.monotonic() - started)
         if step % 20 == 0:
             report({"step": step, "loss": value, "fraction": 0.5 + 0.5 * done})
-    return average, step
+    return ema, step
 
 
 def read_images(paths: Sequence[Path]) -> list[np.ndarray]:
-    """Images (uint8 H,W,3) from files and folders; what is no image is left out."""
+    """Images (uint8 H,W,3) from files and folders; files that are not images are skipped."""
     files: list[Path] = []
     for path in paths:
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -172,20 +173,20 @@ def read_images(paths: Sequence[Path]) -> list[np.ndarray]:
     return images
 
 
-def _cached_view(net: LoadedNetwork, lesson: Prepared, number: int, draw: random.Random) -> View:
+def _cached_view(net: LoadedNetwork, sample: Prepared, number: int, rng: random.Random) -> EncodedView:
     """One view at the network's size, in half precision; every other one is varied."""
-    sized = prepare(lesson.image, lesson.mask, net.spec.input_size)
-    view = encode(net, varied(sized, number, draw) if number % 2 else sized)
-    return View(tuple(f.half() for f in view.features), view.target, view.cells, view.size)
+    sized = prepare(sample.image, sample.mask, net.spec.input_size)
+    view = encode(net, varied(sized, number, rng) if number % 2 else sized)
+    return EncodedView(tuple(f.half() for f in view.features), view.target, view.cells, view.size)
 
 
-def _lesson(teacher: LoadedNetwork, image: np.ndarray) -> np.ndarray:
-    """The teacher's mask as channels, IGNORE where it is not sure."""
+def _pseudo_labels(teacher: LoadedNetwork, image: np.ndarray) -> np.ndarray:
+    """The teacher's mask as channels, IGNORE below MIN_CONFIDENCE."""
     seen = predict(teacher, image)
     table = np.full(256, IGNORE, dtype=np.uint8)
     for channel, info in enumerate(teacher.spec.classes):
         table[info.id] = channel
-    return np.where(seen.confidence >= CERTAIN, table[seen.ids], IGNORE).astype(np.uint8)
+    return np.where(seen.confidence >= MIN_CONFIDENCE, table[seen.ids], IGNORE).astype(np.uint8)
 
 
 def _teacher_labels(classes: Sequence[ClassInfo]) -> Labels:
@@ -198,9 +199,9 @@ def _agreement(spec: Spec, network: Network, held: Sequence[Prepared]) -> float:
     net = as_loaded(spec, network)
     same = known = 0
     ids = np.array([c.id for c in spec.classes] + [0] * (256 - len(spec.classes)))
-    for lesson in held:
-        certain = lesson.mask != IGNORE
-        found = predict(net, lesson.image).ids
-        same += int((found == ids[lesson.mask])[certain].sum())
+    for sample in held:
+        certain = sample.mask != IGNORE
+        found = predict(net, sample.image).ids
+        same += int((found == ids[sample.mask])[certain].sum())
         known += int(certain.sum())
     return round(same / max(1, known), 4)

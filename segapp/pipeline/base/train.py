@@ -1,4 +1,4 @@
-"""Training a base model on folders of pairs, partial labels welcome."""
+"""Training a base model on folders of pairs, also with partial labels."""
 
 import copy
 import random
@@ -17,18 +17,19 @@ from segapp.pipeline.base.card import write_base
 from segapp.pipeline.base.data import code_weights, load_pairs
 from segapp.pipeline.base.datasets import Labels, find_sets, read_labels
 from segapp.pipeline.base.distillation import distil_base, new_base, train_frozen
-from segapp.pipeline.base.logit_adjustment import settle
+from segapp.pipeline.base.logit_adjustment import adjust_logits
+from segapp.pipeline.base.loop import DECODER_RATE, EMA_DECAY, ENCODER_RATE, Limit, Report, train_step
 from segapp.pipeline.training.augment import Pair, batch_of, random_crop
 from segapp.pipeline.training.features import Prepared
 from segapp.pipeline.training.losses import partial_loss
-from segapp.pipeline.training.optim import Limit, Report, follow, optimizer_of, update
+from segapp.pipeline.training.optim import adamw, update_ema
 
 __all__ = ["distil_base", "train_base"]
 
 RECIPE = 2
 CROP = 288
 BATCH = 8
-LARGE = 10_000_000  # encoder parameters from which on a CPU only the decoder is trained
+MIN_LARGE = 10_000_000  # encoder parameters from which on a CPU only the decoder is trained
 
 
 def train_base(
@@ -49,8 +50,8 @@ def train_base(
 
     Stops after `steps`, or after `seconds` of training (1800 when neither is given),
     and saves what it has every `save_every` seconds. `stems` names the pairs to train
-    on, all others are held out; see labels.read_labels. On a CPU a large encoder stays
-    as it is and the decoder learns on cached features. Returns the card. Raises
+    on, all others are held out; see datasets.read_labels. On a CPU a large encoder stays
+    frozen and the decoder is trained on cached features. Returns the card. Raises
     ValueError when there is nothing to learn from and WeightsUnavailable when the
     encoder cannot be had.
     """
@@ -63,7 +64,7 @@ def train_base(
     limit = Limit(seconds, steps)
     weighting = code_weights(labels, pools)
     size = sum(p.numel() for p in network.encoder.parameters())
-    frozen = size >= LARGE and pick_device(device).type == "cpu"
+    frozen = size >= MIN_LARGE and pick_device(device).type == "cpu"
     recipe = {
         "version": RECIPE,
         "seed": seed,
@@ -71,17 +72,17 @@ def train_base(
         "encoder_weights": source,
     }
     if frozen:
-        lessons = [[Prepared(p.image, p.codes) for p in pool] for pool in pools]
+        prepared = [[Prepared(p.image, p.codes) for p in pool] for pool in pools]
         shares = [s.share for s in labels.sets]
-        average, taken = train_frozen(spec, network, lessons, shares, labels, limit, seed, report, device, weighting)
+        ema, taken = train_frozen(spec, network, prepared, shares, labels, limit, seed, report, device, weighting)
     else:
-        average, taken = _train_whole(
+        ema, taken = _train_whole(
             spec, network, pools, labels, limit, seed, report, device, weighting,
             lambda net, info: write_base(out, spec, net, pristine, {**recipe, **info}),
             save_every,
         )  # fmt: skip
-    offsets = settle(spec, average, pools, labels, seed)
-    return write_base(out, spec, average.cpu(), pristine, {**recipe, "steps": taken, "offsets": offsets}, labels)
+    offsets = adjust_logits(spec, ema, pools, labels, seed)
+    return write_base(out, spec, ema.cpu(), pristine, {**recipe, "steps": taken, "offsets": offsets}, labels)
 
 
 def _train_whole(
@@ -97,39 +98,45 @@ def _train_whole(
     save: Any,
     save_every: float,
 ) -> tuple[Network, int]:
-    """Train encoder, decoder and head on random crops; returns the average and the steps."""
+    """Train encoder, decoder and head on random crops; returns the EMA and the steps."""
     place = pick_device(device)
     network.to(place)
-    average = copy.deepcopy(network).eval()
-    optimizer = optimizer_of(network, ("encoder", "decoder", "segmentation_head"))
+    ema = copy.deepcopy(network).eval()
+    optimizer = adamw(
+        [
+            (network.encoder, ENCODER_RATE),
+            (network.decoder, DECODER_RATE),
+            (network.segmentation_head, DECODER_RATE),
+        ]
+    )
     allowed = torch.from_numpy(labels.allowed).to(place)
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     network.train()
-    # ImageNet's statistics serve batches of any mix, and few-shot training needs them.
+    # ImageNet's normalisation statistics suit batches of any mix of sets, and few-shot training relies on them.
     network.encoder.eval()
     started = saved = time.monotonic()
     step, done = 0, 0.0
     while done < 1.0:
-        crops = _draw_crops(labels, pools, spec.input_size, draw)
+        crops = _draw_crops(labels, pools, spec.input_size, rng)
         images, codes = batch_of(crops, spec.mean, spec.std)
         features = network.encoder(images.to(place))
         small = network.segmentation_head[0](network.decoder(features))
         logits = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
         targets = codes[:, ::2, ::2].to(place)
         loss = partial_loss(logits, targets, allowed, weighting.to(place))
-        value = update(optimizer, loss, done)
+        value = train_step(optimizer, loss, done)
         step += 1
-        follow(average, network, step)
+        update_ema(ema, network, step, EMA_DECAY)
         done = limit.fraction(step, time.monotonic() - started)
         if step % 20 == 0:
             report({"step": step, "loss": value, "fraction": done})
         if time.monotonic() - saved > save_every:
             saved = time.monotonic()
-            save(copy.deepcopy(average).cpu(), {"steps": step, "share": round(done, 3)})
-    return average, step
+            save(copy.deepcopy(ema).cpu(), {"steps": step, "share": round(done, 3)})
+    return ema, step
 
 
-def _draw_crops(labels: Labels, pools: Sequence[Sequence[Pair]], input_size: int, draw: random.Random) -> list[Pair]:
+def _draw_crops(labels: Labels, pools: Sequence[Sequence[Pair]], input_size: int, rng: random.Random) -> list[Pair]:
     shares = [s.share if pool else 0.0 for s, pool in zip(labels.sets, pools, strict=True)]
-    chosen = draw.choices(pools, weights=shares, k=BATCH)
-    return [random_crop(draw.choice(pool), CROP, input_size, draw) for pool in chosen]
+    chosen = rng.choices(pools, weights=shares, k=BATCH)
+    return [random_crop(rng.choice(pool), CROP, input_size, rng) for pool in chosen]

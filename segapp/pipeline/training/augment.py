@@ -23,31 +23,31 @@ class Pair:
     codes: np.ndarray
 
 
-def random_crop(pair: Pair, side: int, input_size: int, draw: random.Random) -> Pair:
-    """A square crop as the network may meet it: scaled around its input size, flipped, recoloured."""
+def random_crop(pair: Pair, side: int, input_size: int, rng: random.Random) -> Pair:
+    """A square crop as the network may see it: scaled around its input size, flipped, recoloured."""
     height, width = pair.codes.shape
     low, high = CROP_SCALES
-    scale = input_size / max(height, width) * low * (high / low) ** draw.random()
-    stretch = 1.15 ** draw.uniform(-1, 1)
+    scale = input_size / max(height, width) * low * (high / low) ** rng.random()
+    stretch = 1.15 ** rng.uniform(-1, 1)
     tall, wide = side / scale * stretch, side / scale / stretch
-    top = draw.uniform(min(0.0, height - tall), max(0.0, height - tall))
-    left = draw.uniform(min(0.0, width - wide), max(0.0, width - wide))
+    top = rng.uniform(min(0.0, height - tall), max(0.0, height - tall))
+    left = rng.uniform(min(0.0, width - wide), max(0.0, width - wide))
     image, codes = _cut(pair, top, left, tall, wide, side)
-    if draw.random() < 0.5:
+    if rng.random() < 0.5:
         image, codes = image[:, ::-1], codes[:, ::-1]
-    return Pair(recolor(image, draw), np.ascontiguousarray(codes))
+    return Pair(recolor(image, rng), np.ascontiguousarray(codes))
 
 
-def recolor(image: np.ndarray, draw: random.Random, strength: float = 1.0) -> np.ndarray:
+def recolor(image: np.ndarray, rng: random.Random, strength: float = 1.0) -> np.ndarray:
     """Change brightness, contrast, saturation and channel balance a little."""
     pixels = image.astype(np.float32)
     grey = pixels.mean(axis=2, keepdims=True)
-    pixels = grey + (pixels - grey) * draw.uniform(1 - 0.4 * strength, 1 + 0.4 * strength)
+    pixels = grey + (pixels - grey) * rng.uniform(1 - 0.4 * strength, 1 + 0.4 * strength)
     middle = float(grey.mean())
-    pixels = middle + (pixels - middle) * draw.uniform(1 - 0.3 * strength, 1 + 0.3 * strength)
-    balance = [draw.uniform(1 - 0.1 * strength, 1 + 0.1 * strength) for _ in range(3)]
+    pixels = middle + (pixels - middle) * rng.uniform(1 - 0.3 * strength, 1 + 0.3 * strength)
+    balance = [rng.uniform(1 - 0.1 * strength, 1 + 0.1 * strength) for _ in range(3)]
     pixels = pixels * np.array(balance, dtype=np.float32)
-    pixels += draw.uniform(-30 * strength, 30 * strength)
+    pixels += rng.uniform(-30 * strength, 30 * strength)
     return pixels.clip(0, 255).astype(np.uint8)
 
 

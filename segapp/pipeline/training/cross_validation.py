@@ -1,8 +1,8 @@
-"""An honest score inside the run: every pixel is judged by a network that never saw it.
+"""Two-fold cross-validation inside a run: every pixel is predicted by a network that was not trained on it.
 
-Examples are split in two folds; with a single one, its left and right halves are.
-Each half is judged by a short training on the other. The model that is kept learns
-from all of them. Images of one source look alike, so the score can be too high for others.
+Examples are split into two folds, a single one into its left and right halves. Each
+half is predicted by a short training on the other; the model itself is trained on all
+of them. Images of one source look alike, so the score can be too high for others.
 """
 
 from collections.abc import Sequence
@@ -15,39 +15,39 @@ import torch
 from registry.network import ClassInfo, Network
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.upsample import decide
-from segapp.pipeline.training.features import Prepared, View
+from segapp.pipeline.training.features import EncodedView, Prepared
 from segapp.pipeline.training.metrics import channels, confusion, dices, ious, mean
 
-RIVALS = ("base", "trivial")  # what a model may be compared with
+BASELINES = ("base", "trivial")  # kinds of comparison; trivial is the majority class
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Indices of the examples to learn from and to judge.
+    """Indices of the examples to train on and to evaluate on.
 
-    learn_half is None with whole images; with a single one it is the half (0 left,
-    1 right) that is learnt from, and the other is judged.
+    train_half is None with whole images; with a single one it is the half (0 left,
+    1 right) that is trained on, and the other is held out.
     """
 
-    learn: tuple[int, ...]
-    judge: tuple[int, ...]
-    learn_half: int | None = None
+    train: tuple[int, ...]
+    held_out: tuple[int, ...]
+    train_half: int | None = None
 
 
 @dataclass
-class Judged:
-    """A held-out example: ids found and ids of the comparison, uint8 H,W, where judged."""
+class HeldOut:
+    """A held-out example: its truth, the predicted ids and the baseline's ids, each uint8 H,W."""
 
     index: int
     truth: np.ndarray
-    found: np.ndarray
-    other: np.ndarray
+    predicted: np.ndarray
+    baseline: np.ndarray
 
 
 def folds(examples: int) -> list[Fold]:
-    """Two folds that judge every example once, or the halves of the only one."""
+    """Two folds that hold every example out once, or the halves of the only one."""
     if examples == 1:
-        return [Fold((0,), (0,), learn_half=half) for half in (0, 1)]
+        return [Fold((0,), (0,), train_half=half) for half in (0, 1)]
     even, odd = tuple(range(0, examples, 2)), tuple(range(1, examples, 2))
     return [Fold(even, odd), Fold(odd, even)]
 
@@ -62,25 +62,27 @@ def only_half(prepared: Prepared, half: int) -> Prepared:
     return replace(prepared, image=image, mask=mask)
 
 
-def judged_part(truth: np.ndarray, fold: Fold) -> np.ndarray:
-    """The truth with all that the fold may have learnt from set to IGNORE."""
-    if fold.learn_half is None:
+def held_out_part(truth: np.ndarray, fold: Fold) -> np.ndarray:
+    """The truth with everything that the fold may have been trained on set to IGNORE."""
+    if fold.train_half is None:
         return truth
     middle = truth.shape[1] // 2
     part = truth.copy()
-    part[np.s_[:, :middle] if fold.learn_half == 0 else np.s_[:, middle:]] = IGNORE
+    part[np.s_[:, :middle] if fold.train_half == 0 else np.s_[:, middle:]] = IGNORE
     return part
 
 
-def learnt_part(truth: np.ndarray, fold: Fold) -> np.ndarray:
-    """The truth with all that the fold does not learn from set to IGNORE."""
-    if fold.learn_half is None:
+def trained_part(truth: np.ndarray, fold: Fold) -> np.ndarray:
+    """The truth with everything that the fold is not trained on set to IGNORE."""
+    if fold.train_half is None:
         return truth
-    other = replace(fold, learn_half=1 - fold.learn_half)
-    return judged_part(truth, other)
+    other = replace(fold, train_half=1 - fold.train_half)
+    return held_out_part(truth, other)
 
 
-def mask_of(network: Network, view: View, shape: tuple[int, int], classes: Sequence[ClassInfo]) -> np.ndarray:
+def predict_view(
+    network: Network, view: EncodedView, shape: tuple[int, int], classes: Sequence[ClassInfo]
+) -> np.ndarray:
     """The network's mask (uint8 H,W of ids) for a plain view's image at its own size."""
     height, width = view.size
     with torch.inference_mode():
@@ -89,25 +91,25 @@ def mask_of(network: Network, view: View, shape: tuple[int, int], classes: Seque
     return ids
 
 
-def majority(truths: Sequence[np.ndarray], classes: Sequence[ClassInfo]) -> int:
-    """The id that most pixels of `truths` (ids) hold: what a trivial model would say."""
+def majority_class(truths: Sequence[np.ndarray], classes: Sequence[ClassInfo]) -> int:
+    """The id that most pixels of `truths` (ids) have: the trivial baseline."""
     counts = sum((np.bincount(t.ravel(), minlength=256) for t in truths), np.zeros(256, np.int64))
     return max(classes, key=lambda c: int(counts[c.id])).id
 
 
-def score(judged: Sequence[Judged], classes: Sequence[ClassInfo], kind: str, how: str) -> dict[str, Any]:
-    """The run's metrics, JSON-ready, over all judged pixels together.
+def score(held_out: Sequence[HeldOut], classes: Sequence[ClassInfo], kind: str, method: str) -> dict[str, Any]:
+    """The run's metrics, JSON-ready, over all held-out pixels together.
 
-    kind says what the comparison is, one of RIVALS.
+    kind says what the comparison is, one of BASELINES.
     """
     ids = [c.id for c in classes]
     own = np.zeros((len(ids), len(ids)), dtype=np.int64)
     other = np.zeros_like(own)
     seen = np.zeros(len(ids), dtype=np.int64)
-    for item in judged:
+    for item in held_out:
         truth = channels(item.truth, ids)
-        own += confusion(truth, channels(item.found, ids), len(ids))
-        other += confusion(truth, channels(item.other, ids), len(ids))
+        own += confusion(truth, channels(item.predicted, ids), len(ids))
+        other += confusion(truth, channels(item.baseline, ids), len(ids))
         seen += np.array([(truth == k).any() for k in range(len(ids))])
     own_iou, other_iou, own_dice, other_dice = ious(own), ious(other), dices(own), dices(other)
     miou, other_miou = mean(own_iou), mean(other_iou)
@@ -121,31 +123,31 @@ def score(judged: Sequence[Judged], classes: Sequence[ClassInfo], kind: str, how
                 "name": c.name,
                 "iou": _rounded(own_iou[k]),
                 "dice": _rounded(own_dice[k]),
-                **_rivals(kind, _rounded(other_iou[k]), _rounded(other_dice[k])),
+                **_baseline_figures(kind, _rounded(other_iou[k]), _rounded(other_dice[k])),
                 "images": int(seen[k]),
             }
             for k, c in enumerate(classes)
         ],
         "comparison": {"kind": kind, "miou": _rounded(other_miou)},
         "better": better,
-        "held_out": how,
-        "sentence": sentence(miou, other_miou, kind, len(judged)),
+        "held_out": method,
+        "sentence": sentence(miou, other_miou, kind, len(held_out)),
     }
 
 
-def _rivals(kind: str, iou: float | None, dice: float | None) -> dict[str, float | None]:
-    """A class's figures of the base and of the trivial model: of the one that is compared with, None of the other."""
+def _baseline_figures(kind: str, iou: float | None, dice: float | None) -> dict[str, float | None]:
+    """A class's figures of both kinds of baseline; None for the kind that was not compared with."""
     values = {"iou": iou, "dice": dice}
-    return {f"{one}_{name}": values[name] if one == kind else None for one in RIVALS for name in values}
+    return {f"{one}_{name}": values[name] if one == kind else None for one in BASELINES for name in values}
 
 
 def sentence(miou: float | None, other: float | None, kind: str, images: int) -> str:
-    """What the score means, in plain words."""
+    """The score as a sentence for the visitor."""
     if miou is None or other is None:
         return "Training was stopped before the model could be scored, so how good it is is unknown."
     held = "the held-out half of your image" if images == 1 else f"{images} held-out images"
-    rival = "the base model" if kind == "base" else "always guessing the most common class"
-    text = f"On {held} the model reaches a mean IoU of {miou:.2f}; {rival} reaches {other:.2f}."
+    baseline = "the base model" if kind == "base" else "always guessing the most common class"
+    text = f"On {held} the model reaches a mean IoU of {miou:.2f}; {baseline} reaches {other:.2f}."
     if miou > other:
         return text
     return (

@@ -1,4 +1,4 @@
-"""Images as a frozen encoder sees them: computed once, cut into crops many times.
+"""Features of a frozen encoder: computed once for each view of an image, cut into crops many times.
 
 Every example has views: view 0 is the plain image, the others are flipped,
 scaled and recoloured, each fixed by the seed, the example and its number alone.
@@ -20,9 +20,9 @@ from segapp.pipeline.inference.predict import fitted, resized
 from segapp.pipeline.training.augment import VIEW_SCALES, recolor
 
 TARGET_STRIDE = 4
-VIEWS = 8  # per example at most, the plain one included
-CACHE_BYTES = 1 << 30  # what all views of a run may take
-STEPS_PER_VIEW = 3  # a new view is computed every so many steps, where views are PLAIN_PIXELS large
+MAX_VIEWS = 8  # per example, the plain one included
+MAX_CACHE_BYTES = 1 << 30  # for all views of a run
+STEPS_PER_VIEW = 3  # steps between two new views of PLAIN_PIXELS pixels
 PLAIN_PIXELS = 512 * 512
 
 
@@ -35,7 +35,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class View:
+class EncodedView:
     """Encoder features of one view, from stride 4 to 32, each 1,C,H,W; and its targets.
 
     target: H/4,W/4 int64 of channels. cells[k] lists the stride-32 cells (row, column)
@@ -56,46 +56,51 @@ class Crops:
     target: Tensor
 
 
-class Views:
-    """All views of a run's examples, computed when first asked for."""
+class FeatureCache:
+    """Encoded views of a run's examples, computed at the first request.
+
+    `report` is called before each computation; all views together take at most `max_bytes`.
+    """
 
     def __init__(
         self,
         net: LoadedNetwork,
         prepared: Sequence[Prepared],
         seed: int,
-        tick: Callable[[], None] = lambda: None,
+        report: Callable[[], None] = lambda: None,
+        max_bytes: int = MAX_CACHE_BYTES,
     ) -> None:
         self._net = net
         self._prepared = prepared
         self._seed = seed
-        self._tick = tick
-        self._known: dict[tuple[int, int], View] = {}
+        self._report = report
+        self._max_bytes = max_bytes
+        self._encoded: dict[tuple[int, int], EncodedView] = {}
 
-    def get(self, example: int, number: int) -> View:
-        """View `number` of an example."""
+    def get(self, example: int, number: int) -> EncodedView:
+        """EncodedView `number` of an example."""
         key = (example, number)
-        if key not in self._known:
-            self._tick()
+        if key not in self._encoded:
+            self._report()
             prepared = self._prepared[example]
             if number > 0:
-                draw = random.Random(f"{self._seed}/{example}/{number}")
-                prepared = varied(prepared, number, draw)
-            self._known[key] = encode(self._net, prepared)
-        return self._known[key]
+                rng = random.Random(f"{self._seed}/{example}/{number}")
+                prepared = varied(prepared, number, rng)
+            self._encoded[key] = encode(self._net, prepared)
+        return self._encoded[key]
 
     @property
     def steps_per_view(self) -> int:
-        """Steps between two new views: more where views are large, so that they never take most of the time."""
+        """Steps between two new views: more where views are large, so that encoding never takes most of the time."""
         pixels = sum(p.mask.size for p in self._prepared) / len(self._prepared)
         return max(STEPS_PER_VIEW, round(STEPS_PER_VIEW * pixels / PLAIN_PIXELS))
 
     @property
     def per_example(self) -> int:
-        """How many views an example may have, from sizes alone: memory stays bounded."""
+        """How many views an example may have, from sizes alone, so that memory stays bounded."""
         plain = self.get(0, 0)
         size = sum(f.numel() * f.element_size() for f in plain.features)
-        return max(1, min(VIEWS, CACHE_BYTES // (size * len(self._prepared))))
+        return max(1, min(MAX_VIEWS, self._max_bytes // (size * len(self._prepared))))
 
 
 def prepare(image: np.ndarray, channels: np.ndarray, input_size: int) -> Prepared:
@@ -105,20 +110,20 @@ def prepare(image: np.ndarray, channels: np.ndarray, input_size: int) -> Prepare
     return Prepared(resized(image, size), np.asarray(mask))
 
 
-def varied(prepared: Prepared, number: int, draw: random.Random) -> Prepared:
-    """Another look at an example: odd numbers are mirrored, all are scaled and recoloured."""
+def varied(prepared: Prepared, number: int, rng: random.Random) -> Prepared:
+    """A random variation of an example: odd numbers are mirrored, all are scaled and recoloured."""
     image, mask = prepared.image, prepared.mask
     if number % 2:
         image, mask = image[:, ::-1], mask[:, ::-1]
     low, high = VIEW_SCALES
-    scale = low * (high / low) ** draw.random()
+    scale = low * (high / low) ** rng.random()
     size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
     scaled = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BILINEAR)
     labels = Image.fromarray(np.ascontiguousarray(mask)).resize(size, Image.Resampling.NEAREST)
-    return Prepared(recolor(np.asarray(scaled), draw, strength=0.6), np.asarray(labels))
+    return Prepared(recolor(np.asarray(scaled), rng, strength=0.6), np.asarray(labels))
 
 
-def encode(net: LoadedNetwork, prepared: Prepared) -> View:
+def encode(net: LoadedNetwork, prepared: Prepared) -> EncodedView:
     """Run the encoder on one view; the padding to multiples of 32 is ignored in the target."""
     with torch.no_grad():
         features = net.module.encoder(normalised(prepared.image, net))[-4:]
@@ -133,14 +138,14 @@ def encode(net: LoadedNetwork, prepared: Prepared) -> View:
         for channel in np.unique(mask)
         if channel != IGNORE
     }
-    return View(tuple(features), target.to(net.device), cells, (height, width))
+    return EncodedView(tuple(features), target.to(net.device), cells, (height, width))
 
 
-def crops(views: Sequence[View], side: int, draw: random.Random) -> Crops:
+def crops(views: Sequence[EncodedView], side: int, rng: random.Random) -> Crops:
     """One crop from each view, at most `side` stride-32 cells a side, all of one shape.
 
-    Every other crop holds a class chosen evenly among the view's, so rare classes are
-    seen about as often as common ones.
+    Every other crop contains a class chosen uniformly among the view's, so rare classes
+    occur about as often as common ones.
     """
     shapes = [view.features[-1].shape[-2:] for view in views]
     tall = min(side, min(shape[0] for shape in shapes))
@@ -148,7 +153,7 @@ def crops(views: Sequence[View], side: int, draw: random.Random) -> Crops:
     parts: list[list[Tensor]] = [[] for _ in views[0].features]
     targets = []
     for number, (view, shape) in enumerate(zip(views, shapes, strict=True)):
-        top, left = _corner(view, shape, (tall, wide), number % 2 == 1, draw)
+        top, left = _corner(view, shape, (tall, wide), number % 2 == 1, rng)
         for level, feature in enumerate(view.features):
             factor = 2 ** (len(view.features) - 1 - level)
             rows = slice(top * factor, (top + tall) * factor)
@@ -162,13 +167,13 @@ def crops(views: Sequence[View], side: int, draw: random.Random) -> Crops:
 
 
 def _corner(
-    view: View, shape: Sequence[int], size: tuple[int, int], aimed: bool, draw: random.Random
+    view: EncodedView, shape: Sequence[int], size: tuple[int, int], targeted: bool, rng: random.Random
 ) -> tuple[int, int]:
-    """Top left cell of a crop; an aimed one covers a cell of an evenly chosen class."""
+    """Top left cell of a crop; a targeted one covers a cell of a uniformly chosen class."""
     low, high = (0, 0), (shape[0] - size[0], shape[1] - size[1])
-    if aimed and view.cells:
-        cells = view.cells[draw.choice(sorted(view.cells))]
-        row, column = (int(v) for v in cells[draw.randrange(len(cells))])
+    if targeted and view.cells:
+        cells = view.cells[rng.choice(sorted(view.cells))]
+        row, column = (int(v) for v in cells[rng.randrange(len(cells))])
         low = (max(0, row - size[0] + 1), max(0, column - size[1] + 1))
         high = (min(high[0], row), min(high[1], column))
-    return draw.randint(low[0], high[0]), draw.randint(low[1], high[1])
+    return rng.randint(low[0], high[0]), rng.randint(low[1], high[1])

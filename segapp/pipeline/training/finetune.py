@@ -1,13 +1,13 @@
-"""From a few examples to a model: the project's recipe for fine-tuning.
+"""Fine-tuning: from a few examples to a model, stage by stage.
 
 Knows nothing of the database, of files or of the queue: it takes arrays and a loaded
-base, tells a watcher how it goes, and returns tensors with an honest score.
+base, reports progress to a callback, and returns tensors with a cross-validated score.
 """
 
 import copy
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -18,36 +18,52 @@ from torch import Tensor
 
 from registry.network import ClassInfo, Network, Spec
 from registry.runtime import LoadedNetwork
-from segapp.pipeline.training.glances import Glances
 from segapp.pipeline.training.job import Example, Job, prepare_job
-from segapp.pipeline.training.judging import Rehearsal, judge, metrics_of, rehearsal_steps, rehearse
-from segapp.pipeline.training.loop import DIVERGED, Settings, Student, TrainingFailed, train_whole
-from segapp.pipeline.training.schedule import Beside, Cancelled, Clock, Pace, Progress, Schedule, Stopped, Watch
-from segapp.pipeline.training.turns import Course, take_turns
+from segapp.pipeline.training.loop import DIVERGED, Settings, Trainee, TrainingFailed, train_whole
+from segapp.pipeline.training.schedule import (
+    Cancelled,
+    Clock,
+    FollowerSchedule,
+    Progress,
+    ProgressReporter,
+    Schedule,
+    Stopped,
+    TrainingTask,
+    Watch,
+    interleave,
+)
+from segapp.pipeline.training.validation import (
+    Evaluator,
+    FoldTraining,
+    fold_steps,
+    metrics_of,
+    score_folds,
+    start_cross_validation,
+)
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
 RECIPE = 2
 SECONDS = {"quick": 13.5, "thorough": 72.0}  # for five images with the smallest base, on a CPU
 MAX_STEPS = {"quick": 300, "thorough": 75}  # for five images, where there is time for more; whole-network ones
-GPU = 0.3  # of the time
-HEAVY = 3.0  # times as long with a base of many parameters
-HEAVY_FROM = 10_000_000
-THOROUGH_DECODER_STEPS = 90
-EVERY = 6  # steps of the quick training that is kept for each step of a rehearsal
-LEAST = 6  # steps of a rehearsal
-STEPS_MULTIPLE = 18  # the clock chooses among multiples of it: then a rehearsal's steps follow from the kept one's
-REHEARSED = 24  # steps of a rehearsal beside a thorough training
-ATTEMPTS = 3
-LIBRARIES = ("torch", "torchvision", "segmentation_models_pytorch", "timm", "numpy", "pillow")  # that results hang on
+GPU_FACTOR = 0.3  # of the time
+LARGE_FACTOR = 3.0  # times as long with a base of many parameters
+MIN_LARGE = 10_000_000  # parameters
+THOROUGH_DECODER_END = 0.3  # progress at the end of the decoder stage of a thorough training
+FOLD_RATIO = 6  # steps of a quick training for each step of a fold's
+MIN_FOLD_STEPS = 6
+THOROUGH_FOLD_STEPS = 24
+STEPS_MULTIPLE = 18  # the clock chooses among multiples of it, so the number of a fold's steps follows from the model's
+MAX_ATTEMPTS = 3
+LIBRARIES = ("torch", "torchvision", "segmentation_models_pytorch", "timm", "numpy", "pillow")  # that affect results
 
 
 @dataclass
 class Trained:
-    """A model: what differs from its base, how good it is, and how to make it again.
+    """A model: what differs from its base, its score, and what is needed to repeat the training.
 
-    held_out lists (example index, its ids, the comparison's ids), uint8 H,W each. Where the
-    base knows other classes, base_says has its own answer for some of them, in its own ids.
+    held_out lists (example index, its ids, the baseline's ids), uint8 H,W each. Where the
+    base has other classes, base_predictions has its predictions for some examples, in its own ids.
     """
 
     spec: Spec
@@ -58,7 +74,7 @@ class Trained:
     recipe: dict[str, Any]
     losses: list[float] = field(default_factory=list)
     held_out: list[tuple[int, np.ndarray, np.ndarray | None]] = field(default_factory=list)
-    base_says: dict[int, np.ndarray] = field(default_factory=dict)
+    base_predictions: dict[int, np.ndarray] = field(default_factory=dict)
     base_classes: tuple[ClassInfo, ...] = ()
 
 
@@ -78,11 +94,11 @@ def finetune(
 ) -> Trained:
     """Train a model of `classes` on `examples`.
 
-    `effort` is "quick" (encoder as it is, features cached) or "thorough" (the encoder
-    learns too). Without `steps` the wall clock decides how many are taken; with them,
-    and the same seed, the same weights come out. `start` is a model of the visitor's
-    to go on from. `watch` hears a Progress at least twice a second; when it returns
-    False, training stops and the best so far is returned; what it raises goes through.
+    `effort` is "quick" (the encoder is frozen, its features are cached) or "thorough" (the
+    encoder is trained too). Without `steps` the wall clock decides how many are taken; the
+    same steps and seed give the same weights. `start` is a model of the visitor's to
+    continue from. `watch` receives a Progress at least twice a second; when it returns
+    False, training stops and the result so far is returned; its exceptions are not caught.
     Raises TrainingFailed with a message for the visitor.
     """
     if effort not in SECONDS:
@@ -90,20 +106,20 @@ def finetune(
     _check(examples, classes)
     root = start or base
     seconds = budget_seconds or default_seconds(effort, len(examples), root.module)
-    pace = Pace(watch, seconds, clock or time.monotonic, timed=steps is None)
-    pace.tick(0.0, 0)
+    progress = ProgressReporter(watch, seconds, clock or time.monotonic, timed=steps is None)
+    progress.report(0.0, 0)
     settings = settings or Settings()
-    for attempt in range(ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
         if attempt and base.device.type == "cuda":
-            torch.cuda.empty_cache()  # what the attempt before held was freed when its error was dropped
+            torch.cuda.empty_cache()  # tensors of the previous attempt were freed together with its error
         try:
             with torch.random.fork_rng(devices=[]):
-                job = prepare_job(base, root, examples, classes, effort, seed, pace, settings)
+                job = prepare_job(base, root, examples, classes, effort, seed, progress, settings)
                 return _train(job, steps)
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
-            if attempt == ATTEMPTS - 1:
+            if attempt == MAX_ATTEMPTS - 1:
                 raise TrainingFailed(
                     "There was not enough memory to train, even in small steps. Use fewer "
                     "or smaller images, or try again when the server is less busy."
@@ -113,115 +129,134 @@ def finetune(
 
 
 def default_seconds(effort: str, examples: int, network: Network) -> float:
-    """The time a run may take: more images get more, and on a CPU larger networks do."""
+    """The time a run may take: longer for more images and, on a CPU, for larger networks."""
     parameters = list(network.parameters())
     if parameters[0].is_cuda:
-        return SECONDS[effort] * GPU * more_for(examples)
-    heavy = HEAVY if sum(p.numel() for p in parameters) >= HEAVY_FROM else 1.0
-    return SECONDS[effort] * heavy * more_for(examples)
+        return SECONDS[effort] * GPU_FACTOR * size_factor(examples)
+    large = LARGE_FACTOR if sum(p.numel() for p in parameters) >= MIN_LARGE else 1.0
+    return SECONDS[effort] * large * size_factor(examples)
 
 
-def more_for(examples: int) -> float:
-    """How much more (or less) time and steps than five images so many get."""
+def size_factor(examples: int) -> float:
+    """Time and steps for so many images, relative to five."""
     return max(0.7, examples / 5)
 
 
 def _train(job: Job, steps: int | None) -> Trained:
-    """Train what is kept and, beside it, what scores it; a stop in between keeps and scores what there is."""
+    """The stages in order. A stop ends the training at any point; the result so far is scored and returned."""
     members = range(len(job.examples))
-    rehearsals, student, stopped = [], None, False
-    kept = Course(job.pace, kept=True)
+    task = TrainingTask(job.progress, kept=True)
+    folds: list[FoldTraining] = []
+    trainee: Trainee | None = None
+    evaluator: Evaluator | None = None
+    stopped = False
+
+    # Stages 1 and 2: features, heads fitted to them, and the decoder, with cross-validation interleaved.
     try:
-        rehearsals = rehearse(job)
-        student = job.begin(job.views, members)
-        glances = Glances(job, rehearsals)
-        glances()
-        job.pace.closing = glances.seconds
-        plan = _plan_quick if job.effort == "quick" else _plan_thorough
-        plan(job, student, kept, rehearsals, steps)
-        take_turns([*(one.course for one in rehearsals), kept], glances)
+        folds = start_cross_validation(job)
+        trainee = job.new_trainee(job.features, members)
+        evaluator = Evaluator(job, folds)
+        evaluator()
+        job.progress.closing_seconds = evaluator.seconds
+        _train_decoder_with_cross_validation(job, trainee, task, folds, evaluator, steps)
     except Stopped:
         stopped = True
-    if not job.judged:  # a thorough training has asked before it changed the encoder
-        judge(job, rehearsals)
-    if student is not None:
-        student.go(job.share)
+
+    # Stage 3: score the folds, and choose on them how far the weights go from their start to their end.
+    score_folds(job, folds)
+    if trainee is not None:
+        trainee.interpolate_weights(job.alpha)
+
+    # Stage 4: the whole network, from there on, and as far.
+    if job.effort == "thorough" and trainee is not None and evaluator is not None and not stopped:
+        try:
+            _train_whole_network(job, trainee, task, evaluator, steps)
+        except Stopped:
+            stopped = True
+        trainee.interpolate_weights(job.alpha)
+
+    # Stage 5: the result.
     if not stopped:
-        stopped = _announce(job)
-    student = student or job.begin(job.views, members)
-    tensors = changed_tensors(job.base, student.average)
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise TrainingFailed(DIVERGED.format(how="its last step left weights that are no numbers"))
-    return Trained(
-        spec=job.spec,
-        tensors=tensors,
-        metrics=metrics_of(job),
-        steps=kept.taken,
-        seconds=round(job.pace.elapsed, 2),
-        recipe={**_recipe(job), "steps": kept.taken, "stopped": stopped},
-        losses=list(job.pace.losses),
-        held_out=[(j.index, j.found, j.other) for j in job.judged],
-        base_says=job.base_says,
-        base_classes=tuple(job.base.spec.classes),
-    )
+        stopped = _report_end(job)
+    trainee = trainee or job.new_trainee(job.features, members)
+    return _result(job, trainee, task, stopped)
 
 
-def _announce(job: Job) -> bool:
-    """Say that training is done, with the score that stays; True when a stop came with the answer."""
-    last = job.judged[0]
+def _train_decoder_with_cross_validation(
+    job: Job,
+    trainee: Trainee,
+    task: TrainingTask,
+    folds: Sequence[FoldTraining],
+    evaluator: Evaluator,
+    steps: int | None,
+) -> None:
+    """Train decoder and head, and those of the folds in step with them, so a stop at any time finds a model and a
+    score. Each training has its own random numbers, so interleaving changes no weights.
+
+    In a quick training the fold's number of steps follows from the model's; in a thorough one both are fixed.
+    """
+    clock = job.progress.clock
+    if job.effort == "quick":
+        limit = round(MAX_STEPS["quick"] * size_factor(len(job.examples)))
+        totals = range(STEPS_MULTIPLE, max(STEPS_MULTIPLE, limit) + 1, STEPS_MULTIPLE)
+        schedule = Schedule(clock, steps=steps, seconds=job.progress.seconds_left(1.0), totals=totals)
+        for fold in folds:
+            fold.task.step_weight = FOLD_RATIO
+            fold.task.steps = fold_steps(job, fold, FollowerSchedule(schedule, FOLD_RATIO, MIN_FOLD_STEPS))
+        task.step_weight = 1
+        end = 1.0
+    else:
+        schedule = Schedule(clock, steps=job.settings.thorough_decoder_steps)
+        for fold in folds:
+            fold.task.steps = fold_steps(job, fold, Schedule(clock, steps=THOROUGH_FOLD_STEPS))
+        end = THOROUGH_DECODER_END
+    on_step = task.stage(job.progress.clock_fraction, end)
+    task.steps = job.train_decoder(trainee, job.features, range(len(job.examples)), schedule, on_step)
+    interleave([*(fold.task for fold in folds), task], evaluator)
+
+
+def _train_whole_network(
+    job: Job, trainee: Trainee, task: TrainingTask, evaluator: Evaluator, steps: int | None
+) -> None:
+    """Train the whole network, its encoder included; the number of these steps repeats a thorough training."""
+    trainee.own_encoder(copy.deepcopy(job.root.module.encoder))
+    limit = round(MAX_STEPS["thorough"] * size_factor(len(job.examples)))
+    seconds = job.progress.seconds_left(2.0)
+    schedule = Schedule(job.progress.clock, steps=steps, seconds=seconds, totals=range(3, limit + 1, 3))
+    normalisation = (job.spec.mean, job.spec.std)
+    weights = job.class_weights(job.features, range(len(job.examples)))
+    on_step = task.stage(max(THOROUGH_DECODER_END, job.progress.clock_fraction), 1.0)
+    task.steps = train_whole(trainee, job.prepared, schedule, job.settings, weights, job.seed, on_step, normalisation)
+    interleave([task], evaluator)
+
+
+def _report_end(job: Job) -> bool:
+    """Report the end with the final score; True when the watcher answers with a stop."""
+    last = job.held_out[0]
     try:
-        job.pace.tick(1.0, preview=(last.index, last.found))
+        job.progress.report(1.0, preview=(last.index, last.predicted))
     except Stopped:
         return True
     return False
 
 
-def _plan_quick(job: Job, student: Student, kept: Course, rehearsals: Sequence[Rehearsal], steps: int | None) -> None:
-    """Decoder and head, with the rehearsals in step: the number of steps alone tells what each of them does."""
-    most = round(MAX_STEPS["quick"] * more_for(len(job.examples)))
-    totals = range(STEPS_MULTIPLE, max(STEPS_MULTIPLE, most) + 1, STEPS_MULTIPLE)
-    leader = Schedule(job.pace.clock, steps=steps, seconds=_left(job.pace, 1.0), totals=totals)
-    for one in rehearsals:
-        one.course.weight = EVERY
-        one.course.steps = rehearsal_steps(job, one, Beside(leader, EVERY, LEAST))
-    kept.weight = 1
-    tell = kept.hear(job.pace.part, 1.0)
-    kept.steps = job.train_decoder(student, job.views, range(len(job.examples)), leader, tell)
-
-
-def _plan_thorough(
-    job: Job, student: Student, kept: Course, rehearsals: Sequence[Rehearsal], steps: int | None
-) -> None:
-    """The whole network; the rehearsals are over when its decoder stage is."""
-    for one in rehearsals:
-        one.course.steps = rehearsal_steps(job, one, Schedule(job.pace.clock, steps=REHEARSED))
-    kept.steps = _whole_steps(job, student, kept, rehearsals, steps)
-
-
-def _whole_steps(
-    job: Job, student: Student, course: Course, rehearsals: Sequence[Rehearsal], steps: int | None
-) -> Iterator[None]:
-    """Decoder and head first, then the whole network; the number of steps of the latter repeats it."""
-    members, pace = range(len(job.examples)), job.pace
-    first = Schedule(pace.clock, steps=THOROUGH_DECODER_STEPS)
-    yield from job.train_decoder(student, job.views, members, first, course.hear(pace.part, 0.3))
-    course.fraction = 1.0  # the rehearsals, which say how far to go, take their turns first
-    while any(one.course.fraction < 1.0 for one in rehearsals):
-        yield
-    judge(job, rehearsals)
-    student.go(job.share)
-    student.own_encoder(copy.deepcopy(job.root.module.encoder))
-    most = round(MAX_STEPS["thorough"] * more_for(len(job.examples)))
-    schedule = Schedule(pace.clock, steps=steps, seconds=_left(pace, 2.0), totals=range(3, most + 1, 3))
-    normal = (job.spec.mean, job.spec.std)
-    weights = job.class_weights(job.views, members)
-    tell = course.hear(max(0.3, pace.part), 1.0)
-    yield from train_whole(student, job.prepared, schedule, job.settings, weights, job.seed, tell, normal)
-
-
-def _left(pace: Pace, least: float) -> float:
-    """Seconds for a last stage."""
-    return max(least, pace.seconds - pace.elapsed - pace.closing)
+def _result(job: Job, trainee: Trainee, task: TrainingTask, stopped: bool) -> Trained:
+    """The model with its metrics. Raises TrainingFailed when a weight is not finite."""
+    tensors = changed_tensors(job.base, trainee.ema)
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise TrainingFailed(DIVERGED.format(how="its last step left weights that are not finite numbers"))
+    return Trained(
+        spec=job.spec,
+        tensors=tensors,
+        metrics=metrics_of(job),
+        steps=task.steps_taken,
+        seconds=round(job.progress.elapsed, 2),
+        recipe={**_recipe(job), "steps": task.steps_taken, "stopped": stopped},
+        losses=list(job.progress.losses),
+        held_out=[(item.index, item.predicted, item.baseline) for item in job.held_out],
+        base_predictions=job.base_predictions,
+        base_classes=tuple(job.base.spec.classes),
+    )
 
 
 def _recipe(job: Job) -> dict[str, Any]:
@@ -230,7 +265,7 @@ def _recipe(job: Job) -> dict[str, Any]:
         "effort": job.effort,
         "seed": job.seed,
         "input_size": job.spec.input_size,
-        "share": job.share,
+        "share": job.alpha,
         "batch": job.settings.batch,
         "base": job.base.key,
         "base_sha256": job.base.base_sha256 or job.base.sha256,

@@ -1,4 +1,4 @@
-"""Where a training starts: the base's decoder (or the visitor's own), and a fitted head."""
+"""Initial weights of a training: the base's decoder (or that of the visitor's model), and a fitted head."""
 
 import copy
 from collections.abc import Sequence
@@ -10,24 +10,23 @@ from torch import Tensor, nn
 from registry.network import ClassInfo, Network, Spec, build
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.constants import IGNORE
-from segapp.pipeline.training.features import View
+from segapp.pipeline.training.features import EncodedView
 
-SAMPLES = 12_000  # pixels that the head is first fitted to, shared evenly by classes and views
-SHRINK = 1e-2  # L2 on the head's weights, for features of unit spread
-ROUNDS = 60  # of L-BFGS at most
+MAX_SAMPLES = 12_000  # pixels that the head is fitted to, divided equally among classes and views
+L2 = 1e-2  # penalty on the head's weights, for features of unit standard deviation
+MAX_ITERATIONS = 60  # of L-BFGS
 
 
-def new_network(root: LoadedNetwork, spec: Spec, views: Sequence[View], seed: int) -> Network:
+def new_network(root: LoadedNetwork, spec: Spec, views: Sequence[EncodedView], seed: int) -> Network:
     """A network of `spec` around the root's encoder, ready to be trained.
 
     The decoder starts as the root's, and so does the head when the root is a model of the
-    same classes; otherwise the
-    head is fitted to `views` by logistic regression.
+    same classes; otherwise the head is fitted to `views` by logistic regression.
     """
     network = build(spec, root.module.encoder)
-    network.decoder = _own(root.module.decoder)
+    network.decoder = _trainable_copy(root.module.decoder)
     if root.spec.classes == spec.classes:
-        network.segmentation_head = _own(root.module.segmentation_head)
+        network.segmentation_head = _trainable_copy(root.module.segmentation_head)
         return network
     weight, bias = fit_head(network.decoder, views, len(spec.classes), seed)
     convolution = network.segmentation_head[0]
@@ -36,11 +35,11 @@ def new_network(root: LoadedNetwork, spec: Spec, views: Sequence[View], seed: in
     return network
 
 
-def fit_head(decoder: Network, views: Sequence[View], classes: int, seed: int) -> tuple[Tensor, Tensor]:
+def fit_head(decoder: Network, views: Sequence[EncodedView], classes: int, seed: int) -> tuple[Tensor, Tensor]:
     """Weight (classes, channels) and bias (classes) by logistic regression on decoder features.
 
-    Classes count by the root of their share of the pixels, between what there is and all
-    alike. A class without pixels gets a row of zeros and the lowest bias.
+    Classes are weighted by the square root of their share of the pixels. A class without
+    pixels gets a row of zeros and the lowest bias.
     """
     device = next(decoder.parameters()).device
     channels: int = decoder.out_channels
@@ -48,19 +47,19 @@ def fit_head(decoder: Network, views: Sequence[View], classes: int, seed: int) -
     if len(target) == 0:
         return torch.zeros(classes, channels, device=device), torch.zeros(classes, device=device)
     features, target = features.to(device), target.to(device)
-    drawn = torch.bincount(target, minlength=classes).float()
-    importance = counts.to(device).sqrt() / drawn.clamp(min=1)
-    spread = features.std(dim=0, correction=0).mean().clamp(min=1e-6)
-    weight, bias = _logistic(features / spread, target, importance / importance.max())
-    absent = drawn == 0
+    sampled = torch.bincount(target, minlength=classes).float()
+    importance = counts.to(device).sqrt() / sampled.clamp(min=1)
+    scale = features.std(dim=0, correction=0).mean().clamp(min=1e-6)
+    weight, bias = _logistic(features / scale, target, importance / importance.max())
+    absent = sampled == 0
     weight[absent], bias[absent] = 0.0, bias[~absent].min() - 4.0
-    return weight / spread, bias
+    return weight / scale, bias
 
 
-def _sample(decoder: Network, views: Sequence[View], classes: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def _sample(decoder: Network, views: Sequence[EncodedView], classes: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Decoder features (N, channels) of some labelled pixels, their classes, and how many pixels each class has."""
     generator = torch.Generator().manual_seed(seed)
-    most = max(1, SAMPLES // (classes * len(views)))
+    limit = max(1, MAX_SAMPLES // (classes * len(views)))
     features, targets, counts = [], [], torch.zeros(classes)
     decoder.eval()
     with torch.no_grad():
@@ -70,7 +69,7 @@ def _sample(decoder: Network, views: Sequence[View], classes: int, seed: int) ->
             counts += torch.bincount(target[target != IGNORE], minlength=classes).float()
             for channel in sorted(view.cells):
                 where = torch.nonzero(target == channel)[:, 0]
-                where = where[torch.randperm(len(where), generator=generator)[:most]]
+                where = where[torch.randperm(len(where), generator=generator)[:limit]]
                 features.append(pixels[where])
                 targets.append(torch.full((len(where),), channel))
     if not features:
@@ -82,12 +81,12 @@ def _logistic(features: Tensor, target: Tensor, importance: Tensor) -> tuple[Ten
     """Multinomial logistic regression with L2 on the weights, by L-BFGS; deterministic."""
     weight = torch.zeros(len(importance), features.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(len(importance), device=features.device, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=ROUNDS, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=MAX_ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
         logits = F.linear(features, weight, bias)
-        loss = F.cross_entropy(logits, target, weight=importance) + SHRINK * weight.square().sum()
+        loss = F.cross_entropy(logits, target, weight=importance) + L2 * weight.square().sum()
         loss.backward()
         return loss
 
@@ -96,8 +95,8 @@ def _logistic(features: Tensor, target: Tensor, importance: Tensor) -> tuple[Ten
     return weight.detach(), bias.detach()
 
 
-def class_weights(views: Sequence[View], classes: int) -> Tensor:
-    """Loss weights: rare classes count more, by the root of their share, within 1 to 5."""
+def class_weights(views: Sequence[EncodedView], classes: int) -> Tensor:
+    """Loss weights: rare classes count more, by the square root of their share, within 1 to 5."""
     counts = torch.zeros(classes)
     for view in views:
         target = view.target[view.target != IGNORE].cpu()
@@ -114,6 +113,6 @@ def class_map(root: Sequence[ClassInfo], own: Sequence[ClassInfo]) -> dict[int, 
     return {c.id: names[c.name.strip().casefold()] for c in root if c.name.strip().casefold() in names}
 
 
-def _own(module: nn.Module) -> nn.Module:
-    """A copy to train."""
+def _trainable_copy(module: nn.Module) -> nn.Module:
+    """A copy whose parameters are trainable."""
     return copy.deepcopy(module).requires_grad_(True)

@@ -1,4 +1,4 @@
-"""At which size the network should see images: larger where the objects are thin or small."""
+"""The size to which images are scaled for the network: larger where objects are thin or small."""
 
 from collections.abc import Sequence
 
@@ -7,32 +7,32 @@ import numpy as np
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.predict import fitted
 
-LARGER = (1.0, 1.5, 2.0)  # of the base's input size
-THIN = 7.0  # pixels of width at which objects are still seen well at a quarter of the size
-MOST = 1024
-SHRUNK = 2048  # pixels: examples with a longer side are trained on at this size
+FACTORS = (1.0, 1.5, 2.0)  # of the base's input size
+MIN_WIDTH = 7.0  # pixels of width at which objects are still segmented well at a quarter of the resolution
+MAX_INPUT_SIDE = 1024
+MAX_EXAMPLE_SIDE = 2048  # pixels: examples with a longer side are trained on at this size
 
 
 def choose_input_size(masks: Sequence[np.ndarray], base_size: int) -> int:
     """Long side in pixels, a multiple of 32, from masks uint8 H,W of channels.
 
-    The thinnest class decides: the size grows until its typical width reaches THIN
+    The thinnest class decides: the size grows until its typical width reaches MIN_WIDTH
     pixels, up to twice the base's size.
     """
     widths = [w for mask in masks for w in class_widths(mask, base_size).values()]
     if not widths:
         return base_size
     thinnest = float(np.quantile(widths, 0.25))
-    for factor in LARGER:
-        if thinnest * factor >= THIN:
+    for factor in FACTORS:
+        if thinnest * factor >= MIN_WIDTH:
             break
-    return min(max(MOST, base_size), round(base_size * factor / 32) * 32)
+    return min(max(MAX_INPUT_SIDE, base_size), round(base_size * factor / 32) * 32)
 
 
-def usual_side(masks: Sequence[np.ndarray]) -> int:
-    """The median long side in pixels of examples; 0, unknown, where they may have been larger before they came here."""
+def median_side(masks: Sequence[np.ndarray]) -> int:
+    """The median long side in pixels of examples; 0 where they may have been scaled down before."""
     side = int(np.median([max(mask.shape) for mask in masks]))
-    return side if side < SHRUNK else 0
+    return side if side < MAX_EXAMPLE_SIDE else 0
 
 
 def class_widths(mask: np.ndarray, long_side: int) -> dict[int, float]:

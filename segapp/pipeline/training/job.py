@@ -1,4 +1,4 @@
-"""What a training works on: images at the network's size, their views, the time it has."""
+"""The data of one attempt at a training: examples at the network's size, cached features, progress."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,13 +8,13 @@ from torch import Tensor
 
 from registry.network import ClassInfo, Spec
 from registry.runtime import LoadedNetwork
-from segapp.pipeline.training.cross_validation import Judged
-from segapp.pipeline.training.features import Prepared, Views, prepare
+from segapp.pipeline.training.cross_validation import HeldOut
+from segapp.pipeline.training.features import FeatureCache, Prepared, prepare
 from segapp.pipeline.training.init import class_weights, new_network
-from segapp.pipeline.training.input_size import choose_input_size, usual_side
-from segapp.pipeline.training.loop import Settings, Student, Tell, train_decoder
+from segapp.pipeline.training.input_size import choose_input_size, median_side
+from segapp.pipeline.training.loop import OnStep, Settings, Trainee, train_decoder
 from segapp.pipeline.training.metrics import channels
-from segapp.pipeline.training.schedule import Pace, Schedule
+from segapp.pipeline.training.schedule import ProgressReporter, Schedule
 
 
 @dataclass(frozen=True)
@@ -28,54 +28,56 @@ class Example:
 
 @dataclass
 class Job:
-    """One attempt at a training. `root` is where it starts: the base or the visitor's model."""
+    """One attempt at a training. `root` is the network it starts from: the base or the visitor's model."""
 
     base: LoadedNetwork
     root: LoadedNetwork
     examples: Sequence[Example]
     spec: Spec
     prepared: list[Prepared]
-    views: Views
+    features: FeatureCache
     effort: str
     seed: int
-    pace: Pace
+    progress: ProgressReporter
     settings: Settings
-    rivals: dict[int, np.ndarray] = field(default_factory=dict)  # example -> the comparison's ids
-    base_says: dict[int, np.ndarray] = field(default_factory=dict)  # in the base's own ids, for looking at
-    judged: list[Judged] = field(default_factory=list)
-    share: float = 1.0  # how much of the way from its start the kept decoder goes; set by the judging
-    _base_views: Views | None = None
+    baselines: dict[int, np.ndarray] = field(default_factory=dict)  # example -> the baseline's ids
+    base_predictions: dict[int, np.ndarray] = field(default_factory=dict)  # in the base's own ids, for display
+    held_out: list[HeldOut] = field(default_factory=list)
+    alpha: float = 1.0  # between initial and trained weights of the model; chosen by cross-validation
+    _base_features: FeatureCache | None = None
 
-    def begin(self, views: Views, members: Sequence[int], start: LoadedNetwork | None = None) -> Student:
-        """A student that starts from the root (or `start`), its head fitted to the members' plain views."""
-        plain = [views.get(i, 0) for i in members]
-        return Student(new_network(start or self.root, self.spec, plain, self.seed))
+    def new_trainee(
+        self, features: FeatureCache, members: Sequence[int], start: LoadedNetwork | None = None
+    ) -> Trainee:
+        """A trainee that starts from the root (or `start`), its head fitted to the members' plain views."""
+        plain = [features.get(i, 0) for i in members]
+        return Trainee(new_network(start or self.root, self.spec, plain, self.seed))
 
     @property
-    def unseeing_views(self) -> Views:
-        """Views by the base's encoder: a root that has learnt from these images may have changed its own."""
+    def base_features(self) -> FeatureCache:
+        """Features by the base's encoder: that of a root trained on these images may have seen what is held out."""
         if self.root is self.base or (self.root.encoder_key and self.root.encoder_key == self.base.encoder_key):
-            return self.views
-        if self._base_views is None:
-            self._base_views = Views(self.base, self.prepared, self.seed, self.pace.tick)
-        return self._base_views
+            return self.features
+        if self._base_features is None:
+            self._base_features = FeatureCache(self.base, self.prepared, self.seed, self.progress.report)
+        return self._base_features
 
-    def class_weights(self, views: Views, members: Sequence[int]) -> Tensor:
+    def class_weights(self, features: FeatureCache, members: Sequence[int]) -> Tensor:
         """Loss weights per class, from the members' plain views, on the job's device."""
-        plain = [views.get(i, 0) for i in members]
+        plain = [features.get(i, 0) for i in members]
         return class_weights(plain, len(self.spec.classes)).to(self.root.device)
 
     def train_decoder(
         self,
-        student: Student,
-        views: Views,
+        trainee: Trainee,
+        features: FeatureCache,
         members: Sequence[int],
         schedule: Schedule,
-        tell: Tell,
+        on_step: OnStep,
     ) -> Iterator[None]:
-        """Train a student's decoder and head, one step for each `next`."""
-        weights = self.class_weights(views, members)
-        return train_decoder(student, views, list(members), schedule, self.settings, weights, self.seed, tell)
+        """Train a trainee's decoder and head, one step for each `next`."""
+        weights = self.class_weights(features, members)
+        return train_decoder(trainee, features, list(members), schedule, self.settings, weights, self.seed, on_step)
 
 
 def prepare_job(
@@ -85,7 +87,7 @@ def prepare_job(
     classes: Sequence[ClassInfo],
     effort: str,
     seed: int,
-    pace: Pace,
+    progress: ProgressReporter,
     settings: Settings,
 ) -> Job:
     """Choose the input size and bring the examples to it."""
@@ -100,8 +102,8 @@ def prepare_job(
         mean=base.spec.mean,
         std=base.spec.std,
         classes=tuple(classes),
-        example_side=usual_side(masks),
+        example_side=median_side(masks),
     )
     prepared = [prepare(e.image, m, size) for e, m in zip(examples, masks, strict=True)]
-    views = Views(root, prepared, seed, pace.tick)
-    return Job(base, root, examples, spec, prepared, views, effort, seed, pace, settings)
+    features = FeatureCache(root, prepared, seed, progress.report)
+    return Job(base, root, examples, spec, prepared, features, effort, seed, progress, settings)

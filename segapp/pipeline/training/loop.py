@@ -5,214 +5,210 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from registry.network import Network
 from segapp.pipeline.training.augment import Pair, batch_of, random_crop
-from segapp.pipeline.training.features import Prepared, Views, crops
-from segapp.pipeline.training.input_size import MOST
+from segapp.pipeline.training.features import FeatureCache, Prepared, crops
+from segapp.pipeline.training.input_size import MAX_INPUT_SIDE
 from segapp.pipeline.training.losses import cross_entropy_dice
+from segapp.pipeline.training.optim import adamw, optimizer_step, update_ema
 from segapp.pipeline.training.schedule import Schedule
 
-AVERAGE = 0.97
-TRAINED = ("decoder", "segmentation_head")
-HOPELESS = 2.0  # times the loss of guessing; a training that stays above it has diverged
-MEMORY = 0.8  # of the loss's running mean: a single bad batch is none
+EMA_DECAY = 0.97
+DECODER_PARTS = ("decoder", "segmentation_head")
+MAX_LOSS_RATIO = 2.0  # over the loss of guessing; a training that stays above it has diverged
+LOSS_DECAY = 0.8  # of the loss's running mean, so that a single bad batch does not end a training
 DIVERGED = "Training diverged: {how}. Check that the masks fit their images, then train again; another seed may help."
 
-Tell = Callable[[float, Schedule], None]  # hears the loss of each step
+OnStep = Callable[[float, Schedule], None]  # called with the loss after each step
 
 
 class TrainingFailed(Exception):
-    """Training cannot give a model; the message says why in plain words."""
+    """Training cannot give a model; the message says why."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Numbers of a run that shrink when memory is short."""
+    """Hyperparameters of a run; `smaller` ones are used when memory is short."""
 
     batch: int = 4
     cells: int = 8  # crop side of the decoder stage, in stride-32 cells
     crop: int = 256  # crop side of the whole-network stage, in pixels
-    side: int = MOST  # longest side at which images are seen, in pixels
+    side: int = MAX_INPUT_SIDE  # longest side of the network's input, in pixels
     decoder_rate: float = 4e-3
     encoder_rate: float = 2e-4
     dice: float = 1.0
+    thorough_decoder_steps: int = 90  # before the whole network is trained
+    evaluation_interval: float = 2.0  # seconds between two evaluations on held-out images, at least
 
     def smaller(self) -> "Settings":
         """Half the memory."""
-        return Settings(
+        return replace(
+            self,
             batch=max(1, self.batch // 2),
             cells=max(2, self.cells * 3 // 4),
             crop=max(64, self.crop * 3 // 4 // 32 * 32),
             side=max(256, self.side // 2),
-            decoder_rate=self.decoder_rate,
-            encoder_rate=self.encoder_rate,
-            dice=self.dice,
         )
 
 
 class LossGuard:
-    """Ends a training whose loss is no number any more, or stays far above what guessing would cost."""
+    """Ends a training whose loss is not finite any more, or stays far above that of guessing."""
 
     def __init__(self, classes: int) -> None:
-        self._most = HOPELESS * (math.log(max(2, classes)) + 1)  # cross-entropy and Dice of equal probabilities
+        self._max_loss = MAX_LOSS_RATIO * (
+            math.log(max(2, classes)) + 1
+        )  # cross-entropy and Dice of equal probabilities
         self._mean = 0.0
 
     def check(self, loss: Tensor) -> float:
         """The loss as a number; raises TrainingFailed."""
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise TrainingFailed(DIVERGED.format(how="the loss is no number any more"))
-        self._mean = MEMORY * self._mean + (1 - MEMORY) * value
-        if self._mean > self._most:
+            raise TrainingFailed(DIVERGED.format(how="the loss is not a finite number any more"))
+        self._mean = LOSS_DECAY * self._mean + (1 - LOSS_DECAY) * value
+        if self._mean > self._max_loss:
             raise TrainingFailed(DIVERGED.format(how="the loss has grown beyond that of guessing"))
         return value
 
 
-class Chance:
-    """Where torch's random numbers stand in one training, while others draw theirs."""
+class RngState:
+    """Torch's global random state, so that interleaved trainings do not change each other's random numbers."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device if device.type == "cuda" else None
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Whatever is drawn inside changes nothing for what comes after."""
-        plain = torch.get_rng_state()
+    def preserved(self) -> Iterator[None]:
+        """Restore the state at the end of the context."""
+        cpu = torch.get_rng_state()
         if self._cuda is None:
             yield
-            torch.set_rng_state(plain)
+            torch.set_rng_state(cpu)
             return
         device = torch.cuda.get_rng_state(self._cuda)
         yield
-        torch.set_rng_state(plain)
+        torch.set_rng_state(cpu)
         torch.cuda.set_rng_state(device, self._cuda)
 
 
-class Student:
-    """A network in training and its running average, which is what is kept.
+class Trainee:
+    """A network in training and the exponential moving average of its weights, which becomes the model.
 
     Only decoder and head are its own; the encoder is shared until `own_encoder`.
     """
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.average = copy.copy(network)
-        self.average._modules = dict(network._modules)
-        for name in TRAINED:
-            setattr(self.average, name, copy.deepcopy(getattr(network, name)).eval())
-        self._trained: tuple[str, ...] = TRAINED
-        self._start = [p.detach().clone() for p in self._own(self.average)]
+        self.ema = copy.copy(network)
+        self.ema._modules = dict(network._modules)
+        for name in DECODER_PARTS:
+            setattr(self.ema, name, copy.deepcopy(getattr(network, name)).eval())
+        self._trained: tuple[str, ...] = DECODER_PARTS
+        self._start = [p.detach().clone() for p in self._parameters(self.ema)]
         self.steps = 0
 
     def own_encoder(self, encoder: Network) -> None:
-        """Give the network an encoder of its own to train; what it is now becomes its start."""
+        """Give the network an encoder of its own to train; its present weights become its start."""
         self.network.encoder = encoder
-        self.average.encoder = copy.deepcopy(encoder).eval()
-        self._trained = ("encoder", *TRAINED)
-        self._start = [p.detach().clone() for p in self._own(self.average)]
+        self.ema.encoder = copy.deepcopy(encoder).eval()
+        self._trained = ("encoder", *DECODER_PARTS)
+        self._start = [p.detach().clone() for p in self._parameters(self.ema)]
 
-    def blended(self, share: float) -> Network:
-        """The average of what is trained, `share` of the way from where that began.
+    def interpolated(self, alpha: float) -> Network:
+        """A copy with weights interpolated between the start (alpha 0) and the EMA (alpha 1).
 
-        Going only a part of the way keeps what the start knew beyond these few examples.
+        A smaller alpha retains more of what the start has learnt from other images than these few.
         """
-        mixed = copy.copy(self.average)
-        mixed._modules = dict(self.average._modules)
+        mixed = copy.copy(self.ema)
+        mixed._modules = dict(self.ema._modules)
         for name in self._trained:
-            setattr(mixed, name, copy.deepcopy(getattr(self.average, name)))
+            setattr(mixed, name, copy.deepcopy(getattr(self.ema, name)))
         with torch.no_grad():
-            for parameter, start in zip(self._own(mixed), self._start, strict=True):
-                parameter.copy_(torch.lerp(start, parameter, share))
+            for parameter, start in zip(self._parameters(mixed), self._start, strict=True):
+                parameter.copy_(torch.lerp(start, parameter, alpha))
         return mixed
 
-    def go(self, share: float) -> None:
-        """Set network and average to that part of the way."""
-        mixed = self.blended(share)
+    def interpolate_weights(self, alpha: float) -> None:
+        """Set network and EMA to the weights interpolated by `alpha`."""
+        mixed = self.interpolated(alpha)
         with torch.no_grad():
-            for part in (self.network, self.average):
-                for parameter, found in zip(self._own(part), self._own(mixed), strict=True):
-                    parameter.copy_(found)
+            for part in (self.network, self.ema):
+                for parameter, value in zip(self._parameters(part), self._parameters(mixed), strict=True):
+                    parameter.copy_(value)
 
-    def _own(self, network: Network) -> list[Tensor]:
-        return [p for name in self._trained for p in getattr(network, name).parameters()]
-
-    def follow(self) -> None:
-        """Move the average a little towards the network; faster in the beginning."""
+    def update_ema(self) -> None:
+        """Count a step and move the EMA towards the network."""
         self.steps += 1
-        keep = min(AVERAGE, (1 + self.steps) / (10 + self.steps))
-        with torch.no_grad():
-            for name in ("encoder", "decoder", "segmentation_head"):
-                slow, fast = getattr(self.average, name), getattr(self.network, name)
-                if slow is fast:
-                    continue
-                for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
-                    a.lerp_(b, 1 - keep)
+        update_ema(self.ema, self.network, self.steps, EMA_DECAY)
+
+    def _parameters(self, network: Network) -> list[Tensor]:
+        return [p for name in self._trained for p in getattr(network, name).parameters()]
 
 
 def train_decoder(
-    student: Student,
-    views: Views,
+    trainee: Trainee,
+    features: FeatureCache,
     members: Sequence[int],
     schedule: Schedule,
     settings: Settings,
     class_weights: Tensor,
     seed: int,
-    tell: Tell,
+    on_step: OnStep,
 ) -> Iterator[None]:
-    """Train decoder and head on cached views of the examples `members`, one step for each `next`.
+    """Train decoder and head on cached features of the examples `members`, one step for each `next`.
 
-    Other trainings may take steps in between: chance goes on here where it stood.
+    Other trainings may take steps in between: they do not change the random numbers here.
     Raises TrainingFailed when it diverges.
     """
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     torch.manual_seed(seed)
-    chance = Chance(class_weights.device)
-    parts = [student.network.decoder, student.network.segmentation_head]
-    optimizer = _adamw([(part, settings.decoder_rate) for part in parts])
+    rng_state = RngState(class_weights.device)
+    parts = [trainee.network.decoder, trainee.network.segmentation_head]
+    optimizer = adamw([(part, settings.decoder_rate) for part in parts])
     for part in parts:
         part.train()
-    most = len(members) * views.per_example
-    every = views.steps_per_view
+    max_views = len(members) * features.per_example
+    steps_per_view = features.steps_per_view
     guard = LossGuard(len(class_weights))
     while schedule.running:
-        known = len(members) + schedule.step // every
-        numbers = [draw.randrange(min(known, most)) for _ in range(settings.batch)]
-        chosen = [views.get(members[n % len(members)], n // len(members)) for n in numbers]
-        batch = crops(chosen, settings.cells, draw)
-        logits = student.network.segmentation_head[0](student.network.decoder(batch.features))
+        available = len(members) + schedule.step // steps_per_view
+        numbers = [rng.randrange(min(available, max_views)) for _ in range(settings.batch)]
+        chosen = [features.get(members[n % len(members)], n // len(members)) for n in numbers]
+        batch = crops(chosen, settings.cells, rng)
+        logits = trainee.network.segmentation_head[0](trainee.network.decoder(batch.features))
         loss = cross_entropy_dice(logits, batch.target, class_weights, settings.dice)
-        _update(optimizer, loss, schedule, tell, guard)
-        student.follow()
-        with chance.kept():
+        _update(optimizer, loss, schedule, on_step, guard)
+        trainee.update_ema()
+        with rng_state.preserved():
             yield
 
 
 def train_whole(
-    student: Student,
+    trainee: Trainee,
     prepared: Sequence[Prepared],
     schedule: Schedule,
     settings: Settings,
     class_weights: Tensor,
     seed: int,
-    tell: Tell,
-    normal: tuple[Sequence[float], Sequence[float]],
+    on_step: OnStep,
+    normalisation: tuple[Sequence[float], Sequence[float]],
 ) -> Iterator[None]:
     """Train all of the network on crops of the images themselves, one step for each `next`.
 
     The encoder learns ten times slower and keeps its normalisation statistics. Raises TrainingFailed when it diverges.
     """
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     torch.manual_seed(seed)
-    network = student.network
-    network.encoder.eval().requires_grad_(True)
+    network = trainee.network
+    network.encoder.eval()
     network.decoder.train()
-    optimizer = _adamw(
+    optimizer = adamw(
         [
             (network.encoder, settings.encoder_rate),
             (network.decoder, settings.decoder_rate / 4),
@@ -220,48 +216,33 @@ def train_whole(
         ]
     )
     device = next(network.parameters()).device
-    chance = Chance(device)
+    rng_state = RngState(device)
     pairs = [Pair(p.image, p.mask) for p in prepared]
     sizes = [max(p.mask.shape) for p in prepared]
     guard = LossGuard(len(class_weights))
     while schedule.running:
-        picked = [draw.randrange(len(pairs)) for _ in range(settings.batch)]
-        cut = [random_crop(pairs[i], settings.crop, sizes[i], draw) for i in picked]
-        images, target = batch_of(cut, *normal)
+        picked = [rng.randrange(len(pairs)) for _ in range(settings.batch)]
+        cut = [random_crop(pairs[i], settings.crop, sizes[i], rng) for i in picked]
+        images, target = batch_of(cut, *normalisation)
         features = network.encoder(images.to(device))
         small = network.segmentation_head[0](network.decoder(features))
         logits = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
         target = target[:, 1::2, 1::2].to(device)
         loss = cross_entropy_dice(logits, target, class_weights, settings.dice)
-        _update(optimizer, loss, schedule, tell, guard)
-        student.follow()
-        with chance.kept():
+        _update(optimizer, loss, schedule, on_step, guard)
+        trainee.update_ema()
+        with rng_state.preserved():
             yield
-
-
-def _adamw(parts: Sequence[tuple[nn.Module, float]]) -> torch.optim.Optimizer:
-    """AdamW without decay on norms and biases."""
-    groups = []
-    for part, rate in parts:
-        for decay, wide in ((1e-2, True), (0.0, False)):
-            group = [p for p in part.parameters() if (p.dim() > 1) == wide]
-            groups.append({"params": group, "lr": rate, "top": rate, "weight_decay": decay})
-    return torch.optim.AdamW(groups)
 
 
 def _update(
     optimizer: torch.optim.Optimizer,
     loss: Tensor,
     schedule: Schedule,
-    tell: Tell,
+    on_step: OnStep,
     guard: LossGuard,
 ) -> None:
     value = guard.check(loss)
-    for group in optimizer.param_groups:
-        group["lr"] = group["top"] * schedule.rate()
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 5.0)
-    optimizer.step()
+    optimizer_step(optimizer, loss, schedule.lr_factor())
     schedule.step += 1
-    tell(value, schedule)
+    on_step(value, schedule)

@@ -1,4 +1,4 @@
-"""What a network is taught by: cross-entropy with Dice, and the loss for partial labels."""
+"""Losses: cross-entropy with Dice, and cross-entropy for partial labels."""
 
 import torch
 import torch.nn.functional as F

@@ -1,16 +1,16 @@
-"""How long a training runs and what it tells while it does."""
+"""How long a training runs, which of several trainings takes the next step, and what is reported meanwhile."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 HOLD = 2 / 3  # share of the steps at full learning rate; the rate falls over the rest
-TICK = 0.3  # seconds between two reports, at most
-ALMOST = 0.95  # how far the clock alone may move the progress
-AHEAD = 0.6  # of the time spent so far is still to come, at least, while no step was taken: machines may be overloaded
+REPORT_INTERVAL = 0.3  # seconds between two reports, at least
+MAX_CLOCK_FRACTION = 0.95  # how far the clock alone may move the progress
+MIN_REMAINING = 0.6  # of the time spent so far remains, at least, before the first step: machines may be overloaded
 
 
 class Cancelled(Exception):
@@ -18,17 +18,17 @@ class Cancelled(Exception):
 
 
 class Stopped(Exception):
-    """The watcher wants what there is so far."""
+    """The watcher wants the result so far."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands.
+    """State of a training.
 
     fraction 0 to 1; loss of the last step of the model that is kept; step counts from
-    the stage's start; miou is the held-out score as far as it is known, rival the
-    comparison's on the same images; preview is the index of a held-out example with
-    its mask (uint8 H,W of ids).
+    the stage's start; miou is the held-out score as far as it is known, baseline what
+    the base or the majority class reaches on the same images; preview is the index of a
+    held-out example with its mask (uint8 H,W of ids).
     """
 
     fraction: float
@@ -36,7 +36,7 @@ class Progress:
     eta_seconds: float
     step: int
     miou: float | None = None
-    rival: dict[str, Any] | None = None
+    baseline: dict[str, Any] | None = None
     preview: tuple[int, np.ndarray] | None = None
 
 
@@ -44,11 +44,11 @@ Watch = Callable[[Progress], bool]
 Clock = Callable[[], float]
 
 
-class Pace:
-    """Keeps the time of a run and reports to its watcher.
+class ProgressReporter:
+    """Measures the time of a run and reports to its watcher.
 
-    `timed`: the clock decides how many steps are taken, so it also tells the progress
-    until the last stage counts its steps.
+    `timed`: the clock decides how many steps are taken, so it also gives the progress
+    until the last stage knows its number of steps.
     """
 
     def __init__(self, watch: Watch, seconds: float, clock: Clock = time.monotonic, timed: bool = False) -> None:
@@ -56,16 +56,16 @@ class Pace:
         self.timed = timed
         self.losses: list[float] = []
         self.miou: float | None = None
-        self.rival: dict[str, Any] | None = None
+        self.baseline: dict[str, Any] | None = None
         self.clock = clock
+        self.closing_seconds = 0.0  # that follow the last step
         self._watch = watch
         self._started = clock()
-        self._told = float("-inf")
+        self._reported = float("-inf")
         self._fraction = 0.0
         self._step = 0
         self._stopped = False
-        self._counted: tuple[float, float] | None = None
-        self.closing = 0.0  # seconds that come after the last step
+        self._counting_since: tuple[float, float] | None = None  # seconds, fraction
 
     @property
     def elapsed(self) -> float:
@@ -73,35 +73,36 @@ class Pace:
         return self.clock() - self._started
 
     @property
-    def part(self) -> float:
-        """The share of the run that the clock says is done; 0 where steps are counted."""
-        return self._part(self.elapsed) if self.timed else 0.0
+    def clock_fraction(self) -> float:
+        """The share of the run that is done by the clock; 0 where steps are counted."""
+        return self._clock_fraction(self.elapsed) if self.timed else 0.0
 
-    def _part(self, elapsed: float) -> float:
-        return min(ALMOST if self.losses else 1 / (1 + AHEAD), elapsed / self.seconds)
+    def seconds_left(self, minimum: float) -> float:
+        """Seconds for a last stage."""
+        return max(minimum, self.seconds - self.elapsed - self.closing_seconds)
 
-    def counted(self, fraction: float) -> None:
-        """From here on the steps that are left are known, and tell the time."""
-        if self._counted is None:
-            self._counted = (self.elapsed, fraction)
+    def count_steps_from(self, fraction: float) -> None:
+        """From here on the number of remaining steps is known and gives the remaining time."""
+        if self._counting_since is None:
+            self._counting_since = (self.elapsed, fraction)
 
-    def tick(
+    def report(
         self,
         fraction: float | None = None,
         step: int | None = None,
         preview: tuple[int, np.ndarray] | None = None,
     ) -> None:
-        """Tell the watcher, not more often than it needs; raises Stopped when it says so."""
+        """Call the watcher, not more often than it needs; raises Stopped when it returns False."""
         now = self.clock()
         if fraction is None and self.timed:
-            fraction = self._part(now - self._started)
+            fraction = self._clock_fraction(now - self._started)
         if fraction is not None:
             self._fraction = max(self._fraction, min(1.0, fraction))
         if step is not None:
             self._step = step
-        if self._stopped or (preview is None and now - self._told < TICK):
+        if self._stopped or (preview is None and now - self._reported < REPORT_INTERVAL):
             return
-        self._told = now
+        self._reported = now
         goes_on = self._watch(
             Progress(
                 fraction=self._fraction,
@@ -109,7 +110,7 @@ class Pace:
                 eta_seconds=self._eta(now - self._started),
                 step=self._step,
                 miou=self.miou,
-                rival=self.rival,
+                baseline=self.baseline,
                 preview=preview,
             )
         )
@@ -117,24 +118,27 @@ class Pace:
             self._stopped = True
             raise Stopped
 
+    def _clock_fraction(self, elapsed: float) -> float:
+        return min(MAX_CLOCK_FRACTION if self.losses else 1 / (1 + MIN_REMAINING), elapsed / self.seconds)
+
     def _eta(self, elapsed: float) -> float:
-        due = max(1.0, self.seconds - elapsed)
-        if self.timed and self._counted is None:
-            return due if self.losses else max(due, AHEAD * elapsed)
-        since, done = self._counted if self.timed and self._counted else (0.0, 0.0)
+        by_budget = max(1.0, self.seconds - elapsed)
+        if self.timed and self._counting_since is None:
+            return by_budget if self.losses else max(by_budget, MIN_REMAINING * elapsed)
+        since, done = self._counting_since if self.timed and self._counting_since else (0.0, 0.0)
         if self._fraction - done < 0.05:
-            return due
+            return by_budget
         rate = (elapsed - since) / (self._fraction - done)
-        return rate * (1 - self._fraction) + self.closing
+        return rate * (1 - self._fraction) + self.closing_seconds
 
 
 class Schedule:
     """How many steps a stage takes, and its learning rate on the way.
 
     With `steps` it takes exactly these. Otherwise the clock chooses among `totals`, rising
-    numbers of steps: at full rate until two thirds of a total are done, and when the time
-    would not do for the next total, the rate falls over the last third of this one. So the
-    number of steps alone tells the whole course, and taking it again repeats it.
+    numbers of steps: at full rate until two thirds of a total are done, and when there is
+    not enough time for the next total, the rate falls over the last third of this one. So the
+    number of steps alone determines every learning rate, and taking as many again repeats the stage.
     """
 
     def __init__(
@@ -144,7 +148,7 @@ class Schedule:
         steps: int | None = None,
         seconds: float = 0.0,
         totals: Sequence[int] = range(3, 30_000, 3),
-        warm: int = 5,
+        warmup_steps: int = 5,
     ) -> None:
         self.total = steps
         self.step = 0
@@ -152,18 +156,18 @@ class Schedule:
         self._started = clock()
         self._seconds = seconds
         self._totals = totals
-        self._at = 0
-        self._warm = warm
+        self._total_index = 0
+        self._warmup = warmup_steps
 
     @property
     def running(self) -> bool:
-        """Whether another step is to be taken; fixes the total when the time has come."""
-        while self.total is None and self.step >= held(self._totals[self._at]):
-            last = self._at + 1 == len(self._totals)
-            if last or self._spent * self._growth() >= HOLD * self._seconds:
-                self.total = self._totals[self._at]
+        """Whether another step is to be taken; fixes the total when the time requires it."""
+        while self.total is None and self.step >= full_rate_steps(self._totals[self._total_index]):
+            last = self._total_index + 1 == len(self._totals)
+            if last or self._elapsed * self._next_ratio() >= HOLD * self._seconds:
+                self.total = self._totals[self._total_index]
             else:
-                self._at += 1
+                self._total_index += 1
         return self.total is None or self.step < self.total
 
     @property
@@ -171,48 +175,100 @@ class Schedule:
         """Share of the stage that is done."""
         if self.total is not None:
             return self.step / max(1, self.total)
-        return min(HOLD, max(self._spent / max(1e-9, self._seconds), self.step / self._totals[-1]))
+        return min(HOLD, max(self._elapsed / max(1e-9, self._seconds), self.step / self._totals[-1]))
 
     @property
-    def _spent(self) -> float:
+    def _elapsed(self) -> float:
         return self._clock() - self._started
 
-    def _growth(self) -> float:
-        """How many times the present total the next one is."""
-        return self._totals[self._at + 1] / self._totals[self._at]
+    def _next_ratio(self) -> float:
+        """The next total over the present one."""
+        return self._totals[self._total_index + 1] / self._totals[self._total_index]
 
-    def rate(self) -> float:
+    def lr_factor(self) -> float:
         """Factor on the learning rate for the step about to be taken."""
-        warm = min(1.0, (self.step + 1) / self._warm)
+        warmup = min(1.0, (self.step + 1) / self._warmup)
         if self.total is None:
-            return warm
-        hold = held(self.total)
-        if self.step < hold:
-            return warm
-        return warm * max(0.02, 1.0 - (self.step - hold) / max(1, self.total - hold))
+            return warmup
+        full = full_rate_steps(self.total)
+        if self.step < full:
+            return warmup
+        return warmup * max(0.02, 1.0 - (self.step - full) / max(1, self.total - full))
 
 
-def held(total: int) -> int:
+def full_rate_steps(total: int) -> int:
     """Of `total` steps, those at full learning rate."""
     return total * 2 // 3
 
 
-class Beside(Schedule):
-    """The schedule of a short training in step with a longer one: one step for `every` of the leader's.
+class FollowerSchedule(Schedule):
+    """The schedule of a short training in step with a longer one: one step for `ratio` of the leader's.
 
-    Its total follows from the leader's, and is fixed at the same moment, so the leader's steps tell its whole course.
+    Its total is computed from the leader's as soon as that is fixed, so it follows from the leader's steps.
     """
 
-    def __init__(self, leader: Schedule, every: int, least: int) -> None:
+    def __init__(self, leader: Schedule, ratio: int, minimum: int) -> None:
         super().__init__(leader._clock)
-        self._leader, self._every, self._least = leader, every, least
+        self._leader, self._ratio, self._minimum = leader, ratio, minimum
 
     @property
     def running(self) -> bool:
         if self.total is None and self._leader.total is not None:
-            self.total = max(self._least, self._leader.total // self._every)
+            self.total = max(self._minimum, self._leader.total // self._ratio)
         return self.total is None or self.step < self.total
 
     @property
     def fraction(self) -> float:
         return self._leader.fraction if self.total is None else self.step / max(1, self.total)
+
+
+class TrainingTask:
+    """One of several interleaved trainings: an iterator that takes a step for each `next`, and its progress.
+
+    With `kept` its losses and its progress are the run's.
+    """
+
+    def __init__(self, progress: ProgressReporter, kept: bool = False) -> None:
+        self.fraction = 0.0
+        self.steps_taken = 0  # in the present stage
+        self.step_weight = 0  # of a step, where steps and not fractions decide which task is next
+        self.steps: Iterator[None] = iter(())
+        self._progress, self._kept = progress, kept
+
+    @property
+    def position(self) -> float:
+        """Progress, comparable with the other tasks'."""
+        return self.steps_taken * self.step_weight if self.step_weight else self.fraction
+
+    def step(self) -> bool:
+        """Take one step; False when none is left."""
+        return next(self.steps, self) is None
+
+    def stage(self, start: float, end: float) -> Callable[[float, Schedule], None]:
+        """The on_step callback of a stage that takes the task from `start` to `end` (fractions)."""
+
+        def on_step(loss: float, schedule: Schedule) -> None:
+            self.fraction = start + (end - start) * schedule.fraction
+            self.steps_taken = schedule.step
+            if not self._kept:
+                self._progress.report()
+                return
+            self._progress.losses.append(loss)
+            if schedule.total is not None and end == 1.0:
+                self._progress.count_steps_from(self.fraction)
+            self._progress.report(self.fraction, schedule.step)
+
+        return on_step
+
+
+def interleave(tasks: Sequence[TrainingTask], after_step: Callable[[], None]) -> None:
+    """Run all tasks to their ends; the one that is furthest behind takes the next step.
+
+    `after_step` is called after every step. What either raises is not caught.
+    """
+    running = list(tasks)
+    while running:
+        behind = min(running, key=lambda task: task.position)
+        if not behind.step():
+            running.remove(behind)
+        after_step()

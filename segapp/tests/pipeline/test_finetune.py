@@ -6,12 +6,10 @@ import torch
 
 from registry.network import ClassInfo
 from segapp.pipeline.inference.predict import predict
-from segapp.pipeline.training import finetune as engine
-from segapp.pipeline.training import glances, job, judging
-from segapp.pipeline.training import loop as stages
-from segapp.pipeline.training import schedule as pace
-from segapp.pipeline.training.finetune import Cancelled, Example, finetune
-from segapp.pipeline.training.schedule import Progress
+from segapp.pipeline.training import job, validation
+from segapp.pipeline.training.finetune import LIBRARIES, Cancelled, Example, finetune
+from segapp.pipeline.training.loop import Settings, Trainee
+from segapp.pipeline.training.schedule import Progress, ProgressReporter, Schedule
 from segapp.tests.pipeline.conftest import CLASSES, FakeClock, disc, loaded
 
 
@@ -55,7 +53,7 @@ def test_a_timed_run_can_be_repeated_by_its_number_of_steps(base, discs, effort)
     again = finetune(base, discs, CLASSES, effort=effort, steps=timed.steps)
     assert timed.steps == timed.recipe["steps"] > 4
     assert timed.recipe["threads"] == torch.get_num_threads()
-    assert timed.recipe["versions"].keys() == {"python", *engine.LIBRARIES}
+    assert timed.recipe["versions"].keys() == {"python", *LIBRARIES}
     assert all(torch.equal(timed.tensors[k], again.tensors[k]) for k in timed.tensors)
 
 
@@ -68,28 +66,28 @@ def test_budget_decides_the_steps_on_a_slow_clock(base, discs):
 
 
 def test_held_out_score_uses_only_images_not_trained_on(base, discs, monkeypatch):
-    learnt: dict[int, set[int]] = {}  # student -> examples
+    learnt: dict[int, set[int]] = {}  # trainee -> examples
     judged: list[int] = []
-    train, judge_one, blended = job.train_decoder, judging.judge_one, stages.Student.blended
+    train, predict_held_out, interpolated = job.train_decoder, validation.predict_held_out, Trainee.interpolated
 
-    def note_training(student, views, members, *rest):
-        learnt[id(student)] = set(members)
-        student.learnt = set(members)
-        return train(student, views, members, *rest)
+    def note_training(trainee, views, members, *rest):
+        learnt[id(trainee)] = set(members)
+        trainee.learnt = set(members)
+        return train(trainee, views, members, *rest)
 
-    def note_blending(student, share):
-        network = blended(student, share)
-        network.learnt = student.learnt
+    def note_blending(trainee, share):
+        network = interpolated(trainee, share)
+        network.learnt = trainee.learnt
         return network
 
     def note_judging(job_, network, fold, index):
         assert index not in network.learnt
         judged.append(index)
-        judge_one(job_, network, fold, index)
+        predict_held_out(job_, network, fold, index)
 
     monkeypatch.setattr(job, "train_decoder", note_training)
-    monkeypatch.setattr(stages.Student, "blended", note_blending)
-    monkeypatch.setattr(judging, "judge_one", note_judging)
+    monkeypatch.setattr(Trainee, "interpolated", note_blending)
+    monkeypatch.setattr(validation, "predict_held_out", note_judging)
     finetune(base, discs, CLASSES, steps=4)
     assert sorted(judged) == [0, 1, 2, 3]
     assert {0, 1, 2, 3} in learnt.values()  # what is kept learns from all
@@ -106,13 +104,12 @@ def test_the_held_out_score_rises_while_training_and_one_image_is_watched(base, 
     assert looks[-1].miou == pytest.approx(result.metrics["miou"])
     scores = [p.miou for p in looks if p.miou is not None]
     assert scores[-1] > scores[0]
-    assert looks[0].rival["kind"] == "base" and looks[0].rival["miou"] is not None
+    assert looks[0].baseline["kind"] == "base" and looks[0].baseline["miou"] is not None
 
 
-def test_looks_at_held_out_images_change_nothing(base, discs, monkeypatch):
+def test_evaluations_on_held_out_images_change_nothing(base, discs):
     many = finetune(base, discs, CLASSES, steps=6, clock=FakeClock(1.0))
-    monkeypatch.setattr(glances, "EVERY", 1e9)
-    few = finetune(base, discs, CLASSES, steps=6, clock=FakeClock(1.0))
+    few = finetune(base, discs, CLASSES, steps=6, clock=FakeClock(1.0), settings=Settings(evaluation_interval=1e9))
     assert all(torch.equal(many.tensors[k], few.tensors[k]) for k in many.tensors)
     assert many.metrics == few.metrics
 
@@ -127,25 +124,25 @@ def test_a_stop_in_the_middle_is_scored_too(base, discs):
 def test_how_far_a_training_goes_is_chosen_where_it_was_not_trained(base, discs):
     """Each fold is scored with the share that suits the other fold; near the best, the smaller one is taken."""
     good, bad = np.diag([10, 10]), np.array([[5, 5], [5, 5]])
-    assert judging.best_share([{0.5: bad, 1.0: good}]) == 1.0
-    assert judging.best_share([{0.5: good, 1.0: good}, {0.5: bad, 1.0: bad}]) == 0.5
+    assert validation.best_alpha([{0.5: bad, 1.0: good}]) == 1.0
+    assert validation.best_alpha([{0.5: good, 1.0: good}, {0.5: bad, 1.0: bad}]) == 0.5
     trained = finetune(base, discs, CLASSES, steps=4)
-    assert trained.recipe["share"] in judging.SHARES
+    assert trained.recipe["share"] in validation.ALPHAS
 
 
-def test_a_student_can_go_a_part_of_its_way(base, discs):
-    made = job.prepare_job(base, base, discs, CLASSES, "quick", 0, pace.Pace(lambda _: True, 1e9), stages.Settings())
-    student = made.begin(made.views, range(4))
-    start = student.average.segmentation_head[0].weight.clone()
-    schedule = pace.Schedule(lambda: 0.0, steps=3)
-    for _ in made.train_decoder(student, made.views, range(4), schedule, lambda loss, schedule: None):
+def test_weights_are_interpolated_between_start_and_end(base, discs):
+    made = job.prepare_job(base, base, discs, CLASSES, "quick", 0, ProgressReporter(lambda _: True, 1e9), Settings())
+    trainee = made.new_trainee(made.features, range(4))
+    start = trainee.ema.segmentation_head[0].weight.clone()
+    schedule = Schedule(lambda: 0.0, steps=3)
+    for _ in made.train_decoder(trainee, made.features, range(4), schedule, lambda loss, schedule: None):
         pass
-    end = student.average.segmentation_head[0].weight.clone()
+    end = trainee.ema.segmentation_head[0].weight.clone()
     assert not torch.equal(start, end)
-    assert torch.allclose(student.blended(0.5).segmentation_head[0].weight, (start + end) / 2)
-    student.go(0.0)
-    assert torch.equal(student.average.segmentation_head[0].weight, start)
-    assert torch.equal(student.network.segmentation_head[0].weight, start)
+    assert torch.allclose(trainee.interpolated(0.5).segmentation_head[0].weight, (start + end) / 2)
+    trainee.interpolate_weights(0.0)
+    assert torch.equal(trainee.ema.segmentation_head[0].weight, start)
+    assert torch.equal(trainee.network.segmentation_head[0].weight, start)
 
 
 def test_wrong_masks_cannot_be_scored_well_by_memory(base):
@@ -221,10 +218,9 @@ def test_progress_never_goes_back_and_ends_at_one(base, discs):
     assert heard[-1].miou is not None
 
 
-def test_thorough_changes_the_encoder_but_not_its_statistics(base, discs, monkeypatch):
-    monkeypatch.setattr(engine, "THOROUGH_DECODER_STEPS", 4)
+def test_thorough_changes_the_encoder_but_not_its_statistics(base, discs):
     before = {k: v.clone() for k, v in base.module.encoder.state_dict().items()}
-    result = finetune(base, discs, CLASSES, effort="thorough", steps=3)
+    result = finetune(base, discs, CLASSES, effort="thorough", steps=3, settings=Settings(thorough_decoder_steps=4))
     changed = [name for name in result.tensors if name.startswith("encoder.")]
     assert changed
     assert not any("running_" in name for name in changed)

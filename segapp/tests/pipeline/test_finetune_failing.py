@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segapp.pipeline.training import job
-from segapp.pipeline.training import loop as stages
+from segapp.pipeline.training import job, loop
 from segapp.pipeline.training.finetune import Example, TrainingFailed, finetune
 from segapp.tests.pipeline.conftest import CLASSES, FakeClock, disc
 
@@ -17,41 +16,41 @@ def test_only_ignore_is_refused(base):
 
 
 def test_nan_aborts(base, discs, monkeypatch):
-    monkeypatch.setattr(stages, "cross_entropy_dice", lambda logits, *_: logits.sum() * float("nan"))
+    monkeypatch.setattr(loop, "cross_entropy_dice", lambda logits, *_: logits.sum() * float("nan"))
     with pytest.raises(TrainingFailed, match="diverged"):
         finetune(base, discs, CLASSES, steps=4)
 
 
 def test_a_loss_that_stays_worse_than_guessing_aborts(base, discs, monkeypatch):
     heard = []
-    monkeypatch.setattr(stages, "cross_entropy_dice", lambda logits, *_: logits.sum() * 0.0 + 10.0 ** len(heard))
+    monkeypatch.setattr(loop, "cross_entropy_dice", lambda logits, *_: logits.sum() * 0.0 + 10.0 ** len(heard))
     with pytest.raises(TrainingFailed, match="beyond that of guessing"):
         finetune(base, discs, CLASSES, steps=40, watch=lambda p: heard.append(p) is None, clock=FakeClock(1.0))
 
 
 def test_one_bad_batch_is_no_divergence():
-    guard = stages.LossGuard(2)
+    guard = loop.LossGuard(2)
     for value in (0.5, 0.4, 9.0, 0.4, 0.5):
         assert guard.check(torch.tensor(value)) == pytest.approx(value)
 
 
 def test_weights_that_are_no_numbers_are_not_published(base, discs, monkeypatch):
-    go = stages.Student.go
+    interpolate = loop.Trainee.interpolate_weights
 
-    def spoil(student, share):
-        go(student, share)
-        student.average.segmentation_head[0].bias.data[0] = float("nan")
+    def spoil(trainee, share):
+        interpolate(trainee, share)
+        trainee.ema.segmentation_head[0].bias.data[0] = float("nan")
 
-    monkeypatch.setattr(stages.Student, "go", spoil)
+    monkeypatch.setattr(loop.Trainee, "interpolate_weights", spoil)
     with pytest.raises(TrainingFailed, match="diverged"):
         finetune(base, discs, CLASSES, steps=4)
 
 
 def test_less_memory_means_smaller_crops_and_smaller_images(base, discs, monkeypatch):
-    small = stages.Settings().smaller()
+    small = loop.Settings().smaller()
     assert (small.batch, small.side, small.smaller().side) == (2, 512, 256)
     monkeypatch.setattr(job, "choose_input_size", lambda masks, size: 128)
-    result = finetune(base, discs, CLASSES, steps=2, settings=stages.Settings(side=64))
+    result = finetune(base, discs, CLASSES, steps=2, settings=loop.Settings(side=64))
     assert result.spec.input_size == 64
 
 
@@ -64,13 +63,13 @@ def test_out_of_memory_retries_smaller_then_says_so(base, discs, monkeypatch):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return logits.sum() * 0.0 + 1.0
 
-    monkeypatch.setattr(stages, "cross_entropy_dice", full)
+    monkeypatch.setattr(loop, "cross_entropy_dice", full)
     assert finetune(base, discs, CLASSES, steps=2).recipe["batch"] == 2
     assert sizes[0] == 4 and sizes[-1] == 2
 
     def always(*_):
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr(stages, "cross_entropy_dice", always)
+    monkeypatch.setattr(loop, "cross_entropy_dice", always)
     with pytest.raises(TrainingFailed, match="memory"):
         finetune(base, discs, CLASSES, steps=2)

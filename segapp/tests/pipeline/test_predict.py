@@ -14,7 +14,7 @@ from segapp.pipeline.inference import predict as module
 from segapp.pipeline.inference import tiles
 from segapp.pipeline.inference.predict import logits_of, predict, shares
 from segapp.pipeline.inference.tiles import fades, starts, strips
-from segapp.pipeline.training.input_size import SHRUNK, usual_side
+from segapp.pipeline.training.input_size import MAX_EXAMPLE_SIDE, median_side
 from segapp.tests.pipeline.conftest import disc, loaded
 
 CLASSES = [ClassInfo(2, "a", "#000000"), ClassInfo(7, "b", "#ffffff")]
@@ -179,6 +179,6 @@ def test_the_same_image_more_finely_is_seen_as_a_whole(base, trained):
     assert (seen.ids == np.kron(small.mask, np.ones((6, 6), np.uint8))).mean() > 0.9
 
 
-def test_the_usual_side_is_unknown_where_examples_were_shrunk():
-    assert usual_side([np.zeros((3, side), np.uint8) for side in (5, 900, 7)]) == 7
-    assert usual_side([np.zeros((SHRUNK, 1), np.uint8)]) == 0
+def test_the_median_side_is_unknown_where_examples_were_shrunk():
+    assert median_side([np.zeros((3, side), np.uint8) for side in (5, 900, 7)]) == 7
+    assert median_side([np.zeros((MAX_EXAMPLE_SIDE, 1), np.uint8)]) == 0

@@ -1,13 +1,14 @@
 """The bench: one protocol for drawing, all recipes on the same data."""
 
 import json
+from functools import partialmethod
 
 import pytest
 from PIL import Image
 
 from segapp.bench import finetune as bench
 from segapp.bench.datasets import draw, pools, sets_in
-from segapp.pipeline.training import finetune as engine
+from segapp.pipeline.training import finetune, loop
 from segapp.tests.pipeline.conftest import disc_set
 
 
@@ -38,8 +39,8 @@ def test_every_recipe_gives_a_row_and_a_ratio(base, folder, tmp_path, monkeypatc
     monkeypatch.setattr(bench, "USUAL_CROP", 64)
     monkeypatch.setattr(bench, "USUAL_BATCH", 2)
     monkeypatch.setattr(bench, "NAIVE_EPOCHS", 1)
-    monkeypatch.setattr(engine, "SECONDS", {"quick": 1.0, "thorough": 1.0})
-    monkeypatch.setattr(engine, "THOROUGH_DECODER_STEPS", 2)
+    monkeypatch.setattr(finetune, "SECONDS", {"quick": 1.0, "thorough": 1.0})
+    monkeypatch.setattr(loop.Settings, "__init__", partialmethod(loop.Settings.__init__, thorough_decoder_steps=2))
     heard = []
     result = bench.bench_finetune(base, [folder], weights=tmp_path, seeds=[0], tests=2, report=heard.append)
     assert [row["recipe"] for row in heard] == ["naive", "usual", "quick", "thorough"]

@@ -6,7 +6,7 @@ import torch
 
 from registry import checkpoint
 from segapp.pipeline.inference.predict import logits_of
-from segapp.pipeline.training.half_precision import AGREE, LOGITS, halved
+from segapp.pipeline.training.half_precision import MAX_LOGIT_ERROR, MIN_AGREEMENT, to_half_precision
 from segapp.tests.pipeline.conftest import disc, loaded
 
 
@@ -16,10 +16,10 @@ def louder(trained, factor):
     return dataclasses.replace(trained, tensors=tensors)
 
 
-def test_a_trained_model_goes_into_a_smaller_file_and_says_the_same(base, trained, tmp_path):
+def test_a_trained_model_goes_into_a_smaller_file_and_predicts_the_same(base, trained, tmp_path):
     trained = louder(trained, 0.1)
     own = loaded(base, trained)
-    smaller = halved(base, own, trained.tensors, [disc(0).image, disc(1).image])
+    smaller = to_half_precision(base, own, trained.tensors, [disc(0).image, disc(1).image])
     assert checkpoint.precision(smaller) == "float16"
     full, _ = checkpoint.save(tmp_path / "full.pth", own.spec, trained.tensors, "")
     half, size = checkpoint.save(tmp_path / "half.pth", own.spec, smaller, "")
@@ -30,15 +30,15 @@ def test_a_trained_model_goes_into_a_smaller_file_and_says_the_same(base, traine
     trained_half = dataclasses.replace(trained, tensors=read.tensors)
     for number in (0, 1, 7):
         one, two = logits_of(own, disc(number).image), logits_of(loaded(base, trained_half), disc(number).image)
-        assert (one - two).abs().max() <= 2 * LOGITS
-        assert (one.argmax(0) == two.argmax(0)).float().mean() >= AGREE
+        assert (one - two).abs().max() <= 2 * MAX_LOGIT_ERROR
+        assert (one.argmax(0) == two.argmax(0)).float().mean() >= MIN_AGREEMENT
 
 
 def test_what_half_precision_would_change_stays_as_it_is(base, trained):
     loud = louder(trained, 300)
-    smaller = halved(base, loaded(base, loud), loud.tensors, [disc(0).image])
+    smaller = to_half_precision(base, loaded(base, loud), loud.tensors, [disc(0).image])
     assert smaller is loud.tensors and checkpoint.precision(smaller) == "float32"
 
 
-def test_without_an_image_to_look_at_nothing_is_halved(base, trained):
-    assert halved(base, loaded(base, trained), trained.tensors, []) is trained.tensors
+def test_without_an_image_to_look_at_nothing_is_converted(base, trained):
+    assert to_half_precision(base, loaded(base, trained), trained.tensors, []) is trained.tensors

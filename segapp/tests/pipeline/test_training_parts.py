@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from segapp.pipeline.training import features
-from segapp.pipeline.training.cross_validation import Fold, folds, judged_part, only_half
-from segapp.pipeline.training.features import Views, crops, encode, prepare
+from segapp.pipeline.training.cross_validation import Fold, folds, held_out_part, only_half
+from segapp.pipeline.training.features import FeatureCache, crops, encode, prepare
 from segapp.pipeline.training.finetune import default_seconds
 from segapp.pipeline.training.init import fit_head
 from segapp.pipeline.training.input_size import choose_input_size
 from segapp.pipeline.training.metrics import channels, confusion, dices, ious
-from segapp.pipeline.training.schedule import Beside, Schedule
+from segapp.pipeline.training.schedule import FollowerSchedule, Schedule
 from segapp.tests.pipeline.conftest import FakeClock, disc
 
 
@@ -30,7 +29,7 @@ def test_thin_objects_get_a_larger_input():
 def test_crops_fit_their_targets_and_are_of_one_shape(base):
     examples = [disc(0, 64), disc(1, 96)]
     prepared = [prepare(e.image, (e.mask == 3).astype(np.uint8), 96) for e in examples]
-    views = Views(base, prepared, seed=0)
+    views = FeatureCache(base, prepared, seed=0)
     batch = crops([views.get(0, 0), views.get(1, 1)], 2, random.Random(0))
     assert batch.target.shape == (2, 16, 16)
     assert [f.shape[-1] for f in batch.features] == [16, 8, 4, 2]
@@ -38,7 +37,7 @@ def test_crops_fit_their_targets_and_are_of_one_shape(base):
 
 def test_views_are_fixed_by_seed_and_number(base):
     prepared = [prepare(disc(0).image, np.zeros((64, 64), np.uint8), 64)]
-    one, two = Views(base, prepared, seed=1), Views(base, prepared, seed=1)
+    one, two = FeatureCache(base, prepared, seed=1), FeatureCache(base, prepared, seed=1)
     two.get(0, 3)  # another order of asking
     assert np.array_equal(one.get(0, 2).features[0], two.get(0, 2).features[0])
 
@@ -48,7 +47,7 @@ def test_a_schedule_takes_its_steps_and_ends_low(total):
     schedule = Schedule(lambda: 0.0, steps=total)
     rates = []
     while schedule.running:
-        rates.append(schedule.rate())
+        rates.append(schedule.lr_factor())
         schedule.step += 1
     assert len(rates) == total
     assert all(0 < rate <= 1 for rate in rates)
@@ -58,21 +57,21 @@ def test_a_timed_schedule_has_the_course_of_its_steps():
     timed = Schedule(FakeClock(0.01), seconds=3.0)
     rates = []
     while timed.running:
-        rates.append(timed.rate())
+        rates.append(timed.lr_factor())
         timed.step += 1
     fixed = Schedule(lambda: 0.0, steps=len(rates))
     again = []
     while fixed.running:
-        again.append(fixed.rate())
+        again.append(fixed.lr_factor())
         fixed.step += 1
     assert again == rates
 
 
-def test_folds_judge_every_example_once_and_never_what_they_learn():
+def test_folds_hold_every_example_out_once_and_never_what_they_train_on():
     for count in (2, 3, 5, 9):
         parts = folds(count)
-        assert sorted(i for f in parts for i in f.judge) == list(range(count))
-        assert all(not set(f.learn) & set(f.judge) for f in parts)
+        assert sorted(i for f in parts for i in f.held_out) == list(range(count))
+        assert all(not set(f.train) & set(f.held_out) for f in parts)
 
 
 def test_halves_do_not_overlap():
@@ -80,7 +79,7 @@ def test_halves_do_not_overlap():
     prepared = prepare(np.zeros((4, 7, 3), np.uint8), mask, 7)
     for half in (0, 1):
         learnt = only_half(prepared, half).mask != 255
-        judged = judged_part(mask, Fold((0,), (0,), half)) != 255
+        judged = held_out_part(mask, Fold((0,), (0,), half)) != 255
         assert not (learnt & judged).any()
         assert (learnt | judged).all()
 
@@ -93,15 +92,13 @@ def test_scores_by_hand():
     assert dices(counts) == [pytest.approx(2 / 3), 0.8, None]
 
 
-def test_many_large_images_get_fewer_views(base, monkeypatch):
+def test_many_large_images_get_fewer_views(base):
     prepared = [prepare(disc(0).image, np.zeros((64, 64), np.uint8), 64)] * 4
-    views = Views(base, prepared, seed=0)
+    views = FeatureCache(base, prepared, seed=0)
     assert views.per_example == 8
     size = sum(f.numel() * f.element_size() for f in views.get(0, 0).features)
-    monkeypatch.setattr(features, "CACHE_BYTES", 4 * size * 3)
-    assert views.per_example == 3
-    monkeypatch.setattr(features, "CACHE_BYTES", 0)
-    assert views.per_example == 1
+    assert FeatureCache(base, prepared, seed=0, max_bytes=4 * size * 3).per_example == 3
+    assert FeatureCache(base, prepared, seed=0, max_bytes=0).per_example == 1
 
 
 def test_the_first_head_tells_classes_apart_and_never_says_an_absent_one(base, discs):
@@ -120,15 +117,15 @@ def test_the_first_head_tells_classes_apart_and_never_says_an_absent_one(base, d
 
 def taken_beside(leader: Schedule) -> list[float]:
     """Learning rates of a training beside a leader that takes six steps for each of its own."""
-    short, rates = Beside(leader, 6, 6), []
+    short, rates = FollowerSchedule(leader, 6, 6), []
     while leader.running or short.running:
         while short.running and short.step * 6 <= leader.step:
-            rates.append(short.rate())
+            rates.append(short.lr_factor())
             short.step += 1
         if leader.running:
             leader.step += 1
         elif short.running:
-            rates.append(short.rate())
+            rates.append(short.lr_factor())
             short.step += 1
     return rates
 

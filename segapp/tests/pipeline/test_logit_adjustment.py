@@ -1,11 +1,11 @@
-"""How readily a base names a class: fitted where masks say only what is not there, left alone where all is well."""
+"""Logit adjustment: fitted where masks say only which class is absent, zero where the predictions are right."""
 
 import numpy as np
 import torch
 
 from registry.network import build
 from segapp.pipeline.base.datasets import Labels
-from segapp.pipeline.base.logit_adjustment import LEAST, count, fit_offsets, settle
+from segapp.pipeline.base.logit_adjustment import MIN_PIXELS, adjust_logits, count, fit_offsets
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.training.augment import Pair
 from segapp.tests.pipeline.conftest import disc
@@ -50,7 +50,7 @@ def test_a_class_that_no_mask_shows_is_not_held_back():
 
 def test_a_handful_of_pixels_moves_nothing():
     logits, codes = cats(eager=1.0)
-    few = slice(500 - LEAST // 2, 500 + LEAST // 2)
+    few = slice(500 - MIN_PIXELS // 2, 500 + MIN_PIXELS // 2)
     assert not fit_offsets([(logits[few], codes[few])], ALLOWED).any()
 
 
@@ -68,7 +68,7 @@ def test_the_offsets_are_in_the_heads_bias(base):
     with torch.no_grad():
         network.segmentation_head[0].bias[1] += 3  # it calls everything a disc
     before = network.segmentation_head[0].bias.detach().clone()
-    offsets = settle(base.spec, network, [[Pair(example.image, codes)], []], labels, seed=0)
+    offsets = adjust_logits(base.spec, network, [[Pair(example.image, codes)], []], labels, seed=0)
     assert list(offsets) == [c.name for c in base.spec.classes]
     added = network.segmentation_head[0].bias.detach() - before
     assert torch.allclose(added, torch.tensor(list(offsets.values())))

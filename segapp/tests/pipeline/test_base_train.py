@@ -8,8 +8,7 @@ from PIL import Image
 
 from registry import bases
 from registry.runtime import Runtime
-from segapp.pipeline.base import distillation as base_frozen
-from segapp.pipeline.base import train as base_training
+from segapp.pipeline.base import distillation, train
 from segapp.pipeline.base.datasets import find_sets, read_labels
 from segapp.pipeline.base.train import distil_base, train_base
 from segapp.pipeline.inference.predict import predict
@@ -60,8 +59,8 @@ def test_everyday_rules_split_as_the_pools_do(tmp_path):
 
 
 def test_a_trained_base_is_ready_and_answers(two_sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(base_training, "CROP", 64)
-    monkeypatch.setattr(base_training, "BATCH", 2)
+    monkeypatch.setattr(train, "CROP", 64)
+    monkeypatch.setattr(train, "BATCH", 2)
     heard = []
     card = train_base(
         KEY, [two_sets], out=tmp_path / "bases", weights=tmp_path, steps=2,
@@ -78,8 +77,8 @@ def test_a_trained_base_is_ready_and_answers(two_sets, tmp_path, monkeypatch):
 
 
 def test_a_large_encoder_learns_only_its_decoder(two_sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(base_training, "LARGE", 1)
-    monkeypatch.setattr(base_frozen, "BATCH", 2)
+    monkeypatch.setattr(train, "MIN_LARGE", 1)
+    monkeypatch.setattr(distillation, "BATCH", 2)
     card = train_base(KEY, [two_sets / "discs"], out=tmp_path / "bases", weights=tmp_path,
                       steps=2, device="cpu")  # fmt: skip
     assert card["recipe"]["encoder"] == "frozen"
@@ -87,7 +86,7 @@ def test_a_large_encoder_learns_only_its_decoder(two_sets, tmp_path, monkeypatch
 
 
 def test_distilling_needs_no_masks(base, two_sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(base_frozen, "BATCH", 2)
+    monkeypatch.setattr(distillation, "BATCH", 2)
     card = distil_base(KEY, base, [two_sets / "discs" / "images"], out=tmp_path / "bases",
                        weights=tmp_path, steps=2, device="cpu")  # fmt: skip
     assert [c["name"] for c in card["classes"]] == ["nothing", "Disc"]

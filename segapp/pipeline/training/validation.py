@@ -1,0 +1,238 @@
+"""Cross-validation beside a training: a short training for each fold, the evaluator that reports their score on the
+way, and the final score, from which also follows how far the model's weights are interpolated."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from registry.network import Network
+from segapp.pipeline.constants import IGNORE
+from segapp.pipeline.training.cross_validation import (
+    Fold,
+    HeldOut,
+    folds,
+    held_out_part,
+    majority_class,
+    only_half,
+    predict_view,
+    score,
+    trained_part,
+)
+from segapp.pipeline.training.features import FeatureCache, prepare
+from segapp.pipeline.training.init import class_map
+from segapp.pipeline.training.job import Job
+from segapp.pipeline.training.loop import Trainee
+from segapp.pipeline.training.metrics import channels, confusion, ious, mean
+from segapp.pipeline.training.schedule import Schedule, TrainingTask
+
+MAX_BASE_PREDICTIONS = 6  # held-out images for which the base's own prediction is kept for display
+ALPHAS = (0.25, 0.5, 0.75, 1.0)  # tried for the interpolation between initial and trained weights
+TOLERANCE = 0.005  # mean IoU below which a difference does not justify a larger alpha
+EVALUATION_SHARE = 0.07  # of the time that evaluations may take, unless MAX_INTERVAL asks for more
+MAX_INTERVAL = 4.0  # seconds between two evaluations
+
+
+@dataclass
+class FoldTraining:
+    """A short training on one fold; its network predicts what the fold holds out."""
+
+    fold: Fold
+    features: FeatureCache
+    trainee: Trainee
+    task: TrainingTask
+
+
+def start_cross_validation(job: Job) -> list[FoldTraining]:
+    """A training for each fold, ready to run; sets and reports the baseline that the score is compared with.
+
+    They start from the base also where the run continues the visitor's own model: that one has been trained on the
+    images that are held out here.
+    """
+    parts = folds(len(job.examples))
+    for fold in parts:
+        for index in fold.held_out:
+            job.baselines.setdefault(index, _baseline(job, fold, index))
+            if _baseline_kind(job) == "trivial" and len(job.base_predictions) < MAX_BASE_PREDICTIONS:
+                job.base_predictions.setdefault(index, _base_prediction(job, index))
+            job.progress.report()
+    job.progress.baseline = {"kind": _baseline_kind(job), "miou": _baseline_miou(job)}
+    trainings = []
+    for fold in parts:
+        features = _features_of(job, fold)
+        job.progress.report()
+        trainee = job.new_trainee(features, fold.train, start=job.base)
+        trainings.append(FoldTraining(fold, features, trainee, TrainingTask(job.progress)))
+    return trainings
+
+
+def fold_steps(job: Job, training: FoldTraining, schedule: Schedule) -> Iterator[None]:
+    """The training on a fold, one step for each `next`."""
+    on_step = training.task.stage(0.0, 1.0)
+    yield from job.train_decoder(training.trainee, training.features, training.fold.train, schedule, on_step)
+
+
+def score_folds(job: Job, trainings: Sequence[FoldTraining]) -> None:
+    """Predict every example by the training that did not see it, into job.held_out, and choose job.alpha.
+
+    The alpha that a fold is scored with is chosen on the other fold's held-out examples, so that the score is unbiased.
+    """
+    curves = [_alpha_curve(job, training) for training in trainings]
+    for training, other in zip(trainings, reversed(curves), strict=True):
+        network = training.trainee.interpolated(best_alpha([other]))
+        for index in training.fold.held_out:
+            predict_held_out(job, network, training.fold, index)
+    if curves:
+        job.alpha = best_alpha(curves)
+    job.progress.miou = metrics_of(job)["miou"]
+
+
+def best_alpha(curves: Sequence[Mapping[float, np.ndarray]]) -> float:
+    """The smallest alpha whose mean IoU, over the confusion matrices of all curves, is within TOLERANCE of the best."""
+    scores = {alpha: mean(ious(np.sum([curve[alpha] for curve in curves], axis=0))) or 0.0 for alpha in curves[0]}
+    return min(alpha for alpha, value in scores.items() if value >= max(scores.values()) - TOLERANCE)
+
+
+def _alpha_curve(job: Job, training: FoldTraining) -> dict[float, np.ndarray]:
+    """For each of ALPHAS, the confusion matrix on what the fold holds out, at a quarter of the input size."""
+    classes = len(job.spec.classes)
+    networks = {alpha: training.trainee.interpolated(alpha) for alpha in ALPHAS}
+    curve = {alpha: np.zeros((classes, classes), dtype=np.int64) for alpha in networks}
+    for index in training.fold.held_out:
+        view = job.base_features.get(index, 0)
+        truth = held_out_part(view.target.cpu().numpy().astype(np.uint8), training.fold)
+        for alpha, network in networks.items():
+            with torch.inference_mode():
+                ids = network.segmentation_head[0](network.decoder(list(view.features)))[0].argmax(dim=0)
+            curve[alpha] += confusion(truth, ids.cpu().numpy(), classes)
+    return curve
+
+
+def predict_held_out(job: Job, network: Network, fold: Fold, index: int) -> None:
+    """Predict an example, or the half of it that the fold holds out, and add it to job.held_out."""
+    example = job.examples[index]
+    shape = (example.mask.shape[0], example.mask.shape[1])
+    predicted = predict_view(network, job.base_features.get(index, 0), shape, job.spec.classes)
+    truth = held_out_part(example.mask, fold)
+    known = [item for item in job.held_out if item.index == index]
+    if known:  # the other half of the same image
+        labelled = truth != IGNORE
+        known[0].truth[labelled] = truth[labelled]
+        known[0].predicted[labelled] = predicted[labelled]
+    else:
+        job.held_out.append(HeldOut(index, truth.copy(), predicted, job.baselines[index]))
+
+
+def metrics_of(job: Job) -> dict[str, Any]:
+    """The metrics over all held-out predictions so far, JSON-ready."""
+    if len(job.examples) == 1:
+        method = "Each half of the image was scored by a shorter training on the other half."
+    else:
+        method = "Each image was scored by a shorter training that had not seen it (two folds)."
+    return score(job.held_out, job.spec.classes, _baseline_kind(job), method)
+
+
+class Evaluator:
+    """Reports the held-out score and one predicted image during the training; called after every step.
+
+    An evaluation runs the decoder on cached features at the network's size. The first one covers every image, later
+    ones the previewed image and the next of the others, so the score is over the latest prediction of each image.
+    """
+
+    def __init__(self, job: Job, trainings: Sequence[FoldTraining]) -> None:
+        self._job = job
+        self._ids = [c.id for c in job.spec.classes]
+        places = [(training, index) for training in trainings for index in training.fold.held_out]
+        self._previewed = max(places, key=lambda place: len(np.unique(job.prepared[place[1]].mask)))
+        self._others = [place for place in places if place is not self._previewed]
+        self._places = [self._previewed, *self._others]
+        self._tables: list[np.ndarray] = []  # confusion matrices, in the order of _places
+        self._next = 0
+        self._due = float("-inf")
+        self.seconds = 0.0  # that the first evaluation took, over every image
+
+    def __call__(self) -> None:
+        clock, progress = self._job.progress.clock, self._job.progress
+        began = clock()
+        if began < self._due:
+            return
+        ids = self._evaluate(0)
+        spent = 2 * (clock() - began)
+        if len(self._tables) < len(self._places):
+            progress.report(preview=(self._previewed[1], ids))
+            for number in range(1, len(self._places)):
+                self._evaluate(number)
+                progress.report()
+            self.seconds = clock() - began
+        elif self._others:
+            self._next = self._next % len(self._others) + 1
+            self._evaluate(self._next)
+        progress.miou = mean(ious(sum(self._tables, np.zeros_like(self._tables[0]))))
+        interval = max(self._job.settings.evaluation_interval, spent / EVALUATION_SHARE)
+        self._due = clock() + min(max(MAX_INTERVAL, self._job.settings.evaluation_interval), interval)
+        progress.report(preview=(self._previewed[1], ids))
+
+    def _evaluate(self, number: int) -> np.ndarray:
+        """Predicted ids (uint8 H,W, at the network's size) of an image by its fold's EMA; updates its matrix."""
+        training, index = self._places[number]
+        view = self._job.base_features.get(index, 0)
+        predicted = predict_view(training.trainee.ema, view, view.size, self._job.spec.classes)
+        truth = held_out_part(self._job.prepared[index].mask, training.fold)
+        table = confusion(truth, channels(predicted, self._ids), len(self._ids))
+        if number < len(self._tables):
+            self._tables[number] = table
+        else:
+            self._tables.append(table)
+        return predicted
+
+
+def _baseline_kind(job: Job) -> str:
+    """The kind "base" when the base knows all classes by name, otherwise "trivial", the majority class."""
+    shared = class_map(job.base.spec.classes, job.spec.classes)
+    wanted = {c.id for c in job.spec.classes if c.name.strip().casefold() != "background"}
+    return "base" if wanted and wanted <= set(shared.values()) else "trivial"
+
+
+def _baseline_miou(job: Job) -> float | None:
+    """The baseline's mIoU over all examples."""
+    ids = [c.id for c in job.spec.classes]
+    table = np.zeros((len(ids), len(ids)), dtype=np.int64)
+    for index, baseline in job.baselines.items():
+        table += confusion(channels(job.examples[index].mask, ids), channels(baseline, ids), len(ids))
+    return mean(ious(table))
+
+
+def _baseline(job: Job, fold: Fold, index: int) -> np.ndarray:
+    """The base's ids where classes agree by name, otherwise the majority class of what the fold is trained on."""
+    shape = (job.examples[index].mask.shape[0], job.examples[index].mask.shape[1])
+    truths = [trained_part(job.examples[i].mask, fold) for i in fold.train]
+    majority = majority_class(truths, job.spec.classes)
+    if _baseline_kind(job) == "trivial":
+        return np.full(shape, majority, dtype=np.uint8)
+    blank = np.full(shape, IGNORE, dtype=np.uint8)
+    prepared = prepare(job.examples[index].image, blank, job.base.spec.input_size)
+    view = FeatureCache(job.base, [prepared], job.seed).get(0, 0)
+    predicted = predict_view(job.base.module, view, shape, job.base.spec.classes)
+    names = {c.name.strip().casefold(): c.id for c in job.spec.classes}
+    table = np.full(256, names.get("background", majority), dtype=np.uint8)
+    for theirs, ours in class_map(job.base.spec.classes, job.spec.classes).items():
+        table[theirs] = ours
+    return table[predicted]
+
+
+def _base_prediction(job: Job, index: int) -> np.ndarray:
+    """The base's prediction in its own classes (uint8 H,W of ids, at the network's size) where they are not ours."""
+    view = job.features.get(index, 0)
+    if job.root.module.encoder is not job.base.module.encoder:
+        view = FeatureCache(job.base, [job.prepared[index]], job.seed).get(0, 0)
+    return predict_view(job.base.module, view, view.size, job.base.spec.classes)
+
+
+def _features_of(job: Job, fold: Fold) -> FeatureCache:
+    """Features of the images by the base's encoder, or of the half of a single image that the fold is trained on."""
+    if fold.train_half is None:
+        return job.base_features
+    half = [only_half(p, fold.train_half) for p in job.prepared]
+    return FeatureCache(job.base, half, job.seed, job.progress.report)
