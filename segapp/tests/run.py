@@ -28,8 +28,7 @@ STEPS = (
     ("parallel tests", "not processes and not browser"),
     ("tests with the running service and browsers", "(processes or browser)"),
 )
-# Processes of the second step: those of the slow suite break services and measure times, so they run one by one.
-SERVICES = {"fast": 2, "slow": 1}
+SERVICES = 1  # processes of the second step: its tests wait for services with a time limit, and break some of them
 # Seconds without a test that begins or ends: longer than the longest timeout of a test in the suite.
 PATIENCE = {"fast": 400.0, "slow": 3100.0}
 LOOK_SECONDS = 1.0
@@ -65,7 +64,7 @@ class Tally:
 def run(suite: str, arguments: list[str], patience: float | None = None) -> int:
     """Both steps of a suite, the second even when the first has failures; returns the exit status."""
     began, tally, statuses, hung = time.monotonic(), Tally(), [], []
-    for (title, expression), processes in zip(STEPS, (workers(), SERVICES[suite]), strict=True):
+    for (title, expression), processes in zip(STEPS, (workers(), SERVICES), strict=True):
         print(f"\n--- {title}", flush=True)
         command = [sys.executable, "-m", "pytest", "-m", f"{SUITES[suite]} and {expression}"]
         if processes > 1:
