@@ -157,4 +157,4 @@ def test_without_script_the_main_forms_still_do_their_work(visit, served, tmp_pa
     expect(page.locator(".result .answered")).to_be_visible(timeout=60_000)
     expect(page.locator("img.flat")).to_be_visible()
     page.goto("/reset/")
-    expect(page.locator("h1")).to_have_text("The base model answers")
+    expect(page.locator("h1")).to_have_text("The base model is in use")
