@@ -1,14 +1,20 @@
-"""From a file to pixels, trusting neither its name nor its header. What cannot be read is refused in plain words."""
+"""From a file to pixels, trusting neither its name nor its header. What cannot be read is refused in plain words.
 
+What Pillow reads exactly is decoded here; everything else in a confined process (confined.py).
+"""
+
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import IO
+from dataclasses import dataclass, field, replace
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
 
-from segapp.imaging import formats
+from segapp.imaging import confined, formats, profiles
+from segapp.imaging.display_range import eight_bits
 from segapp.imaging.formats import Kind
+from segapp.imaging.image_input import ImageInput, Layout, resolve
 from segapp.imaging.invalid_file import InvalidFile
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -38,14 +44,13 @@ FLIPS = {
 
 # First bytes of what people send by mistake, and what to do with it instead.
 OTHERS = (
-    (b"GIF8", "a GIF"),
-    (b"II*\0", "a TIFF"),
-    (b"MM\0*", "a TIFF"),
-    (b"BM", "a BMP"),
     (b"%PDF", "a PDF"),
     (b"PK\x03\x04", "a zip archive"),
     (b"<", "a web page or a drawing (HTML, SVG)"),
 )
+
+CUT_OFF = "This file is cut off or damaged."
+JPEG_END = b"\xff\xd9"
 
 Image.MAX_IMAGE_PIXELS = None  # the limit above is checked for every file before a pixel is decoded
 
@@ -65,31 +70,138 @@ class MaskSource:
     turned: bool = False
 
 
-def image(file: IO[bytes], name: str) -> Image.Image:
-    """An RGB image, turned upright. Raises InvalidFile."""
-    return image_and_turn(file, name)[0]
+@dataclass(frozen=True)
+class Decoded:
+    """An upright RGB image. `turn`: the EXIF orientation (1 to 8) it was turned by. `notes`: sentences on what was
+    decided. `as_stored`: its pixels are the file's own, so its bytes may be kept. `deep`: the file holds more than
+    eight bits. `geo`: TIFF tags that say where on earth it lies, {number: [type, count, value]}."""
+
+    image: Image.Image
+    layout: Layout
+    turn: int = 1
+    notes: tuple[str, ...] = ()
+    as_stored: bool = False
+    deep: bool = False
+    geo: dict[str, Any] = field(default_factory=dict)
 
 
-def image_and_turn(file: IO[bytes], name: str) -> tuple[Image.Image, int]:
-    """An upright RGB image, and the EXIF orientation (1 to 8) it was turned by. Raises InvalidFile."""
-    opened = _open(file, name)
-    turn = _orientation(opened)
-    rgb = to_rgb(upright(opened, turn))
+def image(file: IO[bytes], name: str, choice: ImageInput | None = None) -> Image.Image:
+    """An RGB image, turned upright. Raises InvalidFile and confined.ReadersBusy."""
+    return read(file, name, choice).image
+
+
+def image_and_turn(file: IO[bytes], name: str, choice: ImageInput | None = None) -> tuple[Image.Image, int]:
+    """An upright RGB image, and the EXIF orientation (1 to 8) it was turned by. Raises as `read` does."""
+    decoded = read(file, name, choice)
+    return decoded.image, decoded.turn
+
+
+def read(file: IO[bytes], name: str, choice: ImageInput | None = None) -> Decoded:
+    """The image that the chosen page and channels of a file make; the usual ones where nothing is chosen.
+
+    Raises InvalidFile, also for a choice that the file does not fit, and confined.ReadersBusy.
+    """
+    try:
+        return read_or_windows(file, name, choice)
+    except confined.NeedsWindows as large:
+        raise too_large(name, large.width, large.height) from None
+
+
+def read_or_windows(file: IO[bytes], name: str, choice: ImageInput | None = None) -> Decoded:
+    """As `read`, but raises confined.NeedsWindows for an image above the limit that can be read in parts."""
+    choice = choice or ImageInput()
+    reader = reader_of(file)
+    if reader:
+        try:
+            return _read_confined(reader, file, name, choice)
+        except confined.NeedsWindows as large:
+            if large.windows:
+                raise
+            raise too_large(name, large.width, large.height) from None
+    opened, whole = _open(file, name)
+    turn, notes = _orientation(opened), () if whole else (f"{name} is cut off: it is used as far as it goes.",)
+    if _animated(opened):
+        notes = (*notes, f"{name} is animated: its first frame is used.")
+    layout = Layout(1, 1 if opened.mode in ("1", "L", "LA", "La") or opened.mode.startswith(("I", "F")) else 3)
+    _, channels, more = resolve(choice, layout, name)
+    shown = upright(opened, turn)
+    rgb = to_rgb(shown)
+    as_stored = whole and turn == 1 and rgb is not None and not _animated(opened)
+    converted = profiles.to_srgb(shown if shown.mode in ("CMYK", "LAB") else rgb, opened.info.get("icc_profile"))
+    if converted is not None:
+        rgb, as_stored = converted, False
+    if channels not in ((1,), (1, 2, 3)) or (channels == (1,) and layout.channels == 3):
+        picked = np.asarray(rgb)[..., [number - 1 for number in channels]]
+        rgb, as_stored = Image.fromarray(np.repeat(picked, 3, axis=2) if len(channels) == 1 else picked), False
     rgb.info = {}  # comments, profiles, positions: nothing of it is saved again
-    return rgb, turn
+    deep = opened.mode.startswith("I") or opened.mode == "F"
+    return Decoded(rgb, layout, turn, (*notes, *more), as_stored and not deep, deep)
+
+
+def _read_confined(reader: str, file: IO[bytes], name: str, choice: ImageInput) -> Decoded:
+    found = confined.read(reader, "image", file, name, choice, formats.MAX_PIXELS)
+    rgb = upright(Image.fromarray(found.values), found.turn)
+    return Decoded(rgb, found.layout, found.turn, found.notes, deep=found.deep, geo=found.geo)
+
+
+def too_large(name: str, width: int, height: int) -> InvalidFile:
+    """What to say of an image above the limit."""
+    size = f"{width:,} × {height:,} pixels are {width * height / 1e6:.0f} megapixels."
+    return InvalidFile(name, size, f"The limit is {formats.MAX_PIXELS // 10**6}. Make it smaller or cut it into parts.")
+
+
+def reader_of(file: IO[bytes]) -> str:
+    """Which confined reader a file needs by its first bytes; "" where Pillow reads it exactly."""
+    head = _head(file)
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "tiff"
+    if head[4:8] == b"ftyp" and _is_heif(head):
+        return "heif"
+    if head.startswith(b"\x89PNG") and head[24:25] == b"\x10" and head[25:26] in (b"\2", b"\4", b"\6"):
+        return "deep_png"
+    return ""
+
+
+def _is_heif(head: bytes) -> bool:
+    """Whether the brands of the first box are HEIC's and none is AVIF's, which Pillow reads."""
+    size = min(int.from_bytes(head[:4], "big"), 256)
+    brands = {head[k : k + 4] for k in (8, *range(16, size, 4))}
+    return not brands & {b"avif", b"avis"} and bool(brands & set(formats.STILL_IMAGE_BRANDS))
 
 
 def mask(file: IO[bytes], name: str) -> MaskSource:
     """A mask with its own values: palette indices, 16 bits unclipped, colours where it has any. Raises InvalidFile."""
-    opened = _open(file, name, formats.MASK_KINDS)
+    reader = reader_of(file)
+    if reader in ("tiff", "heif"):
+        return _mask_confined(reader, file, name)
+    opened, whole = _open(file, name, formats.MASK_KINDS)
+    if not whole:
+        raise InvalidFile(name, CUT_OFF, "Export or download it again.")
     lossy, turn = is_lossy(file), _orientation(opened)
     source = _values(upright(opened, turn), name, _deep(file))
     return replace(source, lossy=lossy, turned=turn != 1)
 
 
+def _mask_confined(reader: str, file: IO[bytes], name: str) -> MaskSource:
+    try:
+        found = confined.read(reader, "mask", file, name, ImageInput(), formats.MAX_PIXELS)
+    except confined.NeedsWindows as large:
+        raise too_large(name, large.width, large.height) from None
+    source = MaskSource(found.kind, found.values, found.lossy, found.palette, found.turn != 1)
+    return source if found.turn == 1 else turned_along(source, found.turn)
+
+
 def upright(opened: Image.Image, turn: int) -> Image.Image:
     """The image turned by EXIF orientation `turn`, its pixels unchanged otherwise."""
     return opened if turn == 1 else opened.transpose(TURNS[turn])
+
+
+def turned_like(source: MaskSource, turn: int, size: tuple[int, int]) -> MaskSource:
+    """The mask of an image that EXIF turned: turned along when only then it has the image's (width, height)."""
+    height, width = source.values.shape[:2]
+    if turn not in SIDEWAYS or (width, height) == size or (height, width) != size:
+        return source
+    return turned_along(source, turn)
 
 
 def turned_along(source: MaskSource, turn: int) -> MaskSource:
@@ -107,7 +219,7 @@ def pixels(opened: Image.Image) -> np.ndarray:
 def to_rgb(opened: Image.Image) -> Image.Image:
     """RGB without clipping: 16 bits are scaled by the bit depth in use, transparency lies on white."""
     if opened.mode.startswith("I") or opened.mode == "F":
-        return Image.fromarray(_eight_bits(np.asarray(opened))).convert("RGB")
+        return Image.fromarray(eight_bits(_narrow(np.asarray(opened)))).convert("RGB")
     if opened.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in opened.info:
         layered = opened.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
@@ -115,8 +227,10 @@ def to_rgb(opened: Image.Image) -> Image.Image:
 
 
 def is_lossy(file: IO[bytes]) -> bool:
-    """Whether the first bytes announce compression with loss: JPEG, or WebP's lossy kind."""
+    """Whether the first bytes announce compression with loss: JPEG, WebP's lossy kind, AVIF and HEIC."""
     head = _head(file)
+    if head[4:8] == b"ftyp":
+        return True
     return head.startswith(b"\xff\xd8") or (head[:4] == b"RIFF" and not _lossless_webp(head))
 
 
@@ -159,11 +273,11 @@ def _with_full_alpha(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Grey values of 8, 10, 12, 14 or 16 bits as uint8: cameras store 12 bits in 16, which would look black."""
-    top = float(values.max())
-    depth = next((most for most in (255, 1023, 4095, 16383) if top <= most), 65535)
-    return (np.clip(values, 0, None).astype(np.float32) * (255.0 / max(depth, top))).round().astype(np.uint8)
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """Pillow's 32-bit values of a 16-bit image as 16 bits."""
+    if values.dtype.kind != "f" and values.min() >= 0 and values.max() <= 65535:
+        return values.astype(np.uint16)
+    return values
 
 
 def _orientation(opened: Image.Image) -> int:
@@ -177,21 +291,37 @@ def _orientation(opened: Image.Image) -> int:
 def glance(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KINDS) -> tuple[int, int]:
     """Width and height as the header gives them, of a still image of an accepted format and size. Raises InvalidFile.
 
-    Cheap: no pixel is decoded, so a file that is cut off is not noticed here.
+    Cheap: no pixel is decoded, so a file that is cut off is not noticed here, and of a file that a confined reader is
+    needed for nothing is known but its kind: (0, 0).
     """
-    return _unread(file, name, kinds).size
+    return (0, 0) if reader_of(file) else _unread(file, name, kinds).size
 
 
-def _open(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KINDS) -> Image.Image:
-    """A still image of an accepted format and size, decoded to the end. Raises InvalidFile."""
+def _open(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KINDS) -> tuple[Image.Image, bool]:
+    """A still image of an accepted format and size, decoded; and whether the file is whole.
+
+    Only a JPEG may lack its end: it is decoded as far as it goes. Raises InvalidFile.
+    """
     opened = _unread(file, name, kinds)
     try:
         opened.load()
+        return opened, True
     except MemoryError:
         raise
-    except Exception:  # the same for decoders
-        raise InvalidFile(name, "This file is cut off or damaged.", "Export or download it again.") from None
-    return opened
+    except Exception:  # strange bytes make decoders raise many kinds
+        if opened.format != "JPEG":
+            raise InvalidFile(name, CUT_OFF, "Export or download it again.") from None
+    file.seek(0)
+    ended = io.BytesIO(file.read() + JPEG_END)
+    file.seek(0)
+    try:
+        opened = _unread(ended, name, kinds)
+        opened.load()
+    except MemoryError:
+        raise
+    except Exception:
+        raise InvalidFile(name, CUT_OFF, "Export or download it again.") from None
+    return opened, False
 
 
 def _unread(file: IO[bytes], name: str, kinds: Sequence[Kind]) -> Image.Image:
@@ -202,23 +332,20 @@ def _unread(file: IO[bytes], name: str, kinds: Sequence[Kind]) -> Image.Image:
         opened = Image.open(file, formats=tuple(kind.pillow for kind in kinds if kind.pillow))
     except MemoryError:
         raise
-    except Exception:  # strange bytes make parsers raise many kinds
+    except Exception:  # the same for parsers
         raise InvalidFile(name, _what_else(head, kinds), "Save it as one of these and add it again.") from None
     if opened.width * opened.height > formats.MAX_PIXELS:
-        size = f"{opened.width:,} × {opened.height:,} pixels are {opened.width * opened.height / 1e6:.0f} megapixels."
-        raise InvalidFile(
-            name, size, f"The limit is {formats.MAX_PIXELS // 10**6}. Make it smaller or cut it into parts."
-        )
-    if getattr(opened, "n_frames", 1) > 1 and opened.format != PHONE_JPEG:
-        raise InvalidFile(name, "This image is animated.", "Save one frame of it as a still image.")
+        raise too_large(name, opened.width, opened.height)
     return opened
+
+
+def _animated(opened: Image.Image) -> bool:
+    return getattr(opened, "n_frames", 1) > 1 and opened.format != PHONE_JPEG
 
 
 def _what_else(head: bytes, kinds: Sequence[Kind]) -> str:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     found = next((f"{words}, " for first, words in OTHERS if start.startswith(first)), "")
-    if head[4:8] == b"ftyp" and head[8:12] in formats.STILL_IMAGE_BRANDS:
-        found = "a HEIC or AVIF photo, "
     return f"This is {found}no {formats.listed(kinds)} image, whatever it is called."
 
 

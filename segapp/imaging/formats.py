@@ -15,7 +15,7 @@ from typing import Any
 class Kind:
     """A kind of file: its name for people, its suffixes (lower case, with the dot) and its MIME types.
 
-    `pillow` is Pillow's name of the format, "" where Pillow does not read it.
+    `pillow` is Pillow's name of the format, "" where a confined reader (readers/) is needed instead.
     """
 
     name: str
@@ -28,6 +28,11 @@ IMAGE_KINDS = (
     Kind("PNG", (".png",), ("image/png",), "PNG"),
     Kind("JPEG", (".jpg", ".jpeg"), ("image/jpeg",), "JPEG"),
     Kind("WebP", (".webp",), ("image/webp",), "WEBP"),
+    Kind("TIFF", (".tif", ".tiff", ".btf", ".tf8"), ("image/tiff",)),
+    Kind("HEIC", (".heic", ".heif", ".hif"), ("image/heic", "image/heif")),
+    Kind("AVIF", (".avif",), ("image/avif",), "AVIF"),
+    Kind("GIF", (".gif",), ("image/gif",), "GIF"),
+    Kind("BMP", (".bmp",), ("image/bmp", "image/x-ms-bmp"), "BMP"),
 )
 # Masks come in these, too, whatever images may be.
 MASK_KINDS = (

@@ -47,11 +47,12 @@ def submit(
     """
     admit()
     answer = answer or registry.resolve(visitor)
-    image, turn = decode.image_and_turn(file, name)
+    decoded = decode.read(file, name)
+    image = decoded.image
     row = _pinned(visitor, image, name, model or answer.model, answer)
     row.shared = shared
     file.seek(0)
-    plain = bare(file.read()) if turn == 1 else None
+    plain = bare(file.read()) if decoded.as_stored else None
     if plain is None:
         return _queue(row, lambda out: image.save(out, "PNG", compress_level=1))
     row.suffix, content = plain

@@ -15,6 +15,7 @@ from registry.files import disk_is_full
 from registry.services import ModelNotFound, NoBaseReady
 from registry.store import StoreUnreachable
 from segapp.imaging import InvalidFile
+from segapp.imaging.confined import ReadersBusy
 
 Problem = dict[str, str]  # {"file": its name or "", "message": what is wrong and what to do}
 RETRY_SECONDS = 5
@@ -218,6 +219,8 @@ def user_error(error: BaseException | None) -> UserError | None:
             return error
         case InvalidFile():
             return InvalidUpload([error.entry])
+        case ReadersBusy():
+            return Overloaded(str(error), retry_after=error.retry_after)
         case ModelNotFound():
             return NotFound(str(error))
         case NoBaseReady():

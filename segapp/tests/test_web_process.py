@@ -12,6 +12,7 @@ from segapp.home import PROJECT
 from segapp.views import analyze
 
 HEAVY = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "onnxruntime", "segapp.tasks", "segapp.worker")
+UNWANTED = (*HEAVY, "tifffile", "imagecodecs", "pillow_heif", "segapp.imaging.readers")
 
 
 def addresses(patterns=None, prefix="", names=()):
@@ -25,11 +26,16 @@ def addresses(patterns=None, prefix="", names=()):
             yield from addresses(entry.url_patterns, route, tuple(converters.items()))
 
 
-def test_the_web_process_has_no_torch():
+def test_the_web_process_has_no_torch_and_no_readers_beyond_pillow():
     """With every view imported, as gunicorn has them before the first request."""
     code = "import sys, segapp.wsgi; print([name for name in sys.argv[1:] if name in sys.modules])"
     found = subprocess.run(
-        [sys.executable, "-c", code, *HEAVY], cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code, *UNWANTED],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout.strip() == "[]"

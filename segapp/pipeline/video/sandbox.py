@@ -6,14 +6,13 @@ decoded in the worker itself. Knows nothing of networks, masks or rows.
 """
 
 import json
-import os
-import resource
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from segapp.confine import ResourceLimits, confine, environment
 from segapp.pipeline.video.demux import InvalidVideo, Limits
 from segapp.pipeline.video.probe import Source, probe
 
@@ -22,16 +21,6 @@ TOO_MUCH = (
     "This video could not be looked into: it is damaged, or needs more memory or time than it may have. "
     "Convert it to H.264 in MP4 and upload it again."
 )
-
-
-@dataclass(frozen=True)
-class ResourceLimits:
-    """Address space in bytes, seconds on a processor, seconds by the clock (longer: the machine may be busy)."""
-
-    memory: int = 2 << 30
-    processor: int = 60
-    clock: float = 300
-    files: int = 32
 
 
 def examine(path: Path, limits: Limits, resources: ResourceLimits | None = None) -> Source:
@@ -57,26 +46,6 @@ def examine(path: Path, limits: Limits, resources: ResourceLimits | None = None)
     if "source" not in answer:
         raise InvalidVideo(TOO_MUCH)
     return Source.from_dict(answer["source"])
-
-
-def environment() -> dict[str, str]:
-    """What Python needs to start, and one thread in libraries that would reserve memory for each; no secrets."""
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ}
-    return {"PATH": os.defpath, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **kept}
-
-
-def confine(resources: ResourceLimits) -> None:
-    """Limit this process to its resources, for good."""
-    for what, limit in (
-        (resource.RLIMIT_AS, resources.memory),
-        (resource.RLIMIT_CPU, resources.processor),
-        (resource.RLIMIT_NOFILE, resources.files),
-        (resource.RLIMIT_FSIZE, 0),  # pipes are no files: the answer still goes out
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(what)[1]
-        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(what, (allowed, allowed))
 
 
 def main() -> None:

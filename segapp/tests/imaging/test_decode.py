@@ -12,11 +12,29 @@ from segapp.imaging.decode import MaskSource
 from segapp.tests.imaging.drawing import photo, saved, shapes
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF"])
 def test_a_truncated_image_is_refused(format):
     whole = saved(photo(), format).getvalue()
     with pytest.raises(InvalidFile, match=r"cut off|no PNG"):
         decode.image(io.BytesIO(whole[: len(whole) // 2]), "half.png")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("kept", [0.5, 0.9, -2])
+def test_a_jpeg_without_its_end_is_used_as_far_as_it_goes(progressive, kept):
+    file = saved(photo(256), "JPEG", progressive=progressive)
+    whole, expected = file.getvalue(), np.asarray(decode.image(file, "whole.jpg"), dtype=int)
+    part = whole[: int(len(whole) * kept)] if kept > 0 else whole[:kept]
+    found = decode.read(io.BytesIO(part), "cut.jpg")
+    assert found.notes == ("cut.jpg is cut off: it is used as far as it goes.",)
+    assert not found.as_stored, "its own bytes would be refused later"
+    assert np.abs(np.asarray(found.image, dtype=int)[:64] - expected[:64]).mean() < (40 if progressive else 3)
+
+
+def test_a_jpeg_of_which_only_the_header_is_there_is_refused():
+    whole = saved(photo(256), "JPEG").getvalue()
+    with pytest.raises(InvalidFile, match=r"cut off|no PNG"):
+        decode.image(io.BytesIO(whole[:100]), "head.jpg")
 
 
 @pytest.mark.parametrize(
@@ -24,13 +42,13 @@ def test_a_truncated_image_is_refused(format):
     [
         b"<html></html>",
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        saved(photo(), "TIFF").getvalue(),
+        saved(photo(), "PPM").getvalue(),
         b"\x80\x04pickle",
     ],
-    ids=["html", "svg", "tiff", "pickle"],
+    ids=["html", "svg", "ppm", "pickle"],
 )
 def test_other_formats_are_refused_whatever_their_name(content):
-    with pytest.raises(InvalidFile, match="no PNG, JPEG or WebP"):
+    with pytest.raises(InvalidFile, match="no PNG, JPEG, "):
         decode.image(io.BytesIO(content), "image.png")
 
 
@@ -45,11 +63,14 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(side):
         decode.image(saved(Image.new("1", (side, side))), "huge.png")
 
 
-@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
-def test_animations_are_refused(format):
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
+def test_of_an_animation_the_first_frame_is_used_and_said(format):
     frames = [photo(64), photo(64).rotate(90)]
-    with pytest.raises(InvalidFile, match=r"animated|no PNG"):
-        decode.image(saved(frames[0], format, save_all=True, append_images=frames[1:]), "moving.webp")
+    found = decode.read(saved(frames[0], format, save_all=True, append_images=frames[1:]), "moving.webp")
+    assert found.notes == ("moving.webp is animated: its first frame is used.",)
+    assert not found.as_stored
+    difference = np.abs(np.asarray(found.image, dtype=int) - np.asarray(frames[0], dtype=int))
+    assert difference.mean() < 12
 
 
 def test_what_stands_behind_the_end_of_a_png_is_not_kept():
@@ -95,13 +116,10 @@ def test_odd_sizes_are_welcome(size):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (saved(photo(), "TIFF").getvalue(), "a TIFF"),
-        (saved(photo().convert("P"), "GIF").getvalue(), "a GIF"),
         (b"\xef\xbb\xbf\n <!doctype html>", "a web page"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64), "a HEIC"),
         (b"%PDF-1.7", "a PDF"),
     ],
-    ids=["tiff", "gif", "html", "heic", "pdf"],
+    ids=["html", "pdf"],
 )
 def test_what_it_is_instead_is_said(content, words):
     with pytest.raises(InvalidFile, match=words):

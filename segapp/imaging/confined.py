@@ -1,0 +1,164 @@
+"""Reading files that Pillow does not read, in a process of its own that may not use more than its share.
+
+Such readers are large, and the file is a stranger's: whatever it does to the process that reads it, it ends that
+process only, within limits of memory, processor time and patience, with nothing written.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from segapp.confine import ResourceLimits, environment
+from segapp.imaging.image_input import ImageInput, Layout
+from segapp.imaging.invalid_file import InvalidFile
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMITS = ResourceLimits(memory=4 << 30, processor=60, clock=60, files=32)
+AT_ONCE = 2  # children of one process; the others wait
+PATIENCE = 20.0  # seconds that a file waits for its turn
+PIECE = 1 << 20
+
+_turns = threading.BoundedSemaphore(AT_ONCE)
+
+
+class ReadersBusy(Exception):
+    """Too many files are being read right now; nothing was stored. `retry_after` is in seconds."""
+
+    retry_after = 10
+
+    def __init__(self) -> None:
+        super().__init__("Many files are being read right now. Try again in a few seconds; nothing was stored.")
+
+
+class NeedsWindows(Exception):
+    """The image has more pixels than are read at once. `windows`: but its file can be read in parts."""
+
+    def __init__(self, width: int, height: int, windows: bool) -> None:
+        super().__init__(f"{width} x {height}")
+        self.width, self.height, self.windows = width, height, windows
+
+
+@dataclass(frozen=True)
+class Answer:
+    """values and what the child says of them, as in readers/picked.py."""
+
+    values: np.ndarray
+    layout: Layout
+    turn: int
+    notes: tuple[str, ...]
+    deep: bool
+    kind: str
+    lossy: bool
+    palette: tuple[str, ...] | None
+    geo: dict[str, Any]
+
+
+def read(
+    reader: str,
+    what: str,
+    file: IO[bytes],
+    name: str,
+    choice: ImageInput,
+    most: int,
+    limits: ResourceLimits | None = None,
+) -> Answer:
+    """What readers/read.py makes of the file, read by a confined process.
+
+    Raises InvalidFile, NeedsWindows for an image of more than `most` pixels, and ReadersBusy.
+    """
+    limits = limits or LIMITS
+    order = {
+        "reader": reader,
+        "what": what,
+        "name": name,
+        "choice": choice.to_dict(),
+        "most": most,
+        "limits": asdict(limits),
+    }
+    if not _turns.acquire(timeout=PATIENCE):
+        raise ReadersBusy
+    try:
+        with _descriptor(file) as source:
+            header, body = _run(json.dumps(order), source, limits.clock)
+    finally:
+        _turns.release()
+    if "refused" in header:
+        raise InvalidFile(name, *header["refused"])
+    if "large" in header:
+        raise NeedsWindows(*header["large"])
+    if "damaged" in header:
+        raise InvalidFile(name, "This file is cut off or damaged.", "Export or download it again.")
+    if "shape" not in header:
+        raise InvalidFile(
+            name,
+            "It could not be read: it is damaged, or needs more memory or time than it may have.",
+            "Save it anew, uncompressed or as PNG, and add that file.",
+        )
+    values = np.frombuffer(body, np.dtype(header["dtype"]))
+    if values.size != int(np.prod(header["shape"])):
+        raise InvalidFile(name, "This file is cut off or damaged.", "Export or download it again.")
+    return Answer(
+        values=values.reshape(header["shape"]),
+        layout=Layout(header["pages"], header["channels"]),
+        turn=header["turn"],
+        notes=tuple(header["notes"]),
+        deep=header["deep"],
+        kind=header["kind"],
+        lossy=header["lossy"],
+        palette=tuple(header["palette"]) if header["palette"] is not None else None,
+        geo=header["geo"],
+    )
+
+
+def _run(order: str, source: int, clock: float) -> tuple[dict[str, Any], bytes]:
+    """The child's header and bytes; ({}, b"") when it did not come back whole."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "segapp.imaging.readers.child", order],
+        stdin=source,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        env=environment(),
+    )
+    try:
+        out, _ = child.communicate(timeout=clock)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        return {}, b""
+    line, _, body = out.partition(b"\n")
+    try:
+        header = json.loads(line) if child.returncode == 0 else {}
+    except ValueError:
+        return {}, b""
+    return header, body
+
+
+@contextmanager
+def _descriptor(file: IO[bytes]) -> Iterator[int]:
+    """A descriptor to read the whole file by: its own, or that of a copy in memory."""
+    try:
+        descriptor = file.fileno()
+    except (OSError, AttributeError):
+        descriptor = -1
+    if descriptor >= 0:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+        file.seek(0)
+        return
+    with open(os.memfd_create("upload"), "w+b") as copy:
+        file.seek(0)
+        while piece := file.read(PIECE):
+            copy.write(piece)
+        file.seek(0)
+        copy.seek(0)
+        yield copy.fileno()

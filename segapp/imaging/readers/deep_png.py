@@ -1,0 +1,27 @@
+"""PNGs of 16 bits a channel with colour or transparency, of which Pillow keeps only the upper eight."""
+
+from typing import IO
+
+import imagecodecs
+import numpy as np
+
+from segapp.imaging.display_range import eight_bits
+from segapp.imaging.image_input import ImageInput, Layout, resolve
+from segapp.imaging.readers.layers import as_rgb, over_white
+from segapp.imaging.readers.picked import Picked, checked_size
+
+
+def image(file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
+    """Raises InvalidFile for a choice that does not fit, TooLarge, and what the decoder raises."""
+    content = file.read()
+    checked_size(int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big"), most)
+    values = np.asarray(imagecodecs.png_decode(content))
+    alpha = None
+    if values.ndim == 3 and values.shape[2] in (2, 4):
+        values, alpha = values[..., :-1], values[..., -1]
+    if values.ndim == 2:
+        values = values[..., None]
+    layout = Layout(1, values.shape[2])
+    _, channels, notes = resolve(choice, layout, name)
+    shown = eight_bits(np.stack([values[..., number - 1] for number in channels], axis=-1))
+    return Picked(over_white(as_rgb(shown), alpha), layout, notes=notes, deep=True)

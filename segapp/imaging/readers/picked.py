@@ -1,0 +1,39 @@
+"""What a reader hands over: an image's chosen page and channels, brought to eight bits, or a mask's own values."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from segapp.imaging.image_input import Layout
+
+
+@dataclass(frozen=True)
+class Picked:
+    """values: an image as uint8 (H,W,3), or a mask as the kind says: "index" uint8 or uint16 (H,W), "colour" uint8
+    (H,W,4). `turn` is the EXIF orientation still to be applied. `deep`: the file holds more than eight bits. `geo`: the
+    tags that say where on earth it lies. `lossy`, `palette` ("#rrggbb" by index): of a mask."""
+
+    values: np.ndarray
+    layout: Layout
+    turn: int = 1
+    notes: tuple[str, ...] = ()
+    deep: bool = False
+    kind: str = "image"
+    lossy: bool = False
+    palette: tuple[str, ...] | None = None
+    geo: dict[str, Any] = field(default_factory=dict)
+
+
+def checked_size(width: int, height: int, most: int) -> None:
+    """Raises TooLarge above `most` pixels."""
+    if width * height > most:
+        raise TooLarge(width, height)
+
+
+class TooLarge(Exception):
+    """The image has more pixels than are read at once."""
+
+    def __init__(self, width: int, height: int, windows: bool = False) -> None:
+        super().__init__(f"{width} x {height}")
+        self.width, self.height, self.windows = width, height, windows
