@@ -4,11 +4,22 @@ import tomllib
 
 from segapp.home import PROJECT
 
-WORKER_SIDE = {"segapp.tasks", "segapp.worker", "segapp.pipeline"}
+WORKER_SIDE = {"segapp.tasks", "segapp.worker", "segapp.pipeline", "segapp.measurement"}
 APART = {"segapp.bench", "segapp.management", "segapp.migrations", "segapp.tests"}  # these bring both sides together
 NETWORKS = {
     f"registry.{name}"
-    for name in ("cache", "checkpoint", "export", "memory", "network", "runtime", "vision_shim", "weights")
+    for name in (
+        "cache",
+        "checkpoint",
+        "detail",
+        "export",
+        "memory",
+        "network",
+        "runtime",
+        "stages",
+        "vision_shim",
+        "weights",
+    )
 }
 REGISTRY_APART = {"registry.management", "registry.migrations", "registry.tests"}
 
