@@ -31,10 +31,14 @@ class BenchFailed(ValueError):
 def own_home() -> Iterator[tuple[Path, dict[str, str]]]:
     """An empty home with the installation's bases, and the environment of a process on it."""
     with tempfile.TemporaryDirectory(prefix="segapp-bench-") as folder:
-        home = Path(folder)
-        _lend_bases(home)
-        inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-        yield home, {**inherited, "SEGAPP_HOME": folder, "SEGAPP_WEIGHTS": str(settings.SEGAPP_WEIGHTS)}
+        yield Path(folder), home_environment(Path(folder))
+
+
+def home_environment(home: Path) -> dict[str, str]:
+    """Lend the installation's bases to an empty home; the environment of a process on it."""
+    _lend_bases(home)
+    inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    return {**inherited, "SEGAPP_HOME": str(home), "SEGAPP_WEIGHTS": str(settings.SEGAPP_WEIGHTS)}
 
 
 def alone(what: str, options: dict[str, Any], environment: dict[str, str] | None = None) -> dict[str, Any]:

@@ -29,11 +29,13 @@ class ServerFailed(Exception):
 class Group:
     """`manage.py serve` on the home that this process's settings name, on a free port of 127.0.0.1."""
 
-    def __init__(self, home: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, home: Path, environment: dict[str, str] | None = None, inherits: bool = True) -> None:
+        """`environment` comes on top of this process's own, or without `inherits` is all there is."""
         self.home = home
         self.url = ""
-        self._environment = environment or {}
+        self._environment, self._inherits = environment or {}, inherits
         self._log = home / "var" / "bench.log"
+        self._log.parent.mkdir(parents=True, exist_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Group":
@@ -42,7 +44,7 @@ class Group:
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
                 command,
-                env={**os.environ, "SEGAPP_RATE_LIMITS": "off", **self._environment},
+                env={**(os.environ if self._inherits else {}), "SEGAPP_RATE_LIMITS": "off", **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -90,15 +92,24 @@ class Group:
                 return {}
             time.sleep(0.2)
 
-    def memory(self) -> dict[str, float]:
-        """Resident megabytes of each part, the web server's processes together."""
+    def resident(self) -> list[tuple[str, int, float]]:
+        """(part, process id, resident megabytes) of every process of a part."""
         assert self._process is not None
-        found = dict.fromkeys(PARTS, 0.0)
+        found = []
         for pid in descendants(self._process.pid):
             words = _command(pid)
-            for part, mark in PARTS.items():
-                if mark in words:
-                    found[part] += resident_mb(pid)
+            found += [(part, pid, resident_mb(pid)) for part, mark in PARTS.items() if mark in words]
+        return found
+
+    def pids(self, part: str) -> list[int]:
+        """The processes of a part."""
+        return [pid for name, pid, _ in self.resident() if name == part]
+
+    def memory(self) -> dict[str, float]:
+        """Resident megabytes of each part, the web server's processes together."""
+        found = dict.fromkeys(PARTS, 0.0)
+        for part, _, megabytes in self.resident():
+            found[part] += megabytes
         return {part: round(megabytes, 1) for part, megabytes in found.items()}
 
     def _address(self) -> str:

@@ -1,0 +1,123 @@
+"""The soak test sees what is lost, and loses nothing itself on either pair of database and broker."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from segapp.bench import soak
+from segapp.bench.soak_faults import MemoryWatch
+from segapp.bench.soak_visitor import SoakVisitor, Tally
+from segapp.home import PROJECT
+
+RESULT = {
+    "minutes": 2.0,
+    "visitors": 4,
+    "requests": 10,
+    "errors": 0,
+    "lost_models": 1,
+    "wrong_answers": 0,
+    "stuck_runs": 0,
+    "by_status": {"200": 10},
+    "done": {},
+    "faults": {"kill web": 1},
+    "memory_mb_per_minute": {"web": 0.1},
+    "details": ["abc: not listed"],
+}
+
+
+class Answering:
+    """A server's answers, in order; "down" is none at all."""
+
+    def __init__(self, *answers) -> None:
+        self.answers, self.cookies = list(answers), {}
+
+    def get(self, path, timeout=0):
+        return self.answers.pop(0)
+
+    def post(self, path, fields=None, files=(), timeout=0):
+        return self.answers.pop(0)
+
+
+class Reply:
+    def __init__(self, status: int, **body) -> None:
+        self.status, self.headers, self.body, self._json = status, {}, body.pop("content", b""), body
+
+    def json(self):
+        return self._json
+
+
+def visitor(*answers) -> tuple[SoakVisitor, Tally]:
+    tally = Tally()
+    made = SoakVisitor(1, "http://127.0.0.1:9", tally, threading.Event())
+    made._client = Answering(*answers)
+    return made, tally
+
+
+def test_a_500_counts_as_an_error_and_a_503_is_asked_again(monkeypatch):
+    monkeypatch.setattr("segapp.bench.soak_visitor.time.sleep", lambda _: None)
+    made, tally = visitor(Reply(503), Reply(200))
+    assert made._ask("GET", "/x").status == 200 and not tally.errors
+    made, tally = visitor(Reply(500))
+    made._ask("GET", "/x")
+    assert tally.errors == ["500 GET /x"]
+
+
+def test_a_model_that_is_not_listed_any_more_counts_as_lost():
+    made, tally = visitor(Reply(200, models=[{"id": "kept", "file_state": "ok"}]))
+    made._models = ["kept", "gone"]
+    made.finish()
+    assert tally.lost_models == ["gone: not listed"]
+
+
+def test_an_answer_by_a_foreign_model_and_a_changed_mask_are_wrong():
+    body = {"model_key": "user_other", "model_sha256": "s", "mask_url": "/m"}
+    made, tally = visitor(
+        Reply(200, **body), Reply(200, content=b"one"), Reply(200, **body), Reply(200, content=b"two")
+    )
+    made.analyze()
+    made.analyze()
+    assert len(tally.wrong_answers) == 3  # twice another's model, once another mask
+
+
+def test_the_table_names_what_was_lost():
+    text = soak.table(RESULT)
+    assert "lost models           1" in text and "lost: abc: not listed" in text and "kill web 1" in text
+
+
+def test_memory_that_grows_has_a_slope(monkeypatch):
+    clock = iter(range(0, 1000, 6))
+    monkeypatch.setattr("segapp.bench.soak_faults.time.monotonic", lambda: next(clock))
+
+    class Grows:
+        size = 100.0
+
+        def resident(self):
+            self.size += 0.5
+            return [("web", 1, self.size), ("predict", 2, 300.0)]
+
+    watch = MemoryWatch(Grows())
+    for _ in range(20):
+        watch.look()
+    assert watch.slopes()["predict"] == 0.0
+    assert watch.slopes()["web"] > 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_nothing_is_lost_in_a_minute_with_faults(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(PROJECT / "manage.py"), "soak", "--minutes", "1", "--visitors", "3", "--json"],
+        env={**os.environ, "SEGAPP_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=800,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and not found["lost"], found
+    assert found["done"]["trainings"] >= 1 and found["done"]["analyses"] >= 1 and sum(found["faults"].values()) >= 2
