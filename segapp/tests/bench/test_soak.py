@@ -33,7 +33,8 @@ class Answering:
     """A server's answers, in order; "down" is none at all."""
 
     def __init__(self, *answers) -> None:
-        self.answers, self.cookies = list(answers), {}
+        self.answers = list(answers)
+        self.cookies: dict[str, str] = {}
 
     def get(self, path, timeout=0):
         return self.answers.pop(0)
@@ -44,7 +45,9 @@ class Answering:
 
 class Reply:
     def __init__(self, status: int, **body) -> None:
-        self.status, self.headers, self.body, self._json = status, {}, body.pop("content", b""), body
+        self.status, self.body = status, body.pop("content", b"")
+        self.headers: dict[str, str] = {}
+        self._json = body
 
     def json(self):
         return self._json
@@ -53,7 +56,7 @@ class Reply:
 def visitor(*answers) -> tuple[SoakVisitor, Tally]:
     tally = Tally()
     made = SoakVisitor(1, "http://127.0.0.1:9", tally, threading.Event())
-    made._client = Answering(*answers)
+    made._client = Answering(*answers)  # type: ignore[assignment]
     return made, tally
 
 
