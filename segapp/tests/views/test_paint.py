@@ -212,7 +212,7 @@ def test_a_result_is_mended_and_trained_on_from_its_model(alice, charlie):
 
 def test_a_result_of_the_base_is_mended_without_a_model_to_train_on_from(alice):
     response = alice.post(f"/analyze/{analyzed(alice.visitor).public_id}/fix/")
-    assert "Train on from" not in text(alice.get(response["Location"]))
+    assert "Continue training “" not in text(alice.get(response["Location"]))
 
 
 def test_improving_a_model_lets_the_next_training_go_on_from_it(alice, charlie):
@@ -236,7 +236,7 @@ def test_photos_added_to_a_model_are_painted_with_its_classes(alice):
     alice.post("/finetune/paint/", {"images": [upload("new.png", saved(photo(96)))]})
     new = Example.objects.get(stem="new")
     page = text(alice.get(f"/finetune/paint/{new.public_id}/"))
-    assert "=disc" in page and '"object"' not in page and "Train on from" not in page
+    assert "=disc" in page and '"object"' not in page and "Continue training “" not in page
     classes = json.dumps([*CLASSES, {"id": 2, "name": "sky", "color": "#56b4e9"}])
     alice.post(f"/finetune/paint/{new.public_id}/mask", fields(np.where(truth() == 1, 2, 1), classes=classes))
     alice.post("/finetune/train/", {})
