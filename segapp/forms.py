@@ -8,7 +8,7 @@ from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 
-from segapp.imaging import formats
+from segapp.imaging import formats, image_input
 from segapp.imaging.bundle import Member
 from segapp.models import Effort
 from segapp.services import videos
@@ -45,7 +45,23 @@ class ManyFilesField(forms.FileField):
         return [file for file in files if file]
 
 
-class UploadForm(BaseForm):
+class ImageInputForm(forms.Form):
+    """Which channels and which page of a file make the image, as people write them: "3,2,1" or "2", a number or max."""
+
+    channels = forms.CharField(max_length=60, required=False, strip=True)
+    page = forms.CharField(max_length=20, required=False, strip=True)
+
+    def clean(self) -> dict[str, Any]:
+        """`image_input` instead of the two."""
+        sent = super().clean() or self.cleaned_data
+        try:
+            sent["image_input"] = image_input.parse(sent.pop("channels", ""), sent.pop("page", ""))
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+        return sent
+
+
+class UploadForm(ImageInputForm, BaseForm):
     """Images, masks and zips for a training. What is in them is the intake's business."""
 
     images = ManyFilesField(required=False)
@@ -143,7 +159,7 @@ class TrainForm(BaseForm):
         return self.cleaned_data["effort"] or Effort.QUICK
 
 
-class AnalyzeForm(BaseForm):
+class AnalyzeForm(ImageInputForm, BaseForm):
     file = ManyFilesField(required=False)
 
     def clean_file(self) -> list[UploadedFile]:
@@ -158,7 +174,7 @@ class AnalyzeForm(BaseForm):
         return files
 
 
-class BatchForm(BaseForm):
+class BatchForm(ImageInputForm, BaseForm):
     """Many images, or one zip of them, which may also lie among the files."""
 
     archive = ManyFilesField(required=False)
@@ -179,7 +195,8 @@ class BatchForm(BaseForm):
         if len(images) > settings.BATCH_LIMIT_FILES:
             most = settings.BATCH_LIMIT_FILES
             raise forms.ValidationError(f"{len(images)} images are too many at once. Send at most {most}.")
-        return {"files": images, "archive": archives[0] if archives else None}
+        archive = archives[0] if archives else None
+        return {"files": images, "archive": archive, "image_input": sent.get("image_input")}
 
 
 class StopForm(BaseForm):

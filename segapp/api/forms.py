@@ -29,7 +29,7 @@ class ManyFiles(forms.FileField):
         return [super(ManyFiles, self).clean(file, initial) for file in files] or super().clean(None, initial) or []
 
 
-class FinetuneForm(ApiForm):
+class FinetuneForm(forms_of_pages.ImageInputForm, ApiForm):
     images = ManyFiles(required=False, allow_empty_file=True, max_length=None)
     masks = ManyFiles(required=False, allow_empty_file=True, max_length=None)
     name = forms.CharField(required=False, max_length=80)
@@ -77,7 +77,7 @@ class RestoreForm(ApiForm):
     token = forms.CharField(required=False, max_length=512)
 
 
-class SegmentForm(ApiForm):
+class SegmentForm(forms_of_pages.ImageInputForm, ApiForm):
     file = forms.FileField(allow_empty_file=True)
     share = forms.CharField(required=False, max_length=64)
 

@@ -81,9 +81,9 @@ def segment(request: VisitorRequest) -> JsonResponse:
         sent = SegmentForm(request.POST, request.FILES).checked()
         file, share = sent["file"], sent["share"]
         if share:
-            analysis = sharing.submit(request.visitor, share, file, file.name)
+            analysis = sharing.submit(request.visitor, share, file, file.name, sent["image_input"])
         else:
-            analysis = analyses.submit(request.visitor, file, file.name)
+            analysis = analyses.submit(request.visitor, file, file.name, choice=sent["image_input"])
         return _result(analyses.wait(analysis, WAIT_SECONDS))
 
 
@@ -107,7 +107,7 @@ def _result(analysis: Analysis) -> JsonResponse:
 def batch(request: VisitorRequest) -> JsonResponse:
     limits.check(request, limits.UPLOADS)
     sent = BatchForm(request.POST, request.FILES).checked()
-    made = batches.submit(request.visitor, sent["files"], sent["archive"])
+    made = batches.submit(request.visitor, **sent)
     address = reverse("api-batch-job", args=[made.public_id])
     return JsonResponse({"batch_id": made.public_id, "status_url": address}, status=202)
 

@@ -10,6 +10,7 @@ from PIL import Image
 from segapp.imaging import align, decode, denoise, instances
 from segapp.imaging.annotations import Drawing, draw
 from segapp.imaging.decode import MaskSource
+from segapp.imaging.image_input import ImageInput, Layout
 from segapp.imaging.instances import VOID
 from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
@@ -19,12 +20,14 @@ SAME = 2.0  # grey levels that two saves of one image differ by on average
 
 @dataclass(frozen=True)
 class Pair:
-    """image RGB and mask of the same size. `lossy`: the image came compressed with loss. notes: what was changed."""
+    """image RGB and mask of the same size. `lossy`: the image came compressed with loss. notes: what was changed.
+    layout: the pages and channels of the image's file."""
 
     image: Image.Image
     mask: Mask
     lossy: bool
     notes: tuple[str, ...] = ()
+    layout: Layout = field(default_factory=Layout)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class MaskFile:
 class Rules:
     """What is known of the whole set. exact: as `denoise.is_exact` says. objects: the masks' values number objects, do
     not, or may (None). labels: class ids by the annotation files' labels, colors: their colours. names: what
-    labelmap.txt calls a colour. values: the rows of classes.json by mask value."""
+    labelmap.txt calls a colour. values: the rows of classes.json by mask value. image_input: which page and channels
+    of the images are wanted."""
 
     exact: bool = False
     objects: bool | None = None
@@ -48,6 +52,7 @@ class Rules:
     colors: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    image_input: ImageInput = field(default_factory=ImageInput)
 
 
 def read(image_file: IO[bytes], image_name: str, mask: IO[bytes], mask_name: str, rules: Rules | None = None) -> Pair:
@@ -66,8 +71,9 @@ def read_all(
 
     Raises InvalidFile for a file that cannot be read, a mask of another size, and a mask that is a photo.
     """
-    image, turn = decode.image_and_turn(image_file, image_name)
-    notes: list[str] = []
+    decoded = decode.read(image_file, image_name, rules.image_input)
+    image, turn = decoded.image, decoded.turn
+    notes = list(decoded.notes)
     found = []
     for mask in masks:
         if mask.drawing is not None:
@@ -87,7 +93,7 @@ def read_all(
             marked = [key for key in whole.summary.keys if key not in (0, TRANSPARENT, VOID)]
             summary = replace(whole.summary, things=tuple(marked), objects=None)
             whole = Mask(whole.codes, summary, instances.numbers(source, objects))
-    return Pair(image, whole, decode.is_lossy(image_file), tuple(notes))
+    return Pair(image, whole, decode.is_lossy(image_file), tuple(notes), decoded.layout)
 
 
 def _source(mask: MaskFile, image: Image.Image, image_name: str, turn: int, notes: list[str]) -> MaskSource:

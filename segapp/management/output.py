@@ -2,9 +2,21 @@
 
 import json
 import sys
+from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+
+
+def add_image_input(parser: ArgumentParser, default: str) -> None:
+    """Options that say which page and channels of a file make the image."""
+    parser.add_argument(
+        "--channels",
+        default="",
+        metavar="3,2,1",
+        help=f"which are red, green and blue; one for grey (default: {default})",
+    )
+    parser.add_argument("--page", default="", help="of a stack: a number from 1, max or mean")
 
 
 class ProjectCommand(BaseCommand):

@@ -16,6 +16,7 @@ class Batch(Pinned, Work):
     done = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0, help_text="Refused when sent, or when the worker came to them")
     pace = models.FloatField(null=True, blank=True, help_text="Seconds an image took, as measured")
+    image_input = models.JSONField(default=dict, help_text="Page and channels to use; empty: the model's own")
     error = models.TextField(blank=True, help_text="What the log says; the visitor reads `message`")
 
     objects = WorkQuerySet.as_manager()

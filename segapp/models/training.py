@@ -23,6 +23,7 @@ class Example(models.Model):
     )
     size_bytes = models.PositiveBigIntegerField(default=0)
     notes = models.JSONField(default=list, help_text="What was decided or changed when it came in: sentences")
+    image_input = models.JSONField(default=dict, help_text="Pages and channels of its file, and which were chosen")
     draft = models.BooleanField(default=True, help_text="Uploaded and not trained on yet")
     created = models.DateTimeField(auto_now_add=True)
 

@@ -19,6 +19,7 @@ from registry.models import UserModel
 from segapp import dispatch
 from segapp.imaging import decode, render
 from segapp.imaging.bare import bare
+from segapp.imaging.image_input import ImageInput
 from segapp.models import UNFINISHED, Analysis, State, Worker
 from segapp.services import model_snapshot
 from segapp.services.admission import admit, waiter_slot
@@ -38,18 +39,23 @@ def submit(
     *,
     answer: registry.ActiveModel | None = None,
     shared: bool = False,
+    choice: ImageInput | None = None,
 ) -> Analysis:
     """Store an image and queue it for the visitor's model, or for `model` (one of theirs), pinned from here on.
 
-    `answer` names what is to answer instead, as a share link (`shared`) or a comparison does.
+    `choice`: page and channels instead of the model's own. `answer` names what is to answer instead, as a share link
+    (`shared`) or a comparison does.
 
     Raises imaging.InvalidFile for what is not an image, Overloaded, and registry.services.NoBaseReady.
     """
     admit()
     answer = answer or registry.resolve(visitor)
-    decoded = decode.read(file, name)
+    chosen = model or answer.model
+    wanted = (choice or ImageInput()).over(ImageInput.from_dict(chosen.image_input if chosen else {}))
+    decoded = decode.read(file, name, wanted)
     image = decoded.image
-    row = _pinned(visitor, image, name, model or answer.model, answer)
+    row = _pinned(visitor, image, name, chosen, answer)
+    row.notes = list(decoded.notes)
     row.shared = shared
     file.seek(0)
     plain = bare(file.read()) if decoded.as_stored else None
@@ -142,6 +148,7 @@ def status(analysis: Analysis) -> dict[str, Any]:
         "inference_ms": analysis.timings.get("inference_ms"),
         "timings": analysis.timings,
         "notice": analysis.message or None,
+        "notes": analysis.notes,
         **urls,
     }
 

@@ -21,6 +21,7 @@ from registry import store
 from registry.files import write_atomically
 from segapp import dispatch
 from segapp.imaging import InvalidFile, archive, decode, formats
+from segapp.imaging.image_input import ImageInput
 from segapp.models import UNFINISHED, Analysis, Batch, BatchItem, ItemState, State, Stop
 from segapp.services import batch_results, storage
 from segapp.services.errors import InvalidUpload, NotFound, RateLimited
@@ -48,16 +49,23 @@ class Sent:
     pieces: Iterator[bytes]
 
 
-def submit(visitor: str, files: list[UploadedFile], packed: UploadedFile | None = None) -> Batch:
+def submit(
+    visitor: str,
+    files: list[UploadedFile],
+    archive: UploadedFile | None = None,
+    image_input: ImageInput | None = None,
+) -> Batch:
     """Store images, or one zip of them, and queue them for the model that answers the visitor now.
 
     Files are looked at by their headers here and decoded by the worker. One that is not an image is named in the batch
     and the others go on; when no file is an image, or the zip is not to be trusted, everything is refused.
     Raises InvalidUpload, InvalidFile, TooMany and registry.services.NoBaseReady; nothing is stored then.
     """
+    packed = archive
     size = sum(file.size or 0 for file in [*files, *([packed] if packed else [])])
     check(visitor, size)
     batch = Batch(visitor=visitor, **pin(visitor))
+    batch.image_input = image_input.to_dict() if image_input else {}
     try:
         sent = _unpacked(cast(IO[bytes], packed.file), shown(packed.name)) if packed else _loose(files)
         items = _stored(batch, sent)

@@ -22,6 +22,7 @@ from registry.store import remove_folder
 from segapp.imaging import InvalidFile, class_mapping, decode, denoise, painted, sample
 from segapp.imaging.class_mapping import Choices, ClassMapping
 from segapp.imaging.formats import MAX_PAIRS
+from segapp.imaging.image_input import ImageInput, Layout, of_set
 from segapp.models import Example
 from segapp.services import example_files, training_files
 from segapp.services.errors import InvalidUpload, NotFound
@@ -40,8 +41,10 @@ def store(
     *,
     draft: bool = True,
     objects: bool | None = None,
+    image_input: ImageInput | None = None,
 ) -> list[Example]:
-    """Take images with masks or annotations in, as drafts or for a training at once. `objects`: as for `gather`.
+    """Take images with masks or annotations in, as drafts or for a training at once. `objects`,
+    `image_input`: as for `gather`.
 
     Raises InvalidUpload with one entry for each faulty file.
     """
@@ -49,7 +52,13 @@ def store(
     hold_to_post_limits([*images, *masks, *archives])
     there = list(ready(drafts(visitor))) if draft else []
     sent = training_files.gather(
-        images, masks, archives, objects=objects, known=_class_names(there), joined=_surveys(there)
+        images,
+        masks,
+        archives,
+        objects=objects,
+        image_input=image_input,
+        known=_class_names(there),
+        joined=_surveys(there),
     )
     if not sent.groups:
         raise InvalidUpload("No images with masks were sent. Choose at least one of each.")
@@ -253,6 +262,7 @@ def _store_group(visitor: str, group: Group, sent: TrainingFiles) -> Example:
         width, height = read.image.size
         kind, notes = read.mask.summary.kind, [*sent.notes, *read.notes]
         example = Example(visitor=visitor, stem=group.stem, width=width, height=height, mask_kind=kind, notes=notes)
+        example.image_input = _input_of(sent.rules.image_input, read.layout)
         example_files.write(example, read)
     return example
 
@@ -261,13 +271,28 @@ def _store_photo(visitor: str, upload: Any) -> Example:
     """One image, decoded and encoded again; its row is not saved here. Raises InvalidFile; then nothing is left."""
     file = training_files.opened(upload)
     with _decode_slots:
-        image = decode.image(file, shown(upload.name))
+        decoded = decode.read(file, shown(upload.name))
+        image = decoded.image
         width, height = image.size
         example = Example(
             visitor=visitor, stem=stem_of(upload.name), width=width, height=height, mask_kind=painted.KIND, draft=True
         )
+        example.notes, example.image_input = list(decoded.notes), _input_of(ImageInput(), decoded.layout)
         example_files.write_photo(example, image, decode.is_lossy(file))
     return example
+
+
+def input_of(examples: Iterable[Example]) -> ImageInput:
+    """The page and channels that a model trained on these learns from: one choice, or none for plain images."""
+    found = [example.image_input for example in examples]
+    choices = [ImageInput.from_dict(one["choice"]) for one in found if one.get("choice")]
+    layouts = [Layout(*one["layout"]) for one in found if one.get("layout")]
+    return of_set(choices[0] if choices else ImageInput(), layouts)
+
+
+def _input_of(choice: ImageInput, layout: Layout) -> dict[str, Any]:
+    """What an example's row keeps of its file's pages and channels."""
+    return {"choice": choice.to_dict(), "layout": [layout.pages, layout.channels]}
 
 
 def _remove(examples: QuerySet[Example]) -> None:

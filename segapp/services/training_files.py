@@ -14,6 +14,7 @@ from segapp.imaging import InvalidFile, annotations, bundle, decode, denoise, pa
 from segapp.imaging.annotations.imagej import is_roi_zip
 from segapp.imaging.bundle import Contents
 from segapp.imaging.formats import IMAGE_KINDS, MASK_KINDS, PASSED_OVER, is_archive
+from segapp.imaging.image_input import ImageInput
 from segapp.imaging.pairs import MaskFile, Pair, Rules
 from segapp.services.errors import InvalidUpload
 from segapp.services.pairing import Group, arrange, is_drawing, shown
@@ -34,12 +35,14 @@ def gather(
     archives: Iterable[Any] = (),
     *,
     objects: bool | None = None,
+    image_input: ImageInput | None = None,
     known: dict[str, int] | None = None,
     joined: Sequence[denoise.Survey] = (),
 ) -> TrainingFiles:
     """Pair the files and look at the set. A file has a `name`, maybe a `folder`, and is a path or a binary `file`.
 
-    `objects`: the masks' values number objects, do not, or may (None). `known`: class ids by name that the set they
+    `objects`: the masks' values number objects, do not, or may (None). `image_input`: the page and channels to use.
+    `known`: class ids by name that the set they
     join has already; `joined`: what that set's masks hold. Raises InvalidUpload with all that is wrong with each file.
     """
     contents, problems = _unpacked(list(images), list(masks), list(archives))
@@ -54,7 +57,7 @@ def gather(
     labels = annotations.numbered(every.labels, known or {})
     exact = denoise.is_exact([*_surveys(groups), *joined])
     colors = {label.name: label.color for label in every.labels if label.color}
-    rules = Rules(exact, objects, labels, colors, every.colors, every.values)
+    rules = Rules(exact, objects, labels, colors, every.colors, every.values, image_input or ImageInput())
     notes = [*found.notes, *contents.notes, *every.notes]
     if every.labels and any(is_drawing(mask) for group in groups for mask in group.masks):
         names = list(dict.fromkeys(label.name for label in every.labels if labels.get(label.name)))

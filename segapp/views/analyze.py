@@ -16,6 +16,7 @@ from registry.models import FileState, UserModel
 from segapp.forms import AnalyzeForm
 from segapp.imaging import InvalidFile
 from segapp.imaging.formats import MAX_IMAGES_AT_ONCE
+from segapp.imaging.image_input import ImageInput
 from segapp.models import Analysis, State
 from segapp.services import analyses, intake, limits, tables
 from segapp.services.errors import NotFound, Overloaded, Problem, RateLimited, UserError
@@ -36,7 +37,8 @@ def _show_error(request: VisitorRequest, error: UserError) -> HttpResponse:
 def analyze(request: VisitorRequest) -> HttpResponse:
     if request.method != "POST":
         return _show(request)
-    return _answer(request, AnalyzeForm(request.POST, request.FILES).checked()["file"])
+    sent = AnalyzeForm(request.POST, request.FILES).checked()
+    return _answer(request, sent["file"], sent["image_input"])
 
 
 @require_POST
@@ -45,9 +47,9 @@ def sample(request: VisitorRequest) -> HttpResponse:
     return _answer(request, [intake.sample_image()])
 
 
-def _answer(request: VisitorRequest, files: list[UploadedFile]) -> HttpResponse:
+def _answer(request: VisitorRequest, files: list[UploadedFile], choice: ImageInput | None = None) -> HttpResponse:
     """Queue the images and show the first one's place. With a full queue, what it has no room for is named."""
-    sent, problems, full = _submit(request, files)
+    sent, problems, full = _submit(request, files, choice)
     if not sent:
         return _come_back(request, full) if full else _refuse(request, problems)
     for problem in problems:
@@ -60,7 +62,7 @@ def _answer(request: VisitorRequest, files: list[UploadedFile]) -> HttpResponse:
 
 
 def _submit(
-    request: VisitorRequest, files: list[UploadedFile]
+    request: VisitorRequest, files: list[UploadedFile], choice: ImageInput | None
 ) -> tuple[list[Analysis], list[Problem], Overloaded | None]:
     """What was queued, what was not and why, and whether that was for want of room."""
     sent: list[Analysis] = []
@@ -69,7 +71,7 @@ def _submit(
         name = file.name or "image"
         try:
             limits.check(request, limits.ANALYSES)
-            sent.append(analyses.submit(request.visitor, file, name))
+            sent.append(analyses.submit(request.visitor, file, name, choice=choice))
         except InvalidFile as error:
             problems.append(error.entry)
         except (Overloaded, RateLimited, registry.NoBaseReady) as error:

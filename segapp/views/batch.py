@@ -51,7 +51,7 @@ def batch(request: VisitorRequest) -> HttpResponse:
         return _show(request)
     limits.check(request, limits.UPLOADS)
     sent = BatchForm(request.POST, request.FILES).checked()
-    made = batches.submit(request.visitor, sent["files"], sent["archive"])
+    made = batches.submit(request.visitor, **sent)
     if by_script(request):
         return JsonResponse({"url": reverse("analyze-batch-job", args=[made.public_id])}, status=201)
     return redirect("analyze-batch-job", made.public_id)

@@ -36,7 +36,8 @@ def finetune(request: VisitorRequest) -> HttpResponse:
         return _show(request)
     sent = UploadForm(request.POST, request.FILES).checked()
     limits.check(request, limits.UPLOADS)
-    intake.store(request.visitor, sent["images"], sent["masks"], sent["archives"])
+    choice = sent["image_input"]
+    intake.store(request.visitor, sent["images"], sent["masks"], sent["archives"], image_input=choice)
     return _done(request)
 
 

@@ -20,6 +20,7 @@ from registry.runtime import BaseMissing, LoadedNetwork
 from registry.store import StoreUnreachable
 from segapp import dispatch, heartbeat
 from segapp.imaging import InvalidFile, decode, render
+from segapp.imaging.image_input import ImageInput
 from segapp.models import Batch, BatchItem, ItemState, State
 from segapp.pipeline.inference.predict import predict, shares
 from segapp.services import batches
@@ -123,7 +124,9 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
 
     try:
         with store.fetch(item.source).open("rb") as file:
-            image = decode.image(file, item.name)
+            wanted = ImageInput.from_dict(batch.image_input).over(ImageInput.from_dict(network.spec.image_input))
+            decoded = decode.read(file, item.name, wanted)
+        image = decoded.image
         found = predict(network, np.asarray(image), watch)
         classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
         _write(item, image, found.ids, classes)
@@ -140,7 +143,7 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
     item.width, item.height = image.size
     item.classes = shares(found.ids, network.spec.classes)
     item.model_key, item.model_sha256 = network.key, network.sha256
-    return ItemState.DONE, ""
+    return ItemState.DONE, " ".join(decoded.notes)
 
 
 def _write(item: BatchItem, image: Image.Image, ids: np.ndarray, classes: list[dict[str, object]]) -> None:

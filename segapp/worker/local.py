@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from segapp.imaging import InvalidFile, bundle, class_mapping, decode, render
 from segapp.imaging.bundle import Member, is_annotation
 from segapp.imaging.class_mapping import Choices
 from segapp.imaging.formats import is_archive, is_image, is_mask, is_video
+from segapp.imaging.image_input import ImageInput, of_set
 from segapp.imaging.values import Mask
 from segapp.models import Effort
 from segapp.pipeline.inference.predict import predict, shares
@@ -41,16 +43,18 @@ def train_folders(
     visitor: str = "local",
     objects: bool | None = None,
     swap: bool = False,
+    image_input: ImageInput | None = None,
     tell: Callable[[str], None] = lambda words: None,
     note: Callable[[str], None] = lambda words: None,
 ) -> UserModel:
     """Train on two folders, paired by names, and publish the model as `visitor`'s active one.
 
-    `objects`, `swap`: as for class_mapping.Choices. `note` gets what was decided about the files, before training.
+    `objects`, `swap`: as for class_mapping.Choices. `image_input`: the page and
+    channels to use. `note` gets what was decided about the files, before training.
 
     Raises InvalidUpload or InvalidFile for files that do not fit, BaseMissing, TrainingFailed and OSError.
     """
-    examples, classes, notes = read_folders(image_folder, mask_folder, Choices(objects, swap))
+    examples, classes, notes, learnt_from = read_folders(image_folder, mask_folder, Choices(objects, swap), image_input)
     for said in notes:
         note(said)
     runtime = networks.runtime()
@@ -64,6 +68,7 @@ def train_folders(
     with runtime.use_base(ready) as base:
         trained = finetune(base, examples, classes, effort=effort, seed=seed, steps=steps, watch=watch)
     tell("")
+    trained = replace(trained, spec=replace(trained.spec, image_input=learnt_from.to_dict()))
     return publish(
         visitor,
         trained,
@@ -76,14 +81,17 @@ def train_folders(
 
 
 def read_folders(
-    image_folder: Path, mask_folder: Path, choices: Choices | None = None
-) -> tuple[list[Example], list[ClassInfo], list[str]]:
-    """Images and masks of two folders as arrays, the classes by the contract's rules, and what was decided."""
+    image_folder: Path, mask_folder: Path, choices: Choices | None = None, image_input: ImageInput | None = None
+) -> tuple[list[Example], list[ClassInfo], list[str], ImageInput]:
+    """Images and masks of two folders as arrays, the classes by the contract's rules, what was decided, and the page
+    and channels that were used."""
     choices = choices or Choices()
-    sent = training_files.gather(_files(image_folder), _files(mask_folder), objects=choices.objects)
+    sent = training_files.gather(
+        _files(image_folder), _files(mask_folder), objects=choices.objects, image_input=image_input
+    )
     if not sent.groups:
         raise InvalidUpload("No images with masks were found. Name a folder of images and a folder of their masks.")
-    read, problems, notes = [], [], list(sent.notes)
+    read, problems, notes, layouts = [], [], list(sent.notes), []
     for group in sent.groups:
         try:
             pair = training_files.read_group(group, sent.rules)
@@ -91,6 +99,7 @@ def read_folders(
             problems.append(refused.entry)
             continue
         notes += pair.notes
+        layouts.append(pair.layout)
         image, codes = shrink(np.asarray(pair.image), pair.mask.codes)
         read.append((group.stem, image, Mask(codes, pair.mask.summary)))
     if problems:
@@ -100,7 +109,8 @@ def read_folders(
     class_mapping.hold_trainable(mapping)
     examples = [Example(stem, image, class_mapping.apply(mask, mapping)) for stem, image, mask in read]
     classes = [ClassInfo(found["id"], found["name"], found["color"]) for found in mapping.trained]
-    return examples, classes, list(dict.fromkeys([*notes, *mapping.notes]))
+    said = list(dict.fromkeys([*notes, *mapping.notes]))
+    return examples, classes, said, of_set(image_input or ImageInput(), layouts)
 
 
 def _files(folder: Path) -> list[Member]:
@@ -152,14 +162,22 @@ def refuse_collisions(files: Sequence[Path], out: Path, stems: Sequence[str] = (
 
 
 def segment_image(
-    network: LoadedNetwork, file: Path, out: Path, stem: str = "", overlays: Path | None = None
+    network: LoadedNetwork,
+    file: Path,
+    out: Path,
+    stem: str = "",
+    overlays: Path | None = None,
+    choice: ImageInput | None = None,
 ) -> dict[str, Any]:
     """Write `<stem>.png`, the index mask at the image's own size, and say what is on it.
 
-    Where `overlays` is a folder, `<stem>.jpg` in it shows the mask over the image.
+    `choice`: page and channels instead of the model's own. Where `overlays` is a folder, `<stem>.jpg` in it shows the
+    mask over the image.
     """
     with open(file, "rb") as opened:
-        image = decode.image(opened, file.name)
+        wanted = (choice or ImageInput()).over(ImageInput.from_dict(network.spec.image_input))
+        decoded = decode.read(opened, file.name, wanted)
+    image = decoded.image
     found = predict(network, np.asarray(image))
     stem = stem or file.stem
     classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
@@ -174,4 +192,5 @@ def segment_image(
         "model_key": network.key,
         "classes": shares(found.ids, network.spec.classes),
         "inference_ms": round(sum(found.timings.values()), 1),
+        "notes": list(decoded.notes),
     }

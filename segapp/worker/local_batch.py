@@ -9,6 +9,7 @@ from registry.files import write_atomically
 from registry.runtime import LoadedNetwork
 from segapp.imaging import InvalidFile, archive
 from segapp.imaging.formats import IMAGE_SUFFIXES, is_archive, is_image, is_video
+from segapp.imaging.image_input import ImageInput
 from segapp.pipeline.video.process import segment_file
 from segapp.services import tables, zips
 from segapp.services.naming import result_stems
@@ -56,6 +57,7 @@ def segment(
     overlays: Path | None,
     go_on: bool,
     tell: Callable[[str], None],
+    choice: ImageInput | None = None,
 ) -> Done:
     """Segment each file into `out`. `go_on`: an image that is refused is left out, else it ends everything.
 
@@ -68,7 +70,7 @@ def segment(
             done.results.append(segment_file(network, file, out))
             continue
         try:
-            found = segment_image(network, file, out, stem, overlays)
+            found = segment_image(network, file, out, stem, overlays, choice)
         except InvalidFile as refused:
             if not go_on:
                 raise

@@ -4,6 +4,7 @@ import logging
 import secrets
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 from django.conf import settings
@@ -22,7 +23,7 @@ from segapp.models import State, TrainingRun
 from segapp.pipeline.training.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
 from segapp.pipeline.training.input_size import MAX_EXAMPLE_SIDE
 from segapp.pipeline.training.loop import Settings
-from segapp.services import example_files
+from segapp.services import example_files, intake
 from segapp.worker import images, networks
 from segapp.worker.progress import HandBack, Watcher, publishing_took
 from segapp.worker.publishing import LeaseLost, publish
@@ -80,6 +81,10 @@ def _train(row: TrainingRun) -> None:
     with networks.runtime().use_base(ready) as base:
         watcher = Watcher(row, examples, row.classes)
         trained = _finetune(row, base, examples, classes, watcher)
+    learnt_from = intake.input_of(row.examples.all()).to_dict()
+    if not learnt_from and row.continued_from is not None:
+        learnt_from = row.continued_from.image_input
+    trained = replace(trained, spec=replace(trained.spec, image_input=learnt_from))
     began = time.monotonic()
     drawn = images.draw_held_out(row.folder, trained, examples)
     publish(

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.conf import settings
 
-from segapp.imaging import InvalidFile
-from segapp.management.output import ProjectCommand
+from segapp.imaging import InvalidFile, image_input
+from segapp.management.output import ProjectCommand, add_image_input
 from segapp.models import Effort
 from segapp.services.errors import InvalidUpload
 
@@ -29,6 +29,7 @@ class Command(ProjectCommand):
         parser.add_argument("--visitor", default="local", help="whose model it becomes (default: %(default)s)")
         parser.add_argument("--objects", choices=["true", "false"], help="mask values number objects, or are classes")
         parser.add_argument("--swap", action="store_true", help="background and the one class change places")
+        add_image_input(parser, "the first page, the first three channels")
         parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else there")
 
     def handle(self, **options: Any) -> None:
@@ -49,6 +50,7 @@ class Command(ProjectCommand):
             visitor=options["visitor"],
             objects={"true": True, "false": False}.get(options["objects"]),
             swap=options["swap"],
+            image_input=image_input.parse(options["channels"], options["page"]),
             tell=self.tell_progress,
             note=notes.append,
         )

@@ -5,9 +5,9 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from segapp.imaging import InvalidFile
+from segapp.imaging import InvalidFile, image_input
 from segapp.imaging.formats import is_video
-from segapp.management.output import ProjectCommand
+from segapp.management.output import ProjectCommand, add_image_input
 
 
 class Command(ProjectCommand):
@@ -31,9 +31,11 @@ class Command(ProjectCommand):
         parser.add_argument("--out", type=Path, default=Path("masks"), metavar="DIR", help="default: %(default)s")
         parser.add_argument("--zip", type=Path, metavar="OUT.zip", help="also one zip: masks, overlays, class areas")
         parser.add_argument("--csv", type=Path, metavar="OUT.csv", help="also a table of class areas, for each image")
+        add_image_input(parser, "the model's own")
         parser.add_argument("--json", action="store_true", help="print one JSON list on stdout, nothing else there")
 
     def handle(self, **options: Any) -> None:
+        choice = image_input.parse(options["channels"], options["page"])
         from registry.files import ModelFileDamaged, ModelFileMissing
         from registry.runtime import BaseMissing
         from segapp.pipeline.video.demux import InvalidVideo
@@ -49,8 +51,10 @@ class Command(ProjectCommand):
             overlays = Path(scratch, "overlays") if options["zip"] else None
             go_on = together or files != options["files"]
             with local.named_network(options["model"]) as network:
-                done = local_batch.segment(network, files, options["out"], overlays, go_on, self.tell_progress)
+                done = local_batch.segment(network, files, options["out"], overlays, go_on, self.tell_progress, choice)
             self.tell_progress("")
+            for note in dict.fromkeys(note for result in done.results for note in result.get("notes", ())):
+                self.tell(note)
             for file, message in done.left_out:
                 self.tell(f"{file}: {message}")
             if options["csv"]:
