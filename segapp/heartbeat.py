@@ -5,9 +5,9 @@ still counts as alive, and a chore that hangs on a broken broker never delays a 
 work is, and nothing of torch.
 """
 
+import itertools
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from segapp import owner
 from segapp.models import Worker
 
 logger = logging.getLogger(__name__)
@@ -27,11 +28,12 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS = 3.0
 FORGET_SECONDS = 600  # rows of workers that were last seen so long ago are deleted
 
-NAME = f"{socket.gethostname()}:{os.getpid()}"
+NAME = owner.name()
 stopping = threading.Event()  # set when the process was asked to end: hand work back at the next chance
 
 _described: dict[str, Any] = {"queues": "", "device": "", "ready": False}
 _info: Callable[[], dict[str, Any]] | None = None
+_count = itertools.count(1)
 _held: dict[tuple[str, int], str] = {}
 _chores: list["_Chore"] = []
 _lock = threading.Lock()
@@ -110,7 +112,7 @@ def beat() -> None:
     with _lock:
         values, ask, held = dict(_described), _info, dict(_held)
     values["info"] = {**_process(), **(ask() if ask else {})}
-    values["seen"] = timezone.now()
+    values["seen"], values["beats"] = timezone.now(), next(_count)
     lost = []
     with transaction.atomic():
         Worker.objects.update_or_create(name=NAME, defaults=values)
@@ -128,10 +130,8 @@ def beat() -> None:
 def forget_the_gone() -> None:
     """Delete rows of workers that fell silent long ago, or were processes of this host that no longer exist."""
     Worker.objects.filter(seen__lt=timezone.now() - timedelta(seconds=FORGET_SECONDS)).delete()
-    host = socket.gethostname()
-    for worker in Worker.objects.filter(name__startswith=f"{host}:").exclude(name=NAME):
-        pid = worker.name.rpartition(":")[2]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+    for worker in Worker.objects.exclude(name=NAME):
+        if owner.has_died(worker.name):
             worker.delete()
 
 

@@ -16,7 +16,7 @@ from registry import services as registry
 from registry import store
 from registry.files import write_atomically
 from registry.models import UserModel
-from segapp import dispatch
+from segapp import dispatch, owner
 from segapp.imaging import decode, render
 from segapp.imaging.bare import bare
 from segapp.imaging.image_input import ImageInput
@@ -25,8 +25,9 @@ from segapp.services import model_snapshot
 from segapp.services.admission import admit, waiter_slot
 from segapp.services.errors import Busy, NotFound, Overloaded, ServerError, Unavailable, UserError
 
-MAX_WITHOUT_WORKER = timedelta(minutes=2)  # a worker may warm up; when none has come by then, the visitor is told
-MAX_UNFINISHED_AGE = timedelta(minutes=20)  # an accepted image is not given up before, while there are workers
+MAX_WITHOUT_WORKER = 120  # seconds; a worker may warm up; when none has come by then, the visitor is told
+REDISPATCH_AGE = timedelta(seconds=5)  # the first message was sent with the commit
+MAX_UNFINISHED_AGE = 1200.0  # seconds; an accepted image is not given up before, while there are workers
 MAX_ATTEMPTS = 2
 SHOWN_SIDE = 2048  # pixels; larger images are looked at through a smaller copy
 
@@ -225,25 +226,60 @@ def expired(days: int) -> QuerySet[Analysis]:
     return Analysis.objects.filter(created__lt=timezone.now() - timedelta(days=days))
 
 
+# What this process saw last, on the monotonic clock: a wall clock that jumps an hour must fail nothing.
+_unfinished: dict[int, float] = {}  # analysis -> since when it is known here
+_beats: dict[str, tuple[int, float]] = {}  # worker -> its beats, and since when they have not changed
+_without_worker: list[float] = []  # since when no worker answers images; empty while one does
+
+
 def reap() -> None:
     """Requeue what a dead worker held, dispatch again what waits, and give up what nobody can answer.
 
     What was accepted is kept as long as there is a worker that may come to it.
     """
-    now = timezone.now()
-    workers = list(Worker.objects.alive().values_list("name", "queues"))
-    lost = Analysis.objects.filter(state=State.RUNNING).exclude(worker__in=[name for name, _ in workers])
+    now = time.monotonic()
+    living = _living_workers(now)
+    rows = Analysis.objects.filter(state__in=UNFINISHED)
+    pks = set(rows.values_list("pk", flat=True))
+    for gone in _unfinished.keys() - pks:
+        del _unfinished[gone]
+    ages = {pk: now - _unfinished.setdefault(pk, now) for pk in pks}
+    lost = rows.filter(state=State.RUNNING).exclude(worker__in=living)
     lost.filter(attempts__lt=MAX_ATTEMPTS).update(state=State.QUEUED)
     _give_up(lost, "Its worker stopped twice. Try again; if it fails again, try the image smaller or as PNG.")
-    waiting = Analysis.objects.filter(state=State.QUEUED)
-    if not any("predict" in queues for _, queues in workers):
-        minutes = int(MAX_WITHOUT_WORKER.total_seconds() // 60)
-        message = f"No worker answered within {minutes} minutes. Try again; your image was fine."
-        _give_up(waiting.filter(created__lt=now - MAX_WITHOUT_WORKER), message)
+    waiting = rows.filter(state=State.QUEUED)
+    if any("predict" in queues for queues in living.values()):
+        _without_worker.clear()
+    else:
+        _without_worker[:] = _without_worker or [now]
+        if now - _without_worker[0] > MAX_WITHOUT_WORKER:
+            message = f"No worker answered within {MAX_WITHOUT_WORKER // 60} minutes. Try again; your image was fine."
+            _give_up(waiting.filter(pk__in=_older(ages, MAX_WITHOUT_WORKER)), message)
     message = "The server had too much to do. Try again later; your image was fine."
-    _give_up(Analysis.objects.filter(state__in=UNFINISHED, created__lt=now - MAX_UNFINISHED_AGE), message)
-    for row in waiting.filter(created__lt=now - timedelta(seconds=5)).order_by("pk")[:20]:
+    _give_up(rows.filter(pk__in=_older(ages, MAX_UNFINISHED_AGE)), message)
+    for row in waiting.filter(created__lt=timezone.now() - REDISPATCH_AGE).order_by("pk")[:20]:
         dispatch.analysis(row)
+
+
+def _older(ages: dict[int, float], seconds: float) -> list[int]:
+    return [pk for pk, age in ages.items() if age > seconds]
+
+
+def _living_workers(now: float) -> dict[str, str]:
+    """Name and queues of the workers whose heartbeat has moved lately, as this process watched it."""
+    living = {}
+    for worker in Worker.objects.all():
+        beats, since = _beats.get(worker.name, (-1, now))
+        if beats != worker.beats:
+            _beats[worker.name] = (worker.beats, now)
+        elif now - since > Worker.SILENCE:
+            continue
+        if not owner.has_died(worker.name):
+            living[worker.name] = worker.queues
+    for name in _beats.keys() - living.keys():
+        if not Worker.objects.filter(name=name).exists():
+            del _beats[name]
+    return living
 
 
 def _give_up(rows: QuerySet[Analysis], message: str) -> None:

@@ -1,8 +1,6 @@
 """Training runs as the web sees them: start, look, stop, and the reaper that keeps them moving. Free of torch."""
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -14,7 +12,7 @@ from django.utils import timezone
 
 from registry import services as registry
 from registry.models import UserModel
-from segapp import dispatch
+from segapp import dispatch, owner
 from segapp.imaging import class_mapping
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import (
@@ -176,7 +174,7 @@ def requeue_expired(rows: QuerySet[Any]) -> None:
     running = list(rows.filter(state=State.RUNNING))
     table = rows.model.__name__
     for row in running:
-        if not (_owner_died(row.lease_owner) or _stands_still(table, row)):
+        if not (owner.has_died(row.lease_owner) or _stands_still(table, row)):
             continue
         held = rows.filter(pk=row.pk, state=State.RUNNING, lease=row.lease, lease_beats=row.lease_beats)
         if row.stop == Stop.DISCARD:
@@ -200,20 +198,6 @@ def _stands_still(table: str, row: Work) -> bool:
         _seen[key] = (row.lease_beats, now)
         return False
     return now - since > LEASE_SECONDS
-
-
-def _owner_died(owner: str) -> bool:
-    """Whether `host:pid` is a process of this very host that no longer exists."""
-    host, _, pid = owner.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def _due(row: Work) -> bool:

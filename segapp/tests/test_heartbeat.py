@@ -72,11 +72,11 @@ def test_an_ended_row_is_not_beaten_for(running):
 
 
 def test_silent_workers_and_dead_processes_of_this_host_are_forgotten(db):
-    now, host = timezone.now(), heartbeat.NAME.rpartition(":")[0]
+    now, start = timezone.now(), heartbeat.NAME.rpartition(":")[0]
     long_ago = now - timedelta(seconds=heartbeat.FORGET_SECONDS + 1)
     Worker.objects.create(name="elsewhere:1", seen=long_ago)
     Worker.objects.create(name="elsewhere:2", seen=now)
-    Worker.objects.create(name=f"{host}:99999999", seen=now)
+    Worker.objects.create(name=f"{start}:1", seen=now)
     heartbeat.beat()
     heartbeat.forget_the_gone()
     assert set(Worker.objects.values_list("name", flat=True)) == {"elsewhere:2", heartbeat.NAME}

@@ -110,14 +110,50 @@ def test_what_was_accepted_is_kept_while_there_is_a_worker(silent):
     assert row.state == State.QUEUED and silent == [row.pk], "and it is dispatched again"
 
 
-def test_without_any_worker_it_is_given_up_in_words():
-    worker(queues="train,video")
-    (row,), (fresh,) = aged(waiting(1), 3), waiting(1)
+@pytest.fixture
+def clock(monkeypatch):
+    """The monotonic clock that the reaper looks at."""
+    now = [1000.0]
+    monkeypatch.setattr(analyses.time, "monotonic", lambda: now[0])
+    for name, empty in (("_unfinished", {}), ("_beats", {}), ("_without_worker", [])):
+        monkeypatch.setattr(analyses, name, empty)
+    return now
+
+
+def test_without_any_worker_it_is_given_up_in_words(clock):
+    (row,) = waiting(1)
+    analyses.reap()
+    clock[0] += 60
+    (fresh,) = waiting(1)
+    analyses.reap()
+    clock[0] += 61
     analyses.reap()
     row.refresh_from_db()
     fresh.refresh_from_db()
     assert row.state == State.FAILED and "No worker answered within 2 minutes" in row.message
     assert fresh.state == State.QUEUED
+
+
+def test_a_wall_clock_that_jumps_an_hour_fails_nothing(clock):
+    """Rows look an hour old and heartbeats an hour silent, but their counters move."""
+    made = worker("host:1")
+    (queued,), (held,) = waiting(1), waiting(1, state=State.RUNNING, worker="host:1", attempts=1)
+    for beats in range(1, 5):
+        aged(Analysis.objects.all(), 90)
+        Worker.objects.filter(pk=made.pk).update(beats=beats, seen=timezone.now() - timedelta(hours=1))
+        analyses.reap()
+        clock[0] += 3
+    assert dict(Analysis.objects.values_list("pk", "state")) == {queued.pk: State.QUEUED, held.pk: State.RUNNING}
+
+
+def test_a_worker_whose_beats_stand_still_loses_its_image(clock):
+    worker("host:1")
+    (held,) = waiting(1, state=State.RUNNING, worker="host:1", attempts=1)
+    analyses.reap()
+    clock[0] += Worker.SILENCE + 1
+    analyses.reap()
+    held.refresh_from_db()
+    assert held.state == State.QUEUED
 
 
 def test_a_dead_workers_image_goes_to_another_one_and_not_for_ever():

@@ -1,10 +1,8 @@
 """Runs and the reaper: one at a time, stopped at once while queued, taken back from workers that died."""
 
-import socket
-
 import pytest
 
-from segapp import dispatch
+from segapp import dispatch, owner
 from segapp.models import MAX_ATTEMPTS, State, Stop, TrainingRun
 from segapp.services import runs
 
@@ -98,7 +96,7 @@ def test_a_run_whose_worker_fell_silent_is_queued_again_at_most_twice(db, dispat
 
 
 def test_a_dead_process_of_this_host_loses_its_run_at_once(db, dispatched, clock):
-    run = claimed(owner=f"{socket.gethostname()}:{2**22 + 1}")
+    run = claimed(owner=f"{owner.name()}1")
     runs.reap()
     run.refresh_from_db()
     assert run.state == State.QUEUED
@@ -114,7 +112,7 @@ def test_a_wall_clock_that_jumps_takes_no_run_away(db, dispatched, clock):
 
 
 def test_a_cancelled_run_of_a_dead_worker_is_not_started_again(db, dispatched, clock):
-    run = claimed(owner=f"{socket.gethostname()}:{2**22 + 1}")
+    run = claimed(owner=f"{owner.name()}1")
     runs.stop(run, keep=False)
     runs.reap()
     run.refresh_from_db()

@@ -242,7 +242,7 @@ def test_a_killed_worker_is_followed_by_one_that_resumes_after_its_segments(tmp_
         watched(patch, kill)
         with pytest.raises(Killed):
             video.run(job.pk)
-    VideoJob.objects.filter(pk=job.pk).update(lease_owner=f"{heartbeat.NAME.rpartition(':')[0]}:4194304")
+    VideoJob.objects.filter(pk=job.pk).update(lease_owner=f"{heartbeat.NAME}1")
     runs.requeue_expired(VideoJob.objects.all())
     assert fresh(job).state == State.QUEUED
     before = net.module.calls
