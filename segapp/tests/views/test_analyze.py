@@ -92,7 +92,7 @@ def test_what_is_no_image_is_refused_in_words(alice, headers):
     assert response.status_code == 422 and "page.png" in text(response) and "Save it as" in text(response)
     assert not Analysis.objects.exists()
     response = alice.post("/analyze/", {}, headers=headers)
-    assert response.status_code == 422 and "Choose a PNG, JPEG or WebP file" in text(response)
+    assert response.status_code == 422 and "Choose a PNG, JPEG, WebP, TIFF" in text(response)
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX], ids=["plain", "htmx"])
