@@ -356,7 +356,8 @@ def _rows(
     numbers = sorted(number for number in sources if number != IGNORE)
     named = _names(kind, numbers, sources) | {number: name for number, name in said.items() if name}
     chosen = {row["id"]: row for row in known}
-    distinct = len(set(own.values())) == len(own) > 1
+    said_by_file = any(summary.fixed for summary in summaries)
+    distinct = len(set(own.values())) == len(own) > (0 if said_by_file else 1)
     rows = []
     for place, number in enumerate(sorted(sources)):
         value = sources[number]

@@ -48,12 +48,14 @@ class Pairing:
 
 
 class _Entry(NamedTuple):
-    """folder: without the folders that only say what lies in them; role: "objects" or ""."""
+    """folder: without the folders that only say what lies in them; role: "objects" or "". by_name_only: the file says
+    itself which image it means, so nothing is guessed."""
 
     file: Any
     folder: str
     stem: str
     role: str
+    by_name_only: bool = False
 
 
 class _Affixes(NamedTuple):
@@ -176,7 +178,11 @@ def _entries(files: Iterable[Any], what: str) -> tuple[list[_Entry], list[dict[s
             continue
         parts = [part for part in folder.replace("\\", "/").split("/") if part]
         role = "objects" if what == "masks" and any(part in formats.OBJECT_FOLDERS for part in parts) else ""
-        entries.append(_Entry(file, "/".join(filter(None, map(formats.without_kind, parts))), stem, role))
+        entries.append(
+            _Entry(
+                file, "/".join(filter(None, map(formats.without_kind, parts))), stem, role, getattr(file, "many", False)
+            )
+        )
     return entries, problems
 
 
@@ -187,8 +193,9 @@ def _matched(shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> tuple[dict[int
     """Place of a mask -> place of its image, and what was taken off the names."""
     found = _by_names(shots, drawn, _Affixes())
     best, affixes = found, _Affixes()
+    others = [entry for entry in drawn if not entry.by_name_only]
     if len(found) < len(drawn) or len(set(found.values())) < len(shots):
-        for tried in _candidates(shots, drawn):
+        for tried in _candidates(shots, others):
             other = _by_names(shots, drawn, tried)
             if (len(set(other.values())), len(other)) > (len(set(best.values())), len(best)):
                 best, affixes = other, tried
@@ -209,6 +216,8 @@ def _by_names(shots: Sequence[_Entry], drawn: Sequence[_Entry], affixes: _Affixe
                 index[(shots[k].folder if in_folder else "", name)].append(k)
             for place, entry in enumerate(drawn):
                 if place in found:
+                    continue
+                if names is bare and entry.by_name_only:
                     continue
                 name = entry.stem if names is plain else _without(entry.stem, affixes.mask_start, affixes.mask_end)
                 there = index.get((entry.folder if in_folder else "", name), [])
@@ -273,7 +282,7 @@ def _by_words(shots: Sequence[_Entry], drawn: Sequence[_Entry], found: dict[int,
     loose: dict[int, list[int]] = defaultdict(list)
     has_mask = set(found.values())
     for place, entry in enumerate(drawn):
-        if place in found:
+        if place in found or entry.by_name_only:
             continue
         stem = entry.stem.removeprefix(affixes.mask_start)
         for length in lengths:
@@ -304,7 +313,7 @@ def _by_folders(shots: Sequence[_Entry], drawn: Sequence[_Entry], found: dict[in
         by_folder[entry.folder].append(k)
         by_stem[entry.stem].append(k)
     for place, entry in enumerate(drawn):
-        if place in found or not entry.folder:
+        if place in found or not entry.folder or entry.by_name_only:
             continue
         named = by_stem.get(entry.folder.rsplit("/", 1)[-1], [])
         inside = by_folder.get(entry.folder, [])
