@@ -118,6 +118,8 @@ def _table() -> dict[str, Any]:
     return {
         "image_names": formats.listed(formats.IMAGE_KINDS),
         "image_suffixes": sorted(formats.IMAGE_SUFFIXES),
+        "mask_suffixes": sorted(formats.MASK_SUFFIXES),
+        "annotation_suffixes": sorted(formats.ANNOTATION_SUFFIXES),
         "archive_suffixes": sorted(formats.ARCHIVE_SUFFIXES),
         "mask_endings": formats.MASK_ENDINGS,
         "mask_folders": sorted(formats.MASK_FOLDERS),

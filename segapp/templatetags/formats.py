@@ -5,7 +5,12 @@ from django import template
 from segapp.imaging import formats
 
 register = template.Library()
-KINDS = {"images": formats.IMAGE_KINDS, "videos": formats.VIDEO_KINDS, "archives": formats.ARCHIVE_KINDS}
+KINDS = {
+    "masks": (*formats.MASK_KINDS, *formats.ANNOTATION_KINDS),
+    "images": formats.IMAGE_KINDS,
+    "videos": formats.VIDEO_KINDS,
+    "archives": formats.ARCHIVE_KINDS,
+}
 
 
 @register.simple_tag

@@ -1,5 +1,5 @@
 // The fine-tune page: choosing and dropping files, what belongs together before anything is sent, and the live run.
-import { formats } from "./formats.js";
+import { formats, isAnnotation } from "./formats.js";
 import { dropped, pair, sort } from "./sorting.js";
 import { toast } from "./toast.js";
 
@@ -64,7 +64,9 @@ function exchange(form, row) {
 function show(form) {
   const { images, masks, archives } = inputs(form);
   const box = form.querySelector("[data-pairs]");
-  const rows = pair([...images.files], [...masks.files]);
+  const rows = pair([...images.files], [...masks.files].filter((file) => !isAnnotation(file.name)));
+  const [imagePaths, maskPaths] = pathsOf(images.files, masks.files);
+  form.querySelector("[data-paths]").value = JSON.stringify({ images: imagePaths, masks: maskPaths });
   const files = [...images.files, ...masks.files, ...archives.files];
   for (const url of urls) URL.revokeObjectURL(url);
   urls = [];
@@ -93,13 +95,33 @@ function show(form) {
   if (whole && whole === rows.length) send.textContent = `Upload ${whole} pair${whole === 1 ? "" : "s"}`;
 }
 
+// The folders that dropped files came from: a file input keeps names only.
+const paths = new Map();
+const keyOf = (file) => [file.name, file.size, file.lastModified].join("|");
+
+function remember(found) {
+  for (const { file, path } of found) paths.set(keyOf(file), [...(paths.get(keyOf(file)) ?? []), path]);
+}
+
+function pathsOf(...lists) {
+  const seen = new Map();
+  const pathOf = (file) => {
+    const known = paths.get(keyOf(file)) ?? [file.webkitRelativePath || file.name];
+    const place = seen.get(keyOf(file)) ?? 0;
+    seen.set(keyOf(file), place + 1);
+    return known[Math.min(place, known.length - 1)];
+  };
+  return lists.map((files) => [...files].map(pathOf));
+}
+
 async function take(form, found) {
+  remember(found);
   const chosen = inputs(form);
   const sorted = await sort(found);
   put(chosen.images, [...chosen.images.files, ...sorted.images]);
   put(chosen.masks, [...chosen.masks.files, ...sorted.masks]);
   if (sorted.archives.length) put(chosen.archives, [sorted.archives[0]]);
-  if (sorted.other.length) toast(`${sorted.other[0].name} is neither an image nor a zip, so it was left out.`, "warn");
+  if (sorted.other.length) toast(`${sorted.other[0].name} is neither an image, nor annotations, nor a zip, so it was left out.`, "warn");
   show(form);
 }
 

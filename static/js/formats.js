@@ -4,6 +4,8 @@ export const formats = JSON.parse(document.getElementById("formats").textContent
 const ends = (name, suffixes) => suffixes.some((suffix) => name.toLowerCase().endsWith(suffix));
 
 export const isImage = (name) => ends(name, formats.image_suffixes);
+export const isMaskFile = (name) => ends(name, formats.mask_suffixes);
+export const isAnnotation = (name) => ends(name, formats.annotation_suffixes);
 export const isArchive = (name) => ends(name, formats.archive_suffixes);
 
 // "leaf_mask" -> "leaf"; a stem without such an ending stays as it is. Stems are in lower case.

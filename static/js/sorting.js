@@ -1,5 +1,5 @@
 // Which of the dropped files are images, which are masks, and which belong together. Knows nothing of the page.
-import { isArchive, isImage, kindOfFolder, withoutMaskEnding } from "./formats.js";
+import { isAnnotation, isArchive, isImage, isMaskFile, kindOfFolder, withoutMaskEnding } from "./formats.js";
 
 const PNG = [0x89, 0x50, 0x4e, 0x47];
 const [GREY, PALETTE] = [0, 3]; // colour types in a PNG's header
@@ -45,7 +45,8 @@ export async function sort(files) {
   for (const { file, path } of files) {
     if (file.name.startsWith(".")) continue;
     if (isArchive(file.name)) sorted.archives.push(file);
-    else if (!isImage(file.name) && !file.type.startsWith("image/")) sorted.other.push(file);
+    else if (isAnnotation(file.name)) sorted.masks.push(file);
+    else if (!isImage(file.name) && !isMaskFile(file.name) && !file.type.startsWith("image/")) sorted.other.push(file);
     else if (await isMask(file, path)) sorted.masks.push(file);
     else sorted.images.push(file);
   }
