@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from segapp.pipeline.training.job import Example
 
 TRAIN = 5
 TEST = 30
+SCENES = ("aerial_ortho",)  # sets of chips of few scenes; a stem is the scene's, a dash and a number
 POOLED = ("human", "cats_feral", "flood_area", "nuclei_dsb2018", "road_crack_cfd")
 
 
@@ -33,7 +35,8 @@ class Draw:
 def draw(folder: Path, seed: int, tests: int = TEST) -> Draw:
     """The draw of `seed` from a set: sorted stems, shuffled, first five, then the next ones.
 
-    Sets that a base model may have learnt from give only images it has not seen.
+    Sets that a base model may have learnt from give only images it has not seen. Chips of the scene that gives the
+    training images never test.
     """
     files = stems_of(folder)
     train_pool, test_pool = pools(folder.name, list(files))
@@ -59,16 +62,26 @@ def draw(folder: Path, seed: int, tests: int = TEST) -> Draw:
 
 
 def sets_in(folders: Sequence[Path]) -> list[Path]:
-    """The folders that are sets themselves (images/ and masks/), and the sets right inside the others.
+    """The folders that are sets themselves (images/ and masks/), and the sets inside the others, two levels deep.
 
     Raises ValueError when there are none.
     """
     found: list[Path] = []
     for folder in folders:
-        inside = sorted(folder.iterdir()) if folder.is_dir() and not _is_set(folder) else []
-        found += [folder] if _is_set(folder) else [child for child in inside if _is_set(child)]
+        found += [folder] if _is_set(folder) else _inside(folder, 2)
     if not found:
         raise ValueError(f"No folder with images/ and masks/ was found in: {', '.join(map(str, folders))}.")
+    return found
+
+
+def _inside(folder: Path, levels: int) -> list[Path]:
+    children = sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
+    found: list[Path] = []
+    for child in children:
+        if _is_set(child):
+            found.append(child)
+        elif levels > 1:
+            found += _inside(child, levels - 1)
     return found
 
 
@@ -84,9 +97,25 @@ def pools(name: str, stems: list[str]) -> tuple[list[str], list[str] | None]:
             [s for s in stems if s.startswith("val_")],
             [s for s in stems if s.startswith("test_")],
         )
+    if name in SCENES:
+        return _scenes(stems)
     if name in POOLED:
         return [s for s in stems if int(hashlib.sha256(s.encode()).hexdigest(), 16) % 2], None
     return stems, None
+
+
+def _scenes(stems: list[str]) -> tuple[list[str], list[str]]:
+    """The chips of the scene that has the most of them, and all others'."""
+    counts = Counter(stem.rpartition("-")[0] for stem in stems)
+    largest = max(sorted(counts), key=lambda scene: counts[scene])
+    own = [stem for stem in stems if stem.rpartition("-")[0] == largest]
+    return own, [stem for stem in stems if stem not in own]
+
+
+def halves(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Sets to decide on and sets to confirm on: by turns in the order of their names."""
+    ordered = sorted(set(names))
+    return ordered[::2], ordered[1::2]
 
 
 def _read(stem: str, image: Path, mask: Path) -> tuple[np.ndarray, Mask]:

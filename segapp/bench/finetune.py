@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from registry.network import Network, Spec, build
 from registry.runtime import LoadedNetwork, with_base
 from registry.weights import load_encoder
-from segapp.bench.datasets import Draw, draw
+from segapp.bench.datasets import Draw, draw, halves
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.predict import predict
 from segapp.pipeline.training.augment import Pair, batch_of, random_crop
@@ -39,17 +39,27 @@ def bench_finetune(
     recipes: Sequence[str] = RECIPES,
     tests: int = 30,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
+    known: Collection[str] = (),
+    earlier: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Train by every recipe on every set and seed; returns rows and a summary, JSON-ready.
+    """Train by every recipe on every set and seed; returns rows, a summary and groups, JSON-ready.
 
     A row has set, seed, recipe, miou, seconds of training, steps, input_size; the
     summary has, per recipe and set, the means and their ratios to the usual recipe's.
+    groups has the same for `known`, the sets that the base has learnt from, and for the
+    others, which also come in halves. Draws that are among the rows `earlier` are not
+    repeated: their rows are taken as they are.
     """
     rows = []
+    done = {(row["set"], row["seed"], row["recipe"]): row for row in earlier}
     for folder in folders:
         for seed in seeds:
-            drawn = draw(folder, seed, tests)
+            missing = [recipe for recipe in recipes if (folder.name, seed, recipe) not in done]
+            drawn = draw(folder, seed, tests) if missing else None
             for recipe in recipes:
+                if drawn is None or recipe not in missing:
+                    rows.append(done[folder.name, seed, recipe])
+                    continue
                 started = time.monotonic()
                 net, extra = _train(recipe, base, drawn, weights, seed)
                 seconds = time.monotonic() - started
@@ -63,7 +73,19 @@ def bench_finetune(
                 }
                 rows.append(row)
                 report(row)
-    return {"rows": rows, "summary": summary(rows)}
+    return {"rows": rows, "summary": summary(rows), "groups": groups(rows, known)}
+
+
+def groups(rows: Sequence[dict[str, Any]], known: Collection[str]) -> dict[str, Any]:
+    """Summaries of the known sets' rows, of the unseen ones', and of either half of the latter."""
+    unseen = [row for row in rows if row["set"] not in known]
+    first, second = halves([row["set"] for row in unseen])
+    return {
+        "known": summary([row for row in rows if row["set"] in known]),
+        "unseen": summary(unseen),
+        "unseen_first_half": summary([row for row in unseen if row["set"] in first]),
+        "unseen_second_half": summary([row for row in unseen if row["set"] in second]),
+    }
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -77,7 +99,9 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             there = [r for r in own if r["set"] == name]
             spread = float(np.ptp([r["miou"] for r in there]))
             per_set[name] = {**_figures(there, usual), "spread": round(spread, 4)}
-        result[recipe] = {**_figures(own, usual), "per_set": per_set}
+        by_seed = [float(np.mean([r["miou"] for r in own if r["seed"] == s])) for s in {r["seed"] for r in own}]
+        spread = round(float(np.ptp(by_seed)), 4)
+        result[recipe] = {**_figures(own, usual), "spread": spread, "per_set": per_set}
     return result
 
 
@@ -104,7 +128,7 @@ def _train(
             "steps": trained.steps,
             "input_size": trained.spec.input_size,
             "held_out_miou": trained.metrics["miou"],
-            "share": trained.recipe["share"],
+            **{name: trained.recipe[name] for name in ("share", "knowledge", "adapted", "detail", "detail_gain")},
         }
         return _loaded(base, trained.spec, module), extra
     spec = Spec(

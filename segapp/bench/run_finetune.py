@@ -1,5 +1,6 @@
 """What `manage.py bench finetune` measures with this installation's base: quality and time of every recipe."""
 
+import json
 import platform
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from segapp.bench.command import beside_usual
 from segapp.bench.datasets import sets_in
 from segapp.bench.finetune import bench_finetune
 from segapp.imaging import sample
+from segapp.pipeline.training.finetune import RECIPE
 from segapp.worker import networks
 
 SAMPLES = 12  # drawn images when there is no set at hand
@@ -26,7 +28,14 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     Raises ValueError where no set is found or one is too small, and BaseMissing.
     """
     runtime = networks.runtime()
-    with _sets(options["sets"]) as folders, runtime.use_base(runtime.base(options["base"])) as base:
+    ready = runtime.base(options["base"])
+
+    def report(row: dict[str, Any]) -> None:
+        kept.add(row)
+        tell(_line(row))
+
+    kept = Rows(options.get("rows"), f"{ready.sha256[:12]}, recipe {RECIPE}, {options['tests']} tests")
+    with _sets(options["sets"]) as folders, runtime.use_base(ready) as base:
         result = bench_finetune(
             base,
             folders,
@@ -34,7 +43,9 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
             seeds=options["seeds"],
             recipes=options["recipes"],
             tests=options["tests"],
-            report=lambda row: tell(_line(row)),
+            report=report,
+            known=[entry["set"] for entry in ready.card.get("data", [])],
+            earlier=kept.read(),
         )
         result["command"] = beside_usual(result["rows"], folders, base.base_key)
         machine = {"device": str(base.device), "threads": torch.get_num_threads(), "processor": platform.machine()}
@@ -55,6 +66,10 @@ def table(result: dict[str, Any]) -> str:
     for name in names:
         lines.append(_row(name, [_time(found["per_set"].get(name)) for found in recipes.values()]))
     lines.append(_row("mean", [f"{found['seconds']:.1f}" for found in recipes.values()]))
+    for name, group in result["groups"].items():
+        if group:
+            means = [f"{group[r]['miou']:.3f} ({group[r]['spread']:.3f})" if r in group else "" for r in recipes]
+            lines.append(_row(f"mean IoU, {name.replace('_', ' ')}", means))
     for label, key in (("time, of the usual", "time_ratio"), ("mean IoU, over the usual", "miou_gain")):
         if any(key in found for found in recipes.values()):
             form = "{:.3f}" if key == "time_ratio" else "{:+.3f}"
@@ -77,6 +92,25 @@ def _row(label: str, cells: list[str]) -> str:
 
 def _line(row: dict[str, Any]) -> str:
     return f"{row['set']}, seed {row['seed']}, {row['recipe']}: mean IoU {row['miou']:.3f} in {row['seconds']:.1f} s"
+
+
+class Rows:
+    """Rows of finished draws in a file of JSON lines, so that a long bench goes on where it was ended. Those of
+    another base, recipe or number of test images, by `stamp`, are left alone."""
+
+    def __init__(self, path: Path | None, stamp: str) -> None:
+        self._path, self._stamp = path, stamp
+
+    def read(self) -> list[dict[str, Any]]:
+        if self._path is None or not self._path.exists():
+            return []
+        lines = [json.loads(line) for line in self._path.read_text().splitlines()]
+        return [line["row"] for line in lines if line["stamp"] == self._stamp]
+
+    def add(self, row: dict[str, Any]) -> None:
+        if self._path is not None:
+            with open(self._path, "a") as file:
+                file.write(json.dumps({"stamp": self._stamp, "row": row}) + "\n")
 
 
 @contextmanager

@@ -40,6 +40,9 @@ class Command(ProjectCommand):
         tuning.add_argument(
             "--tests", type=int, default=30, metavar="N", help="images to score on (default: %(default)s)"
         )
+        tuning.add_argument(
+            "--rows", type=Path, metavar="FILE", help="keep finished draws in FILE, and do not repeat those in it"
+        )
         load = parser.add_argument_group("serve (segment: --requests)")
         load.add_argument("--visitors", type=int, default=0, metavar="N", help="default: as many as models")
         load.add_argument("--models", type=int, default=100, metavar="N", help="registered (default: %(default)s)")
