@@ -18,13 +18,24 @@ CHANNELS = 3 + 7 * LEVELS
 
 
 class DetailBranch(nn.Module):
-    """Logits N,K,H,W of normalised images N,3,H,W whose sides are multiples of 32."""
+    """Logits N,K,H,W of normalised images N,3,H,W whose sides are multiples of 32.
+
+    `mean` and `scale` standardise the features; `reach` is how far, in mean squares of them, pixels usually are from
+    the mean. The branch says less of pixels that are further off, and nothing beyond twice as far: it has not seen
+    such images, and extrapolates badly.
+    """
 
     bank: Tensor
+    mean: Tensor
+    scale: Tensor
+    reach: Tensor
 
     def __init__(self, classes: int, hidden: int) -> None:
         super().__init__()
         self.register_buffer("bank", filter_bank(), persistent=False)
+        self.register_buffer("mean", torch.zeros(CHANNELS))
+        self.register_buffer("scale", torch.ones(CHANNELS))
+        self.register_buffer("reach", torch.ones(1))
         self.perceptron = nn.Sequential(
             nn.Conv2d(CHANNELS, hidden, 1),
             nn.ReLU(inplace=True),
@@ -34,8 +45,15 @@ class DetailBranch(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self.perceptron(filtered(images, self.bank))
+        logits = self.answers(filtered(images, self.bank))
         return F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+    def answers(self, features: Tensor) -> Tensor:
+        """Logits N,K,h,w of features N,CHANNELS,h,w, by how much the pixels are like those it was trained on."""
+        standard = (features - self.mean[:, None, None]) * self.scale[:, None, None]
+        familiar = (2.0 - standard.square().mean(dim=1, keepdim=True) / self.reach).clamp(0.0, 1.0)
+        logits: Tensor = self.perceptron(standard)
+        return logits * familiar
 
 
 def detail_branch(options: dict[str, Any], classes: int) -> DetailBranch:

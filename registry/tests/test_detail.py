@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from registry.detail import CHANNELS, LEVELS, detail_branch, filter_bank, filtered
+from registry.detail import CHANNELS, LEVELS, DetailBranch, detail_branch, filter_bank, filtered
 
 FIRST = 3  # features of the finest level begin behind the image's own colours
 EACH = 7
@@ -44,3 +44,14 @@ def test_filters_of_a_later_version_are_refused():
     assert detail_branch({"filters": 1, "hidden": 4}, 2)(torch.rand(1, 3, 32, 32)).shape == (1, 2, 32, 32)
     with pytest.raises(ValueError, match="filters 9"):
         detail_branch({"filters": 9, "hidden": 4}, 2)
+
+
+def test_the_branch_says_nothing_of_pixels_unlike_those_it_knows():
+    torch.manual_seed(0)
+    branch = DetailBranch(2, 4)
+    near = torch.full((1, CHANNELS, 2, 2), 0.9)
+    with torch.inference_mode():
+        assert torch.equal(branch.answers(near), branch.perceptron(near))
+        half = branch.answers(torch.full((1, CHANNELS, 2, 2), 1.5**0.5))
+        assert torch.allclose(half, branch.perceptron(torch.full((1, CHANNELS, 2, 2), 1.5**0.5)) / 2, atol=1e-5)
+        assert not branch.answers(near * 2).any()

@@ -74,7 +74,7 @@ def test_a_weights_file_and_one_command_make_mit_b3_answer_everywhere(tmp_path, 
         run = follow(alice, alice.post("/api/finetune", {}, pairs(3)).json()["status_url"], patience=400)
         assert run["state"] == "done", run["message"]
         size = (home / "media" / run["model_path"]).stat().st_size
-        assert size < 8_000_000, "the encoder is the base's and not in the file"
+        assert size < 30_000_000, "of the encoder, 88 MB in half precision, only the last stage is in the file"
         found = alice.post("/api/segment", {}, [("file", *image[1:])]).json()
         assert (found["model_key"], found["base"]) == (f"user_{run['user_id']}", "mit_b3")
     finally:

@@ -177,7 +177,7 @@ def _cached_view(net: LoadedNetwork, sample: Prepared, number: int, rng: random.
     """One view at the network's size, in half precision; every other one is varied."""
     sized = prepare(sample.image, sample.mask, net.spec.input_size)
     view = encode(net, varied(sized, number, rng) if number % 2 else sized)
-    return EncodedView(tuple(f.half() for f in view.features), view.target, view.cells, view.size)
+    return EncodedView(tuple(f.half() for f in view.features), view.target, view.cells, view.size, view.encoder)
 
 
 def _pseudo_labels(teacher: LoadedNetwork, image: np.ndarray) -> np.ndarray:

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from registry.network import ClassInfo, Network
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.upsample import decide
 from segapp.pipeline.training.features import EncodedView, Prepared
+from segapp.pipeline.training.loop import features_for
 from segapp.pipeline.training.metrics import channels, confusion, dices, ious, mean
 
 BASELINES = ("base", "trivial")  # kinds of comparison; trivial is the majority class
@@ -81,12 +83,19 @@ def trained_part(truth: np.ndarray, fold: Fold) -> np.ndarray:
 
 
 def predict_view(
-    network: Network, view: EncodedView, shape: tuple[int, int], classes: Sequence[ClassInfo]
+    network: Network,
+    view: EncodedView,
+    shape: tuple[int, int],
+    classes: Sequence[ClassInfo],
+    detail: Tensor | None = None,
 ) -> np.ndarray:
-    """The network's mask (uint8 H,W of ids) for a plain view's image at its own size."""
+    """The network's mask (uint8 H,W of ids) for a plain view's image at its own size; `detail` is added to its logits
+    (1,K,H,W of the padded view)."""
     height, width = view.size
     with torch.inference_mode():
-        logits = network.segmentation_head(network.decoder(list(view.features)))
+        logits = network.segmentation_head(network.decoder(features_for(network, view)))
+        if detail is not None:
+            logits = logits + detail
     ids, _ = decide(logits[0, :, :height, :width].float().cpu(), *shape, classes)
     return ids
 

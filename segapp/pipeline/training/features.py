@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from registry.network import Network
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.constants import IGNORE, STRIDE
 from segapp.pipeline.inference.forward import normalised
@@ -39,13 +40,14 @@ class EncodedView:
     """Encoder features of one view, from stride 4 to 32, each 1,C,H,W; and its targets.
 
     target: H/4,W/4 int64 of channels. cells[k] lists the stride-32 cells (row, column)
-    in which channel k occurs. size: height and width in pixels before padding.
+    in which channel k occurs. size: height and width in pixels before padding. encoder: which one gave them.
     """
 
     features: tuple[Tensor, ...]
     target: Tensor
     cells: dict[int, np.ndarray]
     size: tuple[int, int]
+    encoder: Network
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def encode(net: LoadedNetwork, prepared: Prepared) -> EncodedView:
         for channel in np.unique(mask)
         if channel != IGNORE
     }
-    return EncodedView(tuple(features), target.to(net.device), cells, (height, width))
+    return EncodedView(tuple(features), target.to(net.device), cells, (height, width), net.module.encoder)
 
 
 def crops(views: Sequence[EncodedView], side: int, rng: random.Random) -> Crops:

@@ -8,7 +8,7 @@ import copy
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -16,8 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from registry.detail import FILTERS, DetailBranch
 from registry.network import ClassInfo, Network, Spec
 from registry.runtime import LoadedNetwork
+from segapp.pipeline.training.detail import HIDDEN, train_detail
+from segapp.pipeline.training.half_precision import rounded
 from segapp.pipeline.training.job import Example, Job, prepare_job
 from segapp.pipeline.training.loop import DIVERGED, Settings, Trainee, TrainingFailed, train_whole
 from segapp.pipeline.training.schedule import (
@@ -43,14 +46,17 @@ from segapp.pipeline.training.validation import (
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
-RECIPE = 2
-SECONDS = {"quick": 13.5, "thorough": 72.0}  # for five images with the smallest base, on a CPU
-MAX_STEPS = {"quick": 300, "thorough": 75}  # for five images, where there is time for more; whole-network ones
+RECIPE = 3
+SECONDS = {"quick": 19.0, "thorough": 40.0}  # for five images with the smallest base, on two idle cores
+PATIENCE = 8.0  # times as long a busy machine may take before the clock ends a training early
+NEW_STEPS = {"quick": 108, "thorough": 252}  # for five images of a subject that is new to the base
+KNOWN_STEPS = 162  # of a quick training for five images of a subject that the base knows
+WHOLE_STEPS = 75  # of a thorough one, with the whole network
 GPU_FACTOR = 0.3  # of the time
 LARGE_FACTOR = 3.0  # times as long with a base of many parameters
 MIN_LARGE = 10_000_000  # parameters
 THOROUGH_DECODER_END = 0.3  # progress at the end of the decoder stage of a thorough training
-FOLD_RATIO = 6  # steps of a quick training for each step of a fold's
+FOLD_RATIO = 6  # steps of a training for each step of a fold's
 MIN_FOLD_STEPS = 6
 THOROUGH_FOLD_STEPS = 24
 STEPS_MULTIPLE = 18  # the clock chooses among multiples of it, so the number of a fold's steps follows from the model's
@@ -94,10 +100,12 @@ def finetune(
 ) -> Trained:
     """Train a model of `classes` on `examples`.
 
-    `effort` is "quick" (the encoder is frozen, its features are cached) or "thorough" (the
-    encoder is trained too). Without `steps` the wall clock decides how many are taken; the
-    same steps and seed give the same weights. `start` is a model of the visitor's to
-    continue from. `watch` receives a Progress at least twice a second; when it returns
+    `effort` is "quick" or "thorough". Features of the encoder are cached; where the base does
+    not know the subject, the encoder's deepest stage learns too, and where it does, a thorough
+    training goes on with the whole network. The number of steps follows from that and from the
+    number of images; the clock ends a training early only after PATIENCE times what it usually
+    takes, or after `budget_seconds`. The same steps and seed give the same weights. `start` is a
+    model of the visitor's to continue from. `watch` receives a Progress at least twice a second; when it returns
     False, training stops and the result so far is returned; its exceptions are not caught.
     Raises TrainingFailed with a message for the visitor.
     """
@@ -106,7 +114,8 @@ def finetune(
     _check(examples, classes)
     root = start or base
     seconds = budget_seconds or default_seconds(effort, len(examples), root.module)
-    progress = ProgressReporter(watch, seconds, clock or time.monotonic, timed=steps is None)
+    limit = budget_seconds or PATIENCE * seconds
+    progress = ProgressReporter(watch, seconds, clock or time.monotonic, steps is None, limit)
     progress.report(0.0, 0)
     settings = settings or Settings()
     for attempt in range(MAX_ATTEMPTS):
@@ -162,13 +171,17 @@ def _train(job: Job, steps: int | None) -> Trained:
     except Stopped:
         stopped = True
 
-    # Stage 3: score the folds, and choose on them how far the weights go from their start to their end.
+    # Stage 3: score the folds, and choose on them how far the weights go from their start to their end, or whether a
+    # detail branch helps.
     score_folds(job, folds)
     if trainee is not None:
         trainee.interpolate_weights(job.alpha)
+    detail = None
+    if job.use_detail:
+        detail = train_detail(job.base, job.prepared, members, len(job.spec.classes), job.seed)
 
-    # Stage 4: the whole network, from there on, and as far.
-    if job.effort == "thorough" and trainee is not None and evaluator is not None and not stopped:
+    # Stage 4: the whole network, from there on, and as far, where the base knows the subject.
+    if job.effort == "thorough" and not job.adapts and trainee is not None and evaluator is not None and not stopped:
         try:
             _train_whole_network(job, trainee, task, evaluator, steps)
         except Stopped:
@@ -179,7 +192,7 @@ def _train(job: Job, steps: int | None) -> Trained:
     if not stopped:
         stopped = _report_end(job)
     trainee = trainee or job.new_trainee(job.features, members)
-    return _result(job, trainee, task, stopped)
+    return _result(job, trainee, detail, task, stopped)
 
 
 def _train_decoder_with_cross_validation(
@@ -193,11 +206,12 @@ def _train_decoder_with_cross_validation(
     """Train decoder and head, and those of the folds in step with them, so a stop at any time finds a model and a
     score. Each training has its own random numbers, so interleaving changes no weights.
 
-    In a quick training the fold's number of steps follows from the model's; in a thorough one both are fixed.
+    The fold's number of steps follows from the model's; both are fixed before a stage with the whole network.
     """
     clock = job.progress.clock
-    if job.effort == "quick":
-        limit = round(MAX_STEPS["quick"] * size_factor(len(job.examples)))
+    if job.effort == "quick" or job.adapts:
+        usual = NEW_STEPS[job.effort] if job.adapts else KNOWN_STEPS
+        limit = round(usual * size_factor(len(job.examples)))
         totals = range(STEPS_MULTIPLE, max(STEPS_MULTIPLE, limit) + 1, STEPS_MULTIPLE)
         schedule = Schedule(clock, steps=steps, seconds=job.progress.seconds_left(1.0), totals=totals)
         for fold in folds:
@@ -213,6 +227,17 @@ def _train_decoder_with_cross_validation(
     on_step = task.stage(job.progress.clock_fraction, end)
     task.steps = job.train_decoder(trainee, job.features, range(len(job.examples)), schedule, on_step)
     interleave([*(fold.task for fold in folds), task], evaluator)
+    if end == 1.0:
+        _say_if_cut_short(job, schedule, steps)
+
+
+def _say_if_cut_short(job: Job, schedule: Schedule, steps: int | None) -> None:
+    usual = schedule.max_steps
+    if steps is None and schedule.step < usual:
+        job.cut_short = (
+            f"The machine was so busy that only {schedule.step} of {usual} training steps were taken; "
+            "training again when it is less busy can give a better model."
+        )
 
 
 def _train_whole_network(
@@ -220,7 +245,7 @@ def _train_whole_network(
 ) -> None:
     """Train the whole network, its encoder included; the number of these steps repeats a thorough training."""
     trainee.own_encoder(copy.deepcopy(job.root.module.encoder))
-    limit = round(MAX_STEPS["thorough"] * size_factor(len(job.examples)))
+    limit = round(WHOLE_STEPS * size_factor(len(job.examples)))
     seconds = job.progress.seconds_left(2.0)
     schedule = Schedule(job.progress.clock, steps=steps, seconds=seconds, totals=range(3, limit + 1, 3))
     normalisation = (job.spec.mean, job.spec.std)
@@ -228,6 +253,7 @@ def _train_whole_network(
     on_step = task.stage(max(THOROUGH_DECODER_END, job.progress.clock_fraction), 1.0)
     task.steps = train_whole(trainee, job.prepared, schedule, job.settings, weights, job.seed, on_step, normalisation)
     interleave([task], evaluator)
+    _say_if_cut_short(job, schedule, steps)
 
 
 def _report_end(job: Job) -> bool:
@@ -240,13 +266,19 @@ def _report_end(job: Job) -> bool:
     return False
 
 
-def _result(job: Job, trainee: Trainee, task: TrainingTask, stopped: bool) -> Trained:
+def _result(job: Job, trainee: Trainee, detail: DetailBranch | None, task: TrainingTask, stopped: bool) -> Trained:
     """The model with its metrics. Raises TrainingFailed when a weight is not finite."""
-    tensors = changed_tensors(job.base, trainee.ema)
+    spec, tensors = job.spec, changed_tensors(job.base, trainee.ema)
+    if detail is not None:
+        options = {"filters": FILTERS, "hidden": HIDDEN, "gain": round(job.detail_gain or 0.0, 4)}
+        spec = replace(spec, detail=options)
+        tensors.update({f"detail.{name}": tensor.cpu() for name, tensor in detail.state_dict().items()})
+    if job.adapts:
+        tensors = {name: rounded(tensor) for name, tensor in tensors.items()}
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise TrainingFailed(DIVERGED.format(how="its last step left weights that are not finite numbers"))
     return Trained(
-        spec=job.spec,
+        spec=spec,
         tensors=tensors,
         metrics=metrics_of(job),
         steps=task.steps_taken,
@@ -266,6 +298,10 @@ def _recipe(job: Job) -> dict[str, Any]:
         "seed": job.seed,
         "input_size": job.spec.input_size,
         "share": job.alpha,
+        "knowledge": round(job.knowledge, 3),
+        "adapted": job.adapts,
+        "detail": job.use_detail,
+        "detail_gain": None if job.detail_gain is None else round(job.detail_gain, 4),
         "batch": job.settings.batch,
         "base": job.base.key,
         "base_sha256": job.base.base_sha256 or job.base.sha256,

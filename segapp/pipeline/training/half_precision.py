@@ -14,6 +14,7 @@ from segapp.pipeline.inference.predict import PASS, fitted, resized
 MAX_LOGIT_ERROR = 1e-3  # on every image checked
 MIN_AGREEMENT = 0.999  # share of the pixels with the same class
 MAX_IMAGES = 3  # that are checked
+MAX_HALF = 60_000.0
 
 
 def to_half_precision(
@@ -22,7 +23,7 @@ def to_half_precision(
     """`tensors`, as many of them in half precision as `images` (uint8 H,W,3) allow; `own` is their network,
     with an encoder_key only where its encoder is the base's.
 
-    Tries all of them, then the convolutions, then the large ones alone; without images nothing is converted.
+    Tries all of them, then the layers' weights, then the large convolutions alone; without images nothing is converted.
     """
     if not images:
         return tensors
@@ -46,7 +47,7 @@ def _candidates(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """The tensors with fewer and fewer of them in half precision."""
     every = halve(tensors)
     yield every
-    yield {name: every[name] if tensor.dim() == 4 else tensor for name, tensor in tensors.items()}
+    yield {name: every[name] if tensor.dim() >= 2 else tensor for name, tensor in tensors.items()}
     large = {name for name, tensor in tensors.items() if tensor.dim() == 4 and tensor.shape[-1] > 1}
     yield {name: every[name] if name in large else tensor for name, tensor in tensors.items()}
 
@@ -54,3 +55,9 @@ def _candidates(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 def _same(expected: Tensor, predicted: Tensor) -> bool:
     agree = (expected.argmax(dim=0) == predicted.argmax(dim=0)).float().mean()
     return bool((expected - predicted).abs().max() <= MAX_LOGIT_ERROR) and bool(agree >= MIN_AGREEMENT)
+
+
+def rounded(tensor: Tensor) -> Tensor:
+    """A layer's weight as half precision holds it, so that its file can be half as large; others unchanged."""
+    fits = tensor.dim() >= 2 and bool((tensor.abs() < MAX_HALF).all())
+    return tensor.half().to(tensor.dtype) if fits else tensor

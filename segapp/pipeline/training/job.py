@@ -12,6 +12,7 @@ from segapp.pipeline.training.cross_validation import HeldOut
 from segapp.pipeline.training.features import FeatureCache, Prepared, prepare
 from segapp.pipeline.training.init import class_weights, new_network
 from segapp.pipeline.training.input_size import choose_input_size, median_side
+from segapp.pipeline.training.knowledge import KNOWN
 from segapp.pipeline.training.loop import OnStep, Settings, Trainee, train_decoder
 from segapp.pipeline.training.metrics import channels
 from segapp.pipeline.training.schedule import ProgressReporter, Schedule
@@ -43,7 +44,11 @@ class Job:
     baselines: dict[int, np.ndarray] = field(default_factory=dict)  # example -> the baseline's ids
     base_predictions: dict[int, np.ndarray] = field(default_factory=dict)  # in the base's own ids, for display
     held_out: list[HeldOut] = field(default_factory=list)
+    knowledge: float = 0.0  # of the base about the subject, see knowledge.py
     alpha: float = 1.0  # between initial and trained weights of the model; chosen by cross-validation
+    detail_gain: float | None = None  # mean IoU on held-out images that the detail branch adds, where it was tried
+    use_detail: bool = False
+    cut_short: str = ""  # said of a training that the clock ended early
     _base_features: FeatureCache | None = None
 
     def new_trainee(
@@ -51,7 +56,12 @@ class Job:
     ) -> Trainee:
         """A trainee that starts from the root (or `start`), its head fitted to the members' plain views."""
         plain = [features.get(i, 0) for i in members]
-        return Trainee(new_network(start or self.root, self.spec, plain, self.seed))
+        return Trainee(new_network(start or self.root, self.spec, plain, self.seed), self.adapts)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the encoder's deepest stage learns too: where the base knows the subject, five images spoil it."""
+        return self.knowledge < KNOWN
 
     @property
     def base_features(self) -> FeatureCache:

@@ -1,4 +1,5 @@
-"""The two stages of fine-tuning: the decoder on cached features, then the whole network."""
+"""The stages of fine-tuning: the decoder on cached features, with or without the encoder's deepest stage, then the
+whole network."""
 
 import copy
 import math
@@ -9,11 +10,12 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from registry.network import Network
+from registry.stages import deepest_stage, run_stage
 from segapp.pipeline.training.augment import Pair, batch_of, random_crop
-from segapp.pipeline.training.features import FeatureCache, Prepared, crops
+from segapp.pipeline.training.features import EncodedView, FeatureCache, Prepared, crops
 from segapp.pipeline.training.input_size import MAX_INPUT_SIDE
 from segapp.pipeline.training.losses import cross_entropy_dice
 from segapp.pipeline.training.optim import adamw, optimizer_step, update_ema
@@ -42,6 +44,7 @@ class Settings:
     side: int = MAX_INPUT_SIDE  # longest side of the network's input, in pixels
     decoder_rate: float = 4e-3
     encoder_rate: float = 2e-4
+    deepest_rate: float = 5e-4  # of the encoder's deepest stage, on cached features
     dice: float = 1.0
     thorough_decoder_steps: int = 90  # before the whole network is trained
     evaluation_interval: float = 2.0  # seconds between two evaluations on held-out images, at least
@@ -100,18 +103,24 @@ class RngState:
 class Trainee:
     """A network in training and the exponential moving average of its weights, which becomes the model.
 
-    Only decoder and head are its own; the encoder is shared until `own_encoder`.
+    Only decoder and head are its own; the encoder is shared until `own_encoder`, but for its deepest stage where
+    `adapt` asks for that.
     """
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.ema = copy.copy(network)
-        self.ema._modules = dict(network._modules)
-        for name in DECODER_PARTS:
-            setattr(self.ema, name, copy.deepcopy(getattr(network, name)).eval())
-        self._trained: tuple[str, ...] = DECODER_PARTS
+    def __init__(self, network: Network, adapt: bool = False) -> None:
+        stage = [f"encoder.{name}" for name in deepest_stage(network.encoder)] if adapt else []
+        self.network = with_own(network, stage)
+        self._trained: tuple[str, ...] = (*stage, *DECODER_PARTS)
+        self.ema = with_own(self.network, self._trained)
+        for name in self._trained:
+            self.ema.get_submodule(name).eval()
         self._start = [p.detach().clone() for p in self._parameters(self.ema)]
         self.steps = 0
+
+    @property
+    def stage(self) -> list[nn.Module]:
+        """The network's own modules of the encoder's deepest stage; none where it is shared."""
+        return [self.network.get_submodule(name) for name in self._trained if name not in DECODER_PARTS]
 
     def own_encoder(self, encoder: Network) -> None:
         """Give the network an encoder of its own to train; its present weights become its start."""
@@ -125,10 +134,7 @@ class Trainee:
 
         A smaller alpha retains more of what the start has learnt from other images than these few.
         """
-        mixed = copy.copy(self.ema)
-        mixed._modules = dict(self.ema._modules)
-        for name in self._trained:
-            setattr(mixed, name, copy.deepcopy(getattr(self.ema, name)))
+        mixed = with_own(self.ema, self._trained)
         with torch.no_grad():
             for parameter, start in zip(self._parameters(mixed), self._start, strict=True):
                 parameter.copy_(torch.lerp(start, parameter, alpha))
@@ -148,7 +154,26 @@ class Trainee:
         update_ema(self.ema, self.network, self.steps, EMA_DECAY)
 
     def _parameters(self, network: Network) -> list[Tensor]:
-        return [p for name in self._trained for p in getattr(network, name).parameters()]
+        return [p for name in self._trained for p in network.get_submodule(name).parameters()]
+
+
+def with_own(network: Network, names: Sequence[str]) -> Network:
+    """A copy of a module that has copies of its own of the submodules `names`, and shares all others."""
+    copied = copy.copy(network)
+    copied._modules = dict(network._modules)
+    for name in names:
+        first, _, rest = name.partition(".")
+        part = copied._modules[first]
+        copied._modules[first] = with_own(part, [rest]) if rest else copy.deepcopy(part)
+    return copied
+
+
+def features_for(network: Network, view: EncodedView) -> list[Tensor]:
+    """The features of a view as the network's own encoder gives them, where that differs in its deepest stage only."""
+    if network.encoder is view.encoder:
+        return list(view.features)
+    stage = deepest_stage(network.encoder)
+    return [*view.features[:-1], run_stage(stage.values(), view.features[-2])]
 
 
 def train_decoder(
@@ -163,14 +188,17 @@ def train_decoder(
 ) -> Iterator[None]:
     """Train decoder and head on cached features of the examples `members`, one step for each `next`.
 
-    Other trainings may take steps in between: they do not change the random numbers here.
-    Raises TrainingFailed when it diverges.
+    Where the trainee has a deepest stage of its own, that is trained along, on the cached features of stride 16; its
+    normalisation statistics stay. Other trainings may take steps in between: they do not change the random numbers
+    here. Raises TrainingFailed when it diverges.
     """
     rng = random.Random(seed)
     torch.manual_seed(seed)
     rng_state = RngState(class_weights.device)
     parts = [trainee.network.decoder, trainee.network.segmentation_head]
-    optimizer = adamw([(part, settings.decoder_rate) for part in parts])
+    stage = trainee.stage
+    rates = [(part, settings.decoder_rate) for part in parts] + [(part, settings.deepest_rate) for part in stage]
+    optimizer = adamw(rates)
     for part in parts:
         part.train()
     max_views = len(members) * features.per_example
@@ -181,6 +209,8 @@ def train_decoder(
         numbers = [rng.randrange(min(available, max_views)) for _ in range(settings.batch)]
         chosen = [features.get(members[n % len(members)], n // len(members)) for n in numbers]
         batch = crops(chosen, settings.cells, rng)
+        if stage:
+            batch.features[-1] = run_stage(stage, batch.features[-2])
         logits = trainee.network.segmentation_head[0](trainee.network.decoder(batch.features))
         loss = cross_entropy_dice(logits, batch.target, class_weights, settings.dice)
         _update(optimizer, loss, schedule, on_step, guard)

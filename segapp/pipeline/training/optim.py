@@ -18,7 +18,7 @@ def adamw(parts: Sequence[tuple[nn.Module, float]]) -> torch.optim.Optimizer:
         for decay, matrices in ((WEIGHT_DECAY, True), (0.0, False)):
             group = [p for p in parameters if (p.dim() > 1) == matrices]
             groups.append({"params": group, "lr": rate, "max_lr": rate, "weight_decay": decay})
-    return torch.optim.AdamW(groups)
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, loss: Tensor, lr_factor: float) -> None:

@@ -48,11 +48,20 @@ class ProgressReporter:
     """Measures the time of a run and reports to its watcher.
 
     `timed`: the clock decides how many steps are taken, so it also gives the progress
-    until the last stage knows its number of steps.
+    until the last stage knows its number of steps. `seconds` is what a run usually takes, `limit` (the same without
+    it) when the clock ends one early.
     """
 
-    def __init__(self, watch: Watch, seconds: float, clock: Clock = time.monotonic, timed: bool = False) -> None:
+    def __init__(
+        self,
+        watch: Watch,
+        seconds: float,
+        clock: Clock = time.monotonic,
+        timed: bool = False,
+        limit: float | None = None,
+    ) -> None:
         self.seconds = seconds
+        self.limit = seconds if limit is None else limit
         self.timed = timed
         self.losses: list[float] = []
         self.miou: float | None = None
@@ -78,8 +87,8 @@ class ProgressReporter:
         return self._clock_fraction(self.elapsed) if self.timed else 0.0
 
     def seconds_left(self, minimum: float) -> float:
-        """Seconds for a last stage."""
-        return max(minimum, self.seconds - self.elapsed - self.closing_seconds)
+        """Seconds that a last stage may take at most."""
+        return max(minimum, self.limit - self.elapsed - self.closing_seconds)
 
     def count_steps_from(self, fraction: float) -> None:
         """From here on the number of remaining steps is known and gives the remaining time."""
@@ -158,6 +167,11 @@ class Schedule:
         self._totals = totals
         self._total_index = 0
         self._warmup = warmup_steps
+
+    @property
+    def max_steps(self) -> int:
+        """Steps that are taken where there is time."""
+        return self._totals[-1]
 
     @property
     def running(self) -> bool:
@@ -254,7 +268,7 @@ class TrainingTask:
                 self._progress.report()
                 return
             self._progress.losses.append(loss)
-            if schedule.total is not None and end == 1.0:
+            if end == 1.0:
                 self._progress.count_steps_from(self.fraction)
             self._progress.report(self.fraction, schedule.step)
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from registry.detail import DetailBranch
 from registry.network import Network
 from segapp.pipeline.constants import IGNORE
+from segapp.pipeline.inference.forward import normalised
 from segapp.pipeline.training.cross_validation import (
     Fold,
     HeldOut,
@@ -21,15 +23,18 @@ from segapp.pipeline.training.cross_validation import (
     score,
     trained_part,
 )
-from segapp.pipeline.training.features import FeatureCache, prepare
+from segapp.pipeline.training.detail import train_detail
+from segapp.pipeline.training.features import FeatureCache, Prepared, prepare
 from segapp.pipeline.training.init import class_map
 from segapp.pipeline.training.job import Job
-from segapp.pipeline.training.loop import Trainee
+from segapp.pipeline.training.knowledge import knowledge
+from segapp.pipeline.training.loop import Trainee, features_for
 from segapp.pipeline.training.metrics import channels, confusion, ious, mean
 from segapp.pipeline.training.schedule import Schedule, TrainingTask
 
 MAX_BASE_PREDICTIONS = 6  # held-out images for which the base's own prediction is kept for display
 ALPHAS = (0.25, 0.5, 0.75, 1.0)  # tried for the interpolation between initial and trained weights
+MIN_DETAIL_GAIN = 0.005  # mean IoU on held-out images from which a detail branch is kept
 TOLERANCE = 0.005  # mean IoU below which a difference does not justify a larger alpha
 EVALUATION_SHARE = 0.07  # of the time that evaluations may take, unless MAX_INTERVAL asks for more
 MAX_INTERVAL = 4.0  # seconds between two evaluations
@@ -40,9 +45,11 @@ class FoldTraining:
     """A short training on one fold; its network predicts what the fold holds out."""
 
     fold: Fold
+    prepared: Sequence[Prepared]
     features: FeatureCache
     trainee: Trainee
     task: TrainingTask
+    detail: DetailBranch | None = None
 
 
 def start_cross_validation(job: Job) -> list[FoldTraining]:
@@ -51,6 +58,7 @@ def start_cross_validation(job: Job) -> list[FoldTraining]:
     They start from the base also where the run continues the visitor's own model: that one has been trained on the
     images that are held out here.
     """
+    job.knowledge = _knowledge(job)
     parts = folds(len(job.examples))
     for fold in parts:
         for index in fold.held_out:
@@ -61,10 +69,10 @@ def start_cross_validation(job: Job) -> list[FoldTraining]:
     job.progress.baseline = {"kind": _baseline_kind(job), "miou": _baseline_miou(job)}
     trainings = []
     for fold in parts:
-        features = _features_of(job, fold)
+        prepared, features = _data_of(job, fold)
         job.progress.report()
         trainee = job.new_trainee(features, fold.train, start=job.base)
-        trainings.append(FoldTraining(fold, features, trainee, TrainingTask(job.progress)))
+        trainings.append(FoldTraining(fold, prepared, features, trainee, TrainingTask(job.progress)))
     return trainings
 
 
@@ -75,10 +83,20 @@ def fold_steps(job: Job, training: FoldTraining, schedule: Schedule) -> Iterator
 
 
 def score_folds(job: Job, trainings: Sequence[FoldTraining]) -> None:
-    """Predict every example by the training that did not see it, into job.held_out, and choose job.alpha.
+    """Predict every example by the training that did not see it, into job.held_out, and choose job.alpha, or
+    job.use_detail where the encoder adapts.
 
-    The alpha that a fold is scored with is chosen on the other fold's held-out examples, so that the score is unbiased.
+    What a fold is scored with is chosen on the other fold's held-out examples, so that the score is unbiased.
     """
+    if job.adapts:
+        _score_with_detail(job, trainings)
+    else:
+        _score_interpolated(job, trainings)
+    job.progress.miou = metrics_of(job)["miou"]
+
+
+def _score_interpolated(job: Job, trainings: Sequence[FoldTraining]) -> None:
+    """The base knows the subject: go only as far from it as that helps."""
     curves = [_alpha_curve(job, training) for training in trainings]
     for training, other in zip(trainings, reversed(curves), strict=True):
         network = training.trainee.interpolated(best_alpha([other]))
@@ -86,7 +104,52 @@ def score_folds(job: Job, trainings: Sequence[FoldTraining]) -> None:
             predict_held_out(job, network, training.fold, index)
     if curves:
         job.alpha = best_alpha(curves)
-    job.progress.miou = metrics_of(job)["miou"]
+
+
+def _score_with_detail(job: Job, trainings: Sequence[FoldTraining]) -> None:
+    """The subject is new: go all the way, since folds that see half as much for a shorter time would always stay too
+    near the start; a detail branch is added where it helps."""
+    gains = [_detail_tables(job, training) for training in trainings]
+    for training, other in zip(trainings, reversed(gains), strict=True):
+        detail = training.detail if detail_gain([other]) >= MIN_DETAIL_GAIN else None
+        for index in training.fold.held_out:
+            predict_held_out(job, training.trainee.ema, training.fold, index, detail)
+    if gains and all(training.detail is not None for training in trainings):
+        job.detail_gain = detail_gain(gains)
+        job.use_detail = job.detail_gain >= MIN_DETAIL_GAIN
+
+
+def detail_gain(tables: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Mean IoU that the branch adds: each entry has confusion matrices of one fold without it and with it."""
+    without, with_it = (mean(ious(np.sum([pair[k] for pair in tables], axis=0))) or 0.0 for k in (0, 1))
+    return with_it - without
+
+
+def _detail_tables(job: Job, training: FoldTraining) -> tuple[np.ndarray, np.ndarray]:
+    """Confusion matrices on what the fold holds out, without and with a detail branch trained on the rest."""
+    classes = len(job.spec.classes)
+    tables = np.zeros((2, classes, classes), dtype=np.int64)
+    training.detail = train_detail(job.base, training.prepared, training.fold.train, classes, job.seed)
+    for index in training.fold.held_out:
+        view = job.base_features.get(index, 0)
+        truth = held_out_part(job.prepared[index].mask, training.fold)
+        height, width = view.size
+        network = training.trainee.ema
+        with torch.inference_mode():
+            logits = network.segmentation_head(network.decoder(features_for(network, view)))
+            added = _detail_logits(job, training.detail, index)
+            for table, found in zip(tables, (logits, logits if added is None else logits + added), strict=True):
+                ids = found[0, :, :height, :width].argmax(dim=0).to(torch.uint8).cpu().numpy()
+                table += confusion(truth, ids, classes)
+    return tables[0], tables[1]
+
+
+def _detail_logits(job: Job, detail: DetailBranch | None, index: int) -> torch.Tensor | None:
+    """1,K,H,W of a branch for a plain view, padded as it is."""
+    if detail is None:
+        return None
+    with torch.inference_mode():
+        return detail(normalised(job.prepared[index].image, job.base))
 
 
 def best_alpha(curves: Sequence[Mapping[float, np.ndarray]]) -> float:
@@ -110,11 +173,12 @@ def _alpha_curve(job: Job, training: FoldTraining) -> dict[float, np.ndarray]:
     return curve
 
 
-def predict_held_out(job: Job, network: Network, fold: Fold, index: int) -> None:
+def predict_held_out(job: Job, network: Network, fold: Fold, index: int, detail: DetailBranch | None = None) -> None:
     """Predict an example, or the half of it that the fold holds out, and add it to job.held_out."""
     example = job.examples[index]
     shape = (example.mask.shape[0], example.mask.shape[1])
-    predicted = predict_view(network, job.base_features.get(index, 0), shape, job.spec.classes)
+    added = _detail_logits(job, detail, index)
+    predicted = predict_view(network, job.base_features.get(index, 0), shape, job.spec.classes, added)
     truth = held_out_part(example.mask, fold)
     known = [item for item in job.held_out if item.index == index]
     if known:  # the other half of the same image
@@ -131,7 +195,22 @@ def metrics_of(job: Job) -> dict[str, Any]:
         method = "Each half of the image was scored by a shorter training on the other half."
     else:
         method = "Each image was scored by a shorter training that had not seen it (two folds)."
-    return score(job.held_out, job.spec.classes, _baseline_kind(job), method)
+    found = score(job.held_out, job.spec.classes, _baseline_kind(job), method)
+    choices = [*choices_of(job), *([job.cut_short] if job.cut_short else [])]
+    return {**found, "choices": choices, "sentence": " ".join([found["sentence"], *choices])}
+
+
+def choices_of(job: Job) -> list[str]:
+    """What the training chose and why, a sentence each."""
+    if not job.adapts:
+        far = "all of the way" if job.alpha == 1.0 else f"{job.alpha:.0%} of the way"
+        return [f"The base model knows this subject, so training went {far} from it: as far as held-out images gained."]
+    said = ["The subject is new to the base model, so the deepest part of its encoder was adapted as well."]
+    if job.detail_gain is None:
+        return said
+    if job.use_detail:
+        return [*said, f"Fine texture helped: {job.detail_gain:+.2f} mean IoU on held-out images."]
+    return [*said, f"Fine texture did not help ({job.detail_gain:+.2f} mean IoU on held-out images) and is not used."]
 
 
 class Evaluator:
@@ -230,9 +309,22 @@ def _base_prediction(job: Job, index: int) -> np.ndarray:
     return predict_view(job.base.module, view, view.size, job.base.spec.classes)
 
 
-def _features_of(job: Job, fold: Fold) -> FeatureCache:
-    """Features of the images by the base's encoder, or of the half of a single image that the fold is trained on."""
+def _knowledge(job: Job) -> float:
+    """How well the base's own answers, renamed, fit the examples, at a quarter of the input size."""
+    base = job.base.module
+    predicted, truths = [], []
+    for index in range(len(job.examples)):
+        view = job.base_features.get(index, 0)
+        with torch.inference_mode():
+            logits = base.segmentation_head[0](base.decoder(list(view.features)))
+        predicted.append(logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy())
+        truths.append(view.target.cpu().numpy().astype(np.uint8))
+    return knowledge(predicted, truths, len(job.base.spec.classes), len(job.spec.classes))
+
+
+def _data_of(job: Job, fold: Fold) -> tuple[Sequence[Prepared], FeatureCache]:
+    """The images with features by the base's encoder, or the half of a single image that the fold is trained on."""
     if fold.train_half is None:
-        return job.base_features
+        return job.prepared, job.base_features
     half = [only_half(p, fold.train_half) for p in job.prepared]
-    return FeatureCache(job.base, half, job.seed, job.progress.report)
+    return half, FeatureCache(job.base, half, job.seed, job.progress.report)

@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from registry.network import ClassInfo
+from registry.stages import deepest_stage, is_deep
+from segapp.pipeline.inference.forward import normalised, run
 from segapp.pipeline.inference.predict import predict
+from segapp.pipeline.training import finetune as finetune_module
 from segapp.pipeline.training import job, validation
 from segapp.pipeline.training.finetune import LIBRARIES, Cancelled, Example, finetune
 from segapp.pipeline.training.loop import Settings, Trainee
@@ -21,9 +24,59 @@ def test_loss_goes_down_and_new_images_are_understood(base, trained):
     assert ((found == 3) & inside).sum() / ((found == 3) | inside).sum() > 0.5
 
 
-def test_quick_leaves_every_tensor_of_the_encoder_alone(trained):
-    assert trained.tensors
-    assert not any(name.startswith("encoder.") for name in trained.tensors)
+@pytest.fixture
+def known(monkeypatch):
+    """Any subject counts as one that the base knows."""
+    monkeypatch.setattr(job, "KNOWN", -1e9)
+
+
+def test_on_a_new_subject_only_the_deepest_stage_of_the_encoder_changes(base, trained):
+    stage = deepest_stage(base.module.encoder)
+    changed = [name for name in trained.tensors if name.startswith("encoder.")]
+    assert trained.recipe["adapted"] is True and trained.recipe["share"] == 1.0
+    assert changed and all(is_deep(name, stage) for name in changed)
+    assert not any("running_" in name for name in changed)
+    convolutions = [tensor for tensor in trained.tensors.values() if tensor.dim() == 4]
+    assert all(torch.equal(tensor, tensor.half().float()) for tensor in convolutions), "for a file half as large"
+
+
+def test_on_a_known_subject_every_tensor_of_the_encoder_stays(base, discs, known):
+    result = finetune(base, discs, CLASSES, steps=6)
+    assert result.tensors and not any(name.startswith("encoder.") for name in result.tensors)
+    assert result.recipe["adapted"] is False and result.spec.detail is None
+    assert "knows this subject" in result.metrics["choices"][0]
+
+
+@pytest.mark.parametrize("gain", [0.1, -0.1])
+def test_a_detail_branch_is_kept_where_held_out_images_gain_and_the_result_says_so(base, discs, monkeypatch, gain):
+    monkeypatch.setattr(validation, "detail_gain", lambda tables: gain)
+    result = finetune(base, discs, CLASSES, steps=6)
+    assert result.recipe["detail"] is (gain > 0) and result.recipe["detail_gain"] == gain
+    assert (result.spec.detail is not None) == (gain > 0)
+    assert any(name.startswith("detail.") for name in result.tensors) == (gain > 0)
+    assert f"{gain:+.2f} mean IoU" in result.metrics["sentence"]
+    net, image = loaded(base, result), disc(99).image
+    whole = run(net, image)
+    plain = net.module.segmentation_head(net.module.decoder(net.module.encoder(normalised(image, net))))[0]
+    assert torch.allclose(whole, plain, atol=1e-4) == (gain < 0)
+
+
+def test_what_a_detail_branch_gains_is_counted_over_all_folds():
+    good, bad = np.diag([10, 10]), np.array([[5, 5], [5, 5]])
+    assert validation.detail_gain([(bad, good), (bad, good)]) == pytest.approx(1 - 1 / 3)
+    assert validation.detail_gain([(bad, good), (good, bad)]) == 0.0
+
+
+def test_a_busy_machine_takes_all_steps_and_a_hopeless_one_says_that_it_did_not(base, discs, monkeypatch):
+    monkeypatch.setitem(finetune_module.NEW_STEPS, "quick", 27)
+    monkeypatch.setitem(finetune_module.SECONDS, "quick", 10.0)
+    busy = finetune(base, discs, CLASSES, clock=FakeClock(0.3))
+    assert busy.seconds > 3 * 10 and busy.steps == 18
+    assert not any("busy" in said for said in busy.metrics["choices"])
+    monkeypatch.setitem(finetune_module.NEW_STEPS, "quick", 90)
+    hopeless = finetune(base, discs, CLASSES, clock=FakeClock(2.0))
+    assert hopeless.steps < 72
+    assert f"only {hopeless.steps} of 72" in hopeless.metrics["sentence"]
 
 
 def test_metrics_are_complete_and_plain(trained):
@@ -48,7 +101,10 @@ def test_same_seed_and_steps_give_the_same_weights(base, discs):
 
 
 @pytest.mark.parametrize("effort", ["quick", pytest.param("thorough", marks=pytest.mark.slow)])
-def test_a_timed_run_can_be_repeated_by_its_number_of_steps(base, discs, effort):
+@pytest.mark.parametrize("subject", ["new", "known"])
+def test_a_timed_run_can_be_repeated_by_its_number_of_steps(base, discs, effort, subject, request):
+    if subject == "known":
+        request.getfixturevalue("known")
     timed = finetune(base, discs, CLASSES, effort=effort, budget_seconds=20, clock=FakeClock(0.05))
     again = finetune(base, discs, CLASSES, effort=effort, steps=timed.steps)
     assert timed.steps == timed.recipe["steps"] > 4
@@ -57,7 +113,7 @@ def test_a_timed_run_can_be_repeated_by_its_number_of_steps(base, discs, effort)
     assert all(torch.equal(timed.tensors[k], again.tensors[k]) for k in timed.tensors)
 
 
-def test_budget_decides_the_steps_on_a_slow_clock(base, discs):
+def test_a_budget_decides_the_steps_on_a_slow_clock(base, discs, known):
     fast = finetune(base, discs, CLASSES, budget_seconds=20, clock=FakeClock(0.02))
     clock = FakeClock(0.1)
     slow = finetune(base, discs, CLASSES, budget_seconds=20, clock=clock)
@@ -65,14 +121,18 @@ def test_budget_decides_the_steps_on_a_slow_clock(base, discs):
     assert clock.now < 33  # every look at this clock costs 0.4 s
 
 
-def test_held_out_score_uses_only_images_not_trained_on(base, discs, monkeypatch):
-    learnt: dict[int, set[int]] = {}  # trainee -> examples
+@pytest.mark.parametrize("subject", ["new", "known"])
+def test_held_out_score_uses_only_images_not_trained_on(base, discs, monkeypatch, subject, request):
+    if subject == "known":
+        request.getfixturevalue("known")
+    learnt: list[set[int]] = []
     judged: list[int] = []
     train, predict_held_out, interpolated = job.train_decoder, validation.predict_held_out, Trainee.interpolated
+    train_detail = validation.train_detail
 
     def note_training(trainee, views, members, *rest):
-        learnt[id(trainee)] = set(members)
-        trainee.learnt = set(members)
+        learnt.append(set(members))
+        trainee.learnt = trainee.ema.learnt = set(members)
         return train(trainee, views, members, *rest)
 
     def note_blending(trainee, share):
@@ -80,17 +140,25 @@ def test_held_out_score_uses_only_images_not_trained_on(base, discs, monkeypatch
         network.learnt = trainee.learnt
         return network
 
-    def note_judging(job_, network, fold, index):
+    def note_detail(net, prepared, members, *rest):
+        branch = train_detail(net, prepared, members, *rest)
+        branch.learnt = set(members)
+        return branch
+
+    def note_judging(job_, network, fold, index, detail=None):
         assert index not in network.learnt
+        assert detail is None or index not in detail.learnt
         judged.append(index)
-        predict_held_out(job_, network, fold, index)
+        predict_held_out(job_, network, fold, index, detail)
 
     monkeypatch.setattr(job, "train_decoder", note_training)
     monkeypatch.setattr(Trainee, "interpolated", note_blending)
     monkeypatch.setattr(validation, "predict_held_out", note_judging)
+    monkeypatch.setattr(validation, "train_detail", note_detail)
+    monkeypatch.setattr(validation, "MIN_DETAIL_GAIN", -1.0)
     finetune(base, discs, CLASSES, steps=4)
     assert sorted(judged) == [0, 1, 2, 3]
-    assert {0, 1, 2, 3} in learnt.values()  # what is kept learns from all
+    assert {0, 1, 2, 3} in learnt  # what is kept learns from all
 
 
 def test_the_held_out_score_rises_while_training_and_one_image_is_watched(base, discs):
@@ -121,7 +189,7 @@ def test_a_stop_in_the_middle_is_scored_too(base, discs):
     assert kept.metrics["miou"] is not None
 
 
-def test_how_far_a_training_goes_is_chosen_where_it_was_not_trained(base, discs):
+def test_how_far_a_training_goes_is_chosen_where_it_was_not_trained(base, discs, known):
     """Each fold is scored with the share that suits the other fold; near the best, the smaller one is taken."""
     good, bad = np.diag([10, 10]), np.array([[5, 5], [5, 5]])
     assert validation.best_alpha([{0.5: bad, 1.0: good}]) == 1.0
@@ -132,6 +200,7 @@ def test_how_far_a_training_goes_is_chosen_where_it_was_not_trained(base, discs)
 
 def test_weights_are_interpolated_between_start_and_end(base, discs):
     made = job.prepare_job(base, base, discs, CLASSES, "quick", 0, ProgressReporter(lambda _: True, 1e9), Settings())
+    before = {name: tensor.clone() for name, tensor in base.module.state_dict().items()}
     trainee = made.new_trainee(made.features, range(4))
     start = trainee.ema.segmentation_head[0].weight.clone()
     schedule = Schedule(lambda: 0.0, steps=3)
@@ -143,6 +212,7 @@ def test_weights_are_interpolated_between_start_and_end(base, discs):
     trainee.interpolate_weights(0.0)
     assert torch.equal(trainee.ema.segmentation_head[0].weight, start)
     assert torch.equal(trainee.network.segmentation_head[0].weight, start)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in base.module.state_dict().items())
 
 
 def test_wrong_masks_cannot_be_scored_well_by_memory(base):
@@ -218,7 +288,7 @@ def test_progress_never_goes_back_and_ends_at_one(base, discs):
     assert heard[-1].miou is not None
 
 
-def test_thorough_changes_the_encoder_but_not_its_statistics(base, discs):
+def test_thorough_changes_the_encoder_but_not_its_statistics(base, discs, known):
     before = {k: v.clone() for k, v in base.module.encoder.state_dict().items()}
     result = finetune(base, discs, CLASSES, effort="thorough", steps=3, settings=Settings(thorough_decoder_steps=4))
     changed = [name for name in result.tensors if name.startswith("encoder.")]

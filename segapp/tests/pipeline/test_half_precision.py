@@ -35,7 +35,8 @@ def test_a_trained_model_goes_into_a_smaller_file_and_predicts_the_same(base, tr
 
 
 def test_what_half_precision_would_change_stays_as_it_is(base, trained):
-    loud = louder(trained, 300)
+    between = {name: t * 1.0003 if t.dim() == 4 else t for name, t in trained.tensors.items()}  # what halves can hold
+    loud = louder(dataclasses.replace(trained, tensors=between), 300)
     smaller = to_half_precision(base, loaded(base, loud), loud.tensors, [disc(0).image])
     assert smaller is loud.tensors and checkpoint.precision(smaller) == "float32"
 
