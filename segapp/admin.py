@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.http import HttpRequest
 
-from segapp.models import Batch, Export, ModelShare, TrainingRun, TransferCode, VideoJob, Worker
+from segapp.models import ApiKey, Batch, Export, ModelShare, TrainingRun, TransferCode, VideoJob, Worker
 
 
 class LookOnly(admin.ModelAdmin):
@@ -88,3 +88,10 @@ class ExportAdmin(LookOnly):
     list_filter = ["state", "format", "created"]
     search_fields = ["public_id", "visitor", "model__public_id"]
     list_select_related = ["model"]
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(LookOnly):
+    list_display = ["name", "scope", "visitor", "created", "expires", "last_used"]
+    list_filter = ["scope", "created"]
+    search_fields = ["public_id", "visitor", "name"]

@@ -10,8 +10,9 @@ from django.core.files.uploadedfile import UploadedFile
 
 from segapp.imaging import formats, image_input
 from segapp.imaging.bundle import Member
-from segapp.models import Effort
+from segapp.models import Effort, Scope
 from segapp.services import videos
+from segapp.services.api_keys import MAX_DAYS
 from segapp.services.errors import InvalidForm
 
 IMAGES, VIDEOS = formats.listed(formats.IMAGE_KINDS), formats.listed(formats.VIDEO_KINDS)
@@ -280,3 +281,14 @@ class CompareForm(BaseForm):
             check_limits([sent["file"]])
             sent["source"] = "upload"
         return sent
+
+
+class KeyForm(BaseForm):
+    name = forms.CharField(
+        max_length=60, strip=True, error_messages={"required": "A key needs a name, so that you know it again."}
+    )
+    scope = forms.ChoiceField(choices=Scope.choices, required=False)
+    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, required=False)
+
+    def clean_scope(self) -> str:
+        return self.cleaned_data["scope"] or Scope.ALL

@@ -11,6 +11,7 @@ from segapp.views import (
     files,
     finetune,
     home,
+    keys,
     metrics,
     models,
     mydata,
@@ -90,6 +91,8 @@ video_urls = [
 models_urls = [
     path("", models.models, name="models"),
     path("compare/", compare.compare, name="models-compare"),
+    path("keys/", keys.make, name="models-key-make"),
+    path("keys/<str:public_id>/revoke/", keys.revoke, name="models-key-revoke"),
     path("erase/", mydata.erase, name="models-erase"),
     path("shares/<str:token>/revoke/", share.revoke, name="model-share-revoke"),
     path("<str:public_id>/share/", share.share, name="model-share"),

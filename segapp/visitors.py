@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
 
-from segapp.models import VisitorAlias
+from segapp.models import ApiKey, VisitorAlias
 
 COOKIE = "segapp_visitor"
 HOST_COOKIE = "__Host-segapp_visitor"  # over https: a browser takes it from this very host only
@@ -26,6 +26,7 @@ class VisitorRequest(HttpRequest):
     visitor: str
     visitor_known: bool
     htmx: Any
+    api_key: ApiKey | None  # set by segapp.bearer: the key that the request came with
     wants_json: bool  # set by a view whose script reads errors as JSON
 
 
@@ -42,6 +43,8 @@ class VisitorMiddleware:
         request.visitor = current_id(sent) if sent else new_id()
         request.visitor_known = bool(sent)
         response = self.get_response(request)
+        if getattr(request, "api_key", None) is not None:
+            return response  # a cookie could do more than the key
         # A view may have changed who is asking (restore), an alias may have led elsewhere, the cookie may age.
         if request.visitor != _read(request, cookie_name(), RENEW_AFTER):
             _write(response, request.visitor)

@@ -88,3 +88,7 @@ class RenameForm(ApiForm):
 
 class ShareForm(ApiForm):
     label = forms.CharField(max_length=60, strip=True, required=False)
+
+
+class KeyForm(ApiForm, forms_of_pages.KeyForm):
+    pass

@@ -6,23 +6,25 @@ What cannot be done is raised and becomes JSON in segapp.error_responses.
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from registry import services as registry
 from registry.models import UserModel
-from segapp.api.forms import FinetuneForm, RenameForm, RestoreForm, SegmentForm, ShareForm, StopForm
+from segapp.api.forms import FinetuneForm, KeyForm, RenameForm, RestoreForm, SegmentForm, ShareForm, StopForm
 from segapp.forms import BatchForm, VideoForm
-from segapp.models import Analysis, ModelShare, State, Worker
-from segapp.services import analyses, batches, limits, restore, runs, sharing, upload_training, videos
+from segapp.models import Analysis, ApiKey, ModelShare, State, Worker
+from segapp.scopes import for_predict_keys
+from segapp.services import analyses, api_keys, batches, limits, restore, runs, sharing, upload_training, videos
 from segapp.services.admission import waiter_slot
 from segapp.visitors import VisitorRequest
 
 WAIT_SECONDS = 60
 
 
+@for_predict_keys
 @require_GET
 @ensure_csrf_cookie
 def health(request: VisitorRequest) -> JsonResponse:
@@ -73,6 +75,7 @@ def run_stop(request: VisitorRequest, run_id: str) -> JsonResponse:
 # --- one image --------------------------------------------------------------------------------------------
 
 
+@for_predict_keys
 @require_POST
 def segment(request: VisitorRequest) -> JsonResponse:
     """Refused at once, with nothing stored, when as many requests wait for a worker as may."""
@@ -87,6 +90,7 @@ def segment(request: VisitorRequest) -> JsonResponse:
         return _result(analyses.wait(analysis, WAIT_SECONDS))
 
 
+@for_predict_keys
 @require_GET
 def segment_result(request: VisitorRequest, analysis_id: str) -> JsonResponse:
     """What became of an image whose result took longer than its request could wait."""
@@ -103,6 +107,7 @@ def _result(analysis: Analysis) -> JsonResponse:
 # --- many images, and videos --------------------------------------------------------------------------------
 
 
+@for_predict_keys
 @require_POST
 def batch(request: VisitorRequest) -> JsonResponse:
     limits.check(request, limits.UPLOADS)
@@ -112,11 +117,13 @@ def batch(request: VisitorRequest) -> JsonResponse:
     return JsonResponse({"batch_id": made.public_id, "status_url": address}, status=202)
 
 
+@for_predict_keys
 @require_GET
 def batch_job(request: VisitorRequest, batch_id: str) -> JsonResponse:
     return JsonResponse(batches.status(batches.owned(request.visitor, batch_id)))
 
 
+@for_predict_keys
 @require_POST
 def batch_stop(request: VisitorRequest, batch_id: str) -> JsonResponse:
     found = batches.owned(request.visitor, batch_id)
@@ -124,6 +131,7 @@ def batch_stop(request: VisitorRequest, batch_id: str) -> JsonResponse:
     return JsonResponse(batches.status(found))
 
 
+@for_predict_keys
 @require_POST
 def video(request: VisitorRequest) -> JsonResponse:
     limits.check(request, limits.UPLOADS)
@@ -133,11 +141,13 @@ def video(request: VisitorRequest) -> JsonResponse:
     return JsonResponse({"job_id": job.public_id, "status_url": address}, status=202)
 
 
+@for_predict_keys
 @require_GET
 def video_job(request: VisitorRequest, job_id: str) -> JsonResponse:
     return JsonResponse(videos.status(videos.owned(request.visitor, job_id)))
 
 
+@for_predict_keys
 @require_POST
 def video_stop(request: VisitorRequest, job_id: str) -> JsonResponse:
     job = videos.owned(request.visitor, job_id)
@@ -162,6 +172,7 @@ def reset_to_base_model(request: VisitorRequest) -> JsonResponse:
     return JsonResponse({"status": "ok", "active_model": registry.resolve(request.visitor).key})
 
 
+@for_predict_keys
 @require_GET
 def models(request: VisitorRequest) -> JsonResponse:
     rows = registry.versions(request.visitor).select_related("parent")
@@ -203,6 +214,28 @@ def share(request: VisitorRequest, token: str) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
+# --- keys -------------------------------------------------------------------------------------------------
+
+
+@require_http_methods(["GET", "POST"])
+def keys(request: VisitorRequest) -> JsonResponse:
+    """The visitor's keys, without the keys themselves; POST makes one, which is shown this once."""
+    if request.method == "GET":
+        return JsonResponse({"keys": [_key(row) for row in api_keys.listed(request.visitor)]})
+    limits.check(request, limits.KEYS)
+    row, key = api_keys.make(request.visitor, **KeyForm(request.POST).checked())
+    return JsonResponse({**_key(row), "key": key}, status=201)
+
+
+@require_http_methods(["DELETE"])
+def key(request: VisitorRequest, key_id: str) -> HttpResponse:
+    api_keys.revoke(request.visitor, key_id)
+    return HttpResponse(status=204)
+
+
+# --- as JSON ----------------------------------------------------------------------------------------------
+
+
 def _activated(model: UserModel) -> dict[str, str]:
     return {"status": "ok", "model_key": model.key, "active_model": model.key, "name": model.name}
 
@@ -233,5 +266,16 @@ def _share(request: HttpRequest, row: ModelShare) -> dict[str, Any]:
         "label": row.label,
         "uses": row.uses,
         "created": row.created.isoformat(),
+        "last_used": row.last_used.isoformat() if row.last_used else None,
+    }
+
+
+def _key(row: ApiKey) -> dict[str, Any]:
+    return {
+        "id": row.public_id,
+        "name": row.name,
+        "scope": row.scope,
+        "created": row.created.isoformat(),
+        "expires": row.expires.isoformat() if row.expires else None,
         "last_used": row.last_used.isoformat() if row.last_used else None,
     }

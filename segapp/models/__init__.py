@@ -4,6 +4,7 @@ Knows nothing of requests, tasks or torch.
 """
 
 from segapp.models.analysis import Analysis
+from segapp.models.api_key import ApiKey, Scope
 from segapp.models.batch import Batch, BatchItem, ItemState
 from segapp.models.export import Export, ExportFormat
 from segapp.models.painting import Painting, PaintingQuerySet
@@ -18,6 +19,7 @@ __all__ = [
     "MAX_ATTEMPTS",
     "UNFINISHED",
     "Analysis",
+    "ApiKey",
     "Batch",
     "BatchItem",
     "Effort",
@@ -29,6 +31,7 @@ __all__ = [
     "Painting",
     "PaintingQuerySet",
     "Pinned",
+    "Scope",
     "State",
     "Stop",
     "TrainingRun",

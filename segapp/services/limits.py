@@ -23,18 +23,19 @@ TRAININGS = Limit("train", 30, 3600, "Those were many trainings in one hour.")
 ANALYSES = Limit("analyze", 120, 60, "Those were many images in one minute.")
 UPLOADS = Limit("upload", 60, 600, "Those were many uploads in ten minutes.")
 TRANSFERS = Limit("transfer", 10, 600, "Those were many codes in ten minutes.")
+KEYS = Limit("key", 20, 600, "Those were many keys in ten minutes.")
 EXPORTS = Limit("export", 40, 3600, "Those were many files in one hour.")
 
 
 def check(request: HttpRequest, limit: Limit) -> None:
-    """Count this request. Raises RateLimited when its address has had more than its share in the present window.
+    """Count this request. Raises RateLimited when it is more than the share of its key, or its address, for now.
 
-    Counted by address: a visitor without a cookie would be a new one each time.
+    Without a key it is counted by address: a visitor without a cookie would be a new one each time.
     """
     if not settings.SEGAPP_RATE_LIMITS:
         return
     now = int(time.time())
-    key = f"segapp:limit:{limit.name}:{address(request)}:{now // limit.seconds}"
+    key = f"segapp:limit:{limit.name}:{_counted_by(request)}:{now // limit.seconds}"
     try:
         with dispatch.connection().pipeline() as pipe:
             pipe.incr(key)
@@ -45,6 +46,11 @@ def check(request: HttpRequest, limit: Limit) -> None:
     if count > limit.count:
         wait = limit.seconds - now % limit.seconds
         raise RateLimited(f"{limit.message} Try again in {wait} seconds.", retry_after=wait)
+
+
+def _counted_by(request: HttpRequest) -> str:
+    key = getattr(request, "api_key", None)
+    return address(request) if key is None else f"key-{key.pk}"
 
 
 def address(request: HttpRequest) -> str:

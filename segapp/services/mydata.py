@@ -11,6 +11,7 @@ from registry.models import UserModel
 from registry.services import storage_used
 from segapp.models import (
     Analysis,
+    ApiKey,
     Batch,
     Example,
     Export,
@@ -31,6 +32,7 @@ LABELS: dict[type[models.Model], str] = {
     Batch: "Batches of images and their results",
     Export: "Files made for download",
     TransferCode: "Codes for another device",
+    ApiKey: "API keys",
 }
 
 

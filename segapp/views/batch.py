@@ -24,6 +24,7 @@ from segapp.forms import BatchForm, StopForm
 from segapp.imaging import decode, formats
 from segapp.imaging.render import overlay
 from segapp.models import Batch, BatchItem, ItemState
+from segapp.scopes import for_predict_keys
 from segapp.services import batch_results, batches, limits, zips
 from segapp.services.errors import NotFound, UserError
 from segapp.views.common import by_script, flash, offer, shows_again
@@ -123,6 +124,7 @@ def batch_delete(request: VisitorRequest, public_id: str) -> HttpResponse:
     return redirect("analyze-batch")
 
 
+@for_predict_keys
 @require_safe
 def batch_zip(request: VisitorRequest, public_id: str) -> HttpResponseBase:
     """Masks, overlays and the table as one zip, put together while it is sent."""
@@ -131,6 +133,7 @@ def batch_zip(request: VisitorRequest, public_id: str) -> HttpResponseBase:
     return offer(response, f"{_stem(found)}_results.zip")
 
 
+@for_predict_keys
 @require_safe
 def batch_table(request: VisitorRequest, public_id: str) -> HttpResponseBase:
     """Class areas of every image as CSV."""
@@ -150,6 +153,7 @@ def _stem(batch: Batch) -> str:
     return Path(batch.title.partition(" and ")[0]).stem or "batch"
 
 
+@for_predict_keys
 @require_safe
 @cache_control(private=True, max_age=3600)
 def batch_file(request: VisitorRequest, public_id: str, number: int, kind: str) -> HttpResponseBase:

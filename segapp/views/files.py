@@ -14,6 +14,7 @@ from PIL import Image
 from registry import services as registry
 from registry import store
 from segapp.imaging import InvalidFile, decode, render
+from segapp.scopes import for_predict_keys
 from segapp.services import analyses, example_files, intake, runs
 from segapp.services.errors import NotFound
 from segapp.views import finetune_context
@@ -98,6 +99,7 @@ def run(request: VisitorRequest, public_id: str, name: str) -> HttpResponseBase:
     return _send(found.folder / name, newer=found.unfinished)
 
 
+@for_predict_keys
 @require_safe
 @_private
 def analysis(request: VisitorRequest, public_id: str, kind: str) -> HttpResponseBase:

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import FileResponse, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from registry import services as registry
@@ -16,7 +17,7 @@ from registry import store
 from registry.models import UserModel
 from segapp.forms import RenameForm
 from segapp.models import Export, ModelShare
-from segapp.services import exports, mydata, sharing, storage, transfer
+from segapp.services import api_keys, exports, mydata, sharing, storage, transfer
 from segapp.services.errors import NotFound, UserError
 from segapp.views.common import after_change, back, flash, shows_again
 from segapp.views.exports import Offer, offers
@@ -47,6 +48,8 @@ def models(request: VisitorRequest) -> HttpResponse:
         "trashed": UserModel.objects.filter(visitor=request.visitor).exclude(trashed_at=None).order_by("-trashed_at"),
         "trash_days": settings.SEGAPP_TRASH_DAYS,
         "result_days": settings.SEGAPP_RESULT_DAYS,
+        "keys": api_keys.listed(request.visitor),
+        "now": timezone.now(),
         "codes": transfer.listed(request.visitor),
         "holdings": mydata.holdings(request.visitor),
         "storage_used": storage.in_use(request.visitor),

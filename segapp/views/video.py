@@ -16,6 +16,7 @@ from registry import store
 from segapp import context
 from segapp.forms import StopForm, VideoForm
 from segapp.models import State, VideoJob
+from segapp.scopes import for_predict_keys
 from segapp.services import limits, videos, zips
 from segapp.services.errors import UserError
 from segapp.views import ranges
@@ -127,6 +128,7 @@ def video_delete(request: VisitorRequest, public_id: str) -> HttpResponse:
     return redirect("video")
 
 
+@for_predict_keys
 @require_safe
 @cache_control(private=True, max_age=3600)
 def video_file(request: VisitorRequest, public_id: str, name: str) -> HttpResponseBase:
@@ -139,6 +141,7 @@ def video_file(request: VisitorRequest, public_id: str, name: str) -> HttpRespon
     return response
 
 
+@for_predict_keys
 @require_safe
 def video_masks(request: VisitorRequest, public_id: str) -> HttpResponseBase:
     """The index masks of every predicted frame as one zip, put together while it is sent."""

@@ -6,8 +6,8 @@ import pytest
 
 from registry.models import UserModel
 from registry.tests.test_services import make
-from segapp.models import Analysis, Example, Export, ModelShare, TrainingRun, TransferCode, VideoJob
-from segapp.services import mydata, restore, sharing, storage, transfer
+from segapp.models import Analysis, ApiKey, Example, Export, ModelShare, TrainingRun, TransferCode, VideoJob
+from segapp.services import api_keys, mydata, restore, sharing, storage, transfer
 from segapp.tests.views.rows import analyzed, trained
 from segapp.worker import inference, networks, training, video
 from segapp.worker.publishing import LeaseLost
@@ -34,6 +34,7 @@ def fill(visitor: str) -> UserModel:
     make(visitor, trashed_at="2020-01-01T00:00Z")
     sharing.create(model)
     transfer.make(visitor)
+    api_keys.make(visitor, "robot")
     analyzed(visitor)
     trained(model)
     example = Example.objects.create(visitor=visitor, stem="one", width=1, height=1, mask_kind="index", size_bytes=100)
@@ -48,7 +49,7 @@ def files(folder) -> list[str]:
 
 
 def test_every_kind_of_row_that_has_a_visitor_is_known():
-    wanted = {UserModel, Example, TrainingRun, Analysis, VideoJob, Export, TransferCode}
+    wanted = {UserModel, Example, TrainingRun, Analysis, VideoJob, Export, TransferCode, ApiKey}
     assert wanted <= set(restore.kinds())
 
 
@@ -60,7 +61,8 @@ def test_the_list_hides_nothing():
     assert found[mydata.LABELS[VideoJob]] == (1, 1000)
     assert found[mydata.LABELS[Export]] == (1, 10_000)
     assert found["Share links"] == (1, None) and found[mydata.LABELS[TransferCode]] == (1, None)
-    assert len(found) == 8 and mydata.holdings(CHARLIE) == []
+    assert found["API keys"] == (1, None)
+    assert len(found) == 9 and mydata.holdings(CHARLIE) == []
     assert storage.in_use(ALICE) == 14 + 100 + 1000
 
 
@@ -73,7 +75,7 @@ def test_deleting_everything_leaves_nothing_of_the_visitor_and_all_of_others(own
     mydata.erase(ALICE)
     assert mydata.holdings(ALICE) == mydata.holdings(PHONE) == []
     assert files(own_media) == kept
-    assert len(mydata.holdings(CHARLIE)) == 8 and ModelShare.objects.count() == 1
+    assert len(mydata.holdings(CHARLIE)) == 9 and ModelShare.objects.count() == 1
     assert restore.restore("d" * 32, restore.token(PHONE)) == PHONE, "an alias that led to the erased is gone, too"
 
 
