@@ -42,6 +42,7 @@ app.conf.update(
         "segapp.video": {"queue": "video"},
         "segapp.batch": {"queue": "video"},
         "segapp.export": {"queue": "video"},
+        "segapp.analyze_windows": {"queue": "video"},
         "segapp.analyze": {"queue": "predict"},
     },
     task_default_queue="predict",

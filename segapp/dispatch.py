@@ -41,7 +41,11 @@ def batch(row: Batch) -> None:
 
 
 def analysis(row: Analysis) -> None:
-    _after_commit("segapp.analyze", row.pk, PREDICT)
+    """One that is read in windows takes minutes: it goes beside the videos, where nobody waits for it."""
+    if row.windows:
+        _after_commit("segapp.analyze_windows", row.pk, VIDEO)
+    else:
+        _after_commit("segapp.analyze", row.pk, PREDICT)
 
 
 def export(row: Export) -> None:

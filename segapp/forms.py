@@ -16,6 +16,7 @@ from segapp.services.api_keys import MAX_DAYS
 from segapp.services.errors import InvalidForm
 
 IMAGES, VIDEOS = formats.listed(formats.IMAGE_KINDS), formats.listed(formats.VIDEO_KINDS)
+TIFF_SUFFIXES = next(kind.suffixes for kind in formats.IMAGE_KINDS if kind.name == "TIFF")
 COLOR = re.compile(r"#[0-9a-f]{6}")
 
 
@@ -60,6 +61,16 @@ class ImageInputForm(forms.Form):
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
         return sent
+
+
+def check_image_limits(files: list[UploadedFile]) -> None:
+    """As `check_limits`; a TIFF may be as large as SEGAPP_IMAGE_MB says."""
+    large = [file for file in files if formats.suffix(file.name) in TIFF_SUFFIXES]
+    check_limits([file for file in files if file not in large])
+    if sum(file.size or 0 for file in large) > settings.IMAGE_LIMIT_BYTES:
+        raise forms.ValidationError(
+            f"TIFF files may have {settings.IMAGE_LIMIT_BYTES // 10**6} MB together. Send them one by one."
+        )
 
 
 class UploadForm(ImageInputForm, BaseForm):
@@ -171,7 +182,7 @@ class AnalyzeForm(ImageInputForm, BaseForm):
             raise forms.ValidationError(
                 f"{len(files)} images are too many at once. Send at most {formats.MAX_IMAGES_AT_ONCE}."
             )
-        check_limits(files)
+        check_image_limits(files)
         return files
 
 

@@ -176,6 +176,7 @@ WHITENOISE_USE_FINDERS = DEBUG or "pytest" in sys.modules
 # --- uploads -------------------------------------------------------------------------------------------
 VIDEO_LIMIT_BYTES = env_int("SEGAPP_VIDEO_MB", 200) * 10**6
 UPLOAD_LIMIT_BYTES = max(formats.MAX_POST_BYTES, VIDEO_LIMIT_BYTES)  # of one post
+IMAGE_LIMIT_BYTES = max(200, env_int("SEGAPP_IMAGE_MB", 2000)) * 10**6  # of a TIFF to analyze
 UPLOAD_LIMIT_FILES = formats.MAX_POST_FILES
 BATCH_LIMIT_BYTES = max(200, env_int("SEGAPP_BATCH_MB", 1000)) * 10**6  # of one batch, packed and unpacked
 BATCH_LIMIT_FILES = max(UPLOAD_LIMIT_FILES, env_int("SEGAPP_BATCH_FILES", 500))

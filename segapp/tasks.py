@@ -45,6 +45,11 @@ def analyze(pk: int) -> None:
     inference.run(pk)
 
 
+@app.task(name="segapp.analyze_windows")
+def analyze_windows(pk: int) -> None:
+    inference.run(pk)
+
+
 @app.task(name="segapp.export")
 def export(pk: int) -> None:
     exports.run(pk)

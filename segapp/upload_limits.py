@@ -16,7 +16,11 @@ ENVELOPE = 2**20  # what a form adds to hundreds of files
 def max_bytes(path: str) -> int:
     """What one post to this address may have."""
     batch = path in (reverse("api-batch"), reverse("analyze-batch"))
-    return settings.BATCH_LIMIT_BYTES + ENVELOPE if batch else settings.UPLOAD_LIMIT_BYTES
+    if batch:
+        return settings.BATCH_LIMIT_BYTES + ENVELOPE
+    if path in (reverse("api-segment"), reverse("analyze")):
+        return max(settings.IMAGE_LIMIT_BYTES, settings.UPLOAD_LIMIT_BYTES) + ENVELOPE
+    return settings.UPLOAD_LIMIT_BYTES
 
 
 def is_too_large(request: HttpRequest) -> bool:

@@ -81,6 +81,10 @@ class SegmentForm(forms_of_pages.ImageInputForm, ApiForm):
     file = forms.FileField(allow_empty_file=True)
     share = forms.CharField(required=False, max_length=64)
 
+    def clean_file(self) -> Any:
+        forms_of_pages.check_image_limits([self.cleaned_data["file"]])
+        return self.cleaned_data["file"]
+
 
 class RenameForm(ApiForm):
     name = forms.CharField(max_length=80, strip=True)

@@ -87,6 +87,9 @@ def segment(request: VisitorRequest) -> JsonResponse:
             analysis = sharing.submit(request.visitor, share, file, file.name, sent["image_input"])
         else:
             analysis = analyses.submit(request.visitor, file, file.name, choice=sent["image_input"])
+        if analysis.windows:
+            address = reverse("api-segment-result", args=[analysis.public_id])
+            return JsonResponse({**analyses.progress(analysis), "status_url": address}, status=202)
         return _result(analyses.wait(analysis, WAIT_SECONDS))
 
 
@@ -94,7 +97,13 @@ def segment(request: VisitorRequest) -> JsonResponse:
 @require_GET
 def segment_result(request: VisitorRequest, analysis_id: str) -> JsonResponse:
     """What became of an image whose result took longer than its request could wait."""
-    return _result(analyses.owned(request.visitor, analysis_id))
+    analysis = analyses.owned(request.visitor, analysis_id)
+    return JsonResponse(analyses.progress(analysis)) if analysis.windows else _result(analysis)
+
+
+@require_POST
+def segment_stop(request: VisitorRequest, analysis_id: str) -> JsonResponse:
+    return JsonResponse(analyses.progress(analyses.cancel(analyses.owned(request.visitor, analysis_id))))
 
 
 def _result(analysis: Analysis) -> JsonResponse:

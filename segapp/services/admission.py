@@ -30,7 +30,7 @@ def admit() -> None:
 
     Counted without a lock: requests of the same moment may overstep the limit by as many as there are web threads.
     """
-    waiting = Analysis.objects.filter(state__in=UNFINISHED).count()
+    waiting = Analysis.objects.filter(windows=False, state__in=UNFINISHED).count()
     if waiting < min(MIN_ADMITTED, settings.SEGAPP_QUEUE):
         return
     seconds = expected_seconds(waiting)
@@ -40,7 +40,11 @@ def admit() -> None:
 
 def expected_seconds(waiting: int) -> float:
     """How long it takes to answer so many, at the pace of the latest results and with the workers there are."""
-    latest = Analysis.objects.filter(state=State.DONE).order_by("-pk").values_list("timings", flat=True)[:PACE_OF]
+    latest = (
+        Analysis.objects.filter(windows=False, state=State.DONE)
+        .order_by("-pk")
+        .values_list("timings", flat=True)[:PACE_OF]
+    )
     taken = [sum(timings.get(part, 0) for part in ("decode_ms", "inference_ms", "encode_ms")) for timings in latest]
     pace = sum(taken) / len(taken) / 1000 if taken else GUESSED_SECONDS
     workers = Worker.objects.alive().filter(queues__contains="predict").count()

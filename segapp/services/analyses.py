@@ -1,5 +1,6 @@
 """One image in, one mask out, as the web sees it: submit, wait, look, and what the reaper does. Free of torch."""
 
+import shutil
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,16 +20,18 @@ from registry.models import UserModel
 from segapp import dispatch, owner
 from segapp.imaging import decode, render
 from segapp.imaging.bare import bare
+from segapp.imaging.confined import NeedsWindows
 from segapp.imaging.image_input import ImageInput
 from segapp.models import UNFINISHED, Analysis, State, Worker
 from segapp.services import model_snapshot
 from segapp.services.admission import admit, waiter_slot
-from segapp.services.errors import Busy, NotFound, Overloaded, ServerError, Unavailable, UserError
+from segapp.services.errors import Busy, NotFound, Overloaded, RateLimited, ServerError, Unavailable, UserError
 
 MAX_WITHOUT_WORKER = 120  # seconds; a worker may warm up; when none has come by then, the visitor is told
 REDISPATCH_AGE = timedelta(seconds=5)  # the first message was sent with the commit
 MAX_UNFINISHED_AGE = 1200.0  # seconds; an accepted image is not given up before, while there are workers
 MAX_ATTEMPTS = 2
+MAX_WINDOWED = 3  # unfinished images of one visitor that are read in windows
 SHOWN_SIDE = 2048  # pixels; larger images are looked at through a smaller copy
 
 
@@ -53,7 +56,10 @@ def submit(
     answer = answer or registry.resolve(visitor)
     chosen = model or answer.model
     wanted = (choice or ImageInput()).over(ImageInput.from_dict(chosen.image_input if chosen else {}))
-    decoded = decode.read(file, name, wanted)
+    try:
+        decoded = decode.read_or_windows(file, name, wanted)
+    except NeedsWindows as large:
+        return _submit_windows(visitor, file, large, name, chosen, answer, wanted, shared)
     image = decoded.image
     row = _pinned(visitor, image, name, chosen, answer)
     row.notes = list(decoded.notes)
@@ -66,11 +72,51 @@ def submit(
     return _queue(row, lambda out: out.write(content))
 
 
+def _submit_windows(
+    visitor: str,
+    file: IO[bytes],
+    large: NeedsWindows,
+    name: str,
+    model: UserModel | None,
+    answer: registry.ActiveModel,
+    choice: ImageInput,
+    shared: bool,
+) -> Analysis:
+    """An image that is too large to read at once: stored as it came, and read in parts by a worker."""
+    unfinished = Analysis.objects.filter(visitor=visitor, windows=True, state__in=UNFINISHED).count()
+    if unfinished >= MAX_WINDOWED:
+        message = f"{unfinished} large images of yours are not finished yet. Wait for one, or cancel one first."
+        raise RateLimited(message, code="too_many_large_images")
+    row = _pinned(visitor, large, name, model, answer)
+    row.shared, row.windows, row.suffix, row.image_input = shared, True, ".tif", choice.to_dict()
+    file.seek(0)
+    return _queue(row, lambda out: shutil.copyfileobj(file, out, 1 << 20))
+
+
+def cancel(analysis: Analysis) -> Analysis:
+    """End an image that is still in the queue or read in parts; its worker finds it ended. Idempotent."""
+    rows = Analysis.objects.filter(pk=analysis.pk, state__in=UNFINISHED)
+    if rows.update(state=State.CANCELLED, ended=timezone.now(), message="Cancelled. Nothing was kept of it."):
+        store.remove_folder(analysis.folder)
+    analysis.refresh_from_db()
+    return analysis
+
+
+def progress(analysis: Analysis) -> dict[str, Any]:
+    """How far an image is that is read in parts; the usual keys when it is done."""
+    known = {"state": analysis.state, "progress": round(analysis.progress, 3), "message": analysis.message}
+    if analysis.state == State.DONE:
+        return {**status(analysis), **known, "progress": 1.0}
+    return {"analysis_id": analysis.public_id, "model_key": key_of(analysis), **known}
+
+
 def again(analysis: Analysis, model: UserModel | None) -> Analysis:
     """The same image through another model, or through the base (`model` is None): for comparing.
 
     Raises Overloaded and registry.services.NoBaseReady.
     """
+    if analysis.windows:
+        raise NotFound("An image of this size is not kept. Send it again with the other model active.")
     admit()
     content = store.fetch(analysis.image_path).read_bytes()
     row = _pinned(analysis.visitor, analysis, analysis.title, model, registry.resolve(analysis.visitor))
@@ -79,7 +125,11 @@ def again(analysis: Analysis, model: UserModel | None) -> Analysis:
 
 
 def _pinned(
-    visitor: str, size: Image.Image | Analysis, title: str, model: UserModel | None, answer: registry.ActiveModel
+    visitor: str,
+    size: Image.Image | Analysis | NeedsWindows,
+    title: str,
+    model: UserModel | None,
+    answer: registry.ActiveModel,
 ) -> Analysis:
     """A new row that names what is to answer. Raises NoBaseReady."""
     return Analysis(
@@ -176,11 +226,15 @@ def file_of(analysis: Analysis, kind: str) -> Path:
 
     Raises NotFound for a result without such a file.
     """
-    large = max(analysis.width, analysis.height) > SHOWN_SIDE
+    large = analysis.windows or max(analysis.width, analysis.height) > SHOWN_SIDE
+    if analysis.windows and kind == "confidence":
+        return store.fetch(analysis.folder / "sure.png")
     if kind == "image":
         path = analysis.folder / "shown.jpg" if large else analysis.image_path
     else:
         path = analysis.folder / ("overlay.jpg" if kind == "overlay" else f"{kind}.png")
+        if kind == "mask" and analysis.windows:
+            path = path.with_suffix(".tif")
     draw = {"image": _draw_shown, "overlay": _draw_overlay, "confidence": _draw_confidence}.get(kind)
     if draw is not None and not store.fetch(path).exists():
         draw(analysis, path)
@@ -189,9 +243,19 @@ def file_of(analysis: Analysis, kind: str) -> Path:
     return path
 
 
+def viewed_mask(analysis: Analysis) -> Path:
+    """The mask to look at: a small copy of one that was written in windows. Raises NotFound when it is gone."""
+    if not analysis.windows:
+        return file_of(analysis, "mask")
+    small = analysis.folder / "mask_small.png"
+    if not store.fetch(small).is_file():
+        raise NotFound("This result has no mask file any more. Analyze the image again.")
+    return small
+
+
 def _draw_shown(analysis: Analysis, path: Path) -> None:
     """A smaller copy to look at; where the image itself is small, or gone, there is nothing to draw."""
-    if path == analysis.image_path or not store.fetch(analysis.image_path).exists():
+    if analysis.windows or path == analysis.image_path or not store.fetch(analysis.image_path).exists():
         return
     with Image.open(analysis.image_path) as image:
         shown = render.thumbnail(image, SHOWN_SIDE)
@@ -199,7 +263,7 @@ def _draw_shown(analysis: Analysis, path: Path) -> None:
 
 
 def _draw_overlay(analysis: Analysis, path: Path) -> None:
-    if analysis.state != State.DONE:
+    if analysis.windows or analysis.state != State.DONE:
         return
     mask_path = store.fetch(analysis.folder / "mask.png")
     with Image.open(store.fetch(analysis.image_path)) as image, Image.open(mask_path) as mask:
@@ -210,7 +274,7 @@ def _draw_overlay(analysis: Analysis, path: Path) -> None:
 def _draw_confidence(analysis: Analysis, path: Path) -> None:
     """The confidence at the image's own size, a grey PNG."""
     small = store.fetch(analysis.folder / "sure.png")
-    if not small.exists():
+    if not small.exists() or analysis.windows:
         return
     with Image.open(small) as stored:
         drawn = stored.resize((analysis.width, analysis.height), Image.Resampling.BILINEAR)
@@ -256,7 +320,7 @@ def reap() -> None:
             message = f"No worker answered within {MAX_WITHOUT_WORKER // 60} minutes. Try again; your image was fine."
             _give_up(waiting.filter(pk__in=_older(ages, MAX_WITHOUT_WORKER)), message)
     message = "The server had too much to do. Try again later; your image was fine."
-    _give_up(rows.filter(pk__in=_older(ages, MAX_UNFINISHED_AGE)), message)
+    _give_up(rows.filter(windows=False, pk__in=_older(ages, MAX_UNFINISHED_AGE)), message)
     for row in waiting.filter(created__lt=timezone.now() - REDISPATCH_AGE).order_by("pk")[:20]:
         dispatch.analysis(row)
 

@@ -23,7 +23,7 @@ from segapp.visitors import VisitorRequest
 RUN_FILE = re.compile(r"(preview|heldout_\d{1,3}_(image|truth|base|custom))\.webp")
 SMALL, LARGE = 264, 1600  # pixels
 KINDS = ("image", "mask", "overlay", "confidence")
-TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
+TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".tif": "image/tiff"}
 
 # Names are made by the server and their content never changes, except for what the address tells apart with ?v=.
 _private = cache_control(private=True, max_age=3600)
@@ -118,7 +118,10 @@ def analysis_view(request: VisitorRequest, public_id: str, kind: str) -> HttpRes
     Grey, because a browser hands out the colours of a palette PNG and never its indices.
     """
     found = analyses.owned(request.visitor, public_id)
-    path = analyses.file_of(found, {"ids": "mask", "small": "mask", "confidence": "confidence"}.get(kind, ""))
+    if kind in ("ids", "small"):
+        path = analyses.viewed_mask(found)
+    else:
+        path = analyses.file_of(found, "confidence" if kind == "confidence" else "")
     image = analyses.file_of(found, "image")
     with Image.open(path) as stored:
         values = Image.fromarray(np.asarray(decode.pixels(stored)))

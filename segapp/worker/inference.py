@@ -16,10 +16,11 @@ from registry.bases import CATALOGUE
 from registry.files import write_atomically
 from registry.runtime import BaseMissing, LoadedNetwork
 from segapp import dispatch, heartbeat
-from segapp.imaging import render
+from segapp.imaging import InvalidFile, render
+from segapp.imaging.image_input import ImageInput
 from segapp.models import Analysis, State
 from segapp.pipeline.inference.predict import Prediction, predict, shares
-from segapp.worker import networks
+from segapp.worker import networks, windows
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,12 @@ def run(pk: int) -> None:
     try:
         with networks.pinned(analysis) as network:
             values = _answer(analysis, network)
+    except Ended:
+        if not Analysis.objects.filter(pk=pk, state=State.QUEUED).exists():
+            store.remove_folder(analysis.folder)
+        return
+    except InvalidFile as refused:
+        values = {"state": State.FAILED, "message": refused.message[:500]}
     except (BaseMissing, store.StoreUnreachable) as error:
         logger.warning("%s", error)
         values = {"state": State.FAILED, "message": str(error)[:500]}
@@ -53,20 +60,32 @@ def run(pk: int) -> None:
         registry.mark_used(analysis.model)  # guests leave the owner's "last used" as it is
 
 
+class Ended(Exception):
+    """The image was cancelled, deleted or handed back while it was read in parts."""
+
+
 class Teller:
     """Hears how far an image is and writes it into its row, for those that take long enough to be watched."""
 
-    def __init__(self, analysis: Analysis) -> None:
-        self._pk, self._written = analysis.pk, time.monotonic()
+    def __init__(self, analysis: Analysis, ended: bool = False) -> None:
+        """`ended`: raise Ended when the row was cancelled or deleted, or this process is asked to stop."""
+        self._pk, self._written, self._ended = analysis.pk, time.monotonic(), ended
 
     def __call__(self, progress: float) -> None:
         if time.monotonic() - self._written >= TELL_SECONDS:
-            Analysis.objects.filter(pk=self._pk, state=State.RUNNING).update(progress=round(progress, 3))
+            mine = Analysis.objects.filter(pk=self._pk, state=State.RUNNING)
+            if not mine.update(progress=round(progress, 3)) and self._ended:
+                raise Ended
+            if self._ended and heartbeat.stopping.is_set():
+                mine.update(state=State.QUEUED, worker="", attempts=0)
+                raise Ended
             self._written = time.monotonic()
 
 
 def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     """Run the network, write the files, and say what answered: the values of the finished row."""
+    if analysis.windows:
+        return _answer_windows(analysis, network)
     began = time.perf_counter()
     with Image.open(store.fetch(analysis.image_path)) as stored:
         image = np.asarray(stored.convert("RGB"))
@@ -75,6 +94,40 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     ran = time.perf_counter()
     classes = _write(analysis, found, network)
     written = time.perf_counter()
+    timings = {
+        "inference_ms": _ms(read, ran),
+        "decode_ms": _ms(began, read),
+        "encode_ms": _ms(ran, written),
+        **{name: round(value, 1) for name, value in found.timings.items()},
+    }
+    return _finished(analysis, network, classes, timings)
+
+
+def _answer_windows(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
+    """The same for an image that is too large to read at once."""
+    began = time.perf_counter()
+    folder, choice = analysis.folder, ImageInput.from_dict(analysis.image_input)
+    source = store.fetch(analysis.image_path)
+    tell = Teller(analysis, ended=True)
+    found = windows.segment(network, source, analysis.title, folder / "mask.tif", choice, tell)
+    colors = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
+    drawn = render.overlay(found.shown, found.ids, colors, 0.5)
+    small = Image.fromarray(found.confidence).resize(found.shown.size, Image.Resampling.BILINEAR)
+    write_atomically(folder / "shown.jpg", lambda out: found.shown.save(out, "JPEG", quality=88), durable=False)
+    write_atomically(folder / "overlay.jpg", lambda out: drawn.save(out, "JPEG", quality=88), durable=False)
+    ids = render.palette_png(found.ids, colors)
+    write_atomically(folder / "mask_small.png", lambda out: out.write(ids), durable=False)
+    write_atomically(folder / "sure.png", lambda out: small.save(out, "PNG", compress_level=1), durable=False)
+    store.remove(analysis.image_path)
+    ran = time.perf_counter()
+    finished = _finished(analysis, network, found.classes, {"inference_ms": _ms(began, ran)})
+    return {**finished, "notes": [*analysis.notes, *found.notes]}
+
+
+def _finished(
+    analysis: Analysis, network: LoadedNetwork, classes: list[Any], timings: dict[str, float]
+) -> dict[str, object]:
+    """The values of the finished row."""
     model = analysis.model
     custom = model is not None and network.key == model.key
     if analysis.shared:
@@ -92,12 +145,7 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
         "base_sha256": network.base_sha256,
         "classes": classes,
         "message": analysis.message,
-        "timings": {
-            "inference_ms": _ms(read, ran),
-            "decode_ms": _ms(began, read),
-            "encode_ms": _ms(ran, written),
-            **{name: round(value, 1) for name, value in found.timings.items()},
-        },
+        "timings": timings,
     }
 
 

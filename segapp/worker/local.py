@@ -1,5 +1,6 @@
 """Training and segmenting in the calling process, for the command line: the workers' verbs without queue or rows."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from registry.runtime import LoadedNetwork
 from segapp.imaging import InvalidFile, bundle, class_mapping, decode, render
 from segapp.imaging.bundle import Member, is_annotation
 from segapp.imaging.class_mapping import Choices
+from segapp.imaging.confined import NeedsWindows
 from segapp.imaging.formats import is_archive, is_image, is_mask, is_video
 from segapp.imaging.image_input import ImageInput, of_set
 from segapp.imaging.values import Mask
@@ -26,7 +28,7 @@ from segapp.pipeline.training.finetune import Example, Progress, finetune
 from segapp.pipeline.video.process import ENDINGS
 from segapp.services import runs, training_files
 from segapp.services.errors import InvalidUpload
-from segapp.worker import images, networks
+from segapp.worker import images, networks, windows
 from segapp.worker.publishing import publish
 from segapp.worker.training import shrink
 
@@ -168,15 +170,19 @@ def segment_image(
     stem: str = "",
     overlays: Path | None = None,
     choice: ImageInput | None = None,
+    tell: Callable[[str], None] = lambda words: None,
 ) -> dict[str, Any]:
     """Write `<stem>.png`, the index mask at the image's own size, and say what is on it.
 
     `choice`: page and channels instead of the model's own. Where `overlays` is a folder, `<stem>.jpg` in it shows the
     mask over the image.
     """
-    with open(file, "rb") as opened:
-        wanted = (choice or ImageInput()).over(ImageInput.from_dict(network.spec.image_input))
-        decoded = decode.read(opened, file.name, wanted)
+    wanted = (choice or ImageInput()).over(ImageInput.from_dict(network.spec.image_input))
+    try:
+        with open(file, "rb") as opened:
+            decoded = decode.read_or_windows(opened, file.name, wanted)
+    except NeedsWindows:
+        return _segment_windows(network, file, out / f"{stem or file.stem}.tif", wanted, tell)
     image = decoded.image
     found = predict(network, np.asarray(image))
     stem = stem or file.stem
@@ -193,4 +199,20 @@ def segment_image(
         "classes": shares(found.ids, network.spec.classes),
         "inference_ms": round(sum(found.timings.values()), 1),
         "notes": list(decoded.notes),
+    }
+
+
+def _segment_windows(
+    network: LoadedNetwork, file: Path, target: Path, choice: ImageInput, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """The same of an image that is too large to read at once: the mask is a tiled TIFF."""
+    began = time.perf_counter()
+    found = windows.segment(network, file, file.name, target, choice, lambda share: tell(f"{file.name}: {share:.0%}"))
+    return {
+        "file": str(file.resolve()),
+        "mask": str(target.resolve()),
+        "model_key": network.key,
+        "classes": found.classes,
+        "inference_ms": round((time.perf_counter() - began) * 1000, 1),
+        "notes": list(found.notes),
     }

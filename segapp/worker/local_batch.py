@@ -70,7 +70,7 @@ def segment(
             done.results.append(segment_file(network, file, out))
             continue
         try:
-            found = segment_image(network, file, out, stem, overlays, choice)
+            found = segment_image(network, file, out, stem, overlays, choice, tell)
         except InvalidFile as refused:
             if not go_on:
                 raise
@@ -79,9 +79,9 @@ def segment(
         finally:
             tell(f"{len(done.results) + len(done.left_out) + 1} of {len(files)}: {file.name}")
         done.results.append(found)
-        mask = f"masks/{stem}.png"
+        mask = f"masks/{stem}{Path(found['mask']).suffix}"
         done.areas.append(tables.Areas(str(file), mask, found["classes"], network.key, network.sha256))
-        if overlays is not None:
+        if overlays is not None and (overlays / f"{stem}.jpg").exists():
             done.overlays.append((f"overlays/{stem}.jpg", overlays / f"{stem}.jpg"))
     if not done.results:
         raise ValueError(" ".join(f"{file}: {message}" for file, message in done.left_out))

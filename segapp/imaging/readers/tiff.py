@@ -162,7 +162,9 @@ def in_windows(stack: Stack) -> bool:
     """Whether parts of the image can be read without reading all of it: tiles, or strips of some rows."""
     page = stack.page
     rows = page.tilelength if page.is_tiled else min(page.rowsperstrip or page.imagelength, page.imagelength)
-    return bool(rows < page.imagelength) and not is_ink(stack.page)
+    plain = (PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.YCBCR)
+    simple = page.photometric in plain and not is_ink(page) and _turn(page) == 1
+    return bool(rows < page.imagelength) and simple
 
 
 def is_ink(page: TiffPage) -> bool:

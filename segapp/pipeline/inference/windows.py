@@ -1,0 +1,106 @@
+"""Predicting an image that is too large for memory: windows read, tiles predicted, class ids written to a file.
+
+Peak memory does not grow with the image's height: one row of tiles of logits, and what a window takes.
+"""
+
+import mmap
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from registry.runtime import LoadedNetwork
+from segapp.pipeline.inference.forward import run
+from segapp.pipeline.inference.predict import FINEST, MAX_SUMS, PASS, fitted
+from segapp.pipeline.inference.tiles import strips
+from segapp.pipeline.inference.upsample import Decision
+
+PREVIEW = 2048  # pixels of the longer side
+
+Read = Callable[[int, int, int, int], np.ndarray]
+
+
+@dataclass
+class LargePrediction:
+    """ids: uint8 H,W of class ids, in a file that goes with it. preview: the image, uint8 h,w,3, small, and coarse
+    confidence uint8; pixels: of each class id, int64 (256)."""
+
+    ids: np.ndarray
+    preview: np.ndarray
+    coarse_confidence: np.ndarray
+    pixels: np.ndarray
+
+
+def predict_windows(
+    net: LoadedNetwork, read: Read, size: tuple[int, int], scratch: Path, progress: Callable[[float], None]
+) -> LargePrediction:
+    """Segment an image of `size` (height, width) that `read(top, left, height, width)` gives in parts, uint8 (h,w,3).
+
+    It is seen in tiles at the scale of the model's examples, or at its own where that is unknown. `scratch` is a
+    folder with room for one byte a pixel. `progress` hears 0 to 1, and may raise to end it.
+    """
+    height, width = size
+    spec = net.spec
+    longest = max(height, width)
+    tile = min(PASS, spec.input_size)
+    known = spec.input_size / spec.example_side if spec.example_side else 1.0
+    scale = min(1.0, known, FINEST / longest, MAX_SUMS / (len(spec.classes) * tile * width))
+    small = fitted(height, width, longest * scale)
+    image = _Scaled(read, size, small)
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        file.truncate(height * width)
+        ids = np.memmap(file, np.uint8, "r+", shape=size)
+    decision = Decision(spec.classes, small, size)
+    decision.ids = ids
+    for top, strip in strips(partial(run, net), image, tile, len(spec.classes), progress):  # type: ignore[arg-type]
+        decision.add(top, strip)
+        _give_back(ids)
+    pixels = np.zeros(256, np.int64)
+    for top in range(0, height, 1024):
+        pixels += np.bincount(ids[top : top + 1024].ravel(), minlength=256)
+        _give_back(ids)
+    return LargePrediction(ids, image.preview, decision.coarse_confidence, pixels)
+
+
+def _give_back(ids: np.memmap) -> None:
+    """Write what changed to the file and let its pages go: they count as this process's memory otherwise."""
+    ids.flush()
+    ids._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+
+class _Scaled:
+    """An image read in parts that looks like an array of another size: image[top:bottom, left:right]."""
+
+    def __init__(self, read: Read, size: tuple[int, int], small: tuple[int, int]) -> None:
+        self._read, self._size, self.shape = read, size, (*small, 3)
+        height, width = fitted(*size, min(PREVIEW, max(size)))
+        self.preview = np.zeros((height, width, 3), np.uint8)
+
+    def __getitem__(self, window: tuple[slice, slice]) -> np.ndarray:
+        top, bottom = window[0].start, min(window[0].stop, self.shape[0])
+        left, right = window[1].start, min(window[1].stop, self.shape[1])
+        down, across = self._size[0] / self.shape[0], self._size[1] / self.shape[1]
+        y0, x0 = int(top * down), int(left * across)
+        y1, x1 = min(self._size[0], int(np.ceil(bottom * down))), min(self._size[1], int(np.ceil(right * across)))
+        piece = self._read(y0, x0, y1 - y0, x1 - x0)
+        self._show(piece, y0, x0)
+        if piece.shape[:2] == (bottom - top, right - left):
+            return piece
+        box = (left * across - x0, top * down - y0, min(right * across, x1) - x0, min(bottom * down, y1) - y0)
+        size = (right - left, bottom - top)
+        return np.asarray(Image.fromarray(piece).resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0))
+
+    def _show(self, piece: np.ndarray, top: int, left: int) -> None:
+        """Put a part into the preview."""
+        height, width = self.preview.shape[:2]
+        down, across = height / self._size[0], width / self._size[1]
+        y0, x0 = int(top * down), int(left * across)
+        y1 = min(height, int(np.ceil((top + piece.shape[0]) * down)))
+        x1 = min(width, int(np.ceil((left + piece.shape[1]) * across)))
+        if y1 > y0 and x1 > x0:
+            part = Image.fromarray(piece).resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR, reducing_gap=2.0)
+            self.preview[y0:y1, x0:x1] = np.asarray(part)

@@ -1,0 +1,54 @@
+"""An image that is too large to read at once: its mask as a tiled TIFF in the same place on earth, and a preview."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from registry.runtime import LoadedNetwork
+from segapp.imaging import render
+from segapp.imaging.class_areas import ClassArea, class_areas
+from segapp.imaging.image_input import ImageInput
+from segapp.imaging.readers.windows import Windows, write_mask
+from segapp.pipeline.inference.windows import predict_windows
+
+
+@dataclass(frozen=True)
+class LargeResult:
+    """width and height of the image; `classes` with their areas; `shown` a small copy, `ids` its mask (uint8 h,w);
+    `confidence` uint8, coarse; `notes` on what was decided."""
+
+    width: int
+    height: int
+    classes: list[ClassArea]
+    shown: Image.Image
+    ids: np.ndarray
+    confidence: np.ndarray
+    notes: tuple[str, ...]
+
+
+def segment(
+    network: LoadedNetwork, file: Path, name: str, mask: Path, choice: ImageInput, progress: Callable[[float], None]
+) -> LargeResult:
+    """Write the mask of a large TIFF to `mask` (.tif). `progress` hears 0 to 1, and may raise to end it.
+
+    Raises InvalidFile, and OSError when the disk is full.
+    """
+    with open(file, "rb") as opened:
+        image = Windows(opened, name, choice.over(ImageInput.from_dict(network.spec.image_input)))
+        size = (image.height, image.width)
+        found = predict_windows(network, image.read, size, mask.parent, lambda share: progress(0.95 * share))
+        classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
+        colors = render.color_table(classes)
+        write_mask(mask, lambda first, last: np.asarray(found.ids[first:last]), size, colors, image.geo)
+    step = max(1, max(size) // max(found.preview.shape[:2]))
+    small = Image.fromarray(np.ascontiguousarray(found.ids[::step, ::step]))
+    shown = Image.fromarray(found.preview)
+    progress(1.0)
+    areas = class_areas(
+        network.spec.classes, [int(found.pixels[c.id]) for c in network.spec.classes], size[0] * size[1]
+    )
+    ids = np.asarray(small.resize(shown.size, Image.Resampling.NEAREST))
+    return LargeResult(image.width, image.height, areas, shown, ids, found.coarse_confidence, image.notes)
