@@ -13,7 +13,7 @@ from django.db import OperationalError, connection
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from segapp import error_responses
+from segapp import error_responses, upload_limits
 from segapp.services import errors
 
 
@@ -80,8 +80,8 @@ def test_the_page_for_a_failing_database_asks_it_nothing(db, django_assert_num_q
 
 
 def test_an_upload_over_the_limit_is_read_to_the_end_and_refused(client, settings):
-    settings.UPLOAD_LIMIT_BYTES = 1000
-    image = io.BytesIO(b"x" * 5000)
+    settings.UPLOAD_LIMIT_BYTES = settings.IMAGE_LIMIT_BYTES = 1000
+    image = io.BytesIO(b"x" * (5000 + upload_limits.ENVELOPE))
     image.name = "big.png"
     response = client.post("/api/segment", {"file": image})
     assert response.status_code == 413

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segapp import upload_limits
 from segapp.models import Batch, State
 from segapp.services import batches
 from segapp.tests.batch.sending import image, many, packed, upload
@@ -201,6 +202,6 @@ def test_the_api_stops(alice, queued):
 
 
 def test_a_batch_may_be_larger_than_other_posts(alice, settings):
-    settings.UPLOAD_LIMIT_BYTES = 500
+    settings.UPLOAD_LIMIT_BYTES = settings.IMAGE_LIMIT_BYTES = 500
     assert alice.post("/api/batch", {"files": many(3)}).status_code == 202
-    assert alice.post("/api/segment", {"file": upload("a.png", bytes(501))}).status_code == 413
+    assert alice.post("/api/segment", {"file": upload("a.png", bytes(501 + upload_limits.ENVELOPE))}).status_code == 413

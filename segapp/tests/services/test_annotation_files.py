@@ -160,7 +160,7 @@ def test_zip_page_and_command_understand_them_alike(files, tmp_path):
     (tmp_path / "images" / "a.jpg").write_bytes(shot().read())
     for name, content in files.items():
         (tmp_path / "labels" / name).write_bytes(sent(name, content).read())
-    examples, classes, notes = read_folders(tmp_path / "images", tmp_path / "labels")
+    examples, classes, notes, _ = read_folders(tmp_path / "images", tmp_path / "labels")
     assert np.array_equal(examples[0].mask, meant()) and [found.name for found in classes][1:] == ["cell", "gland"]
     assert any("Not used" in note for note in notes)
 

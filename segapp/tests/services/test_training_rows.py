@@ -396,7 +396,7 @@ def test_the_command_reads_the_same_files_alike(tmp_path):
     for k, ids in numbers.items():
         (images / f"0{k}_input.png").write_bytes(saved(photo(200)).getvalue())
         (masks / f"0{k}_expert1.tif").write_bytes(saved(Image.fromarray(ids), "TIFF").getvalue())
-    examples, classes, notes = read_folders(images, masks)
+    examples, classes, notes, _ = read_folders(images, masks)
     assert [(found.id, found.name) for found in classes] == [(0, "background"), (1, "object")]
     assert all(np.array_equal(example.mask, numbers[k] > 0) for k, example in enumerate(examples))
     assert any("_expert1" in note for note in notes) and any("number objects" in note for note in notes)
