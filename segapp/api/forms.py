@@ -77,7 +77,23 @@ class RestoreForm(ApiForm):
     token = forms.CharField(required=False, max_length=512)
 
 
-class SegmentForm(forms_of_pages.ImageInputForm, ApiForm):
+class NamedModelForm(forms.Form):
+    """`model`: the id of one of the visitor's models, or the base's key, instead of the active one."""
+
+    model = forms.CharField(required=False, max_length=64, strip=True)
+
+
+class BatchForm(NamedModelForm, forms_of_pages.BatchForm):
+    def clean(self) -> dict[str, Any]:
+        model = self.cleaned_data.get("model", "")
+        return {**super().clean(), "model": model}
+
+
+class VideoForm(NamedModelForm, forms_of_pages.VideoForm):
+    pass
+
+
+class SegmentForm(NamedModelForm, forms_of_pages.ImageInputForm, ApiForm):
     file = forms.FileField(allow_empty_file=True)
     share = forms.CharField(required=False, max_length=64)
 

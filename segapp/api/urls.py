@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from segapp.api import views
+from segapp.api import exports, views
 
 urlpatterns = [
     path("health", views.health, name="api-health"),
@@ -26,6 +26,7 @@ urlpatterns = [
     path("models/<str:model_id>", views.model, name="api-model"),
     path("models/<str:model_id>/activate", views.model_activate, name="api-model-activate"),
     path("models/<str:model_id>/rename", views.model_rename, name="api-model-rename"),
+    path("models/<str:model_id>/exports/<str:format>", exports.export, name="api-export"),
     path("models/<str:model_id>/shares", views.shares, name="api-shares"),
     path("shares/<str:token>", views.share, name="api-share"),
 ]

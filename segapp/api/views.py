@@ -13,12 +13,22 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from registry import services as registry
 from registry.models import UserModel
-from segapp.api.forms import FinetuneForm, KeyForm, RenameForm, RestoreForm, SegmentForm, ShareForm, StopForm
-from segapp.forms import BatchForm, VideoForm
+from segapp.api.forms import (
+    BatchForm,
+    FinetuneForm,
+    KeyForm,
+    RenameForm,
+    RestoreForm,
+    SegmentForm,
+    ShareForm,
+    StopForm,
+    VideoForm,
+)
 from segapp.models import Analysis, ApiKey, ModelShare, State, Worker
 from segapp.scopes import for_predict_keys
 from segapp.services import analyses, api_keys, batches, limits, restore, runs, sharing, upload_training, videos
 from segapp.services.admission import waiter_slot
+from segapp.services.model_snapshot import named
 from segapp.visitors import VisitorRequest
 
 WAIT_SECONDS = 60
@@ -86,7 +96,8 @@ def segment(request: VisitorRequest) -> JsonResponse:
         if share:
             analysis = sharing.submit(request.visitor, share, file, file.name, sent["image_input"])
         else:
-            analysis = analyses.submit(request.visitor, file, file.name, choice=sent["image_input"])
+            answer = named(request.visitor, sent["model"])
+            analysis = analyses.submit(request.visitor, file, file.name, answer=answer, choice=sent["image_input"])
         if analysis.windows:
             address = reverse("api-segment-result", args=[analysis.public_id])
             return JsonResponse({**analyses.progress(analysis), "status_url": address}, status=202)
@@ -145,7 +156,7 @@ def batch_stop(request: VisitorRequest, batch_id: str) -> JsonResponse:
 def video(request: VisitorRequest) -> JsonResponse:
     limits.check(request, limits.UPLOADS)
     sent = VideoForm(request.POST, request.FILES).checked()
-    job = videos.submit(request.visitor, sent["file"], sent["file"].name, sent["rate"])
+    job = videos.submit(request.visitor, sent["file"], sent["file"].name, sent["rate"], sent["model"])
     address = reverse("api-video-job", args=[job.public_id])
     return JsonResponse({"job_id": job.public_id, "status_url": address}, status=202)
 

@@ -54,17 +54,18 @@ def submit(
     files: list[UploadedFile],
     archive: UploadedFile | None = None,
     image_input: ImageInput | None = None,
+    model: str = "",
 ) -> Batch:
-    """Store images, or one zip of them, and queue them for the model that answers the visitor now.
+    """Store images, or one zip of them, and queue them for the model named, or the one that answers the visitor now.
 
     Files are looked at by their headers here and decoded by the worker. One that is not an image is named in the batch
     and the others go on; when no file is an image, or the zip is not to be trusted, everything is refused.
-    Raises InvalidUpload, InvalidFile, TooMany and registry.services.NoBaseReady; nothing is stored then.
+    Raises InvalidUpload, InvalidFile, TooMany, registry.services.NoBaseReady and ModelNotFound; nothing is stored then.
     """
     packed = archive
     size = sum(file.size or 0 for file in [*files, *([packed] if packed else [])])
     check(visitor, size)
-    batch = Batch(visitor=visitor, **pin(visitor))
+    batch = Batch(visitor=visitor, **pin(visitor, model))
     batch.image_input = image_input.to_dict() if image_input else {}
     try:
         sent = _unpacked(cast(IO[bytes], packed.file), shown(packed.name)) if packed else _loose(files)

@@ -9,13 +9,25 @@ from django.db.models import QuerySet
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from registry import services as registry
 from registry import store
-from registry.models import UserModel
+from registry.models import FileState, UserModel
 from segapp import dispatch
 from segapp.models import Export, ExportFormat, State
+from segapp.services.errors import NotFound
 
 KEPT = timedelta(days=1)
 MAX_KEPT = 6  # files of one visitor; a full one may have 200 MB
+
+
+def exportable(visitor: str, public_id: str, format: str) -> UserModel:
+    """The visitor's model whose file can be had in this format. Raises NotFound and ModelNotFound."""
+    if format not in ExportFormat.values:
+        raise NotFound(f"There is no such format. Choose one of: {', '.join(ExportFormat.values)}.")
+    model = registry.owned(visitor, public_id)
+    if model.file_state != FileState.OK:
+        raise NotFound(f"The file of “{model.name}” cannot be used. Choose another version, or train again.")
+    return model
 
 
 def request(model: UserModel, format: str) -> Export:

@@ -19,9 +19,23 @@ def chosen(model: UserModel | None, answer: registry.ActiveModel) -> dict[str, A
     }
 
 
-def pin(visitor: str) -> dict[str, Any]:
-    """What a new row says of the model that answers the visitor now. Raises registry.services.NoBaseReady."""
-    answer = registry.resolve(visitor)
+def named(visitor: str, key: str) -> registry.ActiveModel:
+    """What answers a request that names a model: one of the visitor's by id, or the base by its key; "" is the active
+    one. Raises registry.services.ModelNotFound."""
+    if not key:
+        return registry.resolve(visitor)
+    base = registry.current_base()
+    if base is not None and key == base.key:
+        return registry.ActiveModel(None, base)
+    return registry.resolve_model(registry.owned(visitor, key))
+
+
+def pin(visitor: str, key: str = "") -> dict[str, Any]:
+    """What a new row says of the model that is named, or that answers the visitor now.
+
+    Raises registry.services.NoBaseReady and ModelNotFound.
+    """
+    answer = named(visitor, key)
     model = answer.model
     return {
         **chosen(model, answer),

@@ -34,11 +34,11 @@ class TooMany(RateLimited):
     code = "too_many_videos"
 
 
-def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO) -> VideoJob:
-    """Store a video and queue it for the model that answers the visitor now; later changes do not reach it.
+def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO, model: str = "") -> VideoJob:
+    """Store a video and queue it for the model named, or the one that answers now; later changes do not reach it.
 
     Only the first bytes are looked at here; the worker's probe has the last word.
-    Raises InvalidFile, TooMany and NoBaseReady; nothing is stored then.
+    Raises InvalidFile, TooMany, NoBaseReady and ModelNotFound; nothing is stored then.
     """
     head = file.read(container.HEAD)
     file.seek(0)
@@ -48,7 +48,7 @@ def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO) -> Vid
         title=name[:200],
         options={"rate": rate, "suffix": container.suffix(head)},
         source={"bytes": file.size or 0},
-        **pin(visitor),
+        **pin(visitor, model),
     )
     try:
         write_atomically(original(job), lambda out: shutil.copyfileobj(file, out, 2**20))

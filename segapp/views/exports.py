@@ -8,9 +8,8 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from registry import services as registry
 from registry import store
-from registry.models import FileState, UserModel
+from registry.models import UserModel
 from segapp.models import Export, ExportFormat, State
 from segapp.services import exports, limits
 from segapp.services.errors import NotFound, RateLimited
@@ -52,7 +51,7 @@ def offer(model: UserModel, format: str, row: Export | None) -> Offer:
 @require_http_methods(["GET", "HEAD", "POST"])
 def export(request: VisitorRequest, public_id: str, format: str) -> HttpResponse:
     """POST asks for the file; htmx gets the format's line, and asks for it until it is ready."""
-    model = _model(request, public_id, format)
+    model = exports.exportable(request.visitor, public_id, format)
     if request.method == "POST":
         try:
             limits.check(request, limits.EXPORTS)
@@ -67,16 +66,7 @@ def export(request: VisitorRequest, public_id: str, format: str) -> HttpResponse
 
 @require_safe
 def export_file(request: VisitorRequest, public_id: str, format: str) -> HttpResponseBase:
-    row = exports.current(_model(request, public_id, format), format)
+    row = exports.current(exports.exportable(request.visitor, public_id, format), format)
     if row is None or row.state != State.DONE:
         raise NotFound("This file is not there, or not any more. Open Models and make it again.")
     return FileResponse(row.path.open("rb"), as_attachment=True, filename=row.path.name)
-
-
-def _model(request: VisitorRequest, public_id: str, format: str) -> UserModel:
-    if format not in ExportFormat.values:
-        raise NotFound("There is no such format. Open Models to see the ones there are.")
-    model = registry.owned(request.visitor, public_id)
-    if model.file_state != FileState.OK:
-        raise NotFound(f"The file of “{model.name}” cannot be used. Choose another version, or train again.")
-    return model
