@@ -6,11 +6,14 @@ FROM python:3.11-slim
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 SEGAPP_HOME=/data
 WORKDIR /app
 
-COPY requirements.txt requirements-s3.txt ./
+COPY requirements*.txt ./
 ARG PIP_EXTRA_INDEX_URL=
-# requirements-s3.txt for media in a bucket (docs/scaling.md).
-ARG REQUIREMENTS=requirements.txt
-RUN pip install --no-cache-dir --disable-pip-version-check -r "$REQUIREMENTS" && python -m compileall -q /usr/local/lib
+# "-r requirements-s3.txt" for media in a bucket (docs/scaling.md).
+ARG EXTRAS=
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements-torch.txt \
+    && pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r requirements.txt \
+    && if [ -n "$EXTRAS" ]; then pip install --no-cache-dir --disable-pip-version-check $EXTRAS; fi \
+    && python -m compileall -q /usr/local/lib
 
 COPY . .
 RUN useradd --create-home --uid 10001 segapp && mkdir /data /key && chown segapp:segapp /data /key

@@ -11,7 +11,7 @@ MIGRATED := $(VENV)/.migrated
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off --quiet
 TESTS := $(BIN)/python -m segapp.tests.run
 
-.PHONY: run setup setup-dev test test-slow test-all lint format clean browser database nginx
+.PHONY: run setup setup-dev test test-slow test-all lint lock format clean browser database nginx
 
 run: setup
 	@exec $(BIN)/python manage.py serve $(ARGS)
@@ -25,9 +25,11 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "python3 -m venv failed. On Debian: apt-get install python3-venv" >&2; exit 1; }
 
-$(INSTALLED): requirements.txt | $(BIN)/python
+# torch has no hashes (machines get different builds of it), so it comes first and by itself.
+$(INSTALLED): requirements.txt requirements-torch.txt | $(BIN)/python
 	@echo "Installing what running needs (about 1 GB, most of it torch) ..."
-	@$(PIP) -r requirements.txt
+	@$(PIP) -r requirements-torch.txt
+	@$(PIP) --no-deps --require-hashes -r requirements.txt
 	@touch $@
 
 $(INSTALLED_DEV): requirements-dev.txt $(INSTALLED)
@@ -77,6 +79,13 @@ lint: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# requirements.txt from requirements.in: newer releases only where requirements.in asks for them.
+lock: setup-dev
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras \
+		--constraint requirements-torch.txt \
+		--unsafe-package torch --unsafe-package torchvision --no-emit-index-url --no-emit-trusted-host \
+		--no-emit-find-links --output-file requirements.txt requirements.in
 
 format: setup-dev
 	$(BIN)/ruff check --fix .
