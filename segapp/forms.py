@@ -222,10 +222,16 @@ class RenameForm(BaseForm):
         max_length=80,
         strip=True,
         error_messages={
-            "required": "A model needs a name. Type one of up to 80 letters.",
+            "required": "A name is needed. Type one of up to 80 letters.",
             "max_length": "That name is too long. Type one of up to 80 letters.",
         },
     )
+
+
+class SetForm(BaseForm):
+    """The name of a training set; empty for one that is made up."""
+
+    name = forms.CharField(max_length=80, required=False, strip=True)
 
 
 class VideoForm(BaseForm):

@@ -19,6 +19,7 @@ from segapp.views import (
     reset,
     share,
     status,
+    training_sets,
     transfer,
     version,
     video,
@@ -40,6 +41,18 @@ finetune_urls = [
     path("runs/<str:public_id>/", finetune.run, name="finetune-run"),
     path("runs/<str:public_id>/stop/", finetune.stop, name="finetune-stop"),
     path("runs/<str:public_id>/again/", finetune.again, name="finetune-again"),
+    path("runs/<str:public_id>/images.zip", training_sets.download_run, name="finetune-run-download"),
+    path("images.zip", training_sets.download_drafts, name="finetune-download"),
+]
+
+training_set_urls = [
+    path("save/", training_sets.save, name="finetune-set-save"),
+    path("close/", training_sets.close, name="finetune-set-close"),
+    path("<str:public_id>/open/", training_sets.open_set, name="finetune-set-open"),
+    path("<str:public_id>/rename/", training_sets.rename, name="finetune-set-rename"),
+    path("<str:public_id>/duplicate/", training_sets.duplicate, name="finetune-set-duplicate"),
+    path("<str:public_id>/delete/", training_sets.delete, name="finetune-set-delete"),
+    path("<str:public_id>/images.zip", training_sets.download_set, name="finetune-set-download"),
 ]
 
 paint_urls = [
@@ -130,6 +143,7 @@ files_urls = [
 urlpatterns = [
     path("", home.home, name="home"),
     path("status/", include(status_urls)),
+    path("finetune/sets/", include(training_set_urls)),
     path("finetune/", include(finetune_urls)),
     path("analyze/batch/", include(batch_urls)),
     path("finetune/paint/", include(paint_urls)),

@@ -144,6 +144,26 @@ def _read_confined(reader: str, file: IO[bytes], name: str, choice: ImageInput) 
     return Decoded(rgb, found.layout, found.turn, found.notes, deep=found.deep, geo=found.geo)
 
 
+def original(file: IO[bytes], name: str, deep: bool, layout: Layout) -> tuple[str, bytes] | None:
+    """The image's own values, upright, as a lossless file: its suffix and bytes. None where RGB or grey of eight bits
+    holds them, or where they are not kept (inks, palettes, stacks over half a gigabyte).
+
+    `deep`, `layout`: as `read` found them. Raises InvalidFile and confined.ReadersBusy.
+    """
+    if not deep and layout.pages == 1 and layout.channels in (1, 3):
+        return None
+    reader = reader_of(file)
+    if reader in ("tiff", "deep_png"):
+        found = confined.read(reader, "original", file, name, ImageInput(), formats.MAX_PIXELS)
+        return (".tif" if reader == "tiff" else ".png", found.values.tobytes()) if found.values.size else None
+    if reader or not deep:
+        return None
+    opened, _ = _open(file, name)
+    out = io.BytesIO()
+    Image.fromarray(_narrow(np.asarray(upright(opened, _orientation(opened))))).save(out, "PNG")
+    return ".png", out.getvalue()
+
+
 def too_large(name: str, width: int, height: int) -> InvalidFile:
     """What to say of an image above the limit."""
     size = f"{width:,} × {height:,} pixels are {width * height / 1e6:.0f} megapixels."

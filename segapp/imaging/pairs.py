@@ -21,13 +21,14 @@ SAME = 2.0  # grey levels that two saves of one image differ by on average
 @dataclass(frozen=True)
 class Pair:
     """image RGB and mask of the same size. `lossy`: the image came compressed with loss. notes: what was changed.
-    layout: the pages and channels of the image's file."""
+    layout: the pages and channels of the image's file. deep: it holds more than eight bits."""
 
     image: Image.Image
     mask: Mask
     lossy: bool
     notes: tuple[str, ...] = ()
     layout: Layout = field(default_factory=Layout)
+    deep: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,10 @@ def read_all(
         source = _source(mask, image, image_name, turn, notes)
         if (objects := instances.survey(source)) is not None:
             marked = [key for key in whole.summary.keys if key not in (0, TRANSPARENT, VOID)]
-            summary = replace(whole.summary, things=tuple(marked), objects=None)
+            things = whole.summary.things if whole.summary.fixed else tuple(marked)
+            summary = replace(whole.summary, things=things, objects=None)
             whole = Mask(whole.codes, summary, instances.numbers(source, objects))
-    return Pair(image, whole, decode.is_lossy(image_file), tuple(notes), decoded.layout)
+    return Pair(image, whole, decode.is_lossy(image_file), tuple(notes), decoded.layout, decoded.deep)
 
 
 def _source(mask: MaskFile, image: Image.Image, image_name: str, turn: int, notes: list[str]) -> MaskSource:

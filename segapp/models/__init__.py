@@ -10,6 +10,7 @@ from segapp.models.export import Export, ExportFormat
 from segapp.models.painting import Painting, PaintingQuerySet
 from segapp.models.sharing import ModelShare, TransferCode
 from segapp.models.training import Effort, Example, TrainingRun
+from segapp.models.training_set import TrainingSet
 from segapp.models.video import VideoJob
 from segapp.models.visitor import VisitorAlias
 from segapp.models.work import MAX_ATTEMPTS, UNFINISHED, Pinned, State, Stop, Work, WorkQuerySet
@@ -35,6 +36,7 @@ __all__ = [
     "State",
     "Stop",
     "TrainingRun",
+    "TrainingSet",
     "TransferCode",
     "VideoJob",
     "VisitorAlias",

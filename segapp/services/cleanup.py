@@ -137,7 +137,7 @@ def _drafts() -> Iterator[Removal]:
     """Uploads that were never trained on, and images that nobody has painted on for as long."""
     limit = _ago(settings.SEGAPP_RESULT_DAYS)
     idle = Q(painting=None) | Q(painting__updated__lt=limit)
-    for example in Example.objects.filter(idle, draft=True, runs=None, created__lt=limit):
+    for example in Example.objects.filter(idle, draft=True, runs=None, sets=None, created__lt=limit):
         yield Removal(f"upload never used: examples/{example.public_id}", partial(_remove, example))
 
 

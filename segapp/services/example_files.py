@@ -27,13 +27,18 @@ THUMBNAIL = 320  # pixels
 SUMMARY = "summary.json"
 SMALL_MASK = "mask_small.png"
 INSTANCES = "instances.png"
+ORIGINAL = "original"
 LARGE_PHOTO = 2_000_000  # pixels from which a JPEG stays one: PNG takes ten times as long and five times the room
 
 
-def write(example: Example, pair: Pair) -> None:
+Original = tuple[str, bytes]  # suffix and content of a lossless file of an image's own values
+
+
+def write(example: Example, pair: Pair, original: Original | None = None) -> None:
     """Write the folder and set size_bytes. On any failure nothing of it is left."""
     try:
         small = _write_image(example, pair.image, pair.lossy)
+        _write_original(example, original)
         write_atomically(example.mask_path, _codes(pair.mask, pair.image.size))
         if pair.mask.instances is not None:
             write_atomically(example.folder / INSTANCES, _deep_png(pair.mask.instances))
@@ -53,10 +58,11 @@ def ensure_local(example: Example) -> Example:
     return example
 
 
-def write_photo(example: Example, image: Image.Image, lossy: bool) -> None:
+def write_photo(example: Example, image: Image.Image, lossy: bool, original: Original | None = None) -> None:
     """Write an image whose mask is still to be painted, and set size_bytes. On any failure nothing of it is left."""
     try:
         _write_image(example, image, lossy)
+        _write_original(example, original)
         example.size_bytes = size_of(example)
     except BaseException:
         store.remove_folder(example.folder)
@@ -65,9 +71,19 @@ def write_photo(example: Example, image: Image.Image, lossy: bool) -> None:
 
 def copy_image(example: Example, source: Example) -> None:
     """Give `example` the image of `source`, byte for byte, and set size_bytes. Raises InvalidFile when it is gone."""
+    ensure_local(source)
+    _copy(example, source, [source.image_path, source.thumbnail_path, *filter(None, [original_of(source)])])
+
+
+def copy(example: Example, source: Example) -> None:
+    """Give `example` every file of `source`, and set size_bytes. Raises InvalidFile when they are gone."""
+    ensure_local(source)
+    _copy(example, source, [path for path in source.folder.glob("*") if path.is_file()] or [source.image_path])
+
+
+def _copy(example: Example, source: Example, paths: list[Path]) -> None:
     try:
-        ensure_local(source)
-        for path in (source.image_path, source.thumbnail_path):
+        for path in paths:
             write_atomically(example.folder / path.name, partial(_write, path.read_bytes()))
         example.size_bytes = size_of(example)
     except FileNotFoundError:
@@ -143,6 +159,11 @@ def size_of(example: Example) -> int:
     return sum(path.stat().st_size for path in example.folder.iterdir())
 
 
+def original_of(example: Example) -> Path | None:
+    """The lossless file of the image's own values, where eight bits of RGB do not hold them."""
+    return next(iter(example.folder.glob(f"{ORIGINAL}.*")), None)
+
+
 def summary_of(example: Example) -> Summary:
     """What the mask holds. Raises InvalidFile when the files are gone."""
     if example.mask_kind == painted.KIND:
@@ -212,6 +233,12 @@ def _write_image(example: Example, image: Image.Image, lossy: bool) -> Image.Ima
         write_atomically(example.folder / "image.png", lambda out: image.save(out, "PNG", compress_level=1))
     write_atomically(example.thumbnail_path, lambda out: small.save(out, "WEBP", quality=80))
     return small
+
+
+def _write_original(example: Example, original: Original | None) -> None:
+    if original is not None:
+        suffix, content = original
+        write_atomically(example.folder / f"{ORIGINAL}{suffix}", partial(_write, content))
 
 
 def _last_written(example: Example) -> list[Path]:

@@ -23,7 +23,7 @@ from segapp.imaging import InvalidFile, class_mapping, decode, denoise, painted,
 from segapp.imaging.class_mapping import Choices, ClassMapping
 from segapp.imaging.formats import MAX_PAIRS
 from segapp.imaging.image_input import ImageInput, Layout, of_set
-from segapp.models import Example
+from segapp.models import Example, TrainingSet
 from segapp.services import example_files, training_files
 from segapp.services.errors import InvalidUpload, NotFound
 from segapp.services.pairing import Group, fold, shown, stem_of, unique
@@ -77,6 +77,7 @@ def store(
             example.draft = draft
         with transaction.atomic():
             Example.objects.bulk_create(made)
+            TrainingSet.objects.follow_drafts(visitor)
     except BaseException:
         for example in made:
             remove_folder(example.folder)
@@ -103,6 +104,7 @@ def store_photos(visitor: str, images: Iterable[Any]) -> list[Example]:
             raise InvalidUpload(problems)
         with transaction.atomic():
             Example.objects.bulk_create(made)
+            TrainingSet.objects.follow_drafts(visitor)
     except BaseException:
         for example in made:
             remove_folder(example.folder)
@@ -149,6 +151,7 @@ def ready(examples: Iterable[Example]) -> list[Example]:
 def draft_again(visitor: str, examples: Iterable[Example]) -> None:
     """Make earlier examples drafts again, to train on them once more."""
     Example.objects.filter(visitor=visitor, pk__in=[example.pk for example in examples]).update(draft=True)
+    TrainingSet.objects.follow_drafts(visitor)
 
 
 def remove(visitor: str, public_id: str) -> None:
@@ -226,7 +229,12 @@ def hold_to_set_limits(visitor: str, stems: list[str], files: list[Any], draft: 
         raise InvalidUpload([{"file": stem, "message": message} for stem in twice])
     if len(stems) + len(there) > MAX_PAIRS:
         raise InvalidUpload(f"{len(stems) + len(there)} pairs are too many for one training. Use at most {MAX_PAIRS}.")
-    if storage_in_use(visitor) + sum(file.size or 0 for file in files) > settings.SEGAPP_STORAGE_BYTES:
+    hold_to_storage(visitor, sum(file.size or 0 for file in files))
+
+
+def hold_to_storage(visitor: str, more: int) -> None:
+    """Raises InvalidUpload when `more` bytes do not fit into the visitor's storage."""
+    if storage_in_use(visitor) + more > settings.SEGAPP_STORAGE_BYTES:
         raise InvalidUpload(
             f"Your storage of {settings.SEGAPP_STORAGE_BYTES // 2**20} MB is full. Delete models or images first."
         )
@@ -263,7 +271,9 @@ def _store_group(visitor: str, group: Group, sent: TrainingFiles) -> Example:
         kind, notes = read.mask.summary.kind, [*sent.notes, *read.notes]
         example = Example(visitor=visitor, stem=group.stem, width=width, height=height, mask_kind=kind, notes=notes)
         example.image_input = _input_of(sent.rules.image_input, read.layout)
-        example_files.write(example, read)
+        name = shown(group.image.name)
+        original = decode.original(training_files.opened(group.image), name, read.deep, read.layout)
+        example_files.write(example, read, original)
     return example
 
 
@@ -278,7 +288,8 @@ def _store_photo(visitor: str, upload: Any) -> Example:
             visitor=visitor, stem=stem_of(upload.name), width=width, height=height, mask_kind=painted.KIND, draft=True
         )
         example.notes, example.image_input = list(decoded.notes), _input_of(ImageInput(), decoded.layout)
-        example_files.write_photo(example, image, decode.is_lossy(file))
+        original = decode.original(file, shown(upload.name), decoded.deep, decoded.layout)
+        example_files.write_photo(example, image, decode.is_lossy(file), original)
     return example
 
 
@@ -296,9 +307,14 @@ def _input_of(choice: ImageInput, layout: Layout) -> dict[str, Any]:
 
 
 def _remove(examples: QuerySet[Example]) -> None:
-    unused = examples.filter(runs=None)
+    """Take these off the drafts, and delete those that no training and no set uses."""
+    rows = list(examples)
+    mine = Example.objects.filter(pk__in=[example.pk for example in rows])
+    mine.update(draft=False)
+    for visitor in {example.visitor for example in rows}:
+        TrainingSet.objects.follow_drafts(visitor)
+    unused = mine.filter(runs=None, sets=None)
     folders: list[Path] = [example.folder for example in unused]
-    examples.exclude(runs=None).update(draft=False)
     unused.delete()
     for folder in folders:
         remove_folder(folder)

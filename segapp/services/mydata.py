@@ -17,6 +17,7 @@ from segapp.models import (
     Export,
     ModelShare,
     TrainingRun,
+    TrainingSet,
     TransferCode,
     VideoJob,
     VisitorAlias,
@@ -26,6 +27,7 @@ from segapp.services import restore
 LABELS: dict[type[models.Model], str] = {
     UserModel: "Model versions, the trash included",
     Example: "Images with masks to train on",
+    TrainingSet: "Named training sets",
     TrainingRun: "Trainings, with their test images",
     Analysis: "Analyzed images and their masks",
     VideoJob: "Videos and their results",

@@ -16,7 +16,7 @@ from registry.models import FileState, UserModel
 from segapp.imaging import InvalidFile, decode, painted
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.imaging.formats import MAX_PAIRS, UNPAINTED
-from segapp.models import Analysis, Example, Painting, State
+from segapp.models import Analysis, Example, Painting, State, TrainingSet
 from segapp.services import example_files, intake, paint_classes
 from segapp.services.errors import Conflict, NotFound
 from segapp.services.pairing import fold, stem_of
@@ -210,6 +210,7 @@ def _copy(source: Example, values: np.ndarray, classes: list[dict[str, Any]], un
     example_files.copy_image(example, source)
     made = _enter(example, values, classes, unpainted)
     Example.objects.filter(pk=source.pk).update(draft=False)
+    TrainingSet.objects.follow_drafts(source.visitor)
     return made
 
 
@@ -225,6 +226,7 @@ def _enter(example: Example, values: np.ndarray, classes: list[dict[str, Any]], 
             Painting.objects.create(
                 example=example, classes=classes, unpainted=unpainted, empty=empty, revision=1, **more
             )
+            TrainingSet.objects.follow_drafts(example.visitor)
     except BaseException:
         example_files.remove(example)
         raise

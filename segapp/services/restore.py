@@ -11,6 +11,7 @@ from registry.models import UserModel
 from segapp.models import (
     UNFINISHED,
     TrainingRun,
+    TrainingSet,
     TransferCode,
     VisitorAlias,
 )
@@ -53,7 +54,9 @@ def join(visitor: str, into: str) -> None:
         # One run at a time: the joining visitor's goes on under its old id, which leads here, and publishes here.
         owned.remove(TrainingRun)
         TrainingRun.objects.filter(visitor=visitor).exclude(state__in=UNFINISHED).update(visitor=into)
+    TrainingSet.objects.close(visitor)  # one is open at a time; the drafts of both are `into`'s
     for model in owned:
         model._default_manager.filter(visitor=visitor).update(visitor=into)
+    TrainingSet.objects.follow_drafts(into)
     VisitorAlias.objects.filter(new=visitor).update(new=into)
     VisitorAlias.objects.update_or_create(old=visitor, defaults={"new": into})

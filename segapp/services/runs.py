@@ -24,6 +24,7 @@ from segapp.models import (
     State,
     Stop,
     TrainingRun,
+    TrainingSet,
     VideoJob,
     Work,
 )
@@ -73,6 +74,8 @@ def start(
                 continued_from=continued_from,
             )
             run.examples.set(examples)
+            if any(example.draft for example in examples):
+                TrainingSet.objects.close(visitor)  # it keeps these images, which are drafts no longer
             Example.objects.filter(pk__in=[example.pk for example in examples]).update(draft=False)
             dispatch.training(run)
     except IntegrityError:

@@ -57,7 +57,15 @@ def gather(
     labels = annotations.numbered(every.labels, known or {})
     exact = denoise.is_exact([*_surveys(groups), *joined])
     colors = {label.name: label.color for label in every.labels if label.color}
-    rules = Rules(exact, objects, labels, colors, every.colors, every.values, image_input or ImageInput())
+    rules = Rules(
+        exact,
+        objects,
+        labels,
+        colors,
+        every.colors,
+        every.values,
+        (image_input or ImageInput()).over(every.image_input),
+    )
     notes = [*found.notes, *contents.notes, *every.notes]
     if every.labels and any(is_drawing(mask) for group in groups for mask in group.masks):
         names = list(dict.fromkeys(label.name for label in every.labels if labels.get(label.name)))

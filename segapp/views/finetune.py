@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from segapp.forms import ClassesForm, ReadingForm, TrainForm, UploadForm
 from segapp.imaging import sample
 from segapp.imaging.class_mapping import ClassMapping
-from segapp.services import continuing, intake, limits, paint_classes, runs
+from segapp.services import continuing, intake, limits, paint_classes, runs, training_sets
 from segapp.services.errors import InvalidForm, InvalidUpload, Problem, UserError
 from segapp.views import finetune_context
 from segapp.views.common import changed, flash, shows_again
@@ -47,7 +47,7 @@ def samples(request: VisitorRequest) -> HttpResponse:
     """The sample set as drafts: a tour for those who have no masks at hand."""
     intake.store_samples(request.visitor)
     names = {str(value): {"name": name} for value, name in enumerate(sample.CLASSES)}
-    request.session[finetune_context.EDITS] = {**names, **request.session.get(finetune_context.EDITS, {})}
+    _store_edits(request, {**names, **request.session.get(finetune_context.EDITS, {})})
     return _done(request)
 
 
@@ -90,7 +90,7 @@ def reading(request: VisitorRequest) -> HttpResponse:
     if sent["take"]:
         kept[sent["take"]] = {**kept.get(sent["take"], {}), "ignore": False, "name": "background"}
     intake.review(list(intake.drafts(request.visitor)), kept, finetune_context.known_classes(request))
-    request.session[finetune_context.EDITS] = kept
+    _store_edits(request, kept)
     return _done(request)
 
 
@@ -150,10 +150,7 @@ def again(request: VisitorRequest, public_id: str) -> HttpResponse:
     """The images of an earlier run as drafts again: more can be added, classes changed, and trained again."""
     found = runs.owned(request.visitor, public_id)
     intake.draft_again(request.visitor, found.examples.all())
-    request.session[finetune_context.EDITS] = {
-        **finetune_context.edits_of(found),
-        **request.session.get(finetune_context.EDITS, {}),
-    }
+    _store_edits(request, {**finetune_context.edits_of(found), **request.session.get(finetune_context.EDITS, {})})
     request.session.pop(finetune_context.CONTINUE, None)
     return redirect("finetune")
 
@@ -168,9 +165,15 @@ def _keep_edits(request: VisitorRequest) -> ClassMapping:
     for edit in ClassesForm(request.POST, mapping.classes).edits():
         kept[source_of[edit.pop("id")]] = edit
     mapping = intake.review(drafts, kept, known)
-    request.session[finetune_context.EDITS] = kept
+    _store_edits(request, kept)
     paint_classes.share_classes(request.visitor, paint_classes.classes_of(mapping))
     return mapping
+
+
+def _store_edits(request: VisitorRequest, edits: dict[str, Any]) -> None:
+    """Keep the class table's changes in the session, and with the training set that is open."""
+    request.session[finetune_context.EDITS] = edits
+    training_sets.keep_edits(request.visitor, edits)
 
 
 def _done(request: VisitorRequest) -> HttpResponse:

@@ -12,7 +12,7 @@ from registry.models import UserModel
 from segapp.imaging import InvalidFile
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import Example, State, TrainingRun, VideoJob
-from segapp.services import continuing, intake, painting, runs
+from segapp.services import continuing, intake, painting, runs, training_sets
 from segapp.visitors import VisitorRequest
 
 EDITS = "class_edits"  # in the session: what the visitor changed in the class table, by the mask value it stands for
@@ -45,6 +45,8 @@ def context(request: VisitorRequest) -> dict[str, Any]:
         "to_paint": [draft for draft in drafts if draft.to_paint] if editable else [],
         "paintable": paintable(drafts if editable else []),
         "continuing": model,
+        "training_sets": list(training_sets.listed(request.visitor)),
+        "open_set": training_sets.current(request.visitor),
         **(mended(request, drafts) if editable else {}),
         "waiting": len(drafts) if live else 0,
         "examples": shown,

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from segapp.imaging.annotations import coco, cvat, geojson, imagej, labelme, voc, yolo
 from segapp.imaging.annotations.shapes import MAX_BYTES, Annotated, Label, Parsed, hex_color, load_json, text
+from segapp.imaging.image_input import ImageInput, parse
 from segapp.imaging.invalid_file import InvalidFile
 
 KNOWN = "COCO, labelme, YOLO segmentation, CVAT for images, GeoJSON, ImageJ ROI"
@@ -41,12 +42,14 @@ class Drawing:
 @dataclass
 class Everything:
     """labels: of all files in order. colors: mask colour -> name, from labelmap.txt. values: mask value -> the row of
-    classes.json that a download of images and masks has. problems: files that cannot be read."""
+    classes.json that a download of images and masks has, image_input: the page and channels that it names. problems:
+    files that cannot be read."""
 
     labels: list[Label] = field(default_factory=list)
     drawings: list[Drawing] = field(default_factory=list)
     colors: dict[str, str] = field(default_factory=dict)
     values: dict[int, dict[str, Any]] = field(default_factory=dict)
+    image_input: ImageInput = field(default_factory=ImageInput)
     notes: list[str] = field(default_factory=list)
     problems: list[InvalidFile] = field(default_factory=list)
 
@@ -129,6 +132,7 @@ def _parsed(name: str, content: bytes, yolo_labels: list[Label], found: Everythi
         return geojson.parse(data, name)
     if name.lower() == "classes.json" and isinstance(data, dict) and isinstance(data.get("classes"), list):
         found.values |= _values(data["classes"])
+        found.image_input = _image_input(data.get("image_input"))
         return None
     return Parsed(notes=[f"{name} is in no known format and was not used. Known are {KNOWN}."])
 
@@ -152,6 +156,15 @@ def _values(rows: list[Any]) -> dict[int, dict[str, Any]]:
             color, things = hex_color(row.get("color", "")), bool(row.get("things"))
             found[number] = {"name": text(row.get("name")), "color": color, "things": things}
     return found
+
+
+def _image_input(row: Any) -> ImageInput:
+    """The page and channels of a classes.json; none where it names none, or is damaged."""
+    try:
+        chosen = ImageInput.from_dict(row)
+        return replace(parse(",".join(map(str, chosen.channels)), chosen.page), made_for=chosen.made_for)
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return ImageInput()
 
 
 def _merged(drawings: list[Drawing]) -> list[Drawing]:

@@ -8,7 +8,14 @@ from segapp.imaging.readers.picked import Picked
 
 
 def read(reader: str, what: str, file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
-    """`reader`: tiff, heif or deep_png; `what`: image or mask. Raises InvalidFile, TooLarge, what libraries raise."""
+    """`reader`: tiff, heif or deep_png; `what`: image, mask or original (readers/original.py).
+
+    Raises InvalidFile, TooLarge, and what the libraries raise.
+    """
+    if what == "original":
+        from segapp.imaging.readers import original
+
+        return original.encoded(reader, file, name, most)
     if reader == "tiff":
         from segapp.imaging.readers import tiff
 

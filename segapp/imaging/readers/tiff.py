@@ -97,7 +97,7 @@ def image(file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
         page_choice, channels, notes = resolve(choice, layout, name)
         if stack.width * stack.height > most:
             raise TooLarge(stack.width, stack.height, in_windows(stack))
-        turn = _turn(stack.page)
+        turn = turn_of(stack.page)
         missing = nodata(stack.page)
         profile = stack.page.tags.valueof(PROFILE)
         deep = stack.page.bitspersample > 8
@@ -105,12 +105,12 @@ def image(file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
             rgb = _inks(file, stack, profile)
             return Picked(rgb, layout, turn, notes, deep, geo=geo_tags(stack.page))
         if stack.page.photometric == PHOTOMETRIC.PALETTE:
-            indices = _pages(stack, page_choice if page_choice.isdigit() else "1")[..., 0]
+            indices = one_page(stack, page_choice if page_choice.isdigit() else "1")[..., 0]
             rgb = _colours(stack.page)[indices]
             alpha = None
         else:
             wanted = [number - 1 for number in channels] + ([stack.samples - 1] if stack.alpha else [])
-            values = _pages(stack, page_choice, wanted)
+            values = one_page(stack, page_choice, wanted)
             values = upward(values, stack.page)
             alpha = values[..., -1] if stack.alpha else None
             rgb = as_rgb(eight_bits(values[..., : len(channels)], missing))
@@ -132,8 +132,8 @@ def mask(file: IO[bytes], name: str, most: int) -> Picked:
         layout, page = stack.layout, stack.page
         if layout.pages > 1:
             raise InvalidFile(name, f"This mask has {layout.pages} pages.", "Save one page of it as the mask.")
-        turn, lossy = _turn(page), int(page.compression) in JPEGS
-        values = _pages(stack, "1")
+        turn, lossy = turn_of(page), int(page.compression) in JPEGS
+        values = one_page(stack, "1")
         common: dict[str, Any] = {"layout": layout, "turn": turn, "lossy": lossy}
         if page.photometric == PHOTOMETRIC.PALETTE:
             table = _colours(page)
@@ -163,7 +163,7 @@ def in_windows(stack: Stack) -> bool:
     page = stack.page
     rows = page.tilelength if page.is_tiled else min(page.rowsperstrip or page.imagelength, page.imagelength)
     plain = (PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.YCBCR)
-    simple = page.photometric in plain and not is_ink(page) and _turn(page) == 1
+    simple = page.photometric in plain and not is_ink(page) and turn_of(page) == 1
     return bool(rows < page.imagelength) and simple
 
 
@@ -210,7 +210,7 @@ def geo_tags(page: TiffPage) -> dict[str, Any]:
     return found
 
 
-def _turn(page: TiffPage) -> int:
+def turn_of(page: TiffPage) -> int:
     turn = page.tags.valueof(ORIENTATION, default=1)
     return int(turn) if isinstance(turn, int) and 1 <= turn <= 8 else 1
 
@@ -233,7 +233,7 @@ def _whole(values: np.ndarray, name: str) -> np.ndarray:
     return np.ascontiguousarray(values.astype(kind))
 
 
-def _pages(stack: Stack, page: str, channels: list[int] | None = None) -> np.ndarray:
+def one_page(stack: Stack, page: str, channels: list[int] | None = None) -> np.ndarray:
     """(H,W,C) of one page, or of a projection over all; `channels` from 0, all when None."""
     count = stack.layout.pages
     if page.isdigit():
@@ -328,7 +328,7 @@ def _inks(file: IO[bytes], stack: Stack, profile: bytes | None) -> np.ndarray:
         whole: Image.Image = Image.open(file, formats=["TIFF"])
         whole.load()
     else:
-        values = (_pages(stack, "1") >> 8).astype(np.uint8)
+        values = (one_page(stack, "1") >> 8).astype(np.uint8)
         if page.photometric != PHOTOMETRIC.SEPARATED:
             values[..., 1:3] ^= 128  # Pillow's a and b count from the middle
         mode = "CMYK" if page.photometric == PHOTOMETRIC.SEPARATED else "LAB"
