@@ -44,6 +44,7 @@ app.conf.update(
         "segapp.export": {"queue": "video"},
         "segapp.analyze_windows": {"queue": "video"},
         "segapp.analyze": {"queue": "predict"},
+        "segapp.live": {"queue": "predict"},
     },
     task_default_queue="predict",
     task_create_missing_queues=True,

@@ -53,6 +53,11 @@ def export(row: Export) -> None:
     _after_commit("segapp.export", row.pk, VIDEO)
 
 
+def live(painting: int) -> None:
+    """A live answer is wanted for this painting; services/live_exchange.py holds the request itself."""
+    _after_commit("segapp.live", painting, PREDICT)
+
+
 def redispatch(row: Work) -> None:
     """Send a piece of work again, whatever its kind."""
     senders: dict[type[Work], Callable[[Any], None]] = {

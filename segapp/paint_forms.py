@@ -24,17 +24,7 @@ class PaintForm(BaseForm):
     classes = forms.CharField(max_length=30_000)
 
     def clean_classes(self) -> list[dict[str, Any]]:
-        try:
-            rows = json.loads(self.cleaned_data["classes"])
-            found = [_class(row) for row in rows]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise forms.ValidationError("The list of classes could not be read. Reload the page.") from None
-        ids = [row["id"] for row in found]
-        if len(ids) != len(set(ids)):
-            raise forms.ValidationError("Two classes have the same number. Reload the page.")
-        if not 0 < len(ids) <= MAX_CLASSES:
-            raise forms.ValidationError(f"There are {len(ids)} classes. Use 1 to {MAX_CLASSES}.")
-        return found
+        return _classes(self.cleaned_data["classes"])
 
     def clean(self) -> dict[str, Any]:
         sent = super().clean() or self.cleaned_data
@@ -48,6 +38,32 @@ class PaintForm(BaseForm):
         sent = dict(self.cleaned_data)
         file = sent.pop("mask")
         return Save(mask=file.file if file else None, **sent)
+
+
+class LiveForm(BaseForm):
+    """A request for a live answer: the strokes so far, or those that were saved."""
+
+    mask = forms.FileField(required=False)
+    editor = forms.RegexField(r"^[0-9a-f]{8,32}$")
+    sequence = forms.IntegerField(min_value=1, max_value=2**31 - 1)
+    classes = forms.CharField(max_length=30_000, required=False)
+
+    def clean_classes(self) -> list[dict[str, Any]]:
+        sent = self.cleaned_data["classes"]
+        return _classes(sent) if sent else []
+
+
+def _classes(sent: str) -> list[dict[str, Any]]:
+    try:
+        found = [_class(row) for row in json.loads(sent)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise forms.ValidationError("The list of classes could not be read. Reload the page.") from None
+    ids = [row["id"] for row in found]
+    if len(ids) != len(set(ids)):
+        raise forms.ValidationError("Two classes have the same number. Reload the page.")
+    if not 0 < len(ids) <= MAX_CLASSES:
+        raise forms.ValidationError(f"There are {len(ids)} classes. Use 1 to {MAX_CLASSES}.")
+    return found
 
 
 def _class(row: dict[str, Any]) -> dict[str, Any]:

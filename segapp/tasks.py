@@ -8,7 +8,7 @@ from celery import signals
 from segapp import heartbeat
 from segapp.celery import app
 from segapp.services import analyses, cleanup, runs
-from segapp.worker import batch, exports, inference, networks, training, video
+from segapp.worker import batch, exports, inference, live, networks, training, video
 
 logger = logging.getLogger(__name__)
 
@@ -53,3 +53,8 @@ def analyze_windows(pk: int) -> None:
 @app.task(name="segapp.export")
 def export(pk: int) -> None:
     exports.run(pk)
+
+
+@app.task(name="segapp.live")
+def answer_live(pk: int) -> None:
+    live.run(pk)

@@ -24,14 +24,17 @@ def is_painted(summary: Summary) -> bool:
     return summary.kind == KIND
 
 
-def decode(file: IO[bytes], size: tuple[int, int], name: str) -> np.ndarray:
-    """uint8 (H, W) of a sent mask. Raises InvalidFile for what is no 8-bit grey PNG of exactly this (width, height)."""
+def decode(file: IO[bytes], size: tuple[int, int], name: str, scaled: bool = False) -> np.ndarray:
+    """uint8 (H, W) of a sent mask. Raises InvalidFile for what is no 8-bit grey PNG of exactly this (width, height).
+
+    `scaled`: one that was scaled down is taken, too, at its own size.
+    """
     advice = "Reload the page and paint on; what was saved before is kept."
     try:
         with Image.open(file, formats=("PNG",)) as opened:
             if opened.mode != "L" or getattr(opened, "n_frames", 1) > 1:
                 raise InvalidFile(name, "The painted mask is not an 8-bit grey image.", advice)
-            if opened.size != size:
+            if opened.size != size and not (scaled and _is_smaller(opened.size, size)):
                 words = f"The painted mask is {opened.width} × {opened.height} pixels, its image {size[0]} × {size[1]}."
                 raise InvalidFile(name, words, advice)
             return np.array(opened, dtype=np.uint8)
@@ -39,6 +42,12 @@ def decode(file: IO[bytes], size: tuple[int, int], name: str) -> np.ndarray:
         raise
     except Exception:  # decoders raise what they like on what is no image
         raise InvalidFile(name, "The painted mask did not arrive whole.", advice) from None
+
+
+def _is_smaller(size: tuple[int, int], whole: tuple[int, int]) -> bool:
+    """Whether `size` is `whole` scaled down, to the pixel that rounding may cost."""
+    factor = max(size) / max(whole)
+    return factor <= 1 and all(abs(one - other * factor) <= 1 for one, other in zip(size, whole, strict=True))
 
 
 def counts(values: np.ndarray) -> np.ndarray:

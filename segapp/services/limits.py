@@ -24,6 +24,7 @@ ANALYSES = Limit("analyze", 120, 60, "Those were many images in one minute.")
 UPLOADS = Limit("upload", 60, 600, "Those were many uploads in ten minutes.")
 TRANSFERS = Limit("transfer", 10, 600, "Those were many codes in ten minutes.")
 KEYS = Limit("key", 20, 600, "Those were many keys in ten minutes.")
+LIVE = Limit("live", 1200, 60, "Those were many live answers in one minute.")
 EXPORTS = Limit("export", 40, 3600, "Those were many files in one hour.")
 
 

@@ -15,6 +15,7 @@ from django.conf import settings
 
 from registry import services as registry
 from registry.bases import ReadyBase
+from registry.cache import NetworkCache
 from registry.files import ModelFileDamaged, ModelFileMissing
 from registry.memory import keep_freed
 from registry.models import FileState, UserModel
@@ -26,18 +27,30 @@ from segapp.pipeline.inference.predict import predict
 logger = logging.getLogger(__name__)
 
 FEATURES = 8  # the part of the cache that images' features may take, one in so many
+LIVE = 6  # the part that features of images being painted may take, one in so many
 
 
 @cache
 def runtime() -> Runtime:
     keep_freed()
-    left = settings.SEGAPP_CACHE_BYTES - passes.keep_at_most(settings.SEGAPP_CACHE_BYTES // FEATURES)
+    taken = passes.keep_at_most(settings.SEGAPP_CACHE_BYTES // FEATURES) + settings.SEGAPP_CACHE_BYTES // LIVE
+    left = settings.SEGAPP_CACHE_BYTES - taken
     return Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE, left)
+
+
+@cache
+def live_cache() -> NetworkCache:
+    """Features of the images that are being painted."""
+    return NetworkCache(settings.SEGAPP_CACHE_BYTES // LIVE)
 
 
 def stats() -> dict[str, Any]:
     """Figures of the cache and of the features that are kept, for the heartbeat."""
-    return {**runtime().stats(), "features_bytes": passes.kept_bytes()}
+    return {
+        **runtime().stats(),
+        "features_bytes": passes.kept_bytes(),
+        "live_bytes": live_cache().stats()["bytes"],
+    }
 
 
 def warm_up() -> None:

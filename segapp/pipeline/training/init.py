@@ -4,17 +4,15 @@ import copy
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from registry.network import ClassInfo, Network, Spec, build
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.constants import IGNORE
+from segapp.pipeline.inference.logistic import fit_logistic
 from segapp.pipeline.training.features import EncodedView
 
 MAX_SAMPLES = 12_000  # pixels that the head is fitted to, divided equally among classes and views
-L2 = 1e-2  # penalty on the head's weights, for features of unit standard deviation
-MAX_ITERATIONS = 60  # of L-BFGS
 
 
 def new_network(root: LoadedNetwork, spec: Spec, views: Sequence[EncodedView], seed: int) -> Network:
@@ -50,7 +48,7 @@ def fit_head(decoder: Network, views: Sequence[EncodedView], classes: int, seed:
     sampled = torch.bincount(target, minlength=classes).float()
     importance = counts.to(device).sqrt() / sampled.clamp(min=1)
     scale = features.std(dim=0, correction=0).mean().clamp(min=1e-6)
-    weight, bias = _logistic(features / scale, target, importance / importance.max())
+    weight, bias = fit_logistic(features / scale, target, importance / importance.max())
     absent = sampled == 0
     weight[absent], bias[absent] = 0.0, bias[~absent].min() - 4.0
     return weight / scale, bias
@@ -75,24 +73,6 @@ def _sample(decoder: Network, views: Sequence[EncodedView], classes: int, seed: 
     if not features:
         return torch.zeros(0, decoder.out_channels), torch.zeros(0, dtype=torch.long), counts
     return torch.cat(features), torch.cat(targets), counts
-
-
-def _logistic(features: Tensor, target: Tensor, importance: Tensor) -> tuple[Tensor, Tensor]:
-    """Multinomial logistic regression with L2 on the weights, by L-BFGS; deterministic."""
-    weight = torch.zeros(len(importance), features.shape[1], device=features.device, requires_grad=True)
-    bias = torch.zeros(len(importance), device=features.device, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=MAX_ITERATIONS, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        logits = F.linear(features, weight, bias)
-        loss = F.cross_entropy(logits, target, weight=importance) + L2 * weight.square().sum()
-        loss.backward()
-        return loss
-
-    with torch.enable_grad():
-        optimizer.step(closure)
-    return weight.detach(), bias.detach()
 
 
 def class_weights(views: Sequence[EncodedView], classes: int) -> Tensor:

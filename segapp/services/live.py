@@ -1,0 +1,74 @@
+"""Live answers on the paint page as the web asks for them: one request, a bounded wait, newest wins. Free of torch."""
+
+import io
+import secrets
+from typing import Any
+
+import redis
+from django.core.files.uploadedfile import UploadedFile
+
+from registry.models import UserModel
+from segapp import dispatch
+from segapp.imaging import painted
+from segapp.models import Example, Worker
+from segapp.services import live_exchange
+from segapp.services.admission import waiter_slot
+from segapp.services.errors import InvalidUpload, NotFound, Overloaded, Unavailable
+from segapp.services.live_exchange import LiveRequest
+
+WAIT_SECONDS = 8.0  # for one answer
+RETRY_SECONDS = 3  # after which a page may ask again
+
+
+class WorkerAway(Unavailable):
+    """No worker answers images at present; one may be starting."""
+
+    code = "worker_away"
+    message = "The worker that answers is not there or still starting. Your strokes are saved."
+    advice = "Paint on; the answer comes when it is back."
+    retry_after = RETRY_SECONDS
+
+
+def ask(
+    example: Example,
+    *,
+    editor: str,
+    sequence: int,
+    mask: UploadedFile | None,
+    classes: list[dict[str, Any]],
+    model: UserModel | None,
+) -> dict[str, Any]:
+    """What is seen on the example's image after these strokes, as the page shows it.
+
+    `mask` is a PNG of the strokes, None for those that were saved; `model` is what to start from instead of the base.
+    Raises InvalidFile for a mask that does not fit, WorkerAway and Overloaded; then the page asks again.
+    """
+    content = mask.read() if mask is not None else b""
+    if content:
+        painted.decode(io.BytesIO(content), (example.width, example.height), example.stem, scaled=True)
+    if not Worker.objects.alive().filter(queues__contains="predict", ready=True).exists():
+        raise WorkerAway
+    painting = example.painting
+    token = secrets.token_hex(12)
+    request = LiveRequest(token, editor, sequence, classes, model.pk if model else None, content)
+    try:
+        with waiter_slot():
+            if not live_exchange.put(painting.pk, request):
+                return {"state": "superseded", "sequence": sequence}
+            dispatch.live(painting.pk)
+            found = live_exchange.wait(token, WAIT_SECONDS)
+    except (redis.RedisError, OSError):
+        raise WorkerAway from None
+    if found is None:
+        raise Overloaded("The server has a lot to do, so the answer is late. Your strokes are saved.", retry_after=2)
+    if "error" in found:
+        raise _failed(found["error"])
+    return {**found, "sequence": sequence}
+
+
+def _failed(error: dict[str, str]) -> Exception:
+    if error["code"] == "not_found":
+        return NotFound(error["message"])
+    if error["code"] == "no_base":
+        return Unavailable(error["message"])
+    return InvalidUpload(error["message"])
