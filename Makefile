@@ -78,6 +78,7 @@ lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file clients/python/pyproject.toml clients/python/src
 	$(BIN)/lint-imports
 
 # requirements.txt from requirements.in: newer releases only where requirements.in asks for them.
