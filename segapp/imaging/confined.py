@@ -60,6 +60,7 @@ class Answer:
     lossy: bool
     palette: tuple[str, ...] | None
     geo: dict[str, Any]
+    size: dict[str, Any]
 
 
 def read(
@@ -116,6 +117,7 @@ def read(
         lossy=header["lossy"],
         palette=tuple(header["palette"]) if header["palette"] is not None else None,
         geo=header["geo"],
+        size=header["size"],
     )
 
 

@@ -16,6 +16,7 @@ from segapp.imaging.display_range import eight_bits
 from segapp.imaging.formats import Kind
 from segapp.imaging.image_input import ImageInput, Layout, resolve
 from segapp.imaging.invalid_file import InvalidFile
+from segapp.imaging.pixel_size import GeoReference, PixelSize, from_file, place_from_tags
 
 ORIENTATION = 0x0112  # the EXIF tag
 PHONE_JPEG = "MPO"  # a JPEG with a second image behind it (depth, thumbnail): phones write them; the first counts
@@ -74,7 +75,8 @@ class MaskSource:
 class Decoded:
     """An upright RGB image. `turn`: the EXIF orientation (1 to 8) it was turned by. `notes`: sentences on what was
     decided. `as_stored`: its pixels are the file's own, so its bytes may be kept. `deep`: the file holds more than
-    eight bits. `geo`: TIFF tags that say where on earth it lies, {number: [type, count, value]}."""
+    eight bits. `geo`: TIFF tags that say where on earth it lies, {number: [type, count, value]}. `pixel_size`: where
+    the file says it. `place`: where on a map its pixels lie."""
 
     image: Image.Image
     layout: Layout
@@ -83,6 +85,16 @@ class Decoded:
     as_stored: bool = False
     deep: bool = False
     geo: dict[str, Any] = field(default_factory=dict)
+    pixel_size: PixelSize | None = None
+
+    @property
+    def place(self) -> GeoReference | None:
+        return place_of(self.geo) if self.turn == 1 else None
+
+
+def place_of(geo: dict[str, Any]) -> GeoReference | None:
+    """The map coordinates of pixels, from the tags as `Decoded.geo` has them."""
+    return place_from_tags({int(number): value for number, (_, _, value) in geo.items()})
 
 
 def image(file: IO[bytes], name: str, choice: ImageInput | None = None) -> Image.Image:
@@ -133,15 +145,24 @@ def read_or_windows(file: IO[bytes], name: str, choice: ImageInput | None = None
     if channels not in ((1,), (1, 2, 3)) or (channels == (1,) and layout.channels == 3):
         picked = np.asarray(rgb)[..., [number - 1 for number in channels]]
         rgb, as_stored = Image.fromarray(np.repeat(picked, 3, axis=2) if len(channels) == 1 else picked), False
+    size = _sideways(from_file(opened), turn)
     rgb.info = {}  # comments, profiles, positions: nothing of it is saved again
     deep = opened.mode.startswith("I") or opened.mode == "F"
-    return Decoded(rgb, layout, turn, (*notes, *more), as_stored and not deep, deep)
+    return Decoded(rgb, layout, turn, (*notes, *more), as_stored and not deep, deep, pixel_size=size)
 
 
 def _read_confined(reader: str, file: IO[bytes], name: str, choice: ImageInput) -> Decoded:
     found = confined.read(reader, "image", file, name, choice, formats.MAX_PIXELS)
     rgb = upright(Image.fromarray(found.values), found.turn)
-    return Decoded(rgb, found.layout, found.turn, found.notes, deep=found.deep, geo=found.geo)
+    size = PixelSize.from_dict(found.size) if found.size else None
+    if reader == "deep_png":
+        size = from_file(Image.open(file, formats=["PNG"]))
+    size = _sideways(size, found.turn)
+    return Decoded(rgb, found.layout, found.turn, found.notes, deep=found.deep, geo=found.geo, pixel_size=size)
+
+
+def _sideways(size: PixelSize | None, turn: int) -> PixelSize | None:
+    return size.turned() if size and turn in SIDEWAYS else size
 
 
 def original(file: IO[bytes], name: str, deep: bool, layout: Layout) -> tuple[str, bytes] | None:

@@ -5,6 +5,7 @@ Nothing is guessed: a file whose tags give no length (a screen's 72 dpi, degrees
 
 import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,10 @@ class PixelSize:
 
     def to_dict(self) -> dict[str, Any]:
         return {"x_um": self.x, "y_um": self.y, "unit": self.unit, "source": self.source}
+
+    def turned(self) -> "PixelSize":
+        """Of an image that lay on its side."""
+        return PixelSize(self.y, self.x, self.unit, self.source)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "PixelSize":
@@ -102,13 +107,17 @@ def unit_for(micrometres: float) -> str:
 def from_file(opened: Image.Image) -> PixelSize | None:
     """What the file says of its pixels: GeoTIFF, OME, ImageJ, then plain TIFF, PNG or JPEG resolution; else None."""
     tags = _tags(opened)
+    return from_tags(tags) if tags else _first(lambda: _dots_per_inch(opened))
+
+
+def from_tags(tags: dict[int, Any]) -> PixelSize | None:
+    """What a TIFF's tags, numbers to values, say of its pixels."""
     text = str(tags.get(DESCRIPTION, ""))
-    for read in (
-        lambda: _geo_size(tags),
-        lambda: _ome(text),
-        lambda: _imagej(text, tags),
-        lambda: _plain(opened, tags),
-    ):
+    return _first(lambda: _geo_size(tags), lambda: _ome(text), lambda: _imagej(text, tags), lambda: _resolution(tags))
+
+
+def _first(*readers: Callable[[], PixelSize | None]) -> PixelSize | None:
+    for read in readers:
         try:
             size = read()
         except (ValueError, TypeError, ZeroDivisionError, IndexError, KeyError):  # a damaged tag says nothing
@@ -120,7 +129,11 @@ def from_file(opened: Image.Image) -> PixelSize | None:
 
 def geo_reference(opened: Image.Image) -> GeoReference | None:
     """The map coordinates of a GeoTIFF; None for other files."""
-    tags = _tags(opened)
+    return place_from_tags(_tags(opened))
+
+
+def place_from_tags(tags: dict[int, Any]) -> GeoReference | None:
+    """The map coordinates that a TIFF's tags give its pixels."""
     try:
         epsg = _geo_keys(tags).get(GEO_PROJECTED) or _geo_keys(tags).get(GEO_GEOGRAPHIC)
         if len(tags.get(GEO_TRANSFORM, ())) >= 8:
@@ -190,16 +203,22 @@ def _imagej(text: str, tags: dict[int, Any]) -> PixelSize | None:
     return _checked(wide, tall, "from the file (ImageJ)")
 
 
-def _plain(opened: Image.Image, tags: dict[int, Any]) -> PixelSize | None:
-    """A scanner's resolution. Screens' and cameras' dpi say nothing of what is on the image."""
-    if tags:
-        unit = RESOLUTION_UNITS.get(int(tags.get(RESOLUTION_UNIT, 2)))
-        across, down = float(tags.get(X_RESOLUTION, 0)), float(tags.get(Y_RESOLUTION, 0))
-    else:
-        unit = 25_400.0
-        across, down = (float(value) for value in opened.info.get("dpi", (0, 0)))
-        if opened.getexif().get(271) and opened.getexif().get_ifd(0x8769).get(33437):  # a maker and an f-number
-            return None
+def _resolution(tags: dict[int, Any]) -> PixelSize | None:
+    """A scanner's resolution."""
+    unit = RESOLUTION_UNITS.get(int(tags.get(RESOLUTION_UNIT, 2)))
+    return _dots(float(tags.get(X_RESOLUTION, 0)), float(tags.get(Y_RESOLUTION, 0)), unit)
+
+
+def _dots_per_inch(opened: Image.Image) -> PixelSize | None:
+    """The resolution of a PNG or JPEG; a camera's says nothing of what is on the image."""
+    if opened.getexif().get(271) and opened.getexif().get_ifd(0x8769).get(33437):  # a maker and an f-number
+        return None
+    across, down = (float(value) for value in opened.info.get("dpi", (0, 0)))
+    return _dots(across, down, 25_400.0)
+
+
+def _dots(across: float, down: float, unit: float | None) -> PixelSize | None:
+    """`unit`: micrometres in which there are so many pixels. A screen's resolution is none of the image's."""
     if unit is None or across <= 0 or down <= 0:
         return None
     dpi = across * 25_400.0 / unit

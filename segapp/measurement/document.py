@@ -1,6 +1,6 @@
 """One image's objects with all that the exporters write of them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +38,16 @@ class Document:
     @property
     def width(self) -> int:
         return int(self.objects.labels.shape[1])
+
+    def for_tables(self) -> "Document":
+        """The same without the pixels, for tables of many images."""
+        nothing = np.broadcast_to(np.int32(0), self.objects.labels.shape)
+        return replace(self, objects=Objects(nothing, self.objects.class_ids))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many objects each counted class has, by its id as JSON has keys."""
+        return {str(k): count for k, count in self.objects.counts(self.things).items()}
 
     @cached_property
     def outlines(self) -> list[polygons.Outline]:

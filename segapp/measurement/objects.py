@@ -10,10 +10,10 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
+from segapp.imaging.object_options import DROP, KEEP
 from segapp.measurement import splitting
 
 MAX_OBJECTS = 65_535  # what a 16-bit image of object numbers holds
-KEEP, DROP = "keep", "drop"
 
 
 class TooManyObjects(Exception):

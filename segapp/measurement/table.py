@@ -14,13 +14,14 @@ from scipy import ndimage
 from skimage.measure import regionprops
 from skimage.morphology import skeletonize
 
+from segapp.imaging.object_options import SKELETON, SOLIDITY
 from segapp.measurement.objects import Objects, touches_edge
 from segapp.measurement.units import Unit
 
 BAND = 1 << 20  # pixels of a band of rows
 STRAIGHT = 0.75  # pixels that a straightened outline may be from the pixels' middles
 LAST = 5  # pixels of a skeleton that give its direction
-SHAPE, SKELETON = "solidity", "skeleton"  # what is measured only when asked for
+
 
 Confidence = Callable[[int, int], np.ndarray]  # rows from, to -> uint8 h,W, 255 is certain
 
@@ -71,7 +72,7 @@ def measure(
 ) -> Table:
     """Measure every object.
 
-    intensity: H,W or H,W,C of any depth, measured as it is. more: SHAPE, SKELETON, which take a look at each object
+    intensity: H,W or H,W,C of any depth, measured as it is. more: SOLIDITY, SKELETON, which take a look at each object
     by itself. names: class id -> name.
     """
     sums = _sums(objects, intensity, confidence)
@@ -98,7 +99,7 @@ def measure(
         **{name: boxes[:, place] for place, name in enumerate(BOX)},
         "touches_edge": touches_edge(objects),
     }
-    if SHAPE in more:
+    if SOLIDITY in more:
         columns["solidity"] = _solidity(objects, boxes)
     if SKELETON in more:
         columns["skeleton_length_px"], columns["mean_width_px"] = _skeletons(objects, boxes, area)

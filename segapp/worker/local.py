@@ -29,6 +29,7 @@ from segapp.pipeline.video.process import ENDINGS
 from segapp.services import runs, training_files
 from segapp.services.errors import InvalidUpload
 from segapp.worker import images, networks, windows
+from segapp.worker.local_objects import ObjectSink
 from segapp.worker.publishing import publish
 from segapp.worker.training import shrink
 
@@ -171,11 +172,12 @@ def segment_image(
     overlays: Path | None = None,
     choice: ImageInput | None = None,
     tell: Callable[[str], None] = lambda words: None,
+    objects: ObjectSink | None = None,
 ) -> dict[str, Any]:
     """Write `<stem>.png`, the index mask at the image's own size, and say what is on it.
 
     `choice`: page and channels instead of the model's own. Where `overlays` is a folder, `<stem>.jpg` in it shows the
-    mask over the image.
+    mask over the image. `objects` measures them, and writes what was asked for.
     """
     wanted = (choice or ImageInput()).over(ImageInput.from_dict(network.spec.image_input))
     try:
@@ -199,6 +201,7 @@ def segment_image(
         "classes": shares(found.ids, network.spec.classes),
         "inference_ms": round(sum(found.timings.values()), 1),
         "notes": list(decoded.notes),
+        **(objects.add(file, stem, decoded, found, network) if objects else {}),
     }
 
 

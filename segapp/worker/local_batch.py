@@ -14,6 +14,7 @@ from segapp.pipeline.video.process import segment_file
 from segapp.services import tables, zips
 from segapp.services.naming import result_stems
 from segapp.worker.local import refuse_collisions, segment_image
+from segapp.worker.local_objects import ObjectSink
 
 LIMITS = archive.Limits(files=100_000, bytes=100 * 10**9, listed=10**8)  # the caller's own disk; bombs stay outside
 
@@ -58,8 +59,10 @@ def segment(
     go_on: bool,
     tell: Callable[[str], None],
     choice: ImageInput | None = None,
+    objects: ObjectSink | None = None,
 ) -> Done:
-    """Segment each file into `out`. `go_on`: an image that is refused is left out, else it ends everything.
+    """Segment each file into `out`. `go_on`: an image that is refused is left out, else it ends everything. `objects`
+    gets every image's mask.
 
     Raises InvalidFile, and ValueError when nothing is left.
     """
@@ -70,7 +73,7 @@ def segment(
             done.results.append(segment_file(network, file, out))
             continue
         try:
-            found = segment_image(network, file, out, stem, overlays, choice, tell)
+            found = segment_image(network, file, out, stem, overlays, choice, tell, objects)
         except InvalidFile as refused:
             if not go_on:
                 raise

@@ -58,6 +58,7 @@ def _answer(order: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         "lossy": found.lossy,
         "palette": found.palette,
         "geo": found.geo,
+        "size": found.size,
     }
     return header, np.ascontiguousarray(values).data.cast("B")
 

@@ -12,7 +12,8 @@ from segapp.imaging.image_input import Layout
 class Picked:
     """values: an image as uint8 (H,W,3), or a mask as the kind says: "index" uint8 or uint16 (H,W), "colour" uint8
     (H,W,4). `turn` is the EXIF orientation still to be applied. `deep`: the file holds more than eight bits. `geo`: the
-    tags that say where on earth it lies. `lossy`, `palette` ("#rrggbb" by index): of a mask."""
+    tags that say where on earth it lies. `size`: of a pixel, as PixelSize.to_dict gives it, {} unknown. `lossy`,
+    `palette` ("#rrggbb" by index): of a mask."""
 
     values: np.ndarray
     layout: Layout
@@ -23,6 +24,7 @@ class Picked:
     lossy: bool = False
     palette: tuple[str, ...] | None = None
     geo: dict[str, Any] = field(default_factory=dict)
+    size: dict[str, Any] = field(default_factory=dict)
 
 
 def checked_size(width: int, height: int, most: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from tifffile import PHOTOMETRIC, TiffFile, TiffPage, TiffPageSeries
 
-from segapp.imaging import profiles
+from segapp.imaging import pixel_size, profiles
 from segapp.imaging.display_range import eight_bits
 from segapp.imaging.image_input import MAX, MEAN, ImageInput, Layout, resolve
 from segapp.imaging.invalid_file import InvalidFile
@@ -21,6 +21,10 @@ ORIENTATION, PROFILE, NODATA = 274, 34675, 42113
 # Where an image lies on earth: pixel scale, tie points, transformation, and the keys of the reference system.
 GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)
 GEO_KEYS = 34735
+SIZE_TAGS = (
+    *(pixel_size.X_RESOLUTION, pixel_size.Y_RESOLUTION, pixel_size.RESOLUTION_UNIT, pixel_size.DESCRIPTION),
+    *(pixel_size.GEO_PIXEL_SCALE, pixel_size.GEO_KEYS),
+)
 WHOLE_BYTES = 512 << 20  # of a stack that is read in one go
 JPEGS = (6, 7, 33003, 33005, 34712, 34892, 33007)  # compressions with loss: JPEG, JPEG 2000, old ones
 NO_IMAGE = "There is no image in this TIFF."
@@ -103,7 +107,7 @@ def image(file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
         deep = stack.page.bitspersample > 8
         if is_ink(stack.page):
             rgb = _inks(file, stack, profile)
-            return Picked(rgb, layout, turn, notes, deep, geo=geo_tags(stack.page))
+            return Picked(rgb, layout, turn, notes, deep, geo=geo_tags(stack.page), size=size_of(tif))
         if stack.page.photometric == PHOTOMETRIC.PALETTE:
             indices = one_page(stack, page_choice if page_choice.isdigit() else "1")[..., 0]
             rgb = _colours(stack.page)[indices]
@@ -120,7 +124,7 @@ def image(file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
             rgb = rgb if converted is None else np.asarray(converted)
         if len(tif.series) > 1:
             notes = (*notes, f"{name} holds {len(tif.series)} images of different sizes: the first is used.")
-        return Picked(rgb, layout, turn, notes, deep, geo=geo_tags(stack.page))
+        return Picked(rgb, layout, turn, notes, deep, geo=geo_tags(stack.page), size=size_of(tif))
 
 
 def mask(file: IO[bytes], name: str, most: int) -> Picked:
@@ -208,6 +212,19 @@ def geo_tags(page: TiffPage) -> dict[str, Any]:
             value = value.decode("latin-1")
         found[str(number)] = [int(tag.dtype), int(tag.count), list(value) if isinstance(value, tuple) else value]
     return found
+
+
+def size_of(tif: TiffFile) -> dict[str, Any]:
+    """The size of a pixel as `PixelSize.to_dict` gives it; {} where the file does not say it."""
+    tags: dict[int, Any] = {}
+    for number in SIZE_TAGS:
+        value = tif.pages[0].tags.valueof(number)
+        if value is not None:
+            # Fractions are two numbers here; Pillow's are one.
+            fraction = number in (pixel_size.X_RESOLUTION, pixel_size.Y_RESOLUTION) and isinstance(value, tuple)
+            tags[number] = value[0] / value[1] if fraction and value[1] else value
+    found = pixel_size.from_tags(tags)
+    return found.to_dict() if found else {}
 
 
 def turn_of(page: TiffPage) -> int:

@@ -45,6 +45,7 @@ class Windows:
         self._keyframe: Any = stack.page
         self._planar = int(self._keyframe.planarconfig) == 2 and stack.samples > 1
         self.geo = tiff.geo_tags(self._keyframe)
+        self.pixel_size = tiff.size_of(self._tif)
         self._missing = tiff.nodata(self._keyframe)
         self._decoded: OrderedDict[int, np.ndarray | None] = OrderedDict()
         self._bytes = 0

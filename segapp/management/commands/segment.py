@@ -2,12 +2,26 @@
 
 import tempfile
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segapp.imaging import InvalidFile, image_input
+from segapp.imaging import InvalidFile, image_input, object_formats, pixel_size
 from segapp.imaging.formats import is_video
+from segapp.imaging.object_formats import KEYS
+from segapp.imaging.object_options import (
+    ObjectOptions,
+    parse_edges,
+    parse_holes,
+    parse_min_area,
+    parse_more,
+    parse_simplify,
+    parse_split,
+    parse_things,
+)
 from segapp.management.output import ProjectCommand, add_image_input
+
+FOR_IMAGES = "--zip, --csv, --objects, --geojson and --export"
 
 
 class Command(ProjectCommand):
@@ -31,28 +45,53 @@ class Command(ProjectCommand):
         parser.add_argument("--out", type=Path, default=Path("masks"), metavar="DIR", help="default: %(default)s")
         parser.add_argument("--zip", type=Path, metavar="OUT.zip", help="also one zip: masks, overlays, class areas")
         parser.add_argument("--csv", type=Path, metavar="OUT.csv", help="also a table of class areas, for each image")
+        parser.add_argument("--objects", type=Path, metavar="FILE", help="a table of all objects: .csv or .xlsx")
+        parser.add_argument("--geojson", type=Path, metavar="DIR", help="the objects' polygons, a file for each image")
+        parser.add_argument("--export", type=Path, metavar="DIR", help="the objects in the formats of --formats")
+        parser.add_argument(
+            "--formats", default="coco", metavar="A,B", help=f"any of {', '.join(KEYS)} (default: %(default)s)"
+        )
+        parser.add_argument("--scale", default="", help="length of a pixel, such as 0.65um (default: the file's)")
+        parser.add_argument("--things", default="", help="ids of the classes to count (default: the model's)")
+        parser.add_argument("--split", default="", help="auto (default), none, or a strength from 0 to 1")
+        parser.add_argument("--min-area", default="", metavar="PIXELS", help="smaller objects are left out")
+        parser.add_argument("--edges", default="", help="objects that the edge cuts: keep (default) or drop")
+        parser.add_argument("--holes", default="", help="keep (default) or fill them")
+        parser.add_argument("--simplify", default="", metavar="PIXELS", help="fewer points in outlines (default: 0)")
+        parser.add_argument("--measure", default="", metavar="A,B", help="also solidity, skeleton, or both")
         add_image_input(parser, "the model's own")
         parser.add_argument("--json", action="store_true", help="print one JSON list on stdout, nothing else there")
 
     def handle(self, **options: Any) -> None:
         choice = image_input.parse(options["channels"], options["page"])
+        wanted, formats = object_options(options), object_formats.parse(options["formats"])
         from registry.files import ModelFileDamaged, ModelFileMissing
         from registry.runtime import BaseMissing
+        from segapp.measurement.objects import TooManyObjects
         from segapp.pipeline.video.demux import InvalidVideo
         from segapp.worker import local, local_batch
+        from segapp.worker.local_objects import ObjectSink
 
-        self.expected = (*self.expected, BaseMissing, ModelFileMissing, ModelFileDamaged, InvalidVideo)
+        self.expected = (*self.expected, BaseMissing, ModelFileMissing, ModelFileDamaged, InvalidVideo, TooManyObjects)
         with tempfile.TemporaryDirectory() as scratch:
             files = local_batch.gathered(options["files"], Path(scratch, "unpacked"))
-            together = bool(options["zip"] or options["csv"])
+            places = (options["objects"], options["geojson"], options["export"])
+            sink = ObjectSink(wanted, *places, formats=formats) if any(places) else None
+            together = bool(options["zip"] or options["csv"] or sink)
             if together and any(is_video(file) for file in files):
-                raise ValueError("--zip and --csv are for images. Leave the videos out, or segment them by themselves.")
+                raise ValueError(f"{FOR_IMAGES} are for images. Leave the videos out, or segment them by themselves.")
             options["out"].mkdir(parents=True, exist_ok=True)
             overlays = Path(scratch, "overlays") if options["zip"] else None
             go_on = together or files != options["files"]
             with local.named_network(options["model"]) as network:
-                done = local_batch.segment(network, files, options["out"], overlays, go_on, self.tell_progress, choice)
+                done = local_batch.segment(
+                    network, files, options["out"], overlays, go_on, self.tell_progress, choice, sink
+                )
             self.tell_progress("")
+            if sink:
+                sink.finish()
+                for note in sink.notes:
+                    self.tell(note)
             for note in dict.fromkeys(note for result in done.results for note in result.get("notes", ())):
                 self.tell(note)
             for file, message in done.left_out:
@@ -67,4 +106,33 @@ class Command(ProjectCommand):
         for result in done.results:
             largest = sorted(result["classes"], key=lambda found: -found["percent"])[:4]
             words = ", ".join(f"{found['name']} {found['percent']:.1f} %" for found in largest)
-            self.stdout.write(f"{result['mask']}: {words}")
+            self.stdout.write(f"{result['mask']}: {words}{_counts(result)}")
+
+
+def object_options(options: dict[str, Any]) -> ObjectOptions:
+    """How objects are to be measured. Raises ValueError that names the option."""
+    readers: dict[str, Callable[[str], Any]] = {
+        "things": parse_things,
+        "split": parse_split,
+        "min_area": parse_min_area,
+        "edges": parse_edges,
+        "holes": parse_holes,
+        "scale": pixel_size.typed,
+        "simplify": parse_simplify,
+        "measure": parse_more,
+    }
+    values = {}
+    for name, read in readers.items():
+        if text := options[name]:
+            try:
+                values["more" if name == "measure" else name] = read(text)
+            except ValueError as error:
+                raise ValueError(f"--{name.replace('_', '-')}: {error}") from None
+    return ObjectOptions(**values)
+
+
+def _counts(result: dict[str, Any]) -> str:
+    """How many objects each class has, as the line of an image ends."""
+    names = {str(found["id"]): found["name"] for found in result["classes"]}
+    counts = ", ".join(f"{count} × {names[k]}" for k, count in result.get("objects", {}).items())
+    return f"; {counts}" if counts else ""

@@ -7,6 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from segapp.imaging import decode
 from segapp.imaging.pixel_size import from_file, geo_reference, typed
 
 
@@ -88,3 +89,18 @@ def test_a_geotiff_in_metres_says_pixel_size_and_place_and_one_in_degrees_only_i
 def test_a_damaged_tag_says_nothing():
     tags = [(270, "s", 0, "ImageJ=1\nunit=parsec\n", True)]
     assert from_file(opened(lambda out: tifffile.imwrite(out, PIXELS, extratags=tags, metadata=None))) is None
+
+
+def test_decoding_an_image_keeps_what_its_file_says_of_its_pixels(tmp_path):
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, PIXELS.astype(np.uint16), imagej=True, resolution=(4, 2), metadata={"unit": "um"})
+    with path.open("rb") as file:
+        found = decode.read(file, path.name).pixel_size
+    assert (found.x, found.y, found.source) == (0.25, 0.5, "from the file (ImageJ)")
+    out = io.BytesIO()
+    exif = Image.Exif()
+    exif[decode.ORIENTATION] = 6
+    Image.fromarray(PIXELS).save(out, "JPEG", dpi=(300, 600), exif=exif)
+    turned = decode.read(out, "scan.jpg")
+    assert turned.image.size == (6, 8)
+    assert turned.pixel_size.y == pytest.approx(2 * turned.pixel_size.x, rel=1e-3)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from segapp.imaging.object_options import DROP
 from segapp.measurement import objects
-from segapp.measurement.objects import DROP, Settings, TooManyObjects, find
+from segapp.measurement.objects import Settings, TooManyObjects, find
 from segapp.tests.measurement.drawing import disc, tricky
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from skimage.measure import regionprops_table
 
+from segapp.imaging.object_options import SKELETON, SOLIDITY
 from segapp.imaging.pixel_size import typed
 from segapp.measurement import table
 from segapp.measurement.exporters import tables
@@ -48,7 +49,7 @@ def test_a_turned_square_has_its_perimeter(degrees):
 def test_a_line_has_its_length_within_3_percent_whichever_way_it_runs(length, width, degrees):
     mask = np.zeros((400, 400), np.uint8)
     bar(mask, length, width, degrees)
-    found = measured(mask, more=(table.SKELETON,))
+    found = measured(mask, more=(SKELETON,))
     assert found["skeleton_length_px"][0] == pytest.approx(length, rel=0.03)
     assert found["mean_width_px"][0] == pytest.approx((mask > 0).sum() / length, rel=0.03)
 
@@ -58,7 +59,7 @@ def test_what_scikit_image_measures_too_is_the_same():
     mask = (rng.random((120, 160)) < 0.45).astype(np.uint8)
     looked = rng.integers(0, 65_000, (120, 160, 2)).astype(np.uint16)
     found = find(mask, Settings((1,)))
-    ours = table.measure(found, NAMES, looked, more=(table.SHAPE,)).columns
+    ours = table.measure(found, NAMES, looked, more=(SOLIDITY,)).columns
     large = ours["area_px"] > 2
     theirs = regionprops_table(
         found.labels,
@@ -109,7 +110,7 @@ def test_confidence_is_a_share():
 def test_one_pixel_has_every_measure():
     mask = np.zeros((5, 5), np.uint8)
     mask[2, 3] = 1
-    found = measured(mask, more=(table.SHAPE, table.SKELETON))
+    found = measured(mask, more=(SOLIDITY, SKELETON))
     assert all(np.isfinite(values.astype(float)).all() for values in found.values())
 
 
