@@ -217,8 +217,9 @@ def geo_tags(page: TiffPage) -> dict[str, Any]:
 def size_of(tif: TiffFile) -> dict[str, Any]:
     """The size of a pixel as `PixelSize.to_dict` gives it; {} where the file does not say it."""
     tags: dict[int, Any] = {}
+    first: Any = tif.pages[0]
     for number in SIZE_TAGS:
-        value = tif.pages[0].tags.valueof(number)
+        value = first.tags.valueof(number)
         if value is not None:
             # Fractions are two numbers here; Pillow's are one.
             fraction = number in (pixel_size.X_RESOLUTION, pixel_size.Y_RESOLUTION) and isinstance(value, tuple)
