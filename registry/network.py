@@ -33,11 +33,23 @@ DEFAULT_DECODER: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """A class: its id in masks (0 to 254), its name, its colour as "#rrggbb"."""
+    """A class: its id in masks (0 to 254), its name, its colour as "#rrggbb". things: whether its objects are counted,
+    None where the training masks did not say."""
 
     id: int
     name: str
     color: str
+    things: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """{id, name, color}, and `things` where it is known."""
+        row: dict[str, Any] = {"id": self.id, "name": self.name, "color": self.color}
+        return row if self.things is None else {**row, "things": self.things}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> "ClassInfo":
+        things = row.get("things")
+        return cls(int(row["id"]), str(row["name"]), str(row["color"]), None if things is None else bool(things))
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,7 @@ class Spec:
             "input_size": self.input_size,
             "mean": list(self.mean),
             "std": list(self.std),
-            "classes": [{"id": c.id, "name": c.name, "color": c.color} for c in self.classes],
+            "classes": [c.to_dict() for c in self.classes],
             "example_side": self.example_side,
             **({"image_input": dict(self.image_input)} if self.image_input else {}),
             **({} if self.detail is None else {"detail": dict(self.detail)}),
@@ -89,9 +101,7 @@ class Spec:
             input_size=int(data["input_size"]),
             mean=tuple(float(v) for v in data["mean"]),
             std=tuple(float(v) for v in data["std"]),
-            classes=tuple(
-                ClassInfo(id=int(c["id"]), name=str(c["name"]), color=str(c["color"])) for c in data["classes"]
-            ),
+            classes=tuple(ClassInfo.from_dict(row) for row in data["classes"]),
             example_side=int(data.get("example_side", 0)),
             image_input=dict(data.get("image_input", {})),
             detail=dict(data["detail"]) if data.get("detail") else None,

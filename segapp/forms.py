@@ -8,7 +8,7 @@ from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 
-from segapp.imaging import formats, image_input
+from segapp.imaging import formats, image_input, object_options
 from segapp.imaging.bundle import Member
 from segapp.models import Effort, Scope
 from segapp.services import videos
@@ -125,8 +125,11 @@ def check_limits(files: list[UploadedFile]) -> None:
         raise forms.ValidationError(f"These files are over {megabytes} MB together. Send them in smaller parts.")
 
 
+THINGS = [("true", "true"), ("false", "false")]  # a class's objects are counted, or only its area; "" leaves it open
+
+
 class ClassesForm(BaseForm):
-    """The class table: a name, a colour and an ignore box for each class that was found."""
+    """The class table: a name, a colour, an ignore box and what to count for each class that was found."""
 
     def __init__(self, data: Any, classes: list[dict[str, Any]]) -> None:
         super().__init__(data)
@@ -135,7 +138,7 @@ class ClassesForm(BaseForm):
             self.fields[f"name-{number}"] = forms.CharField(max_length=60, required=False, strip=True)
             self.fields[f"color-{number}"] = forms.CharField(max_length=7, required=False)
             self.fields[f"ignore-{number}"] = forms.BooleanField(required=False)
-            self.fields[f"things-{number}"] = forms.BooleanField(required=False)
+            self.fields[f"things-{number}"] = forms.ChoiceField(choices=THINGS, required=False)
 
     def edits(self) -> list[dict[str, Any]]:
         """[{id, name?, color?, ignore, things?}] for the classes of the post; what is not valid stays as it was."""
@@ -145,8 +148,8 @@ class ClassesForm(BaseForm):
             if f"name-{number}" not in self.data:
                 continue
             edit: dict[str, Any] = {"id": number, "ignore": bool(self.cleaned_data.get(f"ignore-{number}"))}
-            if "things" in self.data:  # the boxes were shown
-                edit["things"] = bool(self.cleaned_data.get(f"things-{number}"))
+            if things := self.cleaned_data.get(f"things-{number}"):
+                edit["things"] = things == "true"
             if name := self.cleaned_data.get(f"name-{number}"):
                 edit["name"] = name
             if COLOR.fullmatch(color := str(self.cleaned_data.get(f"color-{number}", "")).lower()):
@@ -298,6 +301,29 @@ class CompareForm(BaseForm):
             check_limits([sent["file"]])
             sent["source"] = "upload"
         return sent
+
+
+class ThingsForm(BaseForm):
+    """The classes of a model whose objects are counted, by their ids."""
+
+    things = forms.CharField(max_length=400)
+
+    def __init__(self, data: Any, classes: list[dict[str, Any]]) -> None:
+        super().__init__(data)
+        self.ids = [int(row["id"]) for row in classes]
+
+    def clean_things(self) -> tuple[int, ...]:
+        try:
+            found = object_options.parse_things(self.cleaned_data["things"])
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+        if found is None:
+            raise forms.ValidationError("Send class ids with commas between them, such as 1,2, or none.")
+        unknown = [number for number in found if number not in self.ids]
+        if unknown:
+            there = ", ".join(map(str, self.ids))
+            raise forms.ValidationError(f"The model has no class {unknown[0]}. It has {there}.")
+        return found
 
 
 class KeyForm(BaseForm):

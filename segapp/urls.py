@@ -116,6 +116,7 @@ models_urls = [
     path("<str:public_id>/", version.version, name="model"),
     path("<str:public_id>/activate/", models.activate, name="model-activate"),
     path("<str:public_id>/rename/", models.rename, name="model-rename"),
+    path("<str:public_id>/things/", version.things, name="model-things"),
     path("<str:public_id>/delete/", models.delete, name="model-delete"),
     path("<str:public_id>/undelete/", models.undelete, name="model-undelete"),
     path("<str:public_id>/download/<str:kind>/", models.download, name="model-download"),

@@ -106,6 +106,10 @@ class RenameForm(ApiForm):
     name = forms.CharField(max_length=80, strip=True)
 
 
+class ThingsForm(ApiForm, forms_of_pages.ThingsForm):
+    pass
+
+
 class ShareForm(ApiForm):
     label = forms.CharField(max_length=60, strip=True, required=False)
 

@@ -26,6 +26,7 @@ urlpatterns = [
     path("models/<str:model_id>", views.model, name="api-model"),
     path("models/<str:model_id>/activate", views.model_activate, name="api-model-activate"),
     path("models/<str:model_id>/rename", views.model_rename, name="api-model-rename"),
+    path("models/<str:model_id>/things", views.model_things, name="api-model-things"),
     path("models/<str:model_id>/exports/<str:format>", exports.export, name="api-export"),
     path("models/<str:model_id>/shares", views.shares, name="api-shares"),
     path("shares/<str:token>", views.share, name="api-share"),

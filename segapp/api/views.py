@@ -22,6 +22,7 @@ from segapp.api.forms import (
     SegmentForm,
     ShareForm,
     StopForm,
+    ThingsForm,
     VideoForm,
 )
 from segapp.models import Analysis, ApiKey, ModelShare, State, Worker
@@ -215,6 +216,14 @@ def model_rename(request: VisitorRequest, model_id: str) -> JsonResponse:
     found = registry.owned(request.visitor, model_id)
     sent = RenameForm(request.POST).checked()
     return JsonResponse(_model(registry.rename(request.visitor, found.public_id, sent["name"])))
+
+
+@require_POST
+def model_things(request: VisitorRequest, model_id: str) -> JsonResponse:
+    """Which classes' objects are counted: `things` has their ids with commas between, or `none`."""
+    found = registry.owned(request.visitor, model_id)
+    sent = ThingsForm(request.POST, found.classes).checked()
+    return JsonResponse(_model(registry.count_things(found, sent["things"])))
 
 
 @require_http_methods(["GET", "POST"])

@@ -53,11 +53,13 @@ class ClassMapping:
 
     @property
     def trained(self) -> list[dict[str, Any]]:
-        """The classes that a training learns, as {id, name, color}, with "things": True where objects count."""
+        """The classes that a training learns, as {id, name, color}; "things" where the masks or the visitor say it."""
         kept = [row for row in self.classes if not row["ignore"]]
-        things = {"things": True}
         return [
-            {**{key: row[key] for key in ("id", "name", "color")}, **(things if row.get("things") else {})}
+            {
+                **{key: row[key] for key in ("id", "name", "color")},
+                **({"things": row["things"]} if row.get("things") or row.get("things_stated") else {}),
+            }
             for row in kept
         ]
 
@@ -292,7 +294,8 @@ def edit(mapping: ClassMapping, edits: Iterable[dict[str, Any]]) -> ClassMapping
         row["name"] = _clean_name(change.get("name")) or row["name"]
         row["color"] = _color(change.get("color") or row["color"])
         row["ignore"] = bool(change.get("ignore", row["ignore"]))
-        row["things"] = bool(change.get("things", row.get("things", False)))
+        if change.get("things") is not None:
+            row["things"], row["things_stated"] = bool(change["things"]), True
         if row["id"] == IGNORE and not row["ignore"]:
             row["id"] = _next_free(ids)
             row["name"] = row["name"] if row["name"] != "ignore" else f"class {row['id']}"

@@ -3,7 +3,7 @@
 Pixels that touch by a side or a corner belong together, so a crack one pixel wide stays whole.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import cc3d
@@ -13,6 +13,7 @@ from scipy import ndimage
 from segapp.imaging.object_options import DROP, KEEP
 from segapp.measurement import splitting
 
+FILLS = 0.5  # of the image, that one part of a ground covers
 MAX_OBJECTS = 65_535  # what a 16-bit image of object numbers holds
 
 
@@ -110,13 +111,18 @@ def touches_edge(objects: Objects) -> np.ndarray:
 
 
 def countable(ids: np.ndarray, class_id: int) -> bool:
-    """Whether a class looks like separate objects on this mask rather than like a ground that fills it."""
+    """Whether a class looks like separate objects on this mask rather than like a ground that fills half of it."""
     pixels = (ids == class_id).astype(np.uint8)
-    covered = int(pixels.sum())
-    if covered == 0:
+    if int(np.count_nonzero(pixels)) < FILLS * ids.size:
         return True
     largest = int(np.bincount(connected(pixels).ravel())[1:].max())
-    return largest < 0.5 * ids.size
+    return largest < FILLS * ids.size
+
+
+def countable_on_most(masks: Iterable[np.ndarray], class_id: int) -> bool | None:
+    """The same over masks (uint8 H,W): what most of those say that have the class; None where none has."""
+    found = [countable(mask, class_id) for mask in masks if (mask == class_id).any()]
+    return 2 * sum(found) >= len(found) if found else None
 
 
 def _numbered(labels: np.ndarray, codes: np.ndarray, settings: Settings) -> Objects:

@@ -116,7 +116,11 @@ def edits_of(run: TrainingRun) -> dict[str, dict[str, Any]]:
     """The class table of a run as edits, so that training again starts from the names that were given."""
     rows = run.reading.get("classes", [])
     return {
-        row["source"]: {key: row[key] for key in ("name", "color", "ignore", "things") if key in row} for row in rows
+        row["source"]: {
+            **{key: row[key] for key in ("name", "color", "ignore") if key in row},
+            **({"things": row["things"]} if row.get("things_stated") else {}),
+        }
+        for row in rows
     }
 
 

@@ -3,14 +3,17 @@
 from typing import Any
 
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from registry import services as registry
 from registry import store
 from registry.models import UserModel
+from segapp.forms import ThingsForm
+from segapp.imaging import object_options
 from segapp.models import TrainingRun
+from segapp.views.common import flash
 from segapp.visitors import VisitorRequest
 
 MAX_IMAGES = 6
@@ -29,6 +32,16 @@ def version(request: VisitorRequest, public_id: str) -> HttpResponse:
         "children": registry.versions(request.visitor).filter(parent=model),
     }
     return render(request, "models/details.html", context)
+
+
+@require_POST
+def things(request: VisitorRequest, public_id: str) -> HttpResponse:
+    """Which classes' objects are counted in results of this version; a box for each class."""
+    model = registry.owned(request.visitor, public_id)
+    ticked = ",".join(request.POST.getlist("things")) or object_options.NONE
+    registry.count_things(model, ThingsForm({"things": ticked}, model.classes).checked()["things"])
+    flash(request, f"Results of “{model.name}” count what you ticked from now on.")
+    return redirect("model", model.public_id)
 
 
 def held_out(run: TrainingRun) -> list[dict[str, Any]]:

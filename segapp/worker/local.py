@@ -28,7 +28,7 @@ from segapp.pipeline.training.finetune import Example, Progress, finetune
 from segapp.pipeline.video.process import ENDINGS
 from segapp.services import runs, training_files
 from segapp.services.errors import InvalidUpload
-from segapp.worker import images, networks, windows
+from segapp.worker import images, measuring, networks, windows
 from segapp.worker.local_objects import ObjectSink
 from segapp.worker.publishing import publish
 from segapp.worker.training import shrink
@@ -111,7 +111,8 @@ def read_folders(
     mapping = class_mapping.read_summaries(summaries, stems, choices=choices)
     class_mapping.hold_trainable(mapping)
     examples = [Example(stem, image, class_mapping.apply(mask, mapping)) for stem, image, mask in read]
-    classes = [ClassInfo(found["id"], found["name"], found["color"]) for found in mapping.trained]
+    stated = [ClassInfo.from_dict(found) for found in mapping.trained]
+    classes = measuring.with_things(stated, (example.mask for example in examples))
     said = list(dict.fromkeys([*notes, *mapping.notes]))
     return examples, classes, said, of_set(image_input or ImageInput(), layouts)
 

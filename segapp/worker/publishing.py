@@ -59,7 +59,7 @@ def publish(
         base_key=base.key,
         base_name=base.name,
         base_sha256=base.sha256,
-        classes=[{"id": c.id, "name": c.name, "color": c.color} for c in trained.spec.classes],
+        classes=[c.to_dict() for c in trained.spec.classes],
         image_input=trained.spec.image_input,
         metrics=metrics if metrics is not None else trained.metrics,
         recipe=trained.recipe,

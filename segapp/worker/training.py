@@ -24,7 +24,7 @@ from segapp.pipeline.training.finetune import Cancelled, Example, Trained, Train
 from segapp.pipeline.training.input_size import MAX_EXAMPLE_SIDE
 from segapp.pipeline.training.loop import Settings
 from segapp.services import example_files, intake
-from segapp.worker import images, networks
+from segapp.worker import images, measuring, networks
 from segapp.worker.progress import HandBack, Watcher, publishing_took
 from segapp.worker.publishing import LeaseLost, publish
 
@@ -76,7 +76,9 @@ def _end(row: TrainingRun, state: State, message: str, error: Exception | None =
 
 def _train(row: TrainingRun) -> None:
     examples = read_examples(row)
-    classes = [ClassInfo(found["id"], found["name"], found["color"]) for found in row.classes]
+    parent = row.continued_from.classes if row.continued_from is not None else []
+    masks = (example.mask for example in examples)
+    classes = measuring.with_things([ClassInfo.from_dict(found) for found in row.classes], masks, parent)
     ready = _base_of(row)
     with networks.runtime().use_base(ready) as base:
         watcher = Watcher(row, examples, row.classes)
