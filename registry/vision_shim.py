@@ -3,10 +3,16 @@
 With torch's CPU build the binary part of torchvision may be missing, and the
 import then stops at two operators whose schemas nobody defined. Nothing here
 calls them; defining the schemas is enough. Import this module before smp or
-timm. It does nothing where torchvision imports as it should.
+timm.
+
+It also imports all three without torch's compiler, which is large and which
+they only want for functions that nothing here calls.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 
 import torch
 
@@ -14,6 +20,22 @@ _SCHEMAS = {
     "torchvision::nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "torchvision::qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Stand in for torch._dynamo, unless it has been imported already: half of the time that the imports take."""
+    if "torch._dynamo" in sys.modules:
+        yield
+        return
+    compiler, utils = ModuleType("torch._dynamo"), ModuleType("torch._dynamo.utils")
+    compiler.disable = lambda fn=None, *_, **__: fn or (lambda own: own)  # type: ignore[attr-defined]
+    utils.is_compile_supported = lambda device_type: False  # type: ignore[attr-defined]
+    sys.modules |= {compiler.__name__: compiler, utils.__name__: utils}
+    try:
+        yield
+    finally:
+        del sys.modules[compiler.__name__], sys.modules[utils.__name__]
 
 
 def ensure_torchvision() -> bool:
@@ -34,4 +56,7 @@ def ensure_torchvision() -> bool:
     return True
 
 
-MENDED = ensure_torchvision()
+with _without_compiler():
+    MENDED = ensure_torchvision()
+    import segmentation_models_pytorch  # noqa: F401
+    import timm  # noqa: F401

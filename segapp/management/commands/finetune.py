@@ -13,6 +13,7 @@ from segapp.services.errors import InvalidUpload
 
 
 class Command(ProjectCommand):
+    requires_system_checks = ()  # those of the web pages, whose modules would be imported for them
     help = "Trains a model from a folder of images and a folder of masks, and publishes it."
     expected: tuple[type[Exception], ...] = (OSError, ValueError, InvalidFile, InvalidUpload)
 

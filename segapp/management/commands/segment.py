@@ -25,6 +25,7 @@ FOR_IMAGES = "--zip, --csv, --objects, --geojson and --export"
 
 
 class Command(ProjectCommand):
+    requires_system_checks = ()  # those of the web pages, whose modules would be imported for them
     help = (
         "Writes <stem>.png index masks at each image's own size; for videos <stem>_overlay.mp4, <stem>_mask.mp4 "
         "and <stem>.csv with the shares of every frame."
