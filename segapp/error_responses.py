@@ -51,6 +51,8 @@ def error_response(request: HttpRequest, error: UserError) -> HttpResponse:
         response = HttpResponse(_page(request, error), status=error.status)
     if error.retry_after is not None:
         response["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.MethodNotAllowed):
+        response["Allow"] = ", ".join(error.allowed)
     if error.location:
         response["Location"] = error.location
     response["Cache-Control"] = "no-store"

@@ -50,8 +50,18 @@ class ManyFilesField(forms.FileField):
 class ImageInputForm(forms.Form):
     """Which channels and which page of a file make the image, as people write them: "3,2,1" or "2", a number or max."""
 
-    channels = forms.CharField(max_length=60, required=False, strip=True)
-    page = forms.CharField(max_length=20, required=False, strip=True)
+    channels = forms.CharField(
+        max_length=60,
+        required=False,
+        strip=True,
+        help_text="Which channels make the image: `3,2,1` or `2`; absent: the model's own, else the first three",
+    )
+    page = forms.CharField(
+        max_length=20,
+        required=False,
+        strip=True,
+        help_text="Which page of a stack: a number from 1, `max` or `mean`; absent: the model's own, else the first",
+    )
 
     def clean(self) -> dict[str, Any]:
         """`image_input` instead of the two."""
@@ -192,11 +202,12 @@ class AnalyzeForm(ImageInputForm, BaseForm):
 class BatchForm(ImageInputForm, BaseForm):
     """Many images, or one zip of them, which may also lie among the files."""
 
-    archive = ManyFilesField(required=False)
+    archive = ManyFilesField(required=False, help_text="One zip of images, instead of `files`")
 
     def __init__(self, *sent: Any) -> None:
         super().__init__(*sent)
-        self.fields["files"] = ManyFilesField(required=False)  # as a class attribute it would hide the form's own
+        # As a class attribute it would hide the form's own `files`.
+        self.fields["files"] = ManyFilesField(required=False, help_text="Images, repeated")
 
     def clean(self) -> dict[str, Any]:
         sent = super().clean() or self.cleaned_data
@@ -216,7 +227,10 @@ class BatchForm(ImageInputForm, BaseForm):
 
 class StopForm(BaseForm):
     keep = forms.TypedChoiceField(
-        choices=[("true", "true"), ("false", "false")], coerce=lambda value: value == "true", required=True
+        choices=[("true", "true"), ("false", "false")],
+        coerce=lambda value: value == "true",
+        required=True,
+        help_text="true: keep the best so far; false: discard everything",
     )
 
 
@@ -243,11 +257,13 @@ class VideoForm(BaseForm):
     file = forms.FileField(
         allow_empty_file=True,
         error_messages={"required": f"No video was chosen. Choose an {VIDEOS} file."},
+        help_text=f"The video: {VIDEOS}",
     )
     rate = forms.ChoiceField(
         choices=[(rate, rate) for rate in videos.RATES],
         required=False,
         error_messages={"invalid_choice": f"There is no such rate. Send one of: {', '.join(videos.RATES)}."},
+        help_text="Frames a second to predict; those between are filled in. Absent: auto",
     )
 
     def clean_rate(self) -> str:
@@ -306,7 +322,7 @@ class CompareForm(BaseForm):
 class ThingsForm(BaseForm):
     """The classes of a model whose objects are counted, by their ids."""
 
-    things = forms.CharField(max_length=400)
+    things = forms.CharField(max_length=400, help_text="Class ids with commas between them, or `none`")
 
     def __init__(self, data: Any, classes: list[dict[str, Any]]) -> None:
         super().__init__(data)
@@ -328,10 +344,15 @@ class ThingsForm(BaseForm):
 
 class KeyForm(BaseForm):
     name = forms.CharField(
-        max_length=60, strip=True, error_messages={"required": "A key needs a name, so that you know it again."}
+        max_length=60,
+        strip=True,
+        error_messages={"required": "A key needs a name, so that you know it again."},
+        help_text="To know it again",
     )
-    scope = forms.ChoiceField(choices=Scope.choices, required=False)
-    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, required=False)
+    scope = forms.ChoiceField(choices=Scope.choices, required=False, help_text="What it may do; absent: all")
+    days = forms.IntegerField(
+        min_value=1, max_value=MAX_DAYS, required=False, help_text="How long it is valid; absent: without limit"
+    )
 
     def clean_scope(self) -> str:
         return self.cleaned_data["scope"] or Scope.ALL

@@ -1,18 +1,30 @@
 """Models as files for other programs: asked for, looked at until they are ready, then fetched from `file_url`."""
 
-from typing import Any
-
 from django.http import JsonResponse
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods
 
+from segapp.api.operations import operation
 from segapp.models import Export, State
-from segapp.services import exports, limits
+from segapp.services import errors, exports, limits, schemas
 from segapp.services.errors import NotFound
 from segapp.visitors import VisitorRequest
 
 
-@require_http_methods(["GET", "POST"])
+@operation(
+    "GET",
+    "How far a model's file is",
+    "Models",
+    (200, schemas.Export, "It has ended: done with `file_url`, or failed with `message`"),
+    (202, schemas.Export, "It is being made"),
+)
+@operation(
+    "POST",
+    "Make a file of a model for other programs",
+    "Models",
+    (200, schemas.Export, "It is there already"),
+    (202, schemas.Export, "It is being made; ask `status_url`"),
+    errors=(errors.RateLimited,),
+)
 def export(request: VisitorRequest, model_id: str, format: str) -> JsonResponse:
     """POST makes the file where it is not there or under way yet; GET looks."""
     model = exports.exportable(request.visitor, model_id, format)
@@ -25,7 +37,7 @@ def export(request: VisitorRequest, model_id: str, format: str) -> JsonResponse:
     return JsonResponse(_export(row), status=202 if row.unfinished else 200)
 
 
-def _export(row: Export) -> dict[str, Any]:
+def _export(row: Export) -> schemas.Export:
     done = row.state == State.DONE
     return {
         "format": row.format,

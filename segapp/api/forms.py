@@ -30,14 +30,40 @@ class ManyFiles(forms.FileField):
 
 
 class FinetuneForm(forms_of_pages.ImageInputForm, ApiForm):
-    images = ManyFiles(required=False, allow_empty_file=True, max_length=None)
-    masks = ManyFiles(required=False, allow_empty_file=True, max_length=None)
-    name = forms.CharField(required=False, max_length=80)
-    effort = forms.ChoiceField(required=False, choices=Effort.choices)
-    classes = forms.CharField(required=False)
-    objects = forms.ChoiceField(required=False, choices=[("true", "true"), ("false", "false")])
-    swap = forms.ChoiceField(required=False, choices=[("true", "true"), ("false", "false")])
-    paths = forms.CharField(required=False)
+    images = ManyFiles(
+        required=False,
+        allow_empty_file=True,
+        max_length=None,
+        help_text="Images, repeated; 1 to 50 pairs, or zips of them. Paired with the masks by file name",
+    )
+    masks = ManyFiles(
+        required=False,
+        allow_empty_file=True,
+        max_length=None,
+        help_text="Masks, repeated; also annotation files (COCO, labelme, YOLO, CVAT, VOC, GeoJSON, ImageJ), or zips",
+    )
+    name = forms.CharField(required=False, max_length=80, help_text="Of the model; absent: Model 1, Model 2, …")
+    effort = forms.ChoiceField(required=False, choices=Effort.choices, help_text="Absent: quick")
+    classes = forms.CharField(
+        required=False,
+        help_text='JSON: `[{"id": 1, "name": "leaf", "color": "#2f7d4f", "ignore": false, "things": true}]`; '
+        "what is left out stays as it was found. `things`: count its objects",
+    )
+    objects = forms.ChoiceField(
+        required=False,
+        choices=[("true", "true"), ("false", "false")],
+        help_text="Whether the masks' values number objects of one class; absent: decided by the masks",
+    )
+    swap = forms.ChoiceField(
+        required=False,
+        choices=[("true", "true"), ("false", "false")],
+        help_text="true: in masks of two values, the background is the other one",
+    )
+    paths = forms.CharField(
+        required=False,
+        help_text='JSON: `{"images": ["set/images/a.png"], "masks": […]}`, the folders that the files came from, in '
+        "their order, to pair files of equal names",
+    )
 
     def clean(self) -> dict[str, Any]:
         sent = super().clean() or self.cleaned_data
@@ -73,14 +99,21 @@ class StopForm(ApiForm, forms_of_pages.StopForm):
 
 
 class RestoreForm(ApiForm):
-    user_id = forms.CharField(max_length=64)
-    token = forms.CharField(required=False, max_length=512)
+    user_id = forms.CharField(max_length=64, help_text="The model's id")
+    token = forms.CharField(
+        required=False, max_length=512, help_text="The `restore_token`, when the cookie is another visitor's or new"
+    )
 
 
 class NamedModelForm(forms.Form):
     """`model`: the id of one of the visitor's models, or the base's key, instead of the active one."""
 
-    model = forms.CharField(required=False, max_length=64, strip=True)
+    model = forms.CharField(
+        required=False,
+        max_length=64,
+        strip=True,
+        help_text="A model's id, or the base's key; absent: the active one",
+    )
 
 
 class BatchForm(NamedModelForm, forms_of_pages.BatchForm):
@@ -94,8 +127,8 @@ class VideoForm(NamedModelForm, forms_of_pages.VideoForm):
 
 
 class SegmentForm(NamedModelForm, forms_of_pages.ImageInputForm, ApiForm):
-    file = forms.FileField(allow_empty_file=True)
-    share = forms.CharField(required=False, max_length=64)
+    file = forms.FileField(allow_empty_file=True, help_text="Up to 50 megapixels; a tiled TIFF up to 2 gigapixels")
+    share = forms.CharField(required=False, max_length=64, help_text="A share link's token, to use its model")
 
     def clean_file(self) -> Any:
         forms_of_pages.check_image_limits([self.cleaned_data["file"]])
@@ -103,15 +136,16 @@ class SegmentForm(NamedModelForm, forms_of_pages.ImageInputForm, ApiForm):
 
 
 class RenameForm(ApiForm):
-    name = forms.CharField(max_length=80, strip=True)
+    name = forms.CharField(max_length=80, strip=True, help_text="The new name")
 
 
 class ThingsForm(ApiForm, forms_of_pages.ThingsForm):
-    pass
+    def __init__(self, data: Any = None, files: Any = None, *, classes: Any = ()) -> None:
+        super().__init__(data, classes)
 
 
 class ShareForm(ApiForm):
-    label = forms.CharField(max_length=60, strip=True, required=False)
+    label = forms.CharField(max_length=60, strip=True, required=False, help_text="A note on who it is for")
 
 
 class KeyForm(ApiForm, forms_of_pages.KeyForm):

@@ -2,9 +2,10 @@
 
 from django.urls import path
 
-from segapp.api import exports, views
+from segapp.api import described, exports, views
 
 urlpatterns = [
+    path("openapi.json", described.described, name="api-described"),
     path("health", views.health, name="api-health"),
     path("finetune", views.finetune, name="api-finetune"),
     path("finetune/<str:run_id>", views.run, name="api-run"),

@@ -1,15 +1,13 @@
 """The JSON API: the pages' services for programs. Who may, which form, one call, answer.
 
-What cannot be done is raised and becomes JSON in segapp.error_responses.
+`operation` says what a view is, for /api/openapi.json and for the tests that hold its answers against it. What cannot
+be done is raised and becomes JSON in segapp.error_responses.
 """
-
-from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.views.decorators.csrf import ensure_csrf_cookie
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from registry import services as registry
 from registry.models import UserModel
@@ -25,61 +23,96 @@ from segapp.api.forms import (
     ThingsForm,
     VideoForm,
 )
+from segapp.api.operations import ErrorKinds, operation, sent
 from segapp.models import Analysis, ApiKey, ModelShare, State, Worker
 from segapp.scopes import for_predict_keys
-from segapp.services import analyses, api_keys, batches, limits, restore, runs, sharing, upload_training, videos
+from segapp.services import (
+    analyses,
+    api_keys,
+    batches,
+    errors,
+    limits,
+    restore,
+    runs,
+    schemas,
+    sharing,
+    upload_training,
+    videos,
+)
 from segapp.services.admission import waiter_slot
 from segapp.services.model_snapshot import named
 from segapp.visitors import VisitorRequest
 
 WAIT_SECONDS = 60
+ON_UPLOAD: ErrorKinds = (errors.InvalidUpload, errors.RateLimited)
+NO_ANSWER: ErrorKinds = (errors.Overloaded, errors.Unavailable, analyses.Failed, analyses.NotAnswered)
 
 
 @for_predict_keys
-@require_GET
+@operation(
+    "GET",
+    "What answers, and how it is",
+    "Service",
+    (200, schemas.Health, "The service and the visitor's model"),
+    description="Sets the cookies that a client without a key needs.",
+)
 @ensure_csrf_cookie
 def health(request: VisitorRequest) -> JsonResponse:
     active = registry.resolve(request.visitor)
     workers = list(Worker.objects.alive())
     base = active.base
-    return JsonResponse(
-        {
-            "status": "ok" if base and any(worker.ready for worker in workers) else "warming" if base else "no_base",
-            "device": workers[0].device if workers else "CPU",
-            "active_model": active.key,
-            "active_model_name": active.name,
-            "base": {"key": base.key, "name": base.name, "weights": base.weights_source} if base else None,
-            "workers": [
-                {"name": w.name, "queues": w.queues, "device": w.device, "ready": w.ready, "info": w.info}
-                for w in workers
-            ],
-            "notice": active.notice or None,
-        }
-    )
+    body: schemas.Health = {
+        "status": "ok" if base and any(worker.ready for worker in workers) else "warming" if base else "no_base",
+        "device": workers[0].device if workers else "CPU",
+        "active_model": active.key,
+        "active_model_name": active.name,
+        "base": {"key": base.key, "name": base.name, "weights": base.weights_source} if base else None,
+        "workers": [
+            {"name": w.name, "queues": w.queues, "device": w.device, "ready": w.ready, "info": w.info} for w in workers
+        ],
+        "notice": active.notice or None,
+    }
+    return JsonResponse(body)
 
 
 # --- training ---------------------------------------------------------------------------------------------
 
 
-@require_POST
+@operation(
+    "POST",
+    "Train a model on images and their masks",
+    "Training",
+    (202, schemas.RunAccepted, "Accepted; ask `status_url`, or watch its `/events`"),
+    form=FinetuneForm,
+    example={"images": ["a.jpg", "b.jpg"], "masks": ["a.png", "b.png"], "name": "Leaves", "effort": "quick"},
+    errors=(*ON_UPLOAD, runs.AlreadyTraining, errors.Overloaded),
+)
 def finetune(request: VisitorRequest) -> JsonResponse:
     limits.check(request, limits.TRAININGS)
     runs.refuse_second(request.visitor)
-    sent = FinetuneForm(request.POST, request.FILES).checked()
-    run = upload_training.start(request.visitor, **sent)
+    fields = sent(request)
+    run = upload_training.start(request.visitor, **fields)
     address = reverse("api-run", args=[run.public_id])
-    return JsonResponse({"run_id": run.public_id, "status_url": address, "notes": runs.notes(run)}, status=202)
+    body: schemas.RunAccepted = {"run_id": run.public_id, "status_url": address, "notes": runs.notes(run)}
+    return JsonResponse(body, status=202)
 
 
-@require_GET
+@operation("GET", "How far a training is", "Training", (200, schemas.Run, "The training"))
 def run(request: VisitorRequest, run_id: str) -> JsonResponse:
     return JsonResponse(runs.status(runs.owned(request.visitor, run_id)))
 
 
-@require_POST
+@operation(
+    "POST",
+    "Stop a training",
+    "Training",
+    (200, schemas.Run, "The training; a running one ends within seconds"),
+    form=StopForm,
+    example={"keep": "true"},
+)
 def run_stop(request: VisitorRequest, run_id: str) -> JsonResponse:
     found = runs.owned(request.visitor, run_id)
-    runs.stop(found, **StopForm(request.POST).checked())
+    runs.stop(found, **sent(request))
     return JsonResponse(runs.status(found))
 
 
@@ -87,35 +120,59 @@ def run_stop(request: VisitorRequest, run_id: str) -> JsonResponse:
 
 
 @for_predict_keys
-@require_POST
+@operation(
+    "POST",
+    "Segment an image",
+    "Images",
+    (200, schemas.Analysis, "The result"),
+    (202, schemas.AnalysisAccepted, "An image over 50 megapixels, read in parts: ask `status_url`"),
+    form=SegmentForm,
+    example={"file": "leaf.jpg"},
+    errors=(*ON_UPLOAD, *NO_ANSWER, analyses.TooManyLargeImages, errors.NotFound),
+    description="Waits up to a minute for a worker, then answers 503 with `Location`: the image keeps its place.",
+)
 def segment(request: VisitorRequest) -> JsonResponse:
     """Refused at once, with nothing stored, when as many requests wait for a worker as may."""
     with waiter_slot():
         limits.check(request, limits.ANALYSES)
-        sent = SegmentForm(request.POST, request.FILES).checked()
-        file, share = sent["file"], sent["share"]
+        fields = sent(request)
+        file, share = fields["file"], fields["share"]
         if share:
-            analysis = sharing.submit(request.visitor, share, file, file.name, sent["image_input"])
+            analysis = sharing.submit(request.visitor, share, file, file.name, fields["image_input"])
         else:
-            answer = named(request.visitor, sent["model"])
-            analysis = analyses.submit(request.visitor, file, file.name, answer=answer, choice=sent["image_input"])
+            answer = named(request.visitor, fields["model"])
+            analysis = analyses.submit(request.visitor, file, file.name, answer=answer, choice=fields["image_input"])
         if analysis.windows:
             address = reverse("api-segment-result", args=[analysis.public_id])
-            return JsonResponse({**analyses.progress(analysis), "status_url": address}, status=202)
+            body: schemas.AnalysisAccepted = {**analyses.progress(analysis), "status_url": address}
+            return JsonResponse(body, status=202)
         return _result(analyses.wait(analysis, WAIT_SECONDS))
 
 
 @for_predict_keys
-@require_GET
+@operation(
+    "GET",
+    "An image's result, later",
+    "Images",
+    (200, (schemas.Analysis, schemas.AnalysisProgress, schemas.LargeAnalysis), "The result, or how far it is"),
+    errors=NO_ANSWER,
+)
 def segment_result(request: VisitorRequest, analysis_id: str) -> JsonResponse:
     """What became of an image whose result took longer than its request could wait."""
     analysis = analyses.owned(request.visitor, analysis_id)
-    return JsonResponse(analyses.progress(analysis)) if analysis.windows else _result(analysis)
+    return JsonResponse(analyses.progress_or_result(analysis)) if analysis.windows else _result(analysis)
 
 
-@require_POST
+@for_predict_keys
+@operation(
+    "POST",
+    "Cancel an image that is not done",
+    "Images",
+    (200, (schemas.AnalysisProgress, schemas.LargeAnalysis), "The image as it stands"),
+)
 def segment_stop(request: VisitorRequest, analysis_id: str) -> JsonResponse:
-    return JsonResponse(analyses.progress(analyses.cancel(analyses.owned(request.visitor, analysis_id))))
+    analysis = analyses.cancel(analyses.owned(request.visitor, analysis_id))
+    return JsonResponse(analyses.progress_or_result(analysis))
 
 
 def _result(analysis: Analysis) -> JsonResponse:
@@ -129,115 +186,177 @@ def _result(analysis: Analysis) -> JsonResponse:
 
 
 @for_predict_keys
-@require_POST
+@operation(
+    "POST",
+    "Segment many images, or a zip of them",
+    "Batches",
+    (202, schemas.BatchAccepted, "Accepted; ask `status_url`"),
+    form=BatchForm,
+    example={"files": ["a.jpg", "b.jpg"]},
+    errors=(*ON_UPLOAD, batches.TooMany, errors.Unavailable, errors.NotFound, errors.Overloaded),
+)
 def batch(request: VisitorRequest) -> JsonResponse:
     limits.check(request, limits.UPLOADS)
-    sent = BatchForm(request.POST, request.FILES).checked()
-    made = batches.submit(request.visitor, **sent)
+    fields = sent(request)
+    made = batches.submit(request.visitor, **fields)
     address = reverse("api-batch-job", args=[made.public_id])
-    return JsonResponse({"batch_id": made.public_id, "status_url": address}, status=202)
+    body: schemas.BatchAccepted = {"batch_id": made.public_id, "status_url": address}
+    return JsonResponse(body, status=202)
 
 
 @for_predict_keys
-@require_GET
+@operation("GET", "How far a batch is", "Batches", (200, schemas.Batch, "The batch, with one entry for each file"))
 def batch_job(request: VisitorRequest, batch_id: str) -> JsonResponse:
     return JsonResponse(batches.status(batches.owned(request.visitor, batch_id)))
 
 
 @for_predict_keys
-@require_POST
+@operation(
+    "POST", "Stop a batch", "Batches", (200, schemas.Batch, "The batch"), form=StopForm, example={"keep": "true"}
+)
 def batch_stop(request: VisitorRequest, batch_id: str) -> JsonResponse:
     found = batches.owned(request.visitor, batch_id)
-    batches.stop(found, **StopForm(request.POST).checked())
+    batches.stop(found, **sent(request))
     return JsonResponse(batches.status(found))
 
 
 @for_predict_keys
-@require_POST
+@operation(
+    "POST",
+    "Segment a video",
+    "Videos",
+    (202, schemas.VideoAccepted, "Accepted; ask `status_url`"),
+    form=VideoForm,
+    example={"file": "clip.mp4"},
+    errors=(*ON_UPLOAD, videos.TooMany, errors.Unavailable, errors.NotFound),
+)
 def video(request: VisitorRequest) -> JsonResponse:
     limits.check(request, limits.UPLOADS)
-    sent = VideoForm(request.POST, request.FILES).checked()
-    job = videos.submit(request.visitor, sent["file"], sent["file"].name, sent["rate"], sent["model"])
+    fields = sent(request)
+    job = videos.submit(request.visitor, fields["file"], fields["file"].name, fields["rate"], fields["model"])
     address = reverse("api-video-job", args=[job.public_id])
-    return JsonResponse({"job_id": job.public_id, "status_url": address}, status=202)
+    body: schemas.VideoAccepted = {"job_id": job.public_id, "status_url": address}
+    return JsonResponse(body, status=202)
 
 
 @for_predict_keys
-@require_GET
+@operation("GET", "How far a video is", "Videos", (200, schemas.Video, "The video"))
 def video_job(request: VisitorRequest, job_id: str) -> JsonResponse:
     return JsonResponse(videos.status(videos.owned(request.visitor, job_id)))
 
 
 @for_predict_keys
-@require_POST
+@operation("POST", "Stop a video", "Videos", (200, schemas.Video, "The video"), form=StopForm, example={"keep": "true"})
 def video_stop(request: VisitorRequest, job_id: str) -> JsonResponse:
     job = videos.owned(request.visitor, job_id)
-    videos.stop(job, **StopForm(request.POST).checked())
+    videos.stop(job, **sent(request))
     return JsonResponse(videos.status(job))
 
 
 # --- models -----------------------------------------------------------------------------------------------
 
 
-@require_POST
+@operation(
+    "POST",
+    "Activate a model, and be its visitor again",
+    "Models",
+    (200, schemas.Activated, "The model answers from now on"),
+    form=RestoreForm,
+    example={"user_id": "5tPq0aXbW2kYl3mN"},
+    errors=(errors.InvalidToken, errors.NotFound),
+    description="What browsers do with what they remember. `token` is the `restore_token` of a training.",
+)
 def load_user_model(request: VisitorRequest) -> JsonResponse:
-    sent = RestoreForm(request.POST).checked()
-    if sent["token"]:
-        request.visitor = restore.restore(request.visitor, sent["token"])
-    return JsonResponse(_activated(registry.activate(request.visitor, sent["user_id"])))
+    fields = sent(request)
+    if fields["token"]:
+        request.visitor = restore.restore(request.visitor, fields["token"])
+    return JsonResponse(_activated(registry.activate(request.visitor, fields["user_id"])))
 
 
-@require_POST
+@operation(
+    "POST",
+    "Back to the base model",
+    "Models",
+    (200, schemas.ResetDone, "The base answers; the visitor's models are kept"),
+)
 def reset_to_base_model(request: VisitorRequest) -> JsonResponse:
     runs.use_base_model(request.visitor)
-    return JsonResponse({"status": "ok", "active_model": registry.resolve(request.visitor).key})
+    body: schemas.ResetDone = {"status": "ok", "active_model": registry.resolve(request.visitor).key}
+    return JsonResponse(body)
 
 
 @for_predict_keys
-@require_GET
+@operation("GET", "The visitor's models", "Models", (200, schemas.Models, "Newest first"))
 def models(request: VisitorRequest) -> JsonResponse:
     rows = registry.versions(request.visitor).select_related("parent")
-    return JsonResponse({"models": [_model(model) for model in rows]})
+    body: schemas.Models = {"models": [_model(model) for model in rows]}
+    return JsonResponse(body)
 
 
-@require_http_methods(["DELETE"])
+@operation("DELETE", "Move a model to the trash", "Models", (200, schemas.Trashed, "Restorable on the Models page"))
 def model(request: VisitorRequest, model_id: str) -> JsonResponse:
     registry.trash(request.visitor, model_id)
-    return JsonResponse({"status": "ok", "restorable_for_days": settings.SEGAPP_TRASH_DAYS})
+    body: schemas.Trashed = {"status": "ok", "restorable_for_days": settings.SEGAPP_TRASH_DAYS}
+    return JsonResponse(body)
 
 
-@require_POST
+@operation(
+    "POST", "Make a model the one that answers", "Models", (200, schemas.Activated, "The model answers from now on")
+)
 def model_activate(request: VisitorRequest, model_id: str) -> JsonResponse:
     return JsonResponse(_activated(registry.activate(request.visitor, model_id)))
 
 
-@require_POST
+@operation(
+    "POST",
+    "Rename a model",
+    "Models",
+    (200, schemas.Model, "The model with its new name"),
+    form=RenameForm,
+    example={"name": "Leaves of 2026"},
+)
 def model_rename(request: VisitorRequest, model_id: str) -> JsonResponse:
     found = registry.owned(request.visitor, model_id)
-    sent = RenameForm(request.POST).checked()
-    return JsonResponse(_model(registry.rename(request.visitor, found.public_id, sent["name"])))
+    fields = sent(request)
+    return JsonResponse(_model(registry.rename(request.visitor, found.public_id, fields["name"])))
 
 
-@require_POST
+@operation(
+    "POST",
+    "Say which classes' objects are counted",
+    "Models",
+    (200, schemas.Model, "The model with its new classes"),
+    form=ThingsForm,
+    example={"things": "1,2"},
+)
 def model_things(request: VisitorRequest, model_id: str) -> JsonResponse:
-    """Which classes' objects are counted: `things` has their ids with commas between, or `none`."""
     found = registry.owned(request.visitor, model_id)
-    sent = ThingsForm(request.POST, found.classes).checked()
-    return JsonResponse(_model(registry.count_things(found, sent["things"])))
+    fields = sent(request, classes=found.classes)
+    return JsonResponse(_model(registry.count_things(found, fields["things"])))
 
 
-@require_http_methods(["GET", "POST"])
+@operation("GET", "A model's share links", "Models", (200, schemas.Shares, "The links"))
+@operation(
+    "POST",
+    "Make a link for others to use a model",
+    "Models",
+    (201, schemas.Share, "The link; its `token` is `share` in `POST /api/segment`"),
+    form=ShareForm,
+    example={"label": "for the field team"},
+    errors=(sharing.TooManyLinks,),
+)
 def shares(request: VisitorRequest, model_id: str) -> JsonResponse:
     """The model's links; POST makes one, with an optional `label`."""
     found = registry.owned(request.visitor, model_id)
     if request.method == "GET":
         rows = sharing.of(request.visitor).filter(model=found)
-        return JsonResponse({"shares": [_share(request, row) for row in rows]})
-    made = sharing.create(found, **ShareForm(request.POST).checked())
+        body: schemas.Shares = {"shares": [_share(request, row) for row in rows]}
+        return JsonResponse(body)
+    made = sharing.create(found, **sent(request))
     return JsonResponse(_share(request, made), status=201)
 
 
-@require_http_methods(["DELETE"])
+@operation("DELETE", "End a share link", "Models", (200, schemas.Done, "Nobody can use the link any more"))
 def share(request: VisitorRequest, token: str) -> JsonResponse:
     sharing.revoke(request.visitor, token)
     return JsonResponse({"status": "ok"})
@@ -246,17 +365,28 @@ def share(request: VisitorRequest, token: str) -> JsonResponse:
 # --- keys -------------------------------------------------------------------------------------------------
 
 
-@require_http_methods(["GET", "POST"])
+@operation("GET", "The visitor's API keys", "Keys", (200, schemas.Keys, "Without the keys themselves"))
+@operation(
+    "POST",
+    "Make an API key",
+    "Keys",
+    (201, schemas.NewKey, "With `key`, which is shown this once"),
+    form=KeyForm,
+    example={"name": "lab robot", "scope": "predict", "days": 365},
+    errors=(api_keys.TooManyKeys, errors.RateLimited),
+)
 def keys(request: VisitorRequest) -> JsonResponse:
     """The visitor's keys, without the keys themselves; POST makes one, which is shown this once."""
     if request.method == "GET":
-        return JsonResponse({"keys": [_key(row) for row in api_keys.listed(request.visitor)]})
+        listed: schemas.Keys = {"keys": [_key(row) for row in api_keys.listed(request.visitor)]}
+        return JsonResponse(listed)
     limits.check(request, limits.KEYS)
-    row, key = api_keys.make(request.visitor, **KeyForm(request.POST).checked())
-    return JsonResponse({**_key(row), "key": key}, status=201)
+    row, key = api_keys.make(request.visitor, **sent(request))
+    body: schemas.NewKey = {**_key(row), "key": key}
+    return JsonResponse(body, status=201)
 
 
-@require_http_methods(["DELETE"])
+@operation("DELETE", "Revoke an API key", "Keys", (204, None, "Refused from the next call on"))
 def key(request: VisitorRequest, key_id: str) -> HttpResponse:
     api_keys.revoke(request.visitor, key_id)
     return HttpResponse(status=204)
@@ -265,11 +395,11 @@ def key(request: VisitorRequest, key_id: str) -> HttpResponse:
 # --- as JSON ----------------------------------------------------------------------------------------------
 
 
-def _activated(model: UserModel) -> dict[str, str]:
+def _activated(model: UserModel) -> schemas.Activated:
     return {"status": "ok", "model_key": model.key, "active_model": model.key, "name": model.name}
 
 
-def _model(model: UserModel) -> dict[str, Any]:
+def _model(model: UserModel) -> schemas.Model:
     return {
         "id": model.public_id,
         "key": model.key,
@@ -288,7 +418,7 @@ def _model(model: UserModel) -> dict[str, Any]:
     }
 
 
-def _share(request: HttpRequest, row: ModelShare) -> dict[str, Any]:
+def _share(request: HttpRequest, row: ModelShare) -> schemas.Share:
     return {
         "token": row.token,
         "url": request.build_absolute_uri(reverse("shared", args=[row.token])),
@@ -299,7 +429,7 @@ def _share(request: HttpRequest, row: ModelShare) -> dict[str, Any]:
     }
 
 
-def _key(row: ApiKey) -> dict[str, Any]:
+def _key(row: ApiKey) -> schemas.Key:
     return {
         "id": row.public_id,
         "name": row.name,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -23,7 +23,7 @@ from segapp.imaging.bare import bare
 from segapp.imaging.confined import NeedsWindows
 from segapp.imaging.image_input import ImageInput
 from segapp.models import UNFINISHED, Analysis, State, Worker
-from segapp.services import model_snapshot
+from segapp.services import model_snapshot, schemas
 from segapp.services.admission import admit, waiter_slot
 from segapp.services.errors import Busy, NotFound, Overloaded, RateLimited, ServerError, Unavailable, UserError
 
@@ -33,6 +33,25 @@ MAX_UNFINISHED_AGE = 1200.0  # seconds; an accepted image is not given up before
 MAX_ATTEMPTS = 2
 MAX_WINDOWED = 3  # unfinished images of one visitor that are read in windows
 SHOWN_SIDE = 2048  # pixels; larger images are looked at through a smaller copy
+
+
+class TooManyLargeImages(RateLimited):
+    """The visitor has enough unfinished images that are read in parts."""
+
+    code = "too_many_large_images"
+
+
+class Failed(ServerError):
+    """A worker could not answer the image."""
+
+    code = "failed"
+
+
+class NotAnswered(Unavailable):
+    """No worker came to the image, so it was given up."""
+
+    code = "failed"
+    title = "No worker answered"
 
 
 def submit(
@@ -86,7 +105,7 @@ def _submit_windows(
     unfinished = Analysis.objects.filter(visitor=visitor, windows=True, state__in=UNFINISHED).count()
     if unfinished >= MAX_WINDOWED:
         message = f"{unfinished} large images of yours are not finished yet. Wait for one, or cancel one first."
-        raise RateLimited(message, code="too_many_large_images")
+        raise TooManyLargeImages(message)
     row = _pinned(visitor, large, name, model, answer)
     row.shared, row.windows, row.suffix, row.image_input = shared, True, ".tif", choice.to_dict()
     file.seek(0)
@@ -102,12 +121,21 @@ def cancel(analysis: Analysis) -> Analysis:
     return analysis
 
 
-def progress(analysis: Analysis) -> dict[str, Any]:
-    """How far an image is that is read in parts; the usual keys when it is done."""
-    known = {"state": analysis.state, "progress": round(analysis.progress, 3), "message": analysis.message}
-    if analysis.state == State.DONE:
-        return {**status(analysis), **known, "progress": 1.0}
-    return {"analysis_id": analysis.public_id, "model_key": key_of(analysis), **known}
+def progress(analysis: Analysis) -> schemas.AnalysisProgress:
+    """How far an image is that has not been answered yet."""
+    return {
+        "analysis_id": analysis.public_id,
+        "model_key": key_of(analysis),
+        "state": analysis.state,
+        "progress": round(analysis.progress, 3),
+        "message": analysis.message,
+    }
+
+
+def progress_or_result(analysis: Analysis) -> schemas.AnalysisProgress | schemas.LargeAnalysis:
+    """How far an image is that is read in parts; also the keys of a result when it is done."""
+    known = progress(analysis)
+    return {**status(analysis), **known, "progress": 1.0} if analysis.state == State.DONE else known
 
 
 def again(analysis: Analysis, model: UserModel | None) -> Analysis:
@@ -181,12 +209,8 @@ def recent(visitor: str, count: int = 12) -> QuerySet[Analysis]:
     return Analysis.objects.filter(visitor=visitor, state=State.DONE)[:count]
 
 
-def status(analysis: Analysis) -> dict[str, Any]:
+def status(analysis: Analysis) -> schemas.Analysis:
     """A finished result as the JSON API shows it."""
-    urls = {
-        f"{kind}_url": reverse("analysis-file", args=[analysis.public_id, kind])
-        for kind in ("mask", "overlay", "confidence")
-    }
     return {
         "analysis_id": analysis.public_id,
         "model_key": key_of(analysis),
@@ -200,15 +224,16 @@ def status(analysis: Analysis) -> dict[str, Any]:
         "timings": analysis.timings,
         "notice": analysis.message or None,
         "notes": analysis.notes,
-        **urls,
+        "mask_url": reverse("analysis-file", args=[analysis.public_id, "mask"]),
+        "overlay_url": reverse("analysis-file", args=[analysis.public_id, "overlay"]),
+        "confidence_url": reverse("analysis-file", args=[analysis.public_id, "confidence"]),
     }
 
 
 def not_done(analysis: Analysis) -> UserError:
     """What went wrong with a result that is not there; or where to ask for one that still waits for its worker."""
     if analysis.state == State.FAILED:
-        kind = ServerError if analysis.worker else Unavailable
-        return kind(analysis.message, code="failed")
+        return Failed(analysis.message) if analysis.worker else NotAnswered(analysis.message)
     address = reverse("api-segment-result", args=[analysis.public_id])
     message = f"No worker has answered yet. Your image keeps its place; ask GET {address} for it."
     return Busy(message, location=address)

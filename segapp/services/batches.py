@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -23,7 +23,7 @@ from segapp import dispatch
 from segapp.imaging import InvalidFile, archive, decode, formats
 from segapp.imaging.image_input import ImageInput
 from segapp.models import UNFINISHED, Analysis, Batch, BatchItem, ItemState, State, Stop
-from segapp.services import batch_results, storage
+from segapp.services import batch_results, schemas, storage
 from segapp.services.errors import InvalidUpload, NotFound, RateLimited
 from segapp.services.model_snapshot import pin
 from segapp.services.naming import result_stems
@@ -178,7 +178,7 @@ def file_of(item: BatchItem, kind: str) -> Path:
     return path
 
 
-def status(batch: Batch) -> dict[str, Any]:
+def status(batch: Batch) -> schemas.Batch:
     """The batch as the JSON API shows it."""
     has = batch.has_results
     return {
@@ -202,13 +202,20 @@ def status(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _status_of(batch: Batch, item: BatchItem) -> dict[str, Any]:
-    done = item.state == ItemState.DONE
-    urls = {
-        f"{kind}_url": reverse("analyze-batch-file", args=[batch.public_id, item.number, kind]) if done else None
-        for kind in ("mask", "overlay")
+def _status_of(batch: Batch, item: BatchItem) -> schemas.BatchFile:
+    def address(kind: str) -> str | None:
+        if item.state != ItemState.DONE:
+            return None
+        return reverse("analyze-batch-file", args=[batch.public_id, item.number, kind])
+
+    return {
+        "file": item.name,
+        "stem": item.stem,
+        "state": item.state,
+        "message": item.message,
+        "mask_url": address("mask"),
+        "overlay_url": address("overlay"),
     }
-    return {"file": item.name, "stem": item.stem, "state": item.state, "message": item.message, **urls}
 
 
 def pace(device: str) -> float:

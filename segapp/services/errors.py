@@ -105,6 +105,19 @@ class InvalidUpload(UserError):
         super().__init__(" ".join(": ".join(filter(None, entry.values())) for entry in files), files=files)
 
 
+class MethodNotAllowed(UserError):
+    """The address takes other methods than the one that was used; they go into the header Allow."""
+
+    status, code = 405, "method_not_allowed"
+    title = "This address is used in another way"
+    message = "This address does not take that method."
+    advice = "Go back to the start page."
+
+    def __init__(self, *allowed: str) -> None:
+        super().__init__(f"This address takes {' and '.join(allowed)} only." if allowed else "")
+        self.allowed = allowed
+
+
 class Conflict(UserError):
     """In the way of something that is there already."""
 

@@ -28,7 +28,7 @@ from segapp.models import (
     VideoJob,
     Work,
 )
-from segapp.services import restore
+from segapp.services import restore, schemas
 from segapp.services.errors import Conflict, NotFound
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def use_base_model(visitor: str) -> None:
     registry.reset(visitor)
 
 
-def status(run: TrainingRun) -> dict[str, Any]:
+def status(run: TrainingRun) -> schemas.Run:
     """The run as the JSON API shows it."""
     model = run.model
     return {

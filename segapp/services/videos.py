@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -17,7 +16,7 @@ from registry.files import write_atomically
 from segapp import dispatch
 from segapp.imaging import InvalidFile, container, formats
 from segapp.models import UNFINISHED, State, Stop, TrainingRun, VideoJob
-from segapp.services import runs, storage
+from segapp.services import runs, schemas, storage
 from segapp.services.errors import NotFound, RateLimited
 from segapp.services.model_snapshot import pin
 
@@ -110,7 +109,7 @@ def kept_until(job: VideoJob) -> datetime:
     return job.created + timedelta(days=settings.SEGAPP_RESULT_DAYS)
 
 
-def status(job: VideoJob) -> dict[str, Any]:
+def status(job: VideoJob) -> schemas.Video:
     """The job as the JSON API shows it."""
     done = job.state == State.DONE
     return {
@@ -131,7 +130,14 @@ def status(job: VideoJob) -> dict[str, Any]:
         "frames_skipped": job.frames_skipped,
         "frames_per_second_predicted": job.source.get("per_second"),
         "segments_done": job.segments_done,
-        "source": {key: job.source.get(key) for key in ("width", "height", "seconds", "frames", "rate", "audio")},
+        "source": {
+            "width": job.source.get("width"),
+            "height": job.source.get("height"),
+            "seconds": job.source.get("seconds"),
+            "frames": job.source.get("frames"),
+            "rate": job.source.get("rate"),
+            "audio": job.source.get("audio"),
+        },
         "classes": job.classes,
         "timeline": job.timeline,
         "message": job.message,

@@ -38,6 +38,23 @@ def usual_scheduling():
     assert not changed, f"{len(changed)} threads of this process are scheduled in another way than before the test"
 
 
+@pytest.fixture(autouse=True)
+def api_answers_are_described(monkeypatch):
+    """Every answer that any test gets from the JSON API is held against the API's own description."""
+    plain = Client.request
+
+    def request(self, **environ):
+        response = plain(self, **environ)
+        if environ.get("PATH_INFO", "").startswith("/api/"):
+            from segapp.tests.api.conformance import problems_of
+
+            problems = problems_of(environ["REQUEST_METHOD"], environ["PATH_INFO"], response)
+            assert not problems, problems
+        return response
+
+    monkeypatch.setattr(Client, "request", request)
+
+
 @pytest.fixture
 def alice(db) -> Visitor:
     return Visitor()
