@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.http import HttpRequest
 
-from segapp.models import ApiKey, Batch, Export, ModelShare, TrainingRun, TransferCode, VideoJob, Worker
+from segapp.models import ApiKey, Batch, Delivery, Export, Hook, ModelShare, TrainingRun, TransferCode, VideoJob, Worker
 
 
 class LookOnly(admin.ModelAdmin):
@@ -95,3 +95,20 @@ class ApiKeyAdmin(LookOnly):
     list_display = ["name", "scope", "visitor", "created", "expires", "last_used"]
     list_filter = ["scope", "created"]
     search_fields = ["public_id", "visitor", "name"]
+
+
+@admin.register(Hook)
+class HookAdmin(LookOnly):
+    """Hooks can be deleted here; their secrets are shown to their owners only."""
+
+    list_display = ["public_id", "visitor", "url", "events", "created"]
+    search_fields = ["public_id", "visitor", "url"]
+    fields = ["public_id", "visitor", "url", "events", "created"]
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(LookOnly):
+    list_display = ["public_id", "hook", "event", "state", "attempts", "status", "message", "created", "ended"]
+    list_filter = ["state", "event", "created"]
+    search_fields = ["public_id", "hook__public_id", "hook__visitor", "hook__url"]
+    list_select_related = ["hook"]

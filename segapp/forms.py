@@ -10,10 +10,11 @@ from django.core.files.uploadedfile import UploadedFile
 
 from segapp.imaging import formats, image_input, object_options
 from segapp.imaging.bundle import Member
-from segapp.models import Effort, Scope
+from segapp.models import Effort, Event, Scope
 from segapp.services import videos
 from segapp.services.api_keys import MAX_DAYS
 from segapp.services.errors import InvalidForm
+from segapp.services.hook_addresses import MAX_LENGTH as MAX_URL
 
 IMAGES, VIDEOS = formats.listed(formats.IMAGE_KINDS), formats.listed(formats.VIDEO_KINDS)
 TIFF_SUFFIXES = next(kind.suffixes for kind in formats.IMAGE_KINDS if kind.name == "TIFF")
@@ -356,3 +357,23 @@ class KeyForm(BaseForm):
 
     def clean_scope(self) -> str:
         return self.cleaned_data["scope"] or Scope.ALL
+
+
+class HookForm(BaseForm):
+    """An address to be told, and of what; of everything where nothing is named."""
+
+    url = forms.CharField(
+        max_length=MAX_URL,
+        strip=True,
+        error_messages={
+            "required": "A webhook needs an address, like https://lab.example.org/segapp.",
+            "max_length": f"The address is longer than {MAX_URL} characters. Use a shorter one.",
+        },
+        help_text="What is notified: an http or https address",
+    )
+    events = forms.MultipleChoiceField(
+        choices=Event.choices,
+        required=False,
+        error_messages={"invalid_choice": f"There is no such event. Choose among: {', '.join(Event.values)}."},
+        help_text="Which ends it is notified of, repeated; absent: all",
+    )

@@ -43,8 +43,8 @@ _wake = threading.Event()
 
 
 class _Chore:
-    def __init__(self, seconds: float, work: Callable[[], object]) -> None:
-        self.seconds, self.work, self.due = seconds, work, time.monotonic()
+    def __init__(self, seconds: float, work: Callable[[], object], apart: bool) -> None:
+        self.seconds, self.work, self.apart, self.due = seconds, work, apart, time.monotonic()
 
 
 def describe(
@@ -82,10 +82,13 @@ def holds(label: str, pk: int) -> bool:
         return (label, pk) in _held
 
 
-def every(seconds: float, work: Callable[[], object]) -> None:
-    """Run `work` about this often in the chore thread. What it raises is logged."""
+def every(seconds: float, work: Callable[[], object], apart: bool = False) -> None:
+    """Run `work` about this often in the chore thread. What it raises is logged.
+
+    `apart`: in a thread of its own, for what waits for other machines and would hold up the other chores.
+    """
     with _lock:
-        _chores.append(_Chore(seconds, work))
+        _chores.append(_Chore(seconds, work, apart))
 
 
 def start() -> None:
@@ -158,12 +161,27 @@ def _do_chores() -> None:
         with _lock:
             due = [chore for chore in _chores if chore.due <= time.monotonic()]
         for chore in due:
-            try:
-                chore.work()
-            except Exception:
-                logger.exception("chore %s failed; it is tried again", getattr(chore.work, "__qualname__", chore.work))
-                connection.close()
-            chore.due = time.monotonic() + chore.seconds
+            if chore.apart:
+                chore.due = float("inf")
+                threading.Thread(target=_repeat, args=[chore], name="chore", daemon=True).start()
+            else:
+                _do(chore)
+                chore.due = time.monotonic() + chore.seconds
+
+
+def _repeat(chore: _Chore) -> None:
+    while not _left.is_set():
+        _do(chore)
+        _left.wait(chore.seconds)
+    connection.close()
+
+
+def _do(chore: _Chore) -> None:
+    try:
+        chore.work()
+    except Exception:
+        logger.exception("chore %s failed; it is tried again", getattr(chore.work, "__qualname__", chore.work))
+        connection.close()
 
 
 def _process() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Settings, all from the environment with defaults that work on an empty machine (see docs/configuration.md)."""
 
+import ipaddress
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,16 @@ def env_int(name: str, default: int) -> int:
     return int(value) if value else default
 
 
+def env_networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Networks and addresses, separated by spaces; 1 stands for all there are."""
+    value = os.environ.get(name, "").strip()
+    given = {"": "", "0": "", "1": "0.0.0.0/0 ::/0"}.get(value, value)
+    try:
+        return [ipaddress.ip_network(one) for one in given.replace(",", " ").split()]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}. Set it to 1, or to networks like 10.0.0.0/8.") from None
+
+
 # --- where and who -------------------------------------------------------------------------------------
 BASE_DIR = PROJECT
 SEGAPP_HOME = home()
@@ -39,6 +50,7 @@ SEGAPP_URL = os.environ.get("SEGAPP_URL") or "http://127.0.0.1:8000"
 SEGAPP_RATE_LIMITS = env_flag("SEGAPP_RATE_LIMITS", True)
 SEGAPP_CACHE_BYTES = env_int("SEGAPP_CACHE_MB", 1024) * 2**20  # networks and features kept in memory by one worker
 SEGAPP_METRICS_TOKEN = os.environ.get("SEGAPP_METRICS_TOKEN", "")  # who sends it may read /metrics from anywhere
+SEGAPP_HOOK_NETWORKS = env_networks("SEGAPP_HOOK_PRIVATE")  # what webhooks may reach besides the internet
 SEGAPP_QUEUE = env_int("SEGAPP_QUEUE", 48)  # images that may wait; who sends more is asked to come back
 SEGAPP_RESULT_DAYS = env_int("SEGAPP_RESULT_DAYS", 7)  # analyses, batches and videos are kept this long
 SEGAPP_TRASH_DAYS = 7

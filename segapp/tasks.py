@@ -8,13 +8,14 @@ from celery import signals
 from segapp import heartbeat
 from segapp.celery import app
 from segapp.services import analyses, cleanup, runs
-from segapp.worker import batch, exports, inference, live, networks, training, video
+from segapp.worker import batch, exports, hooks, inference, live, networks, training, video
 
 logger = logging.getLogger(__name__)
 
 heartbeat.describe(device=networks.runtime().device_name, info=networks.stats)
 heartbeat.every(3, runs.reap)
 heartbeat.every(3, analyses.reap)
+heartbeat.every(2, hooks.turn, apart=True)
 heartbeat.every(3600, cleanup.run_in_background)
 
 

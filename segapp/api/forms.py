@@ -148,5 +148,9 @@ class ShareForm(ApiForm):
     label = forms.CharField(max_length=60, strip=True, required=False, help_text="A note on who it is for")
 
 
+class HookForm(ApiForm, forms_of_pages.HookForm):
+    pass
+
+
 class KeyForm(ApiForm, forms_of_pages.KeyForm):
     pass

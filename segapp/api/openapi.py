@@ -25,6 +25,7 @@ PARAMETERS = {
     "batch_id": "A batch's `batch_id`",
     "job_id": "A video's `job_id`",
     "model_id": "A model's `id`, with or without `user_`",
+    "hook_id": "A webhook's `id`",
     "key_id": "A key's `id`",
     "format": "`pth`, `safetensors` or `onnx`",
     "token": "A link's token",
@@ -54,6 +55,7 @@ GROUPS = {
     "Videos": "A video in, two videos and a table out.",
     "Models": "The visitor's own: which one answers, names, links, files.",
     "Keys": "What programs send instead of a cookie.",
+    "Webhooks": "Addresses that are notified when a training, a batch or a video ends.",
 }
 
 
@@ -173,6 +175,8 @@ def _field(field: forms.Field) -> dict[str, Any]:
         case forms.ChoiceField():
             choices: Any = field.choices
             schema = {"type": "string", "enum": [str(value) for value, _ in choices]}
+            if isinstance(field, forms.MultipleChoiceField):
+                schema = {"type": "array", "items": schema}
         case forms.FloatField():
             schema = {"type": "number", "minimum": field.min_value, "maximum": field.max_value}
         case forms.IntegerField():

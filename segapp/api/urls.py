@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from segapp.api import described, exports, views
+from segapp.api import described, exports, hooks, views
 
 urlpatterns = [
     path("openapi.json", described.described, name="api-described"),
@@ -21,6 +21,10 @@ urlpatterns = [
     path("video/<str:job_id>/stop", views.video_stop, name="api-video-stop"),
     path("load-user-model", views.load_user_model, name="api-load-user-model"),
     path("reset-to-base-model", views.reset_to_base_model, name="api-reset"),
+    path("hooks", hooks.hooks, name="api-hooks"),
+    path("hooks/<str:hook_id>", hooks.hook, name="api-hook"),
+    path("hooks/<str:hook_id>/test", hooks.hook_test, name="api-hook-test"),
+    path("hooks/<str:hook_id>/deliveries", hooks.hook_deliveries, name="api-hook-deliveries"),
     path("keys", views.keys, name="api-keys"),
     path("keys/<str:key_id>", views.key, name="api-key"),
     path("models", views.models, name="api-models"),

@@ -7,6 +7,7 @@ from segapp.models.analysis import Analysis
 from segapp.models.api_key import ApiKey, Scope
 from segapp.models.batch import Batch, BatchItem, ItemState
 from segapp.models.export import Export, ExportFormat
+from segapp.models.hook import Delivery, DeliveryState, Event, Hook
 from segapp.models.painting import Painting, PaintingQuerySet
 from segapp.models.sharing import ModelShare, TransferCode
 from segapp.models.training import Effort, Example, TrainingRun
@@ -23,10 +24,14 @@ __all__ = [
     "ApiKey",
     "Batch",
     "BatchItem",
+    "Delivery",
+    "DeliveryState",
     "Effort",
+    "Event",
     "Example",
     "Export",
     "ExportFormat",
+    "Hook",
     "ItemState",
     "ModelShare",
     "Painting",

@@ -25,6 +25,7 @@ UPLOADS = Limit("upload", 60, 600, "Those were many uploads in ten minutes.")
 TRANSFERS = Limit("transfer", 10, 600, "Those were many codes in ten minutes.")
 KEYS = Limit("key", 20, 600, "Those were many keys in ten minutes.")
 LIVE = Limit("live", 1200, 60, "Those were many live answers in one minute.")
+HOOKS = Limit("hook", 30, 600, "Those were many webhooks and tests in ten minutes.")
 EXPORTS = Limit("export", 40, 3600, "Those were many files in one hour.")
 
 

@@ -15,6 +15,7 @@ from segapp.models import (
     Batch,
     Example,
     Export,
+    Hook,
     ModelShare,
     TrainingRun,
     TrainingSet,
@@ -35,6 +36,7 @@ LABELS: dict[type[models.Model], str] = {
     Export: "Files made for download",
     TransferCode: "Codes for another device",
     ApiKey: "API keys",
+    Hook: "Webhooks",
 }
 
 

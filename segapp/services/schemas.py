@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from msgspec import Meta
 
 from segapp.imaging.formats import MAX_CLASSES
-from segapp.models import ExportFormat, ItemState, Scope, State
+from segapp.models import DeliveryState, Event, ExportFormat, ItemState, Scope, State
 
 
 def _one_of(values: Any, description: str, example: str) -> Meta:
@@ -395,3 +395,37 @@ class NewKey(Key):
 
 class Keys(TypedDict):
     keys: Annotated[list[Key], Meta(description="Newest first")]
+
+
+# --- webhooks -----------------------------------------------------------------------------------------------
+
+
+class Hook(TypedDict):
+    id: Annotated[str, Meta(examples=["h7Gf5dS3aQ1wE9rT"])]
+    url: Annotated[str, Meta(examples=["https://lab.example.org/segapp"])]
+    events: Annotated[list[str], Meta(description="Which ends it is notified of", examples=[["training", "batch"]])]
+    created: Time
+
+
+class NewHook(Hook):
+    secret: Annotated[str, Meta(description="What deliveries are signed with, shown this once", examples=["whsec_…"])]
+
+
+class Hooks(TypedDict):
+    hooks: Annotated[list[Hook], Meta(description="Oldest first")]
+
+
+class Delivery(TypedDict):
+    id: Annotated[str, Meta(description="As the header `webhook-id` has it", examples=["d2Fg4hJ6kL8zX0cV"])]
+    event: Annotated[str, _one_of([*Event.values, "test"], "What ended", "batch")]
+    subject: Annotated[str, Meta(description="The id of what ended", examples=["b9Vn7cM5xZ3lK1jH"])]
+    state: Annotated[str, _one_of(DeliveryState.values, "Whether it has arrived", "delivered")]
+    attempts: Annotated[int, Meta(ge=0, examples=[1])]
+    status: Annotated[int | None, Meta(description="HTTP status of the last answer, if any", examples=[204])]
+    message: Message
+    created: Time
+    ended: Annotated[str | None, Meta(description="null: it is still tried", examples=["2026-05-04T10:20:31+00:00"])]
+
+
+class Deliveries(TypedDict):
+    deliveries: Annotated[list[Delivery], Meta(description="The latest 20, newest first")]

@@ -16,9 +16,10 @@ from registry import services as registry
 from registry import store
 from registry.models import UserModel
 from segapp.forms import RenameForm
-from segapp.models import Export, ModelShare
+from segapp.models import Event, Export, ModelShare
 from segapp.services import api_keys, exports, mydata, sharing, storage, transfer
 from segapp.services.errors import NotFound, UserError
+from segapp.views import hooks
 from segapp.views.common import after_change, back, flash, shows_again
 from segapp.views.exports import Offer, offers
 from segapp.visitors import VisitorRequest
@@ -49,6 +50,8 @@ def models(request: VisitorRequest) -> HttpResponse:
         "trash_days": settings.SEGAPP_TRASH_DAYS,
         "result_days": settings.SEGAPP_RESULT_DAYS,
         "keys": api_keys.listed(request.visitor),
+        "hooks": hooks.shown(request.visitor),
+        "events": Event.choices,
         "now": timezone.now(),
         "codes": transfer.listed(request.visitor),
         "holdings": mydata.holdings(request.visitor),
