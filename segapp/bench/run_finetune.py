@@ -1,6 +1,5 @@
 """What `manage.py bench finetune` measures with this installation's base: quality and time of every recipe."""
 
-import json
 import platform
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from PIL import Image
 from segapp.bench.command import beside_usual
 from segapp.bench.datasets import sets_in
 from segapp.bench.finetune import bench_finetune
+from segapp.bench.rows import Rows
 from segapp.imaging import sample
 from segapp.pipeline.training.finetune import RECIPE
 from segapp.worker import networks
@@ -92,25 +92,6 @@ def _row(label: str, cells: list[str]) -> str:
 
 def _line(row: dict[str, Any]) -> str:
     return f"{row['set']}, seed {row['seed']}, {row['recipe']}: mean IoU {row['miou']:.3f} in {row['seconds']:.1f} s"
-
-
-class Rows:
-    """Rows of finished draws in a file of JSON lines, so that a long bench goes on where it was ended. Those of
-    another base, recipe or number of test images, by `stamp`, are left alone."""
-
-    def __init__(self, path: Path | None, stamp: str) -> None:
-        self._path, self._stamp = path, stamp
-
-    def read(self) -> list[dict[str, Any]]:
-        if self._path is None or not self._path.exists():
-            return []
-        lines = [json.loads(line) for line in self._path.read_text().splitlines()]
-        return [line["row"] for line in lines if line["stamp"] == self._stamp]
-
-    def add(self, row: dict[str, Any]) -> None:
-        if self._path is not None:
-            with open(self._path, "a") as file:
-                file.write(json.dumps({"stamp": self._stamp, "row": row}) + "\n")
 
 
 @contextmanager

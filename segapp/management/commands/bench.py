@@ -18,6 +18,7 @@ BENCHES = {
     "segment": "segapp.bench.run_segment",
     "serve": "segapp.bench.run_serve",
     "video": "segapp.bench.run_video",
+    "objects": "segapp.bench.run_objects",
 }
 
 
@@ -29,12 +30,12 @@ class Command(ProjectCommand):
         parser.add_argument("what", choices=list(BENCHES), metavar="WHAT", help=", ".join(BENCHES))
         parser.add_argument(
             "--sets", nargs="+", type=Path, default=[], metavar="DIR",
-            help="what to measure on: folders with images/ and masks/, or folders of such, of clips for video, "
-            "of images for segment (default: drawn samples)",
+            help="what to measure on: folders with images/ and masks/ (objects: and instances/), or folders of such, "
+            "of clips for video, of images for segment (default: drawn samples)",
         )  # fmt: skip
         parser.add_argument("--base", default=settings.SEGAPP_BASE, metavar="KEY", help="default: %(default)s")
         parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else there")
-        tuning = parser.add_argument_group("finetune")
+        tuning = parser.add_argument_group("finetune, objects (finetune: --recipes)")
         tuning.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
         tuning.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), help="default: all four")
         tuning.add_argument(

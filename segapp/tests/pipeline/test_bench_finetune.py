@@ -8,7 +8,7 @@ from PIL import Image
 
 from segapp.bench import finetune as bench
 from segapp.bench.datasets import draw, pools, sets_in
-from segapp.bench.run_finetune import Rows
+from segapp.bench.rows import Rows
 from segapp.pipeline.training import finetune, loop
 from segapp.tests.pipeline.conftest import disc_set
 
