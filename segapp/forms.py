@@ -84,6 +84,10 @@ def check_image_limits(files: list[UploadedFile]) -> None:
         )
 
 
+class ReadAgainForm(ImageInputForm, BaseForm):
+    """Another page or other channels for images that are uploaded already."""
+
+
 class UploadForm(ImageInputForm, BaseForm):
     """Images, masks and zips for a training. What is in them is the intake's business."""
 

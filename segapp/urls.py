@@ -37,6 +37,7 @@ finetune_urls = [
     path("samples/", finetune.samples, name="finetune-samples"),
     path("classes/", finetune.classes, name="finetune-classes"),
     path("reading/", finetune.reading, name="finetune-reading"),
+    path("input/", finetune.image_input, name="finetune-input"),
     path("train/", finetune.train, name="finetune-train"),
     path("clear/", finetune.clear, name="finetune-clear"),
     path("examples/<str:public_id>/remove/", finetune.remove, name="finetune-remove"),
@@ -78,6 +79,7 @@ analyze_urls = [
     path("<str:public_id>/", analyze.result, name="analyze-result"),
     path("<str:public_id>/compare/", analyze.compare, name="analyze-compare"),
     path("<str:public_id>/classes.csv", analyze.table, name="analyze-table"),
+    path("<str:public_id>/stop/", analyze.stop, name="analyze-stop"),
     path("<str:public_id>/delete/", analyze.delete, name="analyze-delete"),
     path("<str:public_id>/fix/", paint.fix, name="analyze-fix"),
 ]

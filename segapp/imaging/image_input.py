@@ -14,6 +14,8 @@ from segapp.imaging.invalid_file import InvalidFile
 MAX, MEAN = "max", "mean"
 RANGE = "percentiles 0.1 to 99.9"  # how more than eight bits become eight; see display_range.py
 MAX_NUMBER = 100_000
+# How notes end that say what is used without a choice.
+NO_PAGE, NO_CHANNELS, NONE = "as no page was chosen.", "as no channels were chosen.", "as none were chosen."
 
 
 @dataclass(frozen=True)
@@ -118,14 +120,19 @@ def resolve(choice: ImageInput, layout: Layout, name: str) -> tuple[str, tuple[i
     if not page:
         page = "1"
         if layout.pages > 1:
-            notes.append(f"{name} has {layout.pages} pages: the first is used, as no page was chosen.")
+            notes.append(f"{name} has {layout.pages} pages: the first is used, {NO_PAGE}")
     if not channels:
         channels = tuple(range(1, min(3, layout.channels) + 1))
         if layout.channels == 2:
-            notes.append(f"{name} has 2 channels: they are used as red and green, as no channels were chosen.")
+            notes.append(f"{name} has 2 channels: they are used as red and green, {NO_CHANNELS}")
         elif layout.channels > 3:
-            notes.append(f"{name} has {layout.channels} channels: the first three are used, as none were chosen.")
+            notes.append(f"{name} has {layout.channels} channels: the first three are used, {NONE}")
     return page, channels, tuple(notes)
+
+
+def is_without_choice(note: str) -> bool:
+    """Whether a note says what is used because nothing was chosen."""
+    return note.endswith((NO_PAGE, NO_CHANNELS, NONE))
 
 
 def of_set(choice: ImageInput, layouts: Iterable[Layout]) -> ImageInput:

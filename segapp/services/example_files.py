@@ -81,6 +81,14 @@ def copy(example: Example, source: Example) -> None:
     _copy(example, source, [path for path in source.folder.glob("*") if path.is_file()] or [source.image_path])
 
 
+def replace_image(example: Example, image: Image.Image) -> None:
+    """Write another image of the same size in place of the example's own, and set size_bytes."""
+    for path in (example.folder / "image.jpg", example.folder / "image.png"):
+        path.unlink(missing_ok=True)
+    _write_image(example, image, lossy=False)
+    example.size_bytes = size_of(example)
+
+
 def _copy(example: Example, source: Example, paths: list[Path]) -> None:
     try:
         for path in paths:

@@ -6,10 +6,9 @@ from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.utils import timezone
 
-from registry.models import new_public_id
 from registry.store import remove_folder
-from segapp.models import Example, Painting, TrainingSet
-from segapp.services import example_files, intake
+from segapp.models import Example, TrainingSet
+from segapp.services import example_copies, intake
 from segapp.services.errors import InvalidForm, NotFound
 
 MAX_SETS = 100
@@ -88,7 +87,7 @@ def duplicate(training_set: TrainingSet) -> TrainingSet:
     made: list[Example] = []
     try:
         with transaction.atomic():
-            made.extend(_copied(example) for example in examples)
+            made.extend(example_copies.copied(example) for example in examples)
             copy = TrainingSet.objects.create(
                 visitor=visitor, name=f"{training_set.name[:70]} (copy)", edits=training_set.edits
             )
@@ -105,22 +104,6 @@ def delete(training_set: TrainingSet) -> None:
     examples = list(training_set.examples.all())
     training_set.delete()
     intake.discard(examples)
-
-
-def _copied(source: Example) -> Example:
-    example = Example.objects.get(pk=source.pk)
-    example.pk, example.public_id, example.draft = None, new_public_id(), False
-    example_files.copy(example, source)
-    try:
-        example.save(force_insert=True)
-        if hasattr(source, "painting"):
-            painting = Painting.objects.get(pk=source.painting.pk)
-            painting.pk, painting.example = None, example
-            painting.save(force_insert=True)
-    except BaseException:
-        example_files.remove(example)
-        raise
-    return example
 
 
 def _hold_to_limit(visitor: str) -> None:

@@ -143,6 +143,13 @@ def _so_far(request: VisitorRequest, analysis: Analysis) -> HttpResponse:
     return response
 
 
+@require_POST
+def stop(request: VisitorRequest, public_id: str) -> HttpResponse:
+    """Cancel an image that is not done."""
+    analysis = analyses.cancel(analyses.owned(request.visitor, public_id))
+    return _show(request, analysis) if request.htmx else redirect("analyze-result", public_id)
+
+
 @require_safe
 def strip(request: VisitorRequest) -> HttpResponse:
     """The latest results, asked for while some of them are still at work; `at` is the one on show."""

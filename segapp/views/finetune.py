@@ -7,10 +7,10 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from segapp.forms import ClassesForm, ReadingForm, TrainForm, UploadForm
+from segapp.forms import ClassesForm, ReadAgainForm, ReadingForm, TrainForm, UploadForm
 from segapp.imaging import sample
 from segapp.imaging.class_mapping import ClassMapping
-from segapp.services import continuing, intake, limits, paint_classes, runs, training_sets
+from segapp.services import continuing, example_copies, intake, limits, paint_classes, runs, training_sets
 from segapp.services.errors import InvalidForm, InvalidUpload, Problem, UserError
 from segapp.views import finetune_context
 from segapp.views.common import changed, flash, shows_again
@@ -91,6 +91,15 @@ def reading(request: VisitorRequest) -> HttpResponse:
         kept[sent["take"]] = {**kept.get(sent["take"], {}), "ignore": False, "name": "background"}
     intake.review(list(intake.drafts(request.visitor)), kept, finetune_context.known_classes(request))
     _store_edits(request, kept)
+    return _done(request)
+
+
+@require_POST
+@shows_again(refuse)
+def image_input(request: VisitorRequest) -> HttpResponse:
+    """Another page or other channels of the images that have a choice."""
+    sent = ReadAgainForm(request.POST).checked()
+    example_copies.read_again(request.visitor, sent["image_input"])
     return _done(request)
 
 

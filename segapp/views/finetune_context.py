@@ -12,13 +12,14 @@ from registry.models import UserModel
 from segapp.imaging import InvalidFile
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import Example, State, TrainingRun, VideoJob
-from segapp.services import continuing, intake, painting, runs, training_sets
+from segapp.services import continuing, example_copies, intake, painting, runs, training_sets
 from segapp.visitors import VisitorRequest
 
 EDITS = "class_edits"  # in the session: what the visitor changed in the class table, by the mask value it stands for
 CONTINUE = "continue_from"  # in the session: public id of the model that the next training starts from
 WEAK = 0.5  # IoU under which a class is named as the one that needs more images
 FINE = 0.75  # IoU of the weakest class from which a thorough training is not suggested
+MAX_LISTED_PAGES = 200  # in the chooser of a stack; a later one is named on upload
 ENOUGH = 4  # images that show a class, below which more of them are what helps
 
 
@@ -67,6 +68,7 @@ def context(request: VisitorRequest) -> dict[str, Any]:
         },
         "land": _landing(live or stumbled, editable, mapping is not None, done and not adding),
         "notes": intake.notes_of(shown),
+        **(input_choice(drafts) if editable else {}),
         "choices": request.session.get(EDITS, {}).get(intake.CHOICES, {}) if editable else {},
         "base_names": base_names() if editable else [],
         "versions": registry.versions(request.visitor).count(),
@@ -94,6 +96,24 @@ def mapping_of(request: VisitorRequest, run: TrainingRun | None, drafts: list[Ex
     if run is not None and run.reading:
         return ClassMapping.from_dict(run.reading)
     return None
+
+
+def input_choice(drafts: list[Example]) -> dict[str, Any]:
+    """The pages and channels that can be chosen for images uploaded already, and what is chosen now; {} for none."""
+    found = example_copies.with_choice(drafts)
+    if not found:
+        return {}
+    layouts = [example_copies.layout_of(example) for example in found]
+    pages, channels = max(layout.pages for layout in layouts), max(layout.channels for layout in layouts)
+    chosen = intake.input_of(found)
+    return {
+        "input_choice": {
+            "pages": range(1, min(pages, MAX_LISTED_PAGES) + 1) if pages > 1 else [],
+            "page": chosen.page,
+            "channels": channels if channels not in (1, 3) else 0,
+            "chosen": ",".join(map(str, chosen.channels)),
+        }
+    }
 
 
 def base_names() -> list[str]:

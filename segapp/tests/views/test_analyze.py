@@ -206,3 +206,14 @@ def test_the_strip_shows_ones_own_results_only(alice, charlie):
 def test_a_sample_image_is_one_click_away(alice):
     assert alice.post("/analyze/sample/", headers=HTMX).status_code == 200
     assert Analysis.objects.get().title == "leaf_8.png"
+
+
+def test_an_image_that_waits_can_be_cancelled_by_its_owner_only(alice, charlie):
+    row = analyzed(alice.visitor, state=State.QUEUED)
+    address = f"/analyze/{row.public_id}/"
+    assert f"{address}stop/" in alice.get(address).content.decode()
+    assert charlie.post(f"{address}stop/").status_code == 404
+    assert alice.post(f"{address}stop/").status_code == 302
+    row.refresh_from_db()
+    assert row.state == State.CANCELLED
+    assert "was cancelled" in alice.get(address).content.decode()
