@@ -11,6 +11,7 @@ from segapp.models.work import Work, WorkQuerySet
 
 class ExportFormat(models.TextChoices):
     PTH = "pth", "Full .pth"
+    DETAILED = "pth_detail", "Full .pth with detail branch"  # of models that have one
     SAFETENSORS = "safetensors", "safetensors"
     ONNX = "onnx", "ONNX"
 
@@ -33,5 +34,5 @@ class Export(Work):
     @property
     def path(self) -> Path:
         """The file, under the name that it is downloaded with."""
-        full = "_full" if self.format == ExportFormat.PTH else ""  # not to be taken for the file that is kept
-        return self.folder / f"{self.model.key}{full}.{self.format}"
+        names = {ExportFormat.PTH: "_full.pth", ExportFormat.DETAILED: "_full_detail.pth"}  # unlike the kept file's
+        return self.folder / f"{self.model.key}{names.get(ExportFormat(self.format), f'.{self.format}')}"

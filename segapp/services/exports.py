@@ -25,9 +25,30 @@ def exportable(visitor: str, public_id: str, format: str) -> UserModel:
     if format not in ExportFormat.values:
         raise NotFound(f"There is no such format. Choose one of: {', '.join(ExportFormat.values)}.")
     model = registry.owned(visitor, public_id)
+    if format not in formats(model):
+        raise NotFound(f"“{model.name}” has no detail branch. Choose one of: {', '.join(formats(model))}.")
     if model.file_state != FileState.OK:
         raise NotFound(f"The file of “{model.name}” cannot be used. Choose another version, or train again.")
     return model
+
+
+def formats(model: UserModel) -> list[str]:
+    """The formats that this model can be had in."""
+    return [format for format in ExportFormat.values if has_detail(model) or format != ExportFormat.DETAILED]
+
+
+def has_detail(model: UserModel) -> bool:
+    """Whether a detail branch stands beside its FPN."""
+    return bool(model.recipe.get("detail"))
+
+
+def without_detail(model: UserModel) -> str:
+    """What the plain FPN lacks, as a sentence; empty for a model without a detail branch."""
+    if not has_detail(model):
+        return ""
+    gain = model.recipe.get("detail_gain")
+    measured = f", which gained {gain:.3f} mean IoU on held-out images" if gain else ""
+    return f"without the model's detail branch{measured}"
 
 
 def request(model: UserModel, format: str) -> Export:
@@ -97,5 +118,6 @@ def card(model: UserModel) -> dict[str, Any]:
 def card_text(model: UserModel) -> str:
     """The same for people, in Markdown, with the lines that load each format."""
     recipe = json.dumps(model.recipe, indent=2, ensure_ascii=False)
-    values = {"model": model, "recipe": recipe, "formats": ExportFormat, "rows": model.metrics.get("per_class") or []}
+    rows = model.metrics.get("per_class") or []
+    values = {"model": model, "recipe": recipe, "rows": rows, "without_detail": without_detail(model)}
     return render_to_string("models/card.md", values)

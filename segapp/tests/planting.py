@@ -14,12 +14,14 @@ from pathlib import Path
 CLASSES = (("background", "#4b5563"), ("disc", "#e69f00"), ("rim", "#56b4e9"))
 
 
-def plant(visitor: str, name: str, finds: int, parent=None, run=None):
-    """A published, active model of the visitor's that finds class `finds` everywhere."""
+def plant(visitor: str, name: str, finds: int, parent=None, run=None, detailed: bool = False):
+    """A published, active model of the visitor's that finds class `finds` everywhere; with `detailed` it has a detail
+    branch, which held-out images gained 0.031 from."""
     import torch
     from PIL import Image
 
     from registry import checkpoint, services
+    from registry.detail import FILTERS, detail_branch
     from registry.network import ClassInfo
     from segapp.pipeline.training.finetune import Trained
     from segapp.worker.publishing import publish
@@ -32,13 +34,20 @@ def plant(visitor: str, name: str, finds: int, parent=None, run=None):
     width = saved.tensors["segmentation_head.0.weight"].shape[1]
     tensors["segmentation_head.0.weight"] = torch.zeros(len(CLASSES), width, 1, 1)
     tensors["segmentation_head.0.bias"] = torch.eye(len(CLASSES))[finds] * 9
+    recipe: dict[str, object] = {"seed": 0}
+    if detailed:
+        options = {"filters": FILTERS, "hidden": 4, "gain": 0.031}
+        spec = replace(spec, detail=options)
+        branch = detail_branch(options, len(CLASSES)).state_dict()
+        tensors |= {f"detail.{key}": value for key, value in branch.items()}
+        recipe |= {"detail": True, "detail_gain": 0.031}
     metrics = {
         "miou": 0.5 + finds / 10,
         "comparison": {"kind": "trivial", "miou": 0.4},
         "per_class": [{"id": 1, "name": "disc", "iou": 0.6, "dice": 0.7, "images": 2}],
         "sentence": "On 2 held-out images the model reaches a mean IoU of 0.61.",
     }
-    trained = Trained(spec, tensors, metrics, steps=1, seconds=1.0, recipe={"seed": 0}, losses=[], held_out=[])
+    trained = Trained(spec, tensors, metrics, steps=1, seconds=1.0, recipe=recipe, losses=[], held_out=[])
     preview = Image.new("RGB", (240, 90), CLASSES[finds][1])
     return publish(visitor, trained, name=name, base=base, image_count=5, parent=parent, run=run, preview=preview)
 

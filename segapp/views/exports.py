@@ -18,6 +18,7 @@ from segapp.visitors import VisitorRequest
 
 ABOUT = {
     ExportFormat.PTH: "the whole network for plain smp.FPN",
+    ExportFormat.DETAILED: "the same and the detail branch (detail.*), which plain smp.FPN does not take",
     ExportFormat.SAFETENSORS: "the same, without pickle",
     ExportFormat.ONNX: "for runtimes without torch",
 }
@@ -37,7 +38,7 @@ class Offer:
 
 def offers(model: UserModel, made: dict[str, Export]) -> list[Offer]:
     """What the version can be had as, with what is there of it already."""
-    return [offer(model, format, made.get(format)) for format in ExportFormat]
+    return [offer(model, format, made.get(format)) for format in exports.formats(model)]
 
 
 def offer(model: UserModel, format: str, row: Export | None) -> Offer:
@@ -45,7 +46,9 @@ def offer(model: UserModel, format: str, row: Export | None) -> Offer:
     if row is not None and row.state == State.DONE and not store.fetch(row.path).is_file():
         row = None
     usual = exports.usual_seconds(row) if row is not None and row.unfinished else None
-    return Offer(model, kind.value, str(kind.label), ABOUT[kind], row, usual)
+    lacks = exports.without_detail(model) if kind in (ExportFormat.PTH, ExportFormat.SAFETENSORS) else ""
+    about = f"{ABOUT[kind]}, {lacks}" if lacks else ABOUT[kind]
+    return Offer(model, kind.value, str(kind.label), about, row, usual)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

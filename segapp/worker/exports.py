@@ -10,7 +10,7 @@ from registry.export import ExportFailed, export
 from registry.files import ModelFileDamaged, ModelFileMissing, disk_is_full
 from registry.runtime import BaseMissing
 from segapp import heartbeat
-from segapp.models import Export, State
+from segapp.models import Export, ExportFormat, State
 from segapp.worker import networks
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,8 @@ def run(pk: int) -> None:
 def _write(row: Export) -> None:
     row.folder.mkdir(parents=True, exist_ok=True)
     with networks.runtime().use(networks.reference(row.model)) as network:
-        report = export(network, row.format, row.path)
+        detailed = row.format == ExportFormat.DETAILED
+        report = export(network, "pth" if detailed else row.format, row.path, detailed)
     values = {"size_bytes": report["bytes"], "sha256": report["sha256"]}
     Export.objects.end(row.pk, row.lease, State.DONE, progress=1.0, **values)
     # When another worker has taken it, that one writes the same network under the same name.

@@ -10,6 +10,7 @@ from PIL import Image
 from registry.network import ClassInfo, Spec, build
 from registry.runtime import LoadedNetwork, with_base
 from registry.weights import load_encoder
+from segapp.pipeline.training import detail
 from segapp.pipeline.training.finetune import Example, Trained, finetune
 
 SIDE = 64
@@ -88,6 +89,12 @@ def loaded(base: LoadedNetwork, trained: Trained) -> LoadedNetwork:
     """The network of a training's result, as a worker would run it."""
     module = with_base(base, trained.spec, trained.tensors).eval()
     return LoadedNetwork("u", "", base.base_key, trained.spec, module, base.device)
+
+
+@pytest.fixture
+def short_detail(monkeypatch):
+    """Detail branches train for a few steps, where a test is not about what they learn."""
+    monkeypatch.setattr(detail, "STEPS", 20)
 
 
 class FakeClock:

@@ -1,19 +1,25 @@
 """Fine-tuning on tiny images: it learns, it is honest, it can be repeated and stopped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from registry.network import ClassInfo
+from registry import checkpoint
+from registry.network import DEFAULT_DECODER, ClassInfo, build
 from registry.stages import deepest_stage, is_deep
 from segapp.pipeline.inference.forward import normalised, run
 from segapp.pipeline.inference.predict import predict
 from segapp.pipeline.training import finetune as finetune_module
 from segapp.pipeline.training import job, validation
 from segapp.pipeline.training.finetune import LIBRARIES, Cancelled, Example, finetune
+from segapp.pipeline.training.half_precision import to_half_precision
 from segapp.pipeline.training.loop import Settings, Trainee
 from segapp.pipeline.training.schedule import Progress, ProgressReporter, Schedule
 from segapp.tests.pipeline.conftest import CLASSES, FakeClock, disc, loaded
+
+pytestmark = pytest.mark.usefixtures("short_detail")
 
 
 def test_loss_goes_down_and_new_images_are_understood(base, trained):
@@ -59,6 +65,20 @@ def test_a_detail_branch_is_kept_where_held_out_images_gain_and_the_result_says_
     whole = run(net, image)
     plain = net.module.segmentation_head(net.module.decoder(net.module.encoder(normalised(image, net))))[0]
     assert torch.allclose(whole, plain, atol=1e-4) == (gain < 0)
+
+
+def test_an_adapted_model_with_a_detail_branch_has_at_most_6_mb_on_disk(base, discs, monkeypatch, tmp_path):
+    monkeypatch.setattr(validation, "detail_gain", lambda tables: 0.1)
+    spec = replace(base.spec, decoder=DEFAULT_DECODER)
+    module = build(spec)
+    module.encoder = base.module.encoder
+    packaged = replace(base, spec=spec, module=module.eval().requires_grad_(False))
+    result = finetune(packaged, discs, CLASSES, steps=2)
+    assert result.recipe["adapted"] is True and result.spec.detail is not None
+    images = [example.image for example in discs]
+    tensors = to_half_precision(packaged, loaded(packaged, result), result.tensors, images)
+    _, size = checkpoint.save(tmp_path / "model.pth", result.spec, tensors, "0" * 64)
+    assert size < 6_000_000
 
 
 def test_what_a_detail_branch_gains_is_counted_over_all_folds():

@@ -8,6 +8,8 @@ from segapp.pipeline.training import job, loop
 from segapp.pipeline.training.finetune import Example, TrainingFailed, finetune
 from segapp.tests.pipeline.conftest import CLASSES, FakeClock, disc
 
+pytestmark = pytest.mark.usefixtures("short_detail")
+
 
 def test_only_ignore_is_refused(base):
     blank = Example("x", disc(0).image, np.full((64, 64), 255, np.uint8))

@@ -13,7 +13,9 @@ from registry.runtime import Runtime
 from registry.tests.test_services import make
 from segapp.models import Export, State
 from segapp.services import cleanup, exports, transfer
+from segapp.services.errors import NotFound
 from segapp.tests.planting import CLASSES, plant
+from segapp.views.exports import offers
 from segapp.worker import exports as work
 from segapp.worker import networks
 
@@ -48,6 +50,26 @@ def test_a_full_checkpoint_and_safetensors_hold_the_same_whole_network():
         assert set(file.keys()) == set(tensors)
         assert torch.equal(file.get_tensor("segmentation_head.0.bias"), tensors["segmentation_head.0.bias"])
     assert [row["name"] for row in about["classes"]] == [name for name, _ in CLASSES]
+
+
+def test_a_model_with_a_detail_branch_can_be_had_without_it_and_with_it():
+    model = plant(ALICE, "Texture", 1, detailed=True)
+    plain, whole = finished(model, "pth"), finished(model, "pth_detail")
+    assert (plain.state, whole.state) == (State.DONE, State.DONE), plain.message + whole.message
+    assert whole.path.name == f"{model.key}_full_detail.pth"
+    extra = torch.load(whole.path, weights_only=True).keys() - torch.load(plain.path, weights_only=True).keys()
+    assert extra and all(name.startswith("detail.") for name in extra)
+    abouts = {offer.format: offer.about for offer in offers(model, {})}
+    assert "0.031" in abouts["pth"] and "0.031" in abouts["safetensors"] and "detail.*" in abouts["pth_detail"]
+    assert "0.031" in exports.card_text(model) and whole.path.name in exports.card_text(model)
+
+
+def test_a_model_without_a_detail_branch_is_not_offered_with_one():
+    model = plant(ALICE, "Discs", 1)
+    assert [offer.format for offer in offers(model, {})] == ["pth", "safetensors", "onnx"]
+    assert "detail" not in exports.card_text(model)
+    with pytest.raises(NotFound, match="no detail branch"):
+        exports.exportable(ALICE, model.public_id, "pth_detail")
 
 
 def test_a_doubled_message_finds_the_row_taken_and_asking_again_gives_what_is_there():
