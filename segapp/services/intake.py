@@ -5,8 +5,8 @@ All or nothing: a post that is refused, or a disk that fills up half-way, leaves
 
 import io
 import threading
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -63,41 +63,28 @@ def store(
     if not sent.groups:
         raise InvalidUpload("No images with masks were sent. Choose at least one of each.")
     hold_to_set_limits(visitor, [group.stem for group in sent.groups], [*images, *masks, *archives], draft)
-    problems: list[dict[str, str]] = []
-    made: list[Example] = []
-    try:
-        for group in sent.groups:
-            try:
-                made.append(_store_group(visitor, group, sent))
-            except InvalidFile as refused:
-                problems.append(refused.entry)
-        if problems:
-            raise InvalidUpload(problems)
-        for example in made:
-            example.draft = draft
-        with transaction.atomic():
-            Example.objects.bulk_create(made)
-            TrainingSet.objects.follow_drafts(visitor)
-    except BaseException:
-        for example in made:
-            remove_folder(example.folder)
-        raise
-    return list(Example.objects.filter(public_id__in=[example.public_id for example in made]))
+    return _all_or_none(visitor, (partial(_store_group, visitor, group, sent, draft) for group in sent.groups))
 
 
 def store_photos(visitor: str, images: Iterable[Any]) -> list[Example]:
     """Take in images whose masks are still to be painted, as drafts. Raises InvalidUpload, as `store` does."""
-    images, problems = list(images), []
+    images = list(images)
     hold_to_post_limits(images)
     if not images:
         raise InvalidUpload("No images were chosen. Choose one or more to paint on.")
     found = unique(images)
     hold_to_set_limits(visitor, [stem_of(image.name) for image in found], found)
+    return _all_or_none(visitor, (partial(_store_photo, visitor, image) for image in found))
+
+
+def _all_or_none(visitor: str, makers: Iterable[Callable[[], Example]]) -> list[Example]:
+    """The saved rows of all examples. Raises InvalidUpload with what every maker refused; then nothing is left."""
+    problems: list[dict[str, str]] = []
     made: list[Example] = []
     try:
-        for image in found:
+        for make in makers:
             try:
-                made.append(_store_photo(visitor, image))
+                made.append(make())
             except InvalidFile as refused:
                 problems.append(refused.entry)
         if problems:
@@ -260,7 +247,7 @@ def _class_names(there: Iterable[Example]) -> dict[str, int]:
     return found
 
 
-def _store_group(visitor: str, group: Group, sent: TrainingFiles) -> Example:
+def _store_group(visitor: str, group: Group, sent: TrainingFiles, draft: bool) -> Example:
     """One image with its masks, decoded and encoded again; its row is not saved here.
 
     Raises InvalidFile; then nothing is left.
@@ -270,6 +257,7 @@ def _store_group(visitor: str, group: Group, sent: TrainingFiles) -> Example:
         width, height = read.image.size
         kind, notes = read.mask.summary.kind, [*sent.notes, *read.notes]
         example = Example(visitor=visitor, stem=group.stem, width=width, height=height, mask_kind=kind, notes=notes)
+        example.draft = draft
         example.image_input = _input_of(sent.rules.image_input, read.layout)
         name = shown(group.image.name)
         original = decode.original(training_files.opened(group.image), name, read.deep, read.layout)
