@@ -19,7 +19,7 @@ from redis.retry import Retry
 
 from segapp.celery import app
 from segapp.logs import MESSAGE_HEADER, request_id
-from segapp.models import Analysis, Batch, Export, TrainingRun, VideoJob, Work
+from segapp.models import Analysis, Batch, Export, Measurement, TrainingRun, VideoJob, Work
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,10 @@ def analysis(row: Analysis) -> None:
         _after_commit("segapp.analyze", row.pk, PREDICT)
 
 
+def measurement(row: Measurement) -> None:
+    _after_commit("segapp.measure", row.pk, PREDICT)
+
+
 def export(row: Export) -> None:
     """Beside the videos: an export may take as long as a hundred images, which nobody should have to wait for."""
     _after_commit("segapp.export", row.pk, VIDEO)
@@ -70,7 +74,7 @@ def redispatch(row: Work) -> None:
 
 
 def notify(public_id: str) -> None:
-    """Wake whoever waits for this analysis."""
+    """Wake whoever waits for this analysis, or measurement by its name."""
     try:
         with connection().pipeline(transaction=False) as pipe:
             pipe.lpush(f"segapp:done:{public_id}", 1)

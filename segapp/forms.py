@@ -2,14 +2,16 @@
 
 import json
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 
-from segapp.imaging import formats, image_input, object_options
+from segapp.imaging import formats, image_input, object_options, pixel_size
 from segapp.imaging.bundle import Member
+from segapp.imaging.object_options import ObjectOptions
 from segapp.models import Effort, Event, Scope
 from segapp.services import videos
 from segapp.services.api_keys import MAX_DAYS
@@ -71,6 +73,73 @@ class ImageInputForm(forms.Form):
             sent["image_input"] = image_input.parse(sent.pop("channels", ""), sent.pop("page", ""))
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
+        return sent
+
+
+class ObjectOptionsForm(forms.Form):
+    """How objects are to be counted and measured; `options` is what became of it."""
+
+    things = forms.CharField(
+        required=False, max_length=400, help_text="Ids of the classes to count: `1,2` or `none`; absent: the model's"
+    )
+    scale = forms.CharField(
+        required=False, max_length=40, help_text="Length of a pixel: `0.65um`, `0.1mm`; absent: what the file says"
+    )
+    split = forms.CharField(
+        required=False,
+        max_length=40,
+        help_text="How touching ones come apart: `auto`, `none`, or a strength from 0 to 1; absent: auto",
+    )
+    min_area = forms.CharField(required=False, max_length=40, help_text="Pixels; smaller ones are left out. Absent: 0")
+    edges = forms.CharField(
+        required=False, max_length=40, help_text="Those that the edge cuts: `keep` or `drop`; absent: keep"
+    )
+    holes = forms.CharField(required=False, max_length=40, help_text="`keep` or `fill`; absent: keep")
+    simplify = forms.CharField(
+        required=False, max_length=40, help_text="Pixels by which outlines may be simplified, 0 to 50; absent: 0"
+    )
+    measure = forms.CharField(
+        required=False, max_length=40, help_text="Also `solidity`, `skeleton`, or both with a comma between them"
+    )
+
+    READERS: ClassVar[dict[str, Callable[[str], Any]]] = {
+        "things": object_options.parse_things,
+        "scale": pixel_size.typed,
+        "split": object_options.parse_split,
+        "min_area": object_options.parse_min_area,
+        "edges": object_options.parse_edges,
+        "holes": object_options.parse_holes,
+        "simplify": object_options.parse_simplify,
+        "measure": object_options.parse_more,
+    }
+
+    def clean(self) -> dict[str, Any]:
+        sent = super().clean() or self.cleaned_data
+        values = {}
+        for name, read in self.READERS.items():
+            if text := sent.pop(name, ""):
+                try:
+                    values["more" if name == "measure" else name] = read(text)
+                except ValueError as error:
+                    self.add_error(name, str(error))
+        sent["options"] = ObjectOptions(**values)
+        return sent
+
+
+class ObjectsForm(ObjectOptionsForm):
+    """`objects` becomes how they are to be counted and measured, None where nobody wants it."""
+
+    objects = forms.ChoiceField(
+        required=False,
+        choices=[("true", "true"), ("false", "false")],
+        error_messages={"invalid_choice": "Send true or false."},
+        help_text="Whether to count and measure objects; absent: false",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        sent = super().clean()
+        sent["objects"] = sent.pop("options") if sent.get("objects") == "true" else None
+        sent.pop("options", None)
         return sent
 
 

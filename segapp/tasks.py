@@ -7,8 +7,8 @@ from celery import signals
 
 from segapp import heartbeat
 from segapp.celery import app
-from segapp.services import analyses, cleanup, runs
-from segapp.worker import batch, exports, hooks, inference, live, networks, training, video
+from segapp.services import analyses, cleanup, measurements, runs
+from segapp.worker import analysis_objects, batch, exports, hooks, inference, live, networks, training, video
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +16,7 @@ heartbeat.describe(device=networks.runtime().device_name, info=networks.stats)
 heartbeat.every(3, runs.reap)
 heartbeat.every(3, analyses.reap)
 heartbeat.every(2, hooks.turn, apart=True)
+heartbeat.every(3, measurements.reap)
 heartbeat.every(3600, cleanup.run_in_background)
 
 
@@ -49,6 +50,11 @@ def analyze(pk: int) -> None:
 @app.task(name="segapp.analyze_windows")
 def analyze_windows(pk: int) -> None:
     inference.run(pk)
+
+
+@app.task(name="segapp.measure")
+def measure(pk: int) -> None:
+    analysis_objects.run(pk)
 
 
 @app.task(name="segapp.export")

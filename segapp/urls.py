@@ -145,6 +145,7 @@ files_urls = [
     path("examples/<str:public_id>/overlay", files.example_overlay, name="example-overlay"),
     path("examples/<str:public_id>/<str:kind>", files.example, name="example-file"),
     path("runs/<str:public_id>/<str:name>", files.run, name="run-file"),
+    path("analyses/<str:public_id>/objects/<str:key>/<str:format>", files.analysis_objects, name="analysis-objects"),
     path("analyses/<str:public_id>/view/<str:kind>", files.analysis_view, name="analysis-view"),
     path("analyses/<str:public_id>/<str:kind>", files.analysis, name="analysis-file"),
     path("models/<str:public_id>/preview", files.model_preview, name="model-preview"),

@@ -126,13 +126,17 @@ class VideoForm(NamedModelForm, forms_of_pages.VideoForm):
     pass
 
 
-class SegmentForm(NamedModelForm, forms_of_pages.ImageInputForm, ApiForm):
+class SegmentForm(NamedModelForm, forms_of_pages.ObjectsForm, forms_of_pages.ImageInputForm, ApiForm):
     file = forms.FileField(allow_empty_file=True, help_text="Up to 50 megapixels; a tiled TIFF up to 2 gigapixels")
     share = forms.CharField(required=False, max_length=64, help_text="A share link's token, to use its model")
 
     def clean_file(self) -> Any:
         forms_of_pages.check_image_limits([self.cleaned_data["file"]])
         return self.cleaned_data["file"]
+
+
+class ObjectOptionsForm(forms_of_pages.ObjectOptionsForm, ApiForm):
+    pass
 
 
 class RenameForm(ApiForm):

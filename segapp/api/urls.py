@@ -12,6 +12,7 @@ urlpatterns = [
     path("finetune/<str:run_id>/stop", views.run_stop, name="api-run-stop"),
     path("segment", views.segment, name="api-segment"),
     path("segment/<str:analysis_id>", views.segment_result, name="api-segment-result"),
+    path("segment/<str:analysis_id>/objects", views.segment_objects, name="api-segment-objects"),
     path("segment/<str:analysis_id>/stop", views.segment_stop, name="api-segment-stop"),
     path("batch", views.batch, name="api-batch"),
     path("batch/<str:batch_id>", views.batch_job, name="api-batch-job"),

@@ -15,6 +15,7 @@ from segapp.api.forms import (
     BatchForm,
     FinetuneForm,
     KeyForm,
+    ObjectOptionsForm,
     RenameForm,
     RestoreForm,
     SegmentForm,
@@ -24,6 +25,7 @@ from segapp.api.forms import (
     VideoForm,
 )
 from segapp.api.operations import ErrorKinds, operation, sent
+from segapp.imaging.object_formats import WRITTEN_AT_ONCE
 from segapp.models import Analysis, ApiKey, ModelShare, State, Worker
 from segapp.scopes import for_predict_keys
 from segapp.services import (
@@ -32,6 +34,7 @@ from segapp.services import (
     batches,
     errors,
     limits,
+    measurements,
     restore,
     runs,
     schemas,
@@ -45,6 +48,10 @@ from segapp.visitors import VisitorRequest
 
 WAIT_SECONDS = 60
 ON_UPLOAD: ErrorKinds = (errors.InvalidUpload, errors.RateLimited)
+RESULTS = (
+    *(schemas.Analysis, schemas.MeasuredAnalysis),
+    *(schemas.AnalysisProgress, schemas.LargeAnalysis, schemas.MeasuredLargeAnalysis),
+)
 NO_ANSWER: ErrorKinds = (errors.Overloaded, errors.Unavailable, analyses.Failed, analyses.NotAnswered)
 
 
@@ -124,7 +131,7 @@ def run_stop(request: VisitorRequest, run_id: str) -> JsonResponse:
     "POST",
     "Segment an image",
     "Images",
-    (200, schemas.Analysis, "The result"),
+    (200, (schemas.Analysis, schemas.MeasuredAnalysis), "The result, with its objects where they were asked for"),
     (202, schemas.AnalysisAccepted, "An image over 50 megapixels, read in parts: ask `status_url`"),
     form=SegmentForm,
     example={"file": "leaf.jpg"},
@@ -138,10 +145,13 @@ def segment(request: VisitorRequest) -> JsonResponse:
         fields = sent(request)
         file, share = fields["file"], fields["share"]
         if share:
-            analysis = sharing.submit(request.visitor, share, file, file.name, fields["image_input"])
+            analysis = sharing.submit(
+                request.visitor, share, file, file.name, fields["image_input"], fields["objects"]
+            )
         else:
             answer = named(request.visitor, fields["model"])
-            analysis = analyses.submit(request.visitor, file, file.name, answer=answer, choice=fields["image_input"])
+            wanted, objects = fields["image_input"], fields["objects"]
+            analysis = analyses.submit(request.visitor, file, file.name, answer=answer, choice=wanted, objects=objects)
         if analysis.windows:
             address = reverse("api-segment-result", args=[analysis.public_id])
             body: schemas.AnalysisAccepted = {**analyses.progress(analysis), "status_url": address}
@@ -154,13 +164,30 @@ def segment(request: VisitorRequest) -> JsonResponse:
     "GET",
     "An image's result, later",
     "Images",
-    (200, (schemas.Analysis, schemas.AnalysisProgress, schemas.LargeAnalysis), "The result, or how far it is"),
+    (200, RESULTS, "The result, or how far it is"),
     errors=NO_ANSWER,
 )
 def segment_result(request: VisitorRequest, analysis_id: str) -> JsonResponse:
     """What became of an image whose result took longer than its request could wait."""
     analysis = analyses.owned(request.visitor, analysis_id)
-    return JsonResponse(analyses.progress_or_result(analysis)) if analysis.windows else _result(analysis)
+    return JsonResponse(measurements.result(analysis)) if analysis.windows else _result(analysis)
+
+
+@for_predict_keys
+@operation(
+    "POST",
+    "Count and measure the objects of a result in another way",
+    "Images",
+    (200, schemas.MeasuredAnalysis, "The result with its objects"),
+    form=ObjectOptionsForm,
+    example={"scale": "0.65um", "split": "0.8"},
+    errors=NO_ANSWER,
+    description="From the stored mask, without the network.",
+)
+def segment_objects(request: VisitorRequest, analysis_id: str) -> JsonResponse:
+    analysis = analyses.owned(request.visitor, analysis_id)
+    row = measurements.ask(analysis, sent(request)["options"], WRITTEN_AT_ONCE)
+    return JsonResponse(measurements.with_objects(analysis, measurements.wait(row, WAIT_SECONDS)))
 
 
 @for_predict_keys
@@ -178,7 +205,7 @@ def segment_stop(request: VisitorRequest, analysis_id: str) -> JsonResponse:
 def _result(analysis: Analysis) -> JsonResponse:
     """The finished result; what went wrong; or, as 503, where to ask for it later: it was accepted and stays so."""
     if analysis.state == State.DONE:
-        return JsonResponse(analyses.status(analysis))
+        return JsonResponse(measurements.result(analysis))
     raise analyses.not_done(analysis)
 
 

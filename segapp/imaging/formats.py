@@ -131,6 +131,7 @@ PASSED_OVER = frozenset(
 # --- limits; those that an operator may raise are in the settings ------------------------------------------
 MAX_PIXELS = 50_000_000  # of one image
 MAX_WINDOWED_PIXELS = 2_000_000_000  # where the file can be read in windows
+MAX_MEASURED_PIXELS = 100_000_000  # on which objects are counted
 MAX_CLASSES = 64
 MAX_PAIRS = 50  # of one training
 MAX_IMAGES_AT_ONCE = 20  # in one Analyze post

@@ -39,20 +39,21 @@ OBJECT_FORMATS = (
     INSTANCES,
     ObjectFormat("instances_tiff", f"{NUMBERS} (TIFF)", "Fiji, napari", ".tif", "image/tiff", loses="classes"),
 )
-KEYS = tuple(one.key for one in OBJECT_FORMATS)
+BY_KEY = {one.key: one for one in OBJECT_FORMATS}
+KEYS = tuple(BY_KEY)
 WRITTEN_AT_ONCE = (CSV.key, GEOJSON.key, INSTANCES.key)  # the others when somebody asks for one
 
 
-def find(key: str) -> ObjectFormat | None:
-    return next((one for one in OBJECT_FORMATS if one.key == key), None)
+def named(key: str) -> ObjectFormat:
+    """Raises KeyError for a format that there is not."""
+    return BY_KEY[key]
 
 
 def parse(text: str) -> tuple[ObjectFormat, ...]:
     """Formats by their keys with commas between them. Raises ValueError with what there is."""
     found = []
     for key in (part.strip().lower() for part in text.split(",")):
-        one = find(key)
-        if one is None:
+        if key not in BY_KEY:
             raise ValueError(f"There is no format “{key[:40]}”. Choose from {', '.join(KEYS)}.")
-        found.append(one)
+        found.append(BY_KEY[key])
     return tuple(dict.fromkeys(found))

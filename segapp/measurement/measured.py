@@ -37,6 +37,8 @@ def measured(
     H,W,C of any depth. size, geo: what the file says; a typed scale goes before it. Raises TooManyObjects.
     """
     things = things_of(ids, classes, options)
+    if interior is not None:  # as it is stored, so that measuring again gives the same objects
+        interior = (np.rint(interior * 255) / 255).astype(np.float32)
     settings = Settings(things, strength(options.split), options.min_area, options.edges, options.holes == FILL)
     found = edited(objects.find(ids, settings, interior), options)
     names = {int(c["id"]): str(c["name"]) for c in classes}

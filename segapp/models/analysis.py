@@ -24,6 +24,7 @@ class Analysis(Pinned):
     message = models.CharField(max_length=500, blank=True)
     notes = models.JSONField(default=list, help_text="What was decided about the file: sentences")
     image_input = models.JSONField(default=dict, help_text="Page and channels to use, of an image read in windows")
+    source = models.JSONField(default=dict, help_text="What the file says: {pixel_size, place, channels, deep}")
     windows = models.BooleanField(default=False, help_text="Too large to read at once: read and written in parts")
     worker = models.CharField(max_length=120, blank=True, help_text="Who claimed it")
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -47,7 +48,9 @@ class Analysis(Pinned):
 
     @property
     def folder(self) -> Path:
-        """Holds the image, mask.png (palette, class ids) and sure.png, the confidence on the network's own grid.
+        """Holds the image, mask.png (palette, class ids) and sure.png, the confidence on the network's own grid;
+        interior.png, how far inside an object each pixel lies, of models that know it; and objects_<key>/, the files of
+        each measurement.
 
         What is drawn from these comes when somebody asks: overlay.jpg, confidence.png, and shown.jpg of a large one.
         """

@@ -22,10 +22,22 @@ from segapp.imaging import decode, render
 from segapp.imaging.bare import bare
 from segapp.imaging.confined import NeedsWindows
 from segapp.imaging.image_input import ImageInput
-from segapp.models import UNFINISHED, Analysis, State, Worker
+from segapp.imaging.object_formats import WRITTEN_AT_ONCE
+from segapp.imaging.object_options import ObjectOptions
+from segapp.models import UNFINISHED, Analysis, Measurement, State, Worker
+from segapp.models.measurement import wanted
 from segapp.services import model_snapshot, schemas
 from segapp.services.admission import admit, waiter_slot
-from segapp.services.errors import Busy, NotFound, Overloaded, RateLimited, ServerError, Unavailable, UserError
+from segapp.services.errors import (
+    Busy,
+    InvalidForm,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    ServerError,
+    Unavailable,
+    UserError,
+)
 
 MAX_WITHOUT_WORKER = 120  # seconds; a worker may warm up; when none has come by then, the visitor is told
 REDISPATCH_AGE = timedelta(seconds=5)  # the first message was sent with the commit
@@ -63,32 +75,55 @@ def submit(
     answer: registry.ActiveModel | None = None,
     shared: bool = False,
     choice: ImageInput | None = None,
+    objects: ObjectOptions | None = None,
 ) -> Analysis:
     """Store an image and queue it for the visitor's model, or for `model` (one of theirs), pinned from here on.
 
     `choice`: page and channels instead of the model's own. `answer` names what is to answer instead, as a share link
-    (`shared`) or a comparison does.
+    (`shared`) or a comparison does. `objects`: count and measure them, too.
 
     Raises imaging.InvalidFile for what is not an image, Overloaded, and registry.services.NoBaseReady.
     """
     admit()
     answer = answer or registry.resolve(visitor)
     chosen = model or answer.model
-    wanted = (choice or ImageInput()).over(ImageInput.from_dict(chosen.image_input if chosen else {}))
+    check_things(objects, chosen.classes if chosen else answer.base.card["classes"] if answer.base else [])
+    chosen_input = (choice or ImageInput()).over(ImageInput.from_dict(chosen.image_input if chosen else {}))
     try:
-        decoded = decode.read_or_windows(file, name, wanted)
+        decoded = decode.read_or_windows(file, name, chosen_input)
     except NeedsWindows as large:
-        return _submit_windows(visitor, file, large, name, chosen, answer, wanted, shared)
+        return _submit_windows(visitor, file, large, name, chosen, answer, chosen_input, shared, objects)
     image = decoded.image
     row = _pinned(visitor, image, name, chosen, answer)
     row.notes = list(decoded.notes)
+    row.source = source_of(decoded)
     row.shared = shared
     file.seek(0)
     plain = bare(file.read()) if decoded.as_stored else None
     if plain is None:
-        return _queue(row, lambda out: image.save(out, "PNG", compress_level=1))
+        return _queue(row, lambda out: image.save(out, "PNG", compress_level=1), objects)
     row.suffix, content = plain
-    return _queue(row, lambda out: out.write(content))
+    return _queue(row, lambda out: out.write(content), objects)
+
+
+def check_things(objects: ObjectOptions | None, classes: list[dict[str, Any]]) -> None:
+    """Raises InvalidForm for a class to count that the model does not have."""
+    known = [int(row["id"]) for row in classes]
+    unknown = [number for number in (objects.things if objects else None) or () if number not in known]
+    if known and unknown:
+        there = ", ".join(map(str, known))
+        raise InvalidForm([f"things: The model has no class {unknown[0]}. It has {there}."])
+
+
+def source_of(decoded: decode.Decoded) -> dict[str, Any]:
+    """What the file says that measuring needs: {pixel_size, place, channels, deep}."""
+    size, place = decoded.pixel_size, decoded.place
+    return {
+        "pixel_size": size.to_dict() if size else None,
+        "place": place.to_dict() if place else None,
+        "channels": decoded.layout.channels,
+        "deep": decoded.deep,
+    }
 
 
 def _submit_windows(
@@ -100,6 +135,7 @@ def _submit_windows(
     answer: registry.ActiveModel,
     choice: ImageInput,
     shared: bool,
+    objects: ObjectOptions | None,
 ) -> Analysis:
     """An image that is too large to read at once: stored as it came, and read in parts by a worker."""
     unfinished = Analysis.objects.filter(visitor=visitor, windows=True, state__in=UNFINISHED).count()
@@ -109,7 +145,7 @@ def _submit_windows(
     row = _pinned(visitor, large, name, model, answer)
     row.shared, row.windows, row.suffix, row.image_input = shared, True, ".tif", choice.to_dict()
     file.seek(0)
-    return _queue(row, lambda out: shutil.copyfileobj(file, out, 1 << 20))
+    return _queue(row, lambda out: shutil.copyfileobj(file, out, 1 << 20), objects)
 
 
 def cancel(analysis: Analysis) -> Analysis:
@@ -148,7 +184,7 @@ def again(analysis: Analysis, model: UserModel | None) -> Analysis:
     admit()
     content = store.fetch(analysis.image_path).read_bytes()
     row = _pinned(analysis.visitor, analysis, analysis.title, model, registry.resolve(analysis.visitor))
-    row.suffix = analysis.suffix
+    row.suffix, row.source = analysis.suffix, analysis.source
     return _queue(row, lambda out: out.write(content))
 
 
@@ -165,12 +201,14 @@ def _pinned(
     )
 
 
-def _queue(row: Analysis, write: Callable[[BinaryIO], object]) -> Analysis:
+def _queue(row: Analysis, write: Callable[[BinaryIO], object], objects: ObjectOptions | None = None) -> Analysis:
     """Store the image, then the row, then send it off; or leave nothing behind."""
     try:
         write_atomically(row.image_path, write, durable=False)
         with transaction.atomic():
             row.save()
+            if objects is not None:
+                Measurement.objects.create(analysis=row, formats=list(WRITTEN_AT_ONCE), **wanted(objects))
             dispatch.analysis(row)
     except BaseException:
         store.remove_folder(row.folder)
@@ -327,7 +365,7 @@ def reap() -> None:
     What was accepted is kept as long as there is a worker that may come to it.
     """
     now = time.monotonic()
-    living = _living_workers(now)
+    living = living_workers(now)
     rows = Analysis.objects.filter(state__in=UNFINISHED)
     pks = set(rows.values_list("pk", flat=True))
     for gone in _unfinished.keys() - pks:
@@ -354,7 +392,7 @@ def _older(ages: dict[int, float], seconds: float) -> list[int]:
     return [pk for pk, age in ages.items() if age > seconds]
 
 
-def _living_workers(now: float) -> dict[str, str]:
+def living_workers(now: float) -> dict[str, str]:
     """Name and queues of the workers whose heartbeat has moved lately, as this process watched it."""
     living = {}
     for worker in Worker.objects.all():

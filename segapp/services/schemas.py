@@ -164,6 +164,7 @@ class ClassArea(TypedDict):
     color: Color
     pixels: Annotated[int, Meta(ge=0, examples=[48213])]
     percent: Annotated[float, Meta(ge=0, le=100, examples=[18.39])]
+    things: NotRequired[Annotated[bool, Meta(description="Whether its objects are counted", examples=[True])]]
 
 
 class Analysis(TypedDict):
@@ -213,6 +214,52 @@ class LargeAnalysis(Analysis):
     state: RunState
     progress: Fraction
     message: Message
+
+
+class CountedClass(TypedDict):
+    """A class of an image, and what its objects are where they are counted."""
+
+    id: ClassId
+    name: ClassName
+    color: Color
+    things: Annotated[bool, Meta(description="Whether its objects are counted", examples=[True])]
+    pixels: Annotated[int, Meta(ge=0, examples=[48213])]
+    percent: Annotated[float, Meta(ge=0, le=100, examples=[18.39])]
+    count: NotRequired[Annotated[int, Meta(ge=0, examples=[42])]]
+    object_area_px: NotRequired[Annotated[int, Meta(description="What they cover together", examples=[48213])]]
+    mean_area_px: NotRequired[Annotated[float, Meta(examples=[1147.93])]]
+    per_megapixel: NotRequired[Annotated[float, Meta(description="Their density", examples=[160.2])]]
+
+
+class Objects(TypedDict):
+    """What was counted and measured; `objects` is null while or when it could not be, and `objects_message` says why."""
+
+    objects: Annotated[dict[str, int] | None, Meta(description="Count by class id", examples=[{"1": 42}])]
+    objects_message: Annotated[str | None, Meta(examples=[None])]
+    objects_total: NotRequired[Annotated[int, Meta(ge=0, examples=[42])]]
+    objects_by_class: NotRequired[list[CountedClass]]
+    scale: NotRequired[
+        Annotated[str | None, Meta(description="Pixel size, for people", examples=["0.65 µm per pixel, typed in"])]
+    ]
+    pixel_size_um: NotRequired[
+        Annotated[list[float] | None, Meta(description="Width and height; null unknown", examples=[[0.65, 0.65]])]
+    ]
+    objects_url: NotRequired[Annotated[str, Meta(description="CSV, one row an object", examples=["/files/…/csv"])]]
+    geojson_url: NotRequired[Annotated[str, Meta(description="One feature an object", examples=["/files/…/geojson"])]]
+    instances_url: NotRequired[
+        Annotated[str, Meta(description="16-bit PNG of object numbers", examples=["/files/…/instances"])]
+    ]
+    object_files: NotRequired[
+        Annotated[dict[str, str], Meta(description="Every format by its key", examples=[{"coco": "/files/…/coco"}])]
+    ]
+
+
+class MeasuredAnalysis(Analysis, Objects):
+    """A result whose objects were asked for."""
+
+
+class MeasuredLargeAnalysis(LargeAnalysis, Objects):
+    """The same of an image over 50 megapixels."""
 
 
 # --- many images, and videos ----------------------------------------------------------------------------------

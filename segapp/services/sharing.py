@@ -11,6 +11,7 @@ from django.utils import timezone
 from registry import services as registry
 from registry.models import UserModel
 from segapp.imaging.image_input import ImageInput
+from segapp.imaging.object_options import ObjectOptions
 from segapp.models import Analysis, ModelShare
 from segapp.services import analyses
 from segapp.services.errors import Conflict, NotFound
@@ -70,13 +71,20 @@ def resolve(token: str) -> tuple[ModelShare, registry.ActiveModel]:
         raise ShareNotFound from None
 
 
-def submit(visitor: str, token: str, file: IO[bytes], name: str, choice: ImageInput | None = None) -> Analysis:
+def submit(
+    visitor: str,
+    token: str,
+    file: IO[bytes],
+    name: str,
+    choice: ImageInput | None = None,
+    objects: ObjectOptions | None = None,
+) -> Analysis:
     """Queue a guest's image for the link's model. The result is the guest's; their own active model stays.
 
     Raises ShareNotFound, and what analyses.submit raises.
     """
     share, answer = resolve(token)
-    analysis = analyses.submit(visitor, file, name, answer=answer, shared=True, choice=choice)
+    analysis = analyses.submit(visitor, file, name, answer=answer, shared=True, choice=choice, objects=objects)
     ModelShare.objects.filter(pk=share.pk).update(uses=F("uses") + 1, last_used=timezone.now())
     return analysis
 

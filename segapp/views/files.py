@@ -14,8 +14,10 @@ from PIL import Image
 from registry import services as registry
 from registry import store
 from segapp.imaging import InvalidFile, decode, render
+from segapp.imaging.object_formats import INSTANCES, named
+from segapp.models.measurement import VIEW
 from segapp.scopes import for_predict_keys
-from segapp.services import analyses, example_files, intake, runs
+from segapp.services import analyses, example_files, intake, measurements, runs
 from segapp.services.errors import NotFound
 from segapp.views import finetune_context
 from segapp.visitors import VisitorRequest
@@ -108,6 +110,25 @@ def analysis(request: VisitorRequest, public_id: str, kind: str) -> HttpResponse
     path = analyses.file_of(found, kind if kind in KINDS else "")
     stem = Path(found.title).stem or "image"
     return _send(path, f"{stem}_{kind}{path.suffix}" if "download" in request.GET else "")
+
+
+@for_predict_keys
+@require_safe
+def analysis_objects(request: VisitorRequest, public_id: str, key: str, format: str) -> HttpResponseBase:
+    """A measurement's objects in one of the formats of imaging/object_formats.py, or `view` for the viewer.
+
+    The object numbers' PNG is shown, everything else is offered as a download; with ?download that, too.
+    """
+    row = measurements.owned(request.visitor, public_id, key)
+    path = measurements.file_of(row, format)
+    if format == VIEW:
+        return FileResponse(path.open("rb"), content_type="application/json")
+    kind = named(format)
+    response = FileResponse(path.open("rb"), content_type=kind.media_type)
+    if format == INSTANCES.key and "download" not in request.GET:
+        return response
+    stem = Path(row.analysis.title).stem or "image"
+    return _as(response, f"{stem}_{format}{path.suffix}")
 
 
 @require_safe

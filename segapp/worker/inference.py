@@ -18,9 +18,9 @@ from registry.runtime import BaseMissing, LoadedNetwork
 from segapp import dispatch, heartbeat
 from segapp.imaging import InvalidFile, render
 from segapp.imaging.image_input import ImageInput
-from segapp.models import Analysis, State
+from segapp.models import Analysis, Measurement, State
 from segapp.pipeline.inference.predict import Prediction, predict, shares
-from segapp.worker import networks, windows
+from segapp.worker import analysis_objects, measuring, networks, windows
 
 logger = logging.getLogger(__name__)
 
@@ -94,13 +94,27 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     ran = time.perf_counter()
     classes = _write(analysis, found, network)
     written = time.perf_counter()
+    _measure(analysis, classes, found, image)
     timings = {
         "inference_ms": _ms(read, ran),
         "decode_ms": _ms(began, read),
         "encode_ms": _ms(ran, written),
         **{name: round(value, 1) for name, value in found.timings.items()},
     }
+    if analysis.measurements.exists():
+        timings["objects_ms"] = _ms(written, time.perf_counter())
     return _finished(analysis, network, classes, timings)
+
+
+def _measure(
+    analysis: Analysis, classes: list[Any], found: Prediction | None = None, image: np.ndarray | None = None
+) -> None:
+    """Count and measure what was asked for with the image."""
+    rows = list(analysis.measurements.all())
+    analysis.classes = classes
+    for row in rows:
+        row.analysis = analysis
+        Measurement.objects.filter(pk=row.pk).update(**analysis_objects.attempt(row, found, image))
 
 
 def _answer_windows(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
@@ -120,8 +134,10 @@ def _answer_windows(analysis: Analysis, network: LoadedNetwork) -> dict[str, obj
     write_atomically(folder / "sure.png", lambda out: small.save(out, "PNG", compress_level=1), durable=False)
     store.remove(analysis.image_path)
     ran = time.perf_counter()
-    finished = _finished(analysis, network, found.classes, {"inference_ms": _ms(began, ran)})
-    return {**finished, "notes": [*analysis.notes, *found.notes]}
+    classes, analysis.source = _stated(found.classes, network), found.source
+    _measure(analysis, classes)
+    finished = _finished(analysis, network, classes, {"inference_ms": _ms(began, ran)})
+    return {**finished, "notes": [*analysis.notes, *found.notes], "source": found.source}
 
 
 def _finished(
@@ -153,7 +169,7 @@ def _write(analysis: Analysis, found: Prediction, network: LoadedNetwork) -> lis
     """Both files, side by side; returns each class's share meanwhile."""
     beside = _encoder.submit(_write_confidence, analysis, found)
     try:
-        classes = shares(found.ids, network.spec.classes)
+        classes = _stated(shares(found.ids, network.spec.classes), network)
         png = render.palette_png(found.ids, classes)
         write_atomically(analysis.folder / "mask.png", lambda out: out.write(png), durable=False)
     finally:
@@ -162,9 +178,19 @@ def _write(analysis: Analysis, found: Prediction, network: LoadedNetwork) -> lis
     return classes
 
 
+def _stated(areas: list[Any], network: LoadedNetwork) -> list[Any]:
+    """The areas with `things` where the model says it."""
+    things = {row["id"]: row["things"] for row in measuring.classes_of(network) if row["things"] is not None}
+    return [{**row, "things": things[row["id"]]} if row["id"] in things else row for row in areas]
+
+
 def _write_confidence(analysis: Analysis, found: Prediction) -> None:
     small = Image.fromarray(found.coarse_confidence)
     write_atomically(analysis.folder / "sure.png", lambda out: small.save(out, "PNG", compress_level=1), durable=False)
+    if found.interior is not None:
+        inside = Image.fromarray(np.rint(found.interior * 255).astype(np.uint8))
+        path = analysis.folder / "interior.png"
+        write_atomically(path, lambda out: inside.save(out, "PNG", compress_level=1), durable=False)
 
 
 def _ms(start: float, end: float) -> float:

@@ -42,6 +42,7 @@ class ObjectSink:
             found.ids,
             measuring.classes_of(network),
             self.options,
+            interior=found.interior,
             confidence=found.confidence,
             intensity=measuring.intensity_of(decoded),
             size=decoded.pixel_size,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 from registry.runtime import LoadedNetwork
 from segapp.imaging import render
 from segapp.imaging.class_areas import ClassArea, class_areas
+from segapp.imaging.decode import place_of
 from segapp.imaging.image_input import ImageInput
 from segapp.imaging.readers.windows import Windows, write_mask
 from segapp.pipeline.inference.windows import predict_windows
@@ -18,7 +20,7 @@ from segapp.pipeline.inference.windows import predict_windows
 @dataclass(frozen=True)
 class LargeResult:
     """width and height of the image; `classes` with their areas; `shown` a small copy, `ids` its mask (uint8 h,w);
-    `confidence` uint8, coarse; `notes` on what was decided."""
+    `confidence` uint8, coarse; `notes` on what was decided; `source` as analyses.source_of gives it."""
 
     width: int
     height: int
@@ -27,6 +29,7 @@ class LargeResult:
     ids: np.ndarray
     confidence: np.ndarray
     notes: tuple[str, ...]
+    source: dict[str, Any]
 
 
 def segment(
@@ -43,6 +46,8 @@ def segment(
         classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
         colors = render.color_table(classes)
         write_mask(mask, lambda first, last: np.asarray(found.ids[first:last]), size, colors, image.geo)
+    place = place_of(image.geo)
+    source = {"pixel_size": image.pixel_size or None, "place": place.to_dict() if place else None}
     step = max(1, max(size) // max(found.preview.shape[:2]))
     small = Image.fromarray(np.ascontiguousarray(found.ids[::step, ::step]))
     shown = Image.fromarray(found.preview)
@@ -51,4 +56,4 @@ def segment(
         network.spec.classes, [int(found.pixels[c.id]) for c in network.spec.classes], size[0] * size[1]
     )
     ids = np.asarray(small.resize(shown.size, Image.Resampling.NEAREST))
-    return LargeResult(image.width, image.height, areas, shown, ids, found.coarse_confidence, image.notes)
+    return LargeResult(image.width, image.height, areas, shown, ids, found.coarse_confidence, image.notes, source)

@@ -28,12 +28,14 @@ Tick = Callable[[float], None]
 @dataclass
 class Prediction:
     """ids: uint8 H,W class ids; coarse_confidence: uint8 h,w, 255 is certain, half as fine as the logits; timings in
-    ms; tiled: seen in tiles."""
+    ms; tiled: seen in tiles; interior: float32 H,W, how far inside an object each pixel lies, 0 at its border to 1 in
+    its middle, None from models that do not know it."""
 
     ids: np.ndarray
     coarse_confidence: np.ndarray
     timings: dict[str, float] = field(default_factory=dict)
     tiled: bool = False
+    interior: np.ndarray | None = None
 
     @property
     def confidence(self) -> np.ndarray:
