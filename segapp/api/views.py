@@ -145,9 +145,7 @@ def segment(request: VisitorRequest) -> JsonResponse:
         fields = sent(request)
         file, share = fields["file"], fields["share"]
         if share:
-            analysis = sharing.submit(
-                request.visitor, share, file, file.name, fields["image_input"], fields["objects"]
-            )
+            analysis = sharing.submit(request.visitor, share, file, file.name, fields["image_input"], fields["objects"])
         else:
             answer = named(request.visitor, fields["model"])
             wanted, objects = fields["image_input"], fields["objects"]

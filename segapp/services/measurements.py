@@ -142,9 +142,7 @@ def result(analysis: Analysis) -> Result:
     return analyses.progress_or_result(analysis) if analysis.windows else analyses.status(analysis)
 
 
-def with_objects(
-    analysis: Analysis, row: Measurement
-) -> schemas.MeasuredAnalysis | schemas.MeasuredLargeAnalysis:
+def with_objects(analysis: Analysis, row: Measurement) -> schemas.MeasuredAnalysis | schemas.MeasuredLargeAnalysis:
     """A finished result with these objects."""
     if not analysis.windows:
         return {**analyses.status(analysis), **status(row)}

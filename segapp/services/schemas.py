@@ -232,7 +232,7 @@ class CountedClass(TypedDict):
 
 
 class Objects(TypedDict):
-    """What was counted and measured; `objects` is null while or when it could not be, and `objects_message` says why."""
+    """What was counted and measured; `objects` is null where it could not be, and `objects_message` says why."""
 
     objects: Annotated[dict[str, int] | None, Meta(description="Count by class id", examples=[{"1": 42}])]
     objects_message: Annotated[str | None, Meta(examples=[None])]
