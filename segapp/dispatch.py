@@ -40,6 +40,10 @@ def batch(row: Batch) -> None:
     _after_commit("segapp.batch", row.pk, VIDEO)
 
 
+def batch_tables(row: Batch) -> None:
+    _after_commit("segapp.batch_tables", row.pk, VIDEO)
+
+
 def analysis(row: Analysis) -> None:
     """One that is read in windows takes minutes: it goes beside the videos, where nobody waits for it."""
     if row.windows:

@@ -273,7 +273,7 @@ class AnalyzeForm(ImageInputForm, BaseForm):
         return files
 
 
-class BatchForm(ImageInputForm, BaseForm):
+class BatchForm(ObjectsForm, ImageInputForm, BaseForm):
     """Many images, or one zip of them, which may also lie among the files."""
 
     archive = ManyFilesField(required=False, help_text="One zip of images, instead of `files`")
@@ -296,7 +296,8 @@ class BatchForm(ImageInputForm, BaseForm):
             most = settings.BATCH_LIMIT_FILES
             raise forms.ValidationError(f"{len(images)} images are too many at once. Send at most {most}.")
         archive = archives[0] if archives else None
-        return {"files": images, "archive": archive, "image_input": sent.get("image_input")}
+        known = {key: sent.get(key) for key in ("image_input", "objects")}
+        return {"files": images, "archive": archive, **known}
 
 
 class StopForm(BaseForm):

@@ -8,7 +8,18 @@ from celery import signals
 from segapp import heartbeat
 from segapp.celery import app
 from segapp.services import analyses, cleanup, measurements, runs
-from segapp.worker import analysis_objects, batch, exports, hooks, inference, live, networks, training, video
+from segapp.worker import (
+    analysis_objects,
+    batch,
+    batch_objects,
+    exports,
+    hooks,
+    inference,
+    live,
+    networks,
+    training,
+    video,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +51,11 @@ def segment_video(pk: int) -> None:
 @app.task(name="segapp.batch")
 def segment_batch(pk: int) -> None:
     batch.run(pk)
+
+
+@app.task(name="segapp.batch_tables")
+def write_batch_tables(pk: int) -> None:
+    batch_objects.run(pk)
 
 
 @app.task(name="segapp.analyze")

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS
 
 from segapp import forms as forms_of_pages
 from segapp.models import Effort
@@ -13,7 +14,8 @@ class ApiForm(forms_of_pages.BaseForm):
     """A form whose errors name the field."""
 
     def messages(self) -> list[str]:
-        return [f"{field}: {' '.join(map(str, errors))}" for field, errors in self.errors.items()]
+        found = {field: " ".join(map(str, errors)) for field, errors in self.errors.items()}
+        return [text if field == NON_FIELD_ERRORS else f"{field}: {text}" for field, text in found.items()]
 
 
 class ManyFiles(forms.FileField):
@@ -116,13 +118,13 @@ class NamedModelForm(forms.Form):
     )
 
 
-class BatchForm(NamedModelForm, forms_of_pages.BatchForm):
+class BatchForm(NamedModelForm, ApiForm, forms_of_pages.BatchForm):
     def clean(self) -> dict[str, Any]:
         model = self.cleaned_data.get("model", "")
         return {**super().clean(), "model": model}
 
 
-class VideoForm(NamedModelForm, forms_of_pages.VideoForm):
+class VideoForm(NamedModelForm, ApiForm, forms_of_pages.VideoForm):
     pass
 
 

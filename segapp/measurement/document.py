@@ -1,5 +1,6 @@
 """One image's objects with all that the exporters write of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -62,6 +63,17 @@ class Document:
     def counted(self) -> list[dict[str, Any]]:
         """The classes whose objects are counted, by id."""
         return sorted((c for c in self.classes if c["id"] in self.things), key=lambda c: int(c["id"]))
+
+
+def scales_note(sizes: Sequence[PixelSize | None]) -> str:
+    """What a person should know of the scales of several images in one table; "" when all are alike."""
+    sides = {round(size.side, 6) if size else None for size in sizes}
+    if len(sides) < 2:
+        return ""
+    if None in sides:
+        without = sum(size is None for size in sizes)
+        return f"{without} of {len(sizes)} images have no pixel size: their objects are measured in pixels only."
+    return "The images have different pixel sizes: all are converted to one unit; pixel_size_um says each one's."
 
 
 def plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ class Batch(Pinned, Work):
     failed = models.PositiveIntegerField(default=0, help_text="Refused when sent, or when the worker came to them")
     pace = models.FloatField(null=True, blank=True, help_text="Seconds an image took, as measured")
     image_input = models.JSONField(default=dict, help_text="Page and channels to use; empty: the model's own")
+    objects_wanted = models.JSONField(default=dict, help_text="ObjectOptions.to_dict(); empty: not asked for")
     error = models.TextField(blank=True, help_text="What the log says; the visitor reads `message`")
 
     objects = WorkQuerySet.as_manager()
@@ -26,7 +27,8 @@ class Batch(Pinned, Work):
 
     @property
     def folder(self) -> Path:
-        """Holds sources/, masks/, overlays/, shown/ and small/; files are named by the image's number."""
+        """Holds sources/, masks/, overlays/, shown/ and small/, and with objects polygons/, instances/ and measures/;
+        files are named by the image's number."""
         return Path(settings.MEDIA_ROOT) / "batches" / self.public_id
 
     @property
@@ -58,6 +60,7 @@ class BatchItem(models.Model):
     width = models.PositiveIntegerField(default=0)
     height = models.PositiveIntegerField(default=0)
     classes = models.JSONField(default=list, help_text="[{id, name, color, pixels, percent}]")
+    counted = models.JSONField(default=dict, help_text="{counts, total, rows, things, pixel_size}; empty: not counted")
     model_key = models.CharField(max_length=64, blank=True)
     model_sha256 = models.CharField(max_length=64, blank=True)
 
@@ -91,3 +94,18 @@ class BatchItem(models.Model):
     def small(self) -> Path:
         """The image with its mask over it, as a thumbnail."""
         return self.batch.folder / "small" / f"{self.number:05d}.webp"
+
+    @property
+    def polygons(self) -> Path:
+        """Its objects as GeoJSON."""
+        return self.batch.folder / "polygons" / f"{self.number:05d}.geojson"
+
+    @property
+    def instances(self) -> Path:
+        """16-bit PNG of object numbers."""
+        return self.batch.folder / "instances" / f"{self.number:05d}.png"
+
+    @property
+    def measures(self) -> Path:
+        """The columns of its table of objects, as numpy writes them."""
+        return self.batch.folder / "measures" / f"{self.number:05d}.npz"

@@ -1,6 +1,7 @@
 """What a batch leaves: figures over all of it, the table of class areas, and the zip of everything."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from registry import store
 from segapp.imaging.class_areas import ClassArea
@@ -30,9 +31,27 @@ def table(batch: Batch) -> str:
     )
 
 
+def object_tables(batch: Batch) -> dict[str, Path]:
+    """Where the tables of objects over all images are, by the key of their format."""
+    names = {"csv": "objects.csv", "xlsx": "objects.xlsx", "classes": "object_classes.csv"}
+    return {key: batch.folder / name for key, name in names.items()} if batch.objects_wanted else {}
+
+
+def counts(batch: Batch) -> dict[str, int]:
+    """Objects by class id over all finished images."""
+    found: dict[str, int] = {}
+    for counted in batch.items.filter(state=ItemState.DONE).values_list("counted", flat=True):
+        for key, count in counted.get("counts", {}).items():
+            found[key] = found.get(key, 0) + count
+    return found
+
+
 def members(batch: Batch) -> Iterator[Member]:
     """Name and content of each file of the zip: masks, overlays, the table, and what was left out and why."""
     yield "classes.csv", table(batch).encode()
+    for path in object_tables(batch).values():
+        if store.fetch(path).is_file():
+            yield path.name, path
     missing = batch.items.exclude(state=ItemState.DONE)
     lines = tables.left_out((item.name, item.message or "The batch was stopped before its turn.") for item in missing)
     if lines:
@@ -40,6 +59,9 @@ def members(batch: Batch) -> Iterator[Member]:
     for item in batch.items.filter(state=ItemState.DONE).select_related("batch"):
         yield _mask_name(item), store.fetch(item.mask)
         yield f"overlays/{item.stem}.jpg", store.fetch(item.overlay)
+        if item.counted:
+            yield f"polygons/{item.stem}.geojson", store.fetch(item.polygons)
+            yield f"instances/{item.stem}.png", store.fetch(item.instances)
 
 
 def _mask_name(item: BatchItem) -> str:

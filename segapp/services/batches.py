@@ -4,7 +4,7 @@ A batch ends by whoever asks for it: stopping writes the end state at once, and 
 image it is at. So a stop never waits for a large image, nor for a worker that has died.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,11 @@ from registry.files import write_atomically
 from segapp import dispatch
 from segapp.imaging import InvalidFile, archive, decode, formats
 from segapp.imaging.image_input import ImageInput
+from segapp.imaging.object_options import ObjectOptions
+from segapp.imaging.pixel_size import PixelSize
 from segapp.models import UNFINISHED, Analysis, Batch, BatchItem, ItemState, State, Stop
-from segapp.services import batch_results, schemas, storage
-from segapp.services.errors import InvalidUpload, NotFound, RateLimited
+from segapp.services import analyses, batch_results, schemas, storage
+from segapp.services.errors import Busy, InvalidUpload, NotFound, RateLimited
 from segapp.services.model_snapshot import pin
 from segapp.services.naming import result_stems
 from segapp.services.pairing import shown
@@ -33,6 +35,7 @@ MAX_UNFINISHED = 3  # of one visitor
 GUESSED_PACE = {"CPU": 1.0, "CUDA": 0.1}  # seconds an image, until something here has measured it
 PIECE = 2**20
 KINDS = ("mask", "overlay", "shown", "small")
+OBJECT_KINDS = ("polygons", "instances")
 
 
 class TooMany(RateLimited):
@@ -55,8 +58,11 @@ def submit(
     archive: UploadedFile | None = None,
     image_input: ImageInput | None = None,
     model: str = "",
+    objects: ObjectOptions | None = None,
 ) -> Batch:
     """Store images, or one zip of them, and queue them for the model named, or the one that answers the visitor now.
+
+    `objects`: count and measure them, too.
 
     Files are looked at by their headers here and decoded by the worker. One that is not an image is named in the batch
     and the others go on; when no file is an image, or the zip is not to be trusted, everything is refused.
@@ -66,7 +72,9 @@ def submit(
     size = sum(file.size or 0 for file in [*files, *([packed] if packed else [])])
     check(visitor, size)
     batch = Batch(visitor=visitor, **pin(visitor, model))
+    analyses.check_things(objects, batch.model.classes if batch.model else [])
     batch.image_input = image_input.to_dict() if image_input else {}
+    batch.objects_wanted = objects.to_dict() if objects else {}
     try:
         sent = _unpacked(cast(IO[bytes], packed.file), shown(packed.name)) if packed else _loose(files)
         items = _stored(batch, sent)
@@ -172,7 +180,7 @@ def item_of(batch: Batch, number: int) -> BatchItem:
 
 def file_of(item: BatchItem, kind: str) -> Path:
     """An image's mask, overlay, shown or small file; raises NotFound when it has no such file."""
-    path: Path | None = getattr(item, kind) if kind in KINDS else None
+    path: Path | None = getattr(item, kind) if kind in (*KINDS, *OBJECT_KINDS) else None
     if path is None or not store.fetch(path).is_file():
         raise NotFound("This image has no such file, or not any more. Send it again.")
     return path
@@ -181,7 +189,7 @@ def file_of(item: BatchItem, kind: str) -> Path:
 def status(batch: Batch) -> schemas.Batch:
     """The batch as the JSON API shows it."""
     has = batch.has_results
-    return {
+    body: schemas.Batch = {
         "batch_id": batch.public_id,
         "state": batch.state,
         "progress": round(batch.progress, 4),
@@ -200,6 +208,31 @@ def status(batch: Batch) -> schemas.Batch:
         "files": [_status_of(batch, item) for item in batch.items.all()],
         "message": batch.message,
     }
+    return {**body, **_objects_of(batch)} if batch.objects_wanted else body
+
+
+def _objects_of(batch: Batch) -> schemas.BatchObjects:
+    def address(key: str) -> str | None:
+        path = batch_results.object_tables(batch)[key]
+        there = batch.has_results and store.fetch(path).is_file()
+        return reverse("analyze-batch-objects", args=[batch.public_id, key]) if there else None
+
+    return {
+        "objects": batch_results.counts(batch),
+        "objects_url": address("csv"),
+        "objects_xlsx_url": address("xlsx"),
+        "objects_by_class_url": address("classes"),
+    }
+
+
+def table_of(batch: Batch, key: str) -> Path:
+    """A table of objects over all images, by the key of its format; raises NotFound, and Busy while it is made."""
+    path = batch_results.object_tables(batch).get(key)
+    if path is None or not batch.has_results:
+        raise NotFound("This batch has no such table. Count objects when you send the images.")
+    if not store.fetch(path).is_file():
+        raise Busy("The tables are still being written. Try again in a few seconds.")
+    return path
 
 
 def _status_of(batch: Batch, item: BatchItem) -> schemas.BatchFile:
@@ -208,13 +241,26 @@ def _status_of(batch: Batch, item: BatchItem) -> schemas.BatchFile:
             return None
         return reverse("analyze-batch-file", args=[batch.public_id, item.number, kind])
 
-    return {
+    body: schemas.BatchFile = {
         "file": item.name,
         "stem": item.stem,
         "state": item.state,
         "message": item.message,
         "mask_url": address("mask"),
         "overlay_url": address("overlay"),
+    }
+    return {**body, **_counted(item, address)} if batch.objects_wanted else body
+
+
+def _counted(item: BatchItem, address: Callable[[str], str | None]) -> schemas.BatchFileObjects:
+    if not item.counted:
+        return {"objects": None, "geojson_url": None, "instances_url": None, "scale": None}
+    size = item.counted["pixel_size"]
+    return {
+        "objects": item.counted["counts"],
+        "geojson_url": address("polygons"),
+        "instances_url": address("instances"),
+        "scale": PixelSize.from_dict(size).words() if size else None,
     }
 
 
@@ -254,6 +300,9 @@ def settle(batch: Batch, message: str) -> None:
     classes = batch_results.totals(batch)
     Batch.objects.filter(pk=batch.pk).update(classes=classes, message=message[:500], lease="")
     store.remove_folder(batch.folder / "sources")
+    tables = batch_results.object_tables(batch).values()
+    if any(not store.fetch(path).is_file() for path in tables):  # its worker had no chance to write them
+        dispatch.batch_tables(batch)
 
 
 def forget(batch: Batch) -> None:
@@ -276,7 +325,7 @@ def clear_up(batch: Batch) -> None:
         store.remove_folder(batch.folder)
     elif not now.unfinished:
         for item in now.items.exclude(state=ItemState.DONE).select_related("batch"):
-            for kind in KINDS:
+            for kind in (*KINDS, *OBJECT_KINDS, "measures"):
                 store.remove(getattr(item, kind))
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 from segapp import context
 from segapp.forms import BatchForm, StopForm
 from segapp.imaging import decode, formats
+from segapp.imaging.object_formats import named
 from segapp.imaging.render import overlay
 from segapp.models import Batch, BatchItem, ItemState
 from segapp.scopes import for_predict_keys
@@ -87,8 +88,15 @@ def _details(batch: Batch, page: str = "") -> dict[str, Any]:
     return {
         "results": results,
         "refused": batch.items.filter(state=ItemState.FAILED),
-        "classes": sorted(batch.classes, key=lambda found: -found["pixels"]),
+        "classes": _classes(batch),
     }
+
+
+def _classes(batch: Batch) -> list[dict[str, Any]]:
+    """The classes over all images, the largest first, with how many objects each has; None where none are counted."""
+    counts = batch_results.counts(batch) if batch.objects_wanted else {}
+    rows = sorted(batch.classes, key=lambda found: -found["pixels"])
+    return [{**row, "objects": counts.get(str(row["id"]))} for row in rows]
 
 
 @require_safe
@@ -140,6 +148,16 @@ def batch_table(request: VisitorRequest, public_id: str) -> HttpResponseBase:
     found = _with_results(request, public_id)
     response = HttpResponse(batch_results.table(found), content_type="text/csv; charset=utf-8")
     return offer(response, f"{_stem(found)}_classes.csv")
+
+
+@for_predict_keys
+@require_safe
+def batch_objects(request: VisitorRequest, public_id: str, key: str) -> HttpResponseBase:
+    """Objects of every image as `csv` or `xlsx`, or counts and areas by image and class as `classes`."""
+    found = batches.owned(request.visitor, public_id)
+    path = batches.table_of(found, key)
+    response = FileResponse(path.open("rb"), content_type=named(key).media_type)
+    return offer(response, f"{_stem(found)}_{path.name}")
 
 
 def _with_results(request: VisitorRequest, public_id: str) -> Batch:

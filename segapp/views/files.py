@@ -25,7 +25,13 @@ from segapp.visitors import VisitorRequest
 RUN_FILE = re.compile(r"(preview|heldout_\d{1,3}_(image|truth|base|custom))\.webp")
 SMALL, LARGE = 264, 1600  # pixels
 KINDS = ("image", "mask", "overlay", "confidence")
-TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".tif": "image/tiff"}
+TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".tif": "image/tiff",
+    ".geojson": "application/geo+json",
+}
 
 # Names are made by the server and their content never changes, except for what the address tells apart with ?v=.
 _private = cache_control(private=True, max_age=3600)

@@ -24,7 +24,7 @@ from segapp.imaging.image_input import ImageInput
 from segapp.models import Batch, BatchItem, ItemState, State
 from segapp.pipeline.inference.predict import predict, shares
 from segapp.services import batches
-from segapp.worker import answers, claims, images, networks
+from segapp.worker import answers, batch_objects, claims, images, networks
 from segapp.worker.progress import HandBack, training_waits
 from segapp.worker.publishing import LeaseLost
 
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 LABEL = "segapp.Batch"
 MAX_TRIES = 2  # of one image: one that a worker dies of twice is left out, so that the others come through
+MODEL = ("model_key", "model_sha256")
 RECENT = 20  # images whose time makes the estimate
 SHOWN, SMALL = 1280, 264  # pixels
 DISK_FULL = "The disk is full, so the rest was not done. Free some space and send the missing images again."
@@ -53,6 +54,8 @@ def run(pk: int) -> None:
         with networks.pinned(batch) as network:
             note = _begin(batch, network)
             _work(batch, network)
+        if batch.objects_wanted and batch.done:
+            note = f"{note} {batch_objects.write_tables(batch)}".strip()
         _end(batch, State.DONE, note)
     except HandBack:
         Batch.objects.hand_back(batch.pk, batch.lease)
@@ -130,6 +133,7 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
         found = predict(network, np.asarray(image), watch)
         classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
         _write(item, image, found.ids, classes)
+        not_counted = batch_objects.measure(batch, item, decoded, found, network) if batch.objects_wanted else ""
     except (LeaseLost, StoreUnreachable):
         raise
     except InvalidFile as refused:
@@ -143,7 +147,7 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
     item.width, item.height = image.size
     item.classes = shares(found.ids, network.spec.classes)
     item.model_key, item.model_sha256 = network.key, network.sha256
-    return ItemState.DONE, " ".join(decoded.notes)
+    return ItemState.DONE, " ".join(filter(None, [*decoded.notes, not_counted]))
 
 
 def _write(item: BatchItem, image: Image.Image, ids: np.ndarray, classes: list[dict[str, object]]) -> None:
@@ -167,7 +171,7 @@ def _close(batch: Batch, item: BatchItem, state: ItemState, message: str, pace: 
     with transaction.atomic():
         if not _held(batch).update(**values):
             raise LeaseLost
-        item.save(update_fields=["state", "message", "width", "height", "classes", "model_key", "model_sha256"])
+        item.save(update_fields=["state", "message", "width", "height", "classes", "counted", *MODEL])
     store.remove(item.source)
 
 

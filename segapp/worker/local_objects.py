@@ -11,7 +11,7 @@ from segapp.imaging.decode import Decoded
 from segapp.imaging.object_formats import GEOJSON, ObjectFormat
 from segapp.imaging.object_options import ObjectOptions
 from segapp.measurement import files
-from segapp.measurement.document import Document
+from segapp.measurement.document import Document, scales_note
 from segapp.measurement.measured import measured
 from segapp.pipeline.inference.predict import Prediction
 from segapp.worker import measuring
@@ -69,15 +69,9 @@ class ObjectSink:
                 _write(self.export / ONCE[one.key], files.content_of_many(one.key, self.done, self.stems))
 
     @property
-    def notes(self) -> list[str]:
+    def note(self) -> str:
         """What a person should know of the scales."""
-        sides = {round(one.size.side, 6) if one.size else None for one in self.done}
-        if len(sides) < 2:
-            return []
-        if None in sides:
-            without = sum(one.size is None for one in self.done)
-            return [f"{without} of {len(self.done)} images have no pixel size: their rows have pixels only."]
-        return ["The images have different pixel sizes: all are converted to one unit; pixel_size_um says each one's."]
+        return scales_note([one.size for one in self.done])
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -91,8 +91,8 @@ class Command(ProjectCommand):
             self.tell_progress("")
             if sink:
                 sink.finish()
-                for note in sink.notes:
-                    self.tell(note)
+                if sink.note:
+                    self.tell(sink.note)
             for note in dict.fromkeys(note for result in done.results for note in result.get("notes", ())):
                 self.tell(note)
             for file, message in done.left_out:

@@ -1,0 +1,113 @@
+"""The objects of a batch: measured image by image, and joined into tables of all images at its end."""
+
+import io
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+
+from registry import store
+from registry.files import disk_is_full, write_atomically
+from registry.runtime import LoadedNetwork
+from segapp.imaging.decode import Decoded
+from segapp.imaging.object_formats import GEOJSON, INSTANCES
+from segapp.imaging.object_options import ObjectOptions
+from segapp.imaging.pixel_size import PixelSize
+from segapp.measurement import files
+from segapp.measurement.document import Document, scales_note
+from segapp.measurement.measured import measured
+from segapp.measurement.objects import Objects, TooManyObjects
+from segapp.measurement.table import Table
+from segapp.models import Batch, BatchItem, ItemState
+from segapp.pipeline.inference.predict import Prediction
+from segapp.services import batch_results
+from segapp.worker import measuring
+
+logger = logging.getLogger(__name__)
+
+COUNTING_FAILED = "Its objects could not be counted."
+
+
+def measure(batch: Batch, item: BatchItem, decoded: Decoded, found: Prediction, network: LoadedNetwork) -> str:
+    """Write an image's polygons, object numbers and measures, and fill the item's `counted`.
+
+    Returns why nothing was counted, "" when all is well. Raises OSError for a full disk.
+    """
+    classes = measuring.classes_of(network)
+    try:
+        document = measured(
+            item.name,
+            found.ids,
+            classes,
+            ObjectOptions.from_dict(batch.objects_wanted),
+            interior=found.interior,
+            confidence=found.confidence,
+            intensity=measuring.intensity_of(decoded),
+            size=decoded.pixel_size,
+            geo=decoded.place,
+        )
+        for path, key in ((item.polygons, GEOJSON.key), (item.instances, INSTANCES.key)):
+            content = files.content(key, document)
+            write_atomically(path, lambda out, content=content: out.write(content))  # type: ignore[misc]
+        out = io.BytesIO()
+        np.savez_compressed(out, **document.table.columns)  # type: ignore[arg-type]
+        write_atomically(item.measures, lambda file: file.write(out.getvalue()))
+    except TooManyObjects as refused:
+        return str(refused)
+    except Exception as error:
+        if disk_is_full(error):
+            raise
+        logger.exception("batch %s, image %s: objects could not be counted", batch.public_id, item.number)
+        return COUNTING_FAILED
+    item.counted = {
+        "counts": document.counts,
+        "total": document.objects.count,
+        "rows": document.rows,
+        "things": list(document.things),
+        "pixel_size": document.size.to_dict() if document.size else None,
+    }
+    return ""
+
+
+def write_tables(batch: Batch) -> str:
+    """The tables over all finished images; returns what is to be said of their scales, "" for nothing."""
+    documents = list(_documents(batch))
+    stems = [document.stem for document in documents]
+    for key, path in batch_results.object_tables(batch).items():
+        content = files.content_of_many(key, documents, stems)
+        write_atomically(path, lambda out, content=content: out.write(content))  # type: ignore[misc]
+    return scales_note([document.size for document in documents])
+
+
+def run(pk: int) -> None:
+    """The tables of a batch that ended without its worker: somebody stopped it."""
+    batch = Batch.objects.filter(pk=pk).first()
+    if batch is None or batch.unfinished or not batch.has_results or not batch.objects_wanted:
+        return
+    note = write_tables(batch)
+    if note and note not in batch.message:
+        Batch.objects.filter(pk=pk).update(message=f"{batch.message} {note}".strip()[:500])
+    if not Batch.objects.filter(pk=pk).exists():  # deleted meanwhile
+        store.remove_folder(batch.folder)
+
+
+def _documents(batch: Batch) -> Iterator[Document]:
+    """What was measured of each finished image, without its pixels."""
+    for item in batch.items.filter(state=ItemState.DONE).select_related("batch"):
+        path = store.fetch(item.measures)
+        if not item.counted or not path.is_file():
+            continue
+        with np.load(path) as stored:
+            columns = {name: stored[name] for name in stored.files}
+        known, size = item.counted, item.counted["pixel_size"]
+        shape = (item.height, item.width)
+        nothing = np.broadcast_to(np.int32(0), shape)
+        yield Document(
+            name=item.name,
+            objects=Objects(nothing, columns["class_id"].astype(np.uint8)),
+            table=Table(columns, {int(row["id"]): str(row["name"]) for row in known["rows"]}, shape),
+            classes=known["rows"],
+            things=tuple(known["things"]),
+            size=PixelSize.from_dict(size) if size else None,
+            rows=known["rows"],
+        )
