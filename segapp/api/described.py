@@ -1,6 +1,8 @@
-"""The API's description, for programs."""
+"""The API's description: for programs, and as a page to read and to try calls on."""
 
-from django.http import JsonResponse
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
 
 from segapp.api import openapi
 from segapp.api.operations import Answer, operation
@@ -12,3 +14,8 @@ from segapp.visitors import VisitorRequest
 @operation("GET", "This description", "Service", (200, Answer(dict, "OpenAPI 3.1", example={"openapi": "3.1.0"}), ""))
 def described(request: VisitorRequest) -> JsonResponse:
     return JsonResponse(openapi.document())
+
+
+@require_safe
+def docs(request: VisitorRequest) -> HttpResponse:
+    return render(request, "api/docs.html")

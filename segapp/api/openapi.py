@@ -76,7 +76,6 @@ def document() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Segapp", "version": "1.0.0", "description": INTRODUCTION, "license": {"name": "MIT"}},
-        "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in GROUPS.items()],
         "paths": dict(paths),
         "components": {
@@ -174,9 +173,11 @@ def _field(field: forms.Field) -> dict[str, Any]:
             schema = file
         case forms.ChoiceField():
             choices: Any = field.choices
-            schema = {"type": "string", "enum": [str(value) for value, _ in choices]}
+            named = [str(value) for value, _ in choices if value]
             if isinstance(field, forms.MultipleChoiceField):
-                schema = {"type": "array", "items": schema}
+                schema = {"type": "array", "items": {"type": "string", "enum": named}}
+            else:
+                schema = {"type": "string", "enum": named if field.required else ["", *named]}
         case forms.FloatField():
             schema = {"type": "number", "minimum": field.min_value, "maximum": field.max_value}
         case forms.IntegerField():
@@ -186,6 +187,8 @@ def _field(field: forms.Field) -> dict[str, Any]:
         case _:
             raise TypeError(f"{type(field).__name__} has no place in the API's description yet")
     schema = {name: value for name, value in schema.items() if value is not None}
+    if schema.get("type") == "string" and "format" not in schema and not field.required:
+        schema["default"] = ""  # which is as good as absent
     return {**schema, "description": str(field.help_text)}
 
 

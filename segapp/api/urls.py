@@ -6,6 +6,7 @@ from segapp.api import described, exports, hooks, views
 
 urlpatterns = [
     path("openapi.json", described.described, name="api-described"),
+    path("docs", described.docs, name="api-docs"),
     path("health", views.health, name="api-health"),
     path("finetune", views.finetune, name="api-finetune"),
     path("finetune/<str:run_id>", views.run, name="api-run"),
