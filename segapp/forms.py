@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django import forms
@@ -123,6 +124,29 @@ class ObjectOptionsForm(forms.Form):
                 except ValueError as error:
                     self.add_error(name, str(error))
         sent["options"] = ObjectOptions(**values)
+        return sent
+
+
+class ObjectsPageForm(ObjectOptionsForm, BaseForm):
+    """As Analyze sends it: a box for each class, and a person's corrections."""
+
+    edits = forms.CharField(required=False, max_length=100_000)
+
+    def __init__(self, data: Any) -> None:
+        sent = {name: data[name] for name in data}
+        if "things_shown" in data:
+            sent["things"] = ",".join(data.getlist("things")) or object_options.NONE
+        super().__init__(sent)
+
+    def clean_edits(self) -> tuple[object_options.Edit, ...]:
+        try:
+            return object_options.edits_of(json.loads(self.cleaned_data["edits"] or "[]"))
+        except (ValueError, RecursionError) as error:
+            raise forms.ValidationError(str(error)) from None
+
+    def clean(self) -> dict[str, Any]:
+        sent = super().clean()
+        sent["options"] = replace(sent["options"], edits=sent.pop("edits", ()))
         return sent
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from segapp.imaging.pixel_size import PixelSize
 
 AUTO, NONE = "auto", "none"
+AUTO_STRENGTH = 0.65  # what AUTO splits with
 KEEP, DROP, FILL = "keep", "drop", "fill"
 MAX_MIN_AREA = 10**9
 MAX_SIMPLIFY = 50.0

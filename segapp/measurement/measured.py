@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from segapp.imaging.object_options import AUTO, DELETE, FILL, NONE, ObjectOptions
+from segapp.imaging.object_options import AUTO, AUTO_STRENGTH, DELETE, FILL, NONE, ObjectOptions
 from segapp.imaging.pixel_size import GeoReference, PixelSize
 from segapp.measurement import objects, table
 from segapp.measurement.document import Document
 from segapp.measurement.objects import Objects, Settings
-
-AUTO_STRENGTH = 0.65
 
 
 def measured(

@@ -119,9 +119,14 @@ def file_of(row: Measurement, key: str) -> Path:
     return path
 
 
-def view_of(row: Measurement) -> dict[str, Any]:
-    """Outlines and table, as docs/measurements.md describes them."""
-    found: dict[str, Any] = json.loads(file_of(row, VIEW).read_bytes())
+def view_of(row: Measurement, seconds: float = 2.0) -> dict[str, Any] | None:
+    """Outlines and table, as docs/measurements.md describes them; None when they are not made within `seconds`."""
+    path = row.path(VIEW)
+    if not store.fetch(path).is_file():
+        wait(ask(row.analysis, ObjectOptions.from_dict(row.options)), seconds)
+    if not store.fetch(path).is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_bytes())
     return found
 
 

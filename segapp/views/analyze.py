@@ -20,6 +20,7 @@ from segapp.imaging.image_input import ImageInput
 from segapp.models import Analysis, State
 from segapp.services import analyses, intake, limits, tables
 from segapp.services.errors import NotFound, Overloaded, Problem, RateLimited, UserError
+from segapp.views import objects
 from segapp.views.common import flash, offer, shows_again
 from segapp.visitors import VisitorRequest
 
@@ -118,6 +119,7 @@ def _show(
         "classes": sorted(analysis.classes, key=lambda found: -found["pixels"]) if analysis else [],
         "result_days": settings.SEGAPP_RESULT_DAYS,
         "oob": bool(request.htmx),
+        **(objects.context(request, analysis) if analysis and analysis.state == State.DONE else {}),
         **_strip(request),
     }
     template = "analyze.html#bench" if request.htmx else "analyze.html"
