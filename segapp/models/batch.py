@@ -27,8 +27,8 @@ class Batch(Pinned, Work):
 
     @property
     def folder(self) -> Path:
-        """Holds sources/, masks/, overlays/, shown/ and small/, and with objects polygons/, instances/ and measures/;
-        files are named by the image's number."""
+        """Holds sources/, masks/, masks_shown/, overlays/, shown/, small/, and of objects polygons/, instances/ and
+        measures/. Files are named by the image's number."""
         return Path(settings.MEDIA_ROOT) / "batches" / self.public_id
 
     @property
@@ -59,6 +59,7 @@ class BatchItem(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0, help_text="How often a worker began it")
     width = models.PositiveIntegerField(default=0)
     height = models.PositiveIntegerField(default=0)
+    windows = models.BooleanField(default=False, help_text="Too large to read at once: read and written in parts")
     classes = models.JSONField(default=list, help_text="[{id, name, color, pixels, percent}]")
     counted = models.JSONField(default=dict, help_text="{counts, total, rows, things, pixel_size}; empty: not counted")
     model_key = models.CharField(max_length=64, blank=True)
@@ -78,8 +79,13 @@ class BatchItem(models.Model):
 
     @property
     def mask(self) -> Path:
-        """Index palette PNG at the image's own size."""
-        return self.batch.folder / "masks" / f"{self.number:05d}.png"
+        """Class ids with their colours at the image's own size: a PNG, or a tiled TIFF of a large image."""
+        return self.batch.folder / "masks" / f"{self.number:05d}{'.tif' if self.windows else '.png'}"
+
+    @property
+    def mask_shown(self) -> Path:
+        """The mask to show: of a large image a PNG as small as `shown`."""
+        return self.batch.folder / "masks_shown" / f"{self.number:05d}.png" if self.windows else self.mask
 
     @property
     def overlay(self) -> Path:

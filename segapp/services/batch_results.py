@@ -65,4 +65,4 @@ def members(batch: Batch) -> Iterator[Member]:
 
 
 def _mask_name(item: BatchItem) -> str:
-    return f"masks/{item.stem}.png"
+    return f"masks/{item.stem}{item.mask.suffix}"

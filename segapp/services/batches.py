@@ -34,7 +34,7 @@ from segapp.services.pairing import shown
 MAX_UNFINISHED = 3  # of one visitor
 GUESSED_PACE = {"CPU": 1.0, "CUDA": 0.1}  # seconds an image, until something here has measured it
 PIECE = 2**20
-KINDS = ("mask", "overlay", "shown", "small")
+KINDS = ("mask", "mask_shown", "overlay", "shown", "small")
 OBJECT_KINDS = ("polygons", "instances")
 
 

@@ -175,7 +175,8 @@ def _stem(batch: Batch) -> str:
 @require_safe
 @cache_control(private=True, max_age=3600)
 def batch_file(request: VisitorRequest, public_id: str, number: int, kind: str) -> HttpResponseBase:
-    """An image's mask (palette PNG of class ids), overlay, shown or small; with ?download as a file."""
+    """An image's mask (class ids: palette PNG, tiled TIFF of a large image), overlay, shown or small; with ?download as
+    a file."""
     item = _item(request, public_id, number)
     found = batches.file_of(item, kind)
     response = FileResponse(found.open("rb"), content_type=TYPES[found.suffix])
@@ -187,6 +188,6 @@ def batch_file(request: VisitorRequest, public_id: str, number: int, kind: str) 
 def batch_colours(request: VisitorRequest, public_id: str, number: int) -> HttpResponseBase:
     """The mask in its colours, as large as the shown image: to lay over it."""
     item = _item(request, public_id, number)
-    with Image.open(batches.file_of(item, "shown")) as image, Image.open(batches.file_of(item, "mask")) as mask:
+    with Image.open(batches.file_of(item, "shown")) as image, Image.open(batches.file_of(item, "mask_shown")) as mask:
         ids = mask.resize(image.size, Image.Resampling.NEAREST)
         return webp(overlay(image, np.asarray(decode.pixels(ids)), item.classes, 1.0))

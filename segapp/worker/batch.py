@@ -8,6 +8,8 @@ that another one goes on with, at the first image that waits.
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from django.db import DatabaseError, transaction
@@ -20,11 +22,12 @@ from registry.runtime import BaseMissing, LoadedNetwork
 from registry.store import StoreUnreachable
 from segapp import dispatch, heartbeat
 from segapp.imaging import InvalidFile, decode, render
+from segapp.imaging.confined import NeedsWindows
 from segapp.imaging.image_input import ImageInput
 from segapp.models import Batch, BatchItem, ItemState, State
 from segapp.pipeline.inference.predict import predict, shares
 from segapp.services import batches
-from segapp.worker import answers, batch_objects, claims, images, networks
+from segapp.worker import answers, batch_objects, claims, images, networks, windows
 from segapp.worker.progress import HandBack, training_waits
 from segapp.worker.publishing import LeaseLost
 
@@ -40,6 +43,7 @@ UNKNOWN = "The batch failed on the server. Send the missing images again; what w
 NOTHING = "None of these files could be used. What is wrong stands beside each of them."
 DIED = "The server stopped twice at this image. Send it smaller, or as a PNG."
 FAILED = "This image could not be analyzed. Send it again smaller, or as a PNG."
+LARGE_NOT_COUNTED = "Objects of images over 50 megapixels are not counted in a batch: analyze it by itself."
 GONE = "The uploaded file is gone. Send it again."
 
 
@@ -126,14 +130,7 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
         _hold(batch)
 
     try:
-        with store.fetch(item.source).open("rb") as file:
-            wanted = ImageInput.from_dict(batch.image_input).over(ImageInput.from_dict(network.spec.image_input))
-            decoded = decode.read(file, item.name, wanted)
-        image = decoded.image
-        found = predict(network, np.asarray(image), watch)
-        classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
-        _write(item, image, found.ids, classes)
-        not_counted = batch_objects.measure(batch, item, decoded, found, network) if batch.objects_wanted else ""
+        message = _predict(batch, item, network, watch)
     except (LeaseLost, StoreUnreachable):
         raise
     except InvalidFile as refused:
@@ -144,15 +141,55 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
             raise
         logger.exception("batch %s, image %s failed", batch.public_id, item.number)
         return ItemState.FAILED, GONE if isinstance(error, FileNotFoundError) else FAILED
-    item.width, item.height = image.size
-    item.classes = shares(found.ids, network.spec.classes)
     item.model_key, item.model_sha256 = network.key, network.sha256
-    return ItemState.DONE, " ".join(filter(None, [*decoded.notes, not_counted]))
+    return ItemState.DONE, message
 
 
-def _write(item: BatchItem, image: Image.Image, ids: np.ndarray, classes: list[dict[str, object]]) -> None:
-    png = render.palette_png(ids, classes)
+def _predict(batch: Batch, item: BatchItem, network: LoadedNetwork, watch: Callable[[float], None]) -> str:
+    """Write the image's files and fill the item's size and classes; returns what was decided on the way."""
+    wanted = ImageInput.from_dict(batch.image_input).over(ImageInput.from_dict(network.spec.image_input))
+    source = store.fetch(item.source)
+    try:
+        with source.open("rb") as file:
+            decoded = decode.read_or_windows(file, item.name, wanted)
+    except NeedsWindows:
+        return _predict_windows(batch, item, network, source, wanted, watch)
+    found = predict(network, np.asarray(decoded.image), watch)
+    png = render.palette_png(found.ids, _colors(network))
     write_atomically(item.mask, lambda out: out.write(png))
+    _write(item, decoded.image, found.ids, network)
+    item.width, item.height = decoded.image.size
+    item.classes = shares(found.ids, network.spec.classes)
+    not_counted = batch_objects.measure(batch, item, decoded, found, network) if batch.objects_wanted else ""
+    return " ".join(filter(None, [*decoded.notes, not_counted]))
+
+
+def _predict_windows(
+    batch: Batch,
+    item: BatchItem,
+    network: LoadedNetwork,
+    source: Path,
+    wanted: ImageInput,
+    watch: Callable[[float], None],
+) -> str:
+    """The same for an image that is too large to read at once."""
+    item.windows = True
+    item.mask.parent.mkdir(parents=True, exist_ok=True)
+    found = windows.segment(network, source, item.name, item.mask, wanted, watch)
+    png = render.palette_png(found.ids, _colors(network))
+    write_atomically(item.mask_shown, lambda out: out.write(png))
+    _write(item, found.shown, found.ids, network)
+    item.width, item.height, item.classes = found.width, found.height, found.classes
+    return " ".join([*found.notes, *([LARGE_NOT_COUNTED] if batch.objects_wanted else [])])
+
+
+def _colors(network: LoadedNetwork) -> list[dict[str, object]]:
+    return [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
+
+
+def _write(item: BatchItem, image: Image.Image, ids: np.ndarray, network: LoadedNetwork) -> None:
+    """What pages show of an image and its mask."""
+    classes = _colors(network)
     small = render.thumbnail(images.draw_overlay(item.overlay, image, ids, classes), SMALL)
     write_atomically(item.small, lambda out: small.save(out, "WEBP", quality=80, method=1))
     shown = render.thumbnail(image, SHOWN)
@@ -171,7 +208,7 @@ def _close(batch: Batch, item: BatchItem, state: ItemState, message: str, pace: 
     with transaction.atomic():
         if not _held(batch).update(**values):
             raise LeaseLost
-        item.save(update_fields=["state", "message", "width", "height", "classes", "counted", *MODEL])
+        item.save(update_fields=["state", "message", "width", "height", "windows", "classes", "counted", *MODEL])
     store.remove(item.source)
 
 

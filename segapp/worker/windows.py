@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from registry import store
 from registry.runtime import LoadedNetwork
 from segapp.imaging import render
 from segapp.imaging.class_areas import ClassArea, class_areas
@@ -46,6 +47,8 @@ def segment(
         classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
         colors = render.color_table(classes)
         write_mask(mask, lambda first, last: np.asarray(found.ids[first:last]), size, colors, image.geo)
+    if store.is_shared():
+        store.push(mask)
     place = place_of(image.geo)
     source = {"pixel_size": image.pixel_size or None, "place": place.to_dict() if place else None}
     step = max(1, max(size) // max(found.preview.shape[:2]))

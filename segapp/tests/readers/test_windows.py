@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import zipfile
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,11 +16,12 @@ from segapp.home import PROJECT
 from segapp.imaging import InvalidFile, confined, decode, formats
 from segapp.imaging.image_input import ImageInput, parse
 from segapp.imaging.readers.windows import Windows
-from segapp.models import Analysis
+from segapp.models import Analysis, Batch
 from segapp.pipeline.inference.predict import predict
-from segapp.tests.batch.sending import BrightInParts
+from segapp.tests.batch.sending import BrightInParts, image
 from segapp.tests.readers.making import colour, grey, tiff
 from segapp.tests.video.videos import bright_network
+from segapp.worker import batch as batch_worker
 from segapp.worker import inference, local, networks
 
 # Where a raster lies: pixel scale, tie point, keys of the reference system (WGS 84 / UTM zone 32N), its name.
@@ -129,7 +131,7 @@ def tiles():
         yield tile
 tifffile.imwrite(folder / "large.tif", tiles(), shape=(12_500, 16_000, 3), dtype=np.uint8, tile=(512, 512),
                  photometric="rgb", bigtiff=True, compression="zlib")
-from segapp.tests.batch.sending import BrightInParts
+from segapp.tests.batch.sending import BrightInParts, image
 from segapp.tests.video.videos import bright_network
 from segapp.worker import local
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -218,3 +220,24 @@ def test_a_large_image_can_be_cancelled_queued_and_running(alice, worker, low_li
     monkeypatch.setattr(inference.Teller, "__call__", cancelled_meanwhile)
     inference.run(running.pk)
     assert alice.get(address).json()["state"] == "cancelled" and not running.folder.exists()
+
+
+def test_a_batch_takes_large_images_beside_others(alice, worker, low_limit):
+    small = SimpleUploadedFile("small.png", image())
+    sent = alice.post("/api/batch", {"files": [SimpleUploadedFile("ortho.tif", bright_ortho()), small]})
+    assert sent.status_code == 202, sent.json()
+    batch = Batch.objects.get()
+    batch_worker.run(batch.pk)
+    done = alice.get(sent.json()["status_url"]).json()
+    assert [file["state"] for file in done["files"]] == ["done", "done"], done
+    with zipfile.ZipFile(io.BytesIO(b"".join(alice.get(done["zip_url"]).streaming_content))) as archive:
+        assert {"masks/ortho.tif", "masks/small.png"} <= set(archive.namelist())
+        with tifffile.TiffFile(io.BytesIO(archive.read("masks/ortho.tif"))) as tif:
+            assert tif.pages[0].shape == (240, 320) and tif.pages[0].tags.valueof(33550) == (0.2, 0.2, 0.0)
+    large = batch.items.get(name="ortho.tif")
+    assert (large.windows, large.width, large.height) == (True, 320, 240)
+    assert sum(found["pixels"] for found in large.classes) == 320 * 240
+    for kind in ("mask", "overlay", "shown", "small"):
+        address = reverse("analyze-batch-file", args=[batch.public_id, large.number, kind])
+        assert alice.get(address).status_code == 200, kind
+    assert alice.get(reverse("analyze-batch-colours", args=[batch.public_id, large.number])).status_code == 200
