@@ -76,80 +76,98 @@ def filled(outline: Outline, shape: tuple[int, int]) -> np.ndarray:
 
 def _parts(inside: np.ndarray) -> list[Part]:
     """The parts of one object, which no pixel of the array's edge belongs to."""
+    outer: list[tuple[Corner, Ring]] = []
+    holes: list[tuple[Corner, Ring]] = []
+    for ring in _rings(inside):
+        place = int(np.lexsort((ring[:, 0], ring[:, 1]))[0])
+        x, y = int(ring[place, 0]), int(ring[place, 1])
+        # Below the first corner of an outer ring lies the object, below that of a hole's nothing.
+        is_outer = bool(inside[y, x])
+        if (_twice_area(ring) > 0) != is_outer:
+            ring = ring[::-1]
+        (outer if is_outer else holes).append(((x, y), ring))
+    if len(outer) == 1:
+        return [Part(outer[0][1], tuple(ring for _, ring in holes))]
     pieces = cc3d.connected_components(inside.view(np.uint8), connectivity=4, out_dtype=np.uint32)
-    following = _edges(inside)
-    outer: dict[int, Ring] = {}
-    holes: dict[int, list[Ring]] = {}
-    for ring, piece in _rings(following, pieces):
-        x, y = ring[:, 0].astype(float), ring[:, 1].astype(float)
-        if float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) > 0:
-            outer[piece] = ring
-        else:
-            holes.setdefault(piece, []).append(ring)
-    return [Part(ring, tuple(holes.get(piece, ()))) for piece, ring in sorted(outer.items())]
+    own: dict[int, list[Ring]] = {}
+    for (x, y), ring in holes:
+        own.setdefault(int(pieces[y - 1, x]), []).append(ring)
+    numbered = sorted((int(pieces[y, x]), place) for place, ((x, y), _) in enumerate(outer))
+    return [Part(outer[place][1], tuple(own.get(piece, ()))) for piece, place in numbered]
 
 
 Corner = tuple[int, int]
 
+# A corner with two pixels of the object that touch only there is a corner of each of them: (the rank among those of its
+# row, among those of its column) of the first and the second, by which pixels are set.
+UPPER_LEFT, UPPER_RIGHT, LOWER_LEFT, LOWER_RIGHT = 1, 2, 4, 8
+FALLING, RISING = UPPER_LEFT + LOWER_RIGHT, UPPER_RIGHT + LOWER_LEFT
+TURNS = np.array([code not in (0, 15, 3, 5, 10, 12) for code in range(16)])
 
-def _edges(inside: np.ndarray) -> dict[Corner, list[tuple[Corner, Corner]]]:
-    """From each corner (x, y) the edges that begin there: (its end, the pixel on its right as column, row).
 
-    Every edge has the object on its right hand, seen with y downwards, so outer rings run clockwise.
+def _rings(inside: np.ndarray) -> list[Ring]:
+    """Simple rings without points on straight lines, of x, y.
+
+    Along a row of corners those where an outline turns are joined two by two, along a column likewise; a ring follows
+    these sides in turn. Where four sides meet it stays with its own pixel; one that comes back to a corner is cut.
     """
-    starts: dict[Corner, list[tuple[Corner, Corner]]] = {}
-    rows, columns = np.nonzero(inside[1:] & ~inside[:-1])  # top sides: to the right
-    for y, x in zip((rows + 1).tolist(), columns.tolist(), strict=True):
-        starts.setdefault((x, y), []).append(((x + 1, y), (x, y)))
-    rows, columns = np.nonzero(inside[:-1] & ~inside[1:])  # bottom sides: to the left
-    for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
-        starts.setdefault((x + 1, y + 1), []).append(((x, y + 1), (x, y)))
-    rows, columns = np.nonzero(inside[:, :-1] & ~inside[:, 1:])  # right sides: down
-    for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
-        starts.setdefault((x + 1, y), []).append(((x + 1, y + 1), (x, y)))
-    rows, columns = np.nonzero(inside[:, 1:] & ~inside[:, :-1])  # left sides: up
-    for y, x in zip(rows.tolist(), (columns + 1).tolist(), strict=True):
-        starts.setdefault((x, y + 1), []).append(((x, y), (x, y)))
-    return starts
-
-
-def _rings(starts: dict[Corner, list[tuple[Corner, Corner]]], pieces: np.ndarray) -> list[tuple[Ring, int]]:
-    """Simple rings without points on straight lines, each with the piece on its right hand.
-
-    Where four edges meet, a ring stays with its own piece; one that comes back to a corner is cut there in two.
-    """
-    rings: list[tuple[Ring, int]] = []
-    while starts:
-        begin = next(iter(starts))
-        path: list[Corner] = []
-        seen: dict[Corner, int] = {}
-        at, piece = begin, 0
+    pixels = inside.view(np.uint8)
+    codes = pixels[:-1, :-1] | pixels[:-1, 1:] << 1 | pixels[1:, :-1] << 2 | pixels[1:, 1:] << 3
+    rows, columns = np.nonzero(TURNS[codes])
+    code = codes[rows, columns]
+    shared = np.flatnonzero((code == FALLING) | (code == RISING))
+    x, y = np.concatenate([columns, columns[shared]]) + 1, np.concatenate([rows, rows[shared]]) + 1
+    second = np.repeat([0, 1], [len(code), len(shared)])
+    rising = np.concatenate([code == RISING, code[shared] == RISING])
+    beside = _partners(np.lexsort((second, x, y)))
+    below = _partners(np.lexsort((second ^ rising, y, x)))
+    rings, left = [], [True] * len(x)
+    points = np.stack([x, y], axis=1)
+    for begin in range(len(x)):
+        if not left[begin]:
+            continue
+        path, at = [], begin
         while True:
-            if at in seen:
-                loop = path[seen[at] :]
-                rings.append((_bends(loop), piece))
-                for corner in loop:
-                    del seen[corner]
-                del path[-len(loop) :]
-                if not path and (at not in starts):
-                    break
-            choices = starts.get(at)
-            if not choices:
+            end = beside[at]
+            path += [at, end]
+            left[at] = left[end] = False
+            at = below[end]
+            if at == begin:
                 break
-            place = 0
-            if piece and len(choices) > 1:
-                place = next((i for i, (_, pixel) in enumerate(choices) if pieces[pixel[1], pixel[0]] == piece), 0)
-            end, pixel = choices.pop(place)
-            if not choices:
-                del starts[at]
-            piece = int(pieces[pixel[1], pixel[0]])
-            seen[at] = len(path)
-            path.append(at)
-            at = end
+        rings += _simple(points[path]) if len(shared) else [points[path]]
     return rings
 
 
-def _bends(loop: list[Corner]) -> Ring:
-    points = np.array(loop)
+def _partners(order: np.ndarray) -> list[int]:
+    """Of corners in the order of a row or column, two by two, each one's other end."""
+    found = np.empty(len(order), np.int64)
+    found[order[0::2]], found[order[1::2]] = order[1::2], order[0::2]
+    return list(found.tolist())
+
+
+def _simple(ring: Ring) -> list[Ring]:
+    """A ring, cut in two wherever it comes back to a corner."""
+    rings: list[Ring] = []
+    path: list[Corner] = []
+    seen: dict[Corner, int] = {}
+    for corner in map(tuple, ring.tolist()):
+        if corner in seen:
+            loop = path[seen[corner] :]
+            rings.append(np.array(loop))
+            for gone in loop:
+                del seen[gone]
+            del path[-len(loop) :]
+        seen[corner] = len(path)
+        path.append(corner)
+    rings.append(np.array(path))
+    return [_bends(one) for one in rings]
+
+
+def _bends(points: Ring) -> Ring:
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
-    return points[(before != after).any(axis=1)]
+    return points[np.sign(before[:, 0]) * np.sign(after[:, 1]) != np.sign(before[:, 1]) * np.sign(after[:, 0])]
+
+
+def _twice_area(ring: Ring) -> float:
+    x, y = ring[:, 0].astype(float), ring[:, 1].astype(float)
+    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() + x[-1] * y[0] - x[0] * y[-1])
