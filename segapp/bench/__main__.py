@@ -8,13 +8,17 @@ import django
 
 def main() -> None:
     django.setup()
-    from segapp.bench import segment, serve  # here: models need the setup above
+    from segapp.bench import live, segment, serve  # here: models need the setup above
     from segapp.bench.run_serve import Options
     from segapp.home import prepare_database
 
     prepare_database()
     what, options = sys.argv[1], json.loads(sys.argv[2])
-    print(json.dumps(serve.run(Options(**options)) if what == "serve" else segment.run(**options)))
+    if what == "serve":
+        print(json.dumps(serve.run(Options(**options))))
+        return
+    bench = live.run if what == "live" else segment.run
+    print(json.dumps(bench(**options)))
 
 
 if __name__ == "__main__":

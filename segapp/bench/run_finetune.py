@@ -35,7 +35,7 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
         tell(_line(row))
 
     kept = Rows(options.get("rows"), f"{ready.sha256[:12]}, recipe {RECIPE}, {options['tests']} tests")
-    with _sets(options["sets"]) as folders, runtime.use_base(ready) as base:
+    with drawn_or_named(options["sets"]) as folders, runtime.use_base(ready) as base:
         result = bench_finetune(
             base,
             folders,
@@ -95,7 +95,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _sets(folders: list[Path]) -> Iterator[list[Path]]:
+def drawn_or_named(folders: list[Path]) -> Iterator[list[Path]]:
     """The sets in the folders, or drawn ones while the context lasts."""
     if folders:
         yield sets_in(folders)

@@ -15,6 +15,7 @@ RECIPES = ("naive", "usual", "quick", "thorough")
 # table(result) -> the lines for people. `options` are this command's; run raises ValueError or OSError when it cannot.
 BENCHES = {
     "finetune": "segapp.bench.run_finetune",
+    "live": "segapp.bench.run_live",
     "segment": "segapp.bench.run_segment",
     "serve": "segapp.bench.run_serve",
     "video": "segapp.bench.run_video",
@@ -35,7 +36,7 @@ class Command(ProjectCommand):
         )  # fmt: skip
         parser.add_argument("--base", default=settings.SEGAPP_BASE, metavar="KEY", help="default: %(default)s")
         parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else there")
-        tuning = parser.add_argument_group("finetune, objects (finetune: --recipes)")
+        tuning = parser.add_argument_group("finetune, objects, live (finetune: --recipes)")
         tuning.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
         tuning.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), help="default: all four")
         tuning.add_argument(
@@ -44,7 +45,7 @@ class Command(ProjectCommand):
         tuning.add_argument(
             "--rows", type=Path, metavar="FILE", help="keep finished draws in FILE, and do not repeat those in it"
         )
-        load = parser.add_argument_group("serve (segment: --requests)")
+        load = parser.add_argument_group("serve (segment: --requests; live: strokes of each of three visitors)")
         load.add_argument("--visitors", type=int, default=0, metavar="N", help="default: as many as models")
         load.add_argument("--models", type=int, default=100, metavar="N", help="registered (default: %(default)s)")
         load.add_argument("--rotate", type=int, default=0, metavar="N", help="asked in turn (default: all)")

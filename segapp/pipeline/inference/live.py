@@ -5,7 +5,7 @@ can be stored as a head and a detail branch of the same network. Knows nothing o
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,7 +23,12 @@ from segapp.pipeline.inference.predict import fitted, resized
 
 GRID = 2  # pixels of the network's input between two places that are learnt from and answered for
 MAX_PER_CLASS = 400  # places of one class of one image that are learnt from
-ITERATIONS = 30  # of the fit
+MAX_SAMPLES = 6000  # places of all images together
+L2 = 0.1  # penalty on the head's weights; docs/interactive.md has the measurements
+DETAIL_SHARE = 0.58  # how much filter features count beside decoder features: as under three times the penalty
+USUAL = 0.99  # of the painted places are within the filter features' reach
+MIN_SPREAD = 1e-4
+ITERATIONS = 40  # of the fit, at most
 
 
 @dataclass(frozen=True)
@@ -56,23 +61,32 @@ class PaintedImage:
 
 @dataclass(frozen=True)
 class Samples:
-    """Features (N, C) and (N, D) of painted places, and their class ids (N)."""
+    """Features (N, C) and (N, D) of painted places and their class ids (N); how many places each class has (256); mean
+    and standard deviation (D) of the filter features of the whole image."""
 
     deep: Tensor
     detail: Tensor
     ids: Tensor
+    counts: Tensor
     mean: Tensor
     std: Tensor
 
 
 @dataclass(frozen=True)
 class LiveHead:
-    """Weights (K, C) on decoder features, (K, D) on filter features, and bias (K), for `ids` in this order."""
+    """Logits of `ids`, in this order: weights (K, C) on decoder features, (K, D) on standardised filter features, and
+    bias (K).
+
+    `mean`, `scale` (D) and `reach` standardise and weigh the filter features as those of registry.detail.
+    """
 
     ids: tuple[int, ...]
     deep: Tensor
     detail: Tensor
     bias: Tensor
+    mean: Tensor
+    scale: Tensor
+    reach: float
 
 
 def image_features(net: LoadedNetwork, image: np.ndarray) -> ImageFeatures:
@@ -114,19 +128,25 @@ def samples_of(cache: NetworkCache, net: LoadedNetwork, image: PaintedImage) -> 
 def sampled(features: ImageFeatures, labels: np.ndarray) -> Samples:
     """Features of painted places, at most MAX_PER_CLASS of each class, always the same ones."""
     places = painted_places(labels, features.size)
+    counts = np.bincount(places.ravel(), minlength=256)
     rng = np.random.default_rng(0)
-    found_at: list[np.ndarray] = []
-    ids: list[np.ndarray] = []
-    for value in np.unique(places[places != IGNORE]):
+    found_at, ids = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for value in np.flatnonzero(counts[:IGNORE]):
         found = np.flatnonzero(places == value)
         if len(found) > MAX_PER_CLASS:
             found = rng.choice(found, MAX_PER_CLASS, replace=False)
         found_at.append(found)
         ids.append(np.full(len(found), value))
-    none = [np.zeros(0, np.int64)]
-    y, x = np.divmod(np.concatenate(found_at or none), features.size[1])
-    return _gathered(
-        features, *(torch.from_numpy(part) for part in (y, x, np.concatenate(ids or none).astype(np.int64)))
+    y, x = np.divmod(np.concatenate(found_at), features.size[1])
+    deep, detail = _gathered(features, torch.from_numpy(y), torch.from_numpy(x))
+    device = deep.device
+    return Samples(
+        deep,
+        detail,
+        torch.from_numpy(np.concatenate(ids)).to(device),
+        torch.from_numpy(counts).to(device),
+        features.mean,
+        features.std,
     )
 
 
@@ -138,46 +158,77 @@ def painted_places(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return grid
 
 
-def _gathered(features: ImageFeatures, y: Tensor, x: Tensor, ids: Tensor) -> Samples:
-    """Decoder features are interpolated between the places of their own, coarser grid."""
-    device = features.deep.device
+def _gathered(features: ImageFeatures, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Decoder features, interpolated between the places of their own coarser grid, and filter features."""
+    y, x = y.to(features.deep.device), x.to(features.deep.device)
     height, width = features.detail.shape[-2:]
-    where = torch.stack([(x + 0.5) / width, (y + 0.5) / height], dim=1).to(device).float() * 2 - 1
+    where = torch.stack([(x + 0.5) / width, (y + 0.5) / height], dim=1).float() * 2 - 1
     deep = F.grid_sample(
         features.deep.float(), where[None, None], mode="bilinear", padding_mode="border", align_corners=False
     )
-    detail = features.detail[0][:, y.to(device), x.to(device)].float()
-    return Samples(deep[0, :, 0].T.contiguous(), detail.T.contiguous(), ids.to(device), features.mean, features.std)
+    return deep[0, :, 0].T.contiguous(), features.detail[0][:, y, x].float().T.contiguous()
 
 
 def fit(samples: Sequence[Samples], start: LiveHead | None = None) -> LiveHead | None:
-    """The head that fits the strokes of all images; None when they are of fewer than two classes."""
-    used = [one for one in samples if len(one.ids)]
-    ids = torch.cat([one.ids for one in used]) if used else torch.zeros(0, dtype=torch.long)
+    """The head that fits the strokes of all images; None when they are of fewer than two classes.
+
+    `start`: a head that was fitted to some of them, which makes it quicker.
+    """
+    used = [_thinned(one, len(samples)) for one in samples if len(one.ids)]
+    if not used:
+        return None
+    ids = torch.cat([one.ids for one in used])
     classes, target = torch.unique(ids, return_inverse=True)
     if len(classes) < 2:
         return None
     deep, detail = torch.cat([one.deep for one in used]), torch.cat([one.detail for one in used])
     mean = torch.stack([one.mean for one in used]).mean(dim=0)
-    std = torch.stack([one.std for one in used]).mean(dim=0).clamp(min=1e-4)
-    scale = deep.std(dim=0, correction=0).mean().clamp(min=1e-6)
-    features = torch.cat([deep / scale, (detail - mean) / std], dim=1)
-    counts = torch.bincount(target).float()
-    importance = 1 / counts.sqrt()
-    importance = importance / importance.mean()
-    weight, bias = fit_logistic(features, target, importance, iterations=ITERATIONS)
-    channels = deep.shape[1]
-    on_detail = weight[:, channels:] / std
-    return LiveHead(
-        tuple(int(one) for one in classes), weight[:, :channels] / scale, on_detail, bias - on_detail @ mean
+    scale = 1 / torch.stack([one.std for one in used]).mean(dim=0).clamp(min=MIN_SPREAD)
+    standard = (detail - mean) * scale
+    distance = standard.square().mean(dim=1)
+    reach = float(torch.quantile(distance, USUAL).clamp(min=MIN_SPREAD))
+    unit = 1 / deep.std(dim=0, correction=0).mean().clamp(min=1e-6)
+    filters = standard * (familiar(distance, reach) * DETAIL_SHARE)[:, None]
+    painted = torch.stack([one.counts for one in used]).sum(dim=0)[classes]
+    importance = (painted / torch.bincount(target)).sqrt()
+    known = tuple(int(one) for one in classes)
+    begin = None
+    if start is not None and start.ids == known and start.deep.shape[1] == deep.shape[1]:
+        begin = torch.cat([start.deep / unit, start.detail / DETAIL_SHARE], dim=1), start.bias
+    weight, bias = fit_logistic(
+        torch.cat([deep * unit, filters], dim=1),
+        target,
+        importance / importance.mean(),
+        l2=L2,
+        start=begin,
+        iterations=ITERATIONS,
     )
+    channels = deep.shape[1]
+    return LiveHead(known, weight[:, :channels] * unit, weight[:, channels:] * DETAIL_SHARE, bias, mean, scale, reach)
+
+
+def _thinned(samples: Samples, images: int) -> Samples:
+    """At most a share of MAX_SAMPLES, the same part of each class."""
+    limit = max(1, MAX_SAMPLES // images)
+    if len(samples.ids) <= limit:
+        return samples
+    step = len(samples.ids) / limit
+    kept_ = (torch.arange(limit, device=samples.ids.device) * step).long()
+    return replace(samples, deep=samples.deep[kept_], detail=samples.detail[kept_], ids=samples.ids[kept_])
+
+
+def familiar(distance: Tensor, reach: float) -> Tensor:
+    """How much filter features count, 0 to 1, by their mean square; see registry.detail.DetailBranch."""
+    return (2.0 - distance / reach).clamp(0.0, 1.0)
 
 
 def live_logits(features: ImageFeatures, head: LiveHead) -> Tensor:
     """Logits K,h,w on the grid of `features.size`, float32 on the CPU."""
     with torch.no_grad():
         deep = F.conv2d(features.deep.float(), head.deep[:, :, None, None], head.bias)
-        detail = F.conv2d(features.detail.float(), head.detail[:, :, None, None])
+        standard = (features.detail.float() - head.mean[:, None, None]) * head.scale[:, None, None]
+        detail = F.conv2d(standard, head.detail[:, :, None, None])
+        detail = detail * familiar(standard.square().mean(dim=1, keepdim=True), head.reach)
         deep = F.interpolate(deep, size=detail.shape[-2:], mode="bilinear", align_corners=False)
         logits = (deep + detail)[0, :, : features.size[0], : features.size[1]]
     return logits.cpu()

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-L2 = 1e-2  # penalty on the weights, for features of unit standard deviation
+L2 = 1e-2  # penalty on the weights where none is named, for features of unit standard deviation
 MAX_ITERATIONS = 60  # of L-BFGS
 
 
@@ -12,14 +12,14 @@ def fit_logistic(
     features: Tensor,
     target: Tensor,
     importance: Tensor,
+    *,
+    l2: float = L2,
     start: tuple[Tensor, Tensor] | None = None,
-    prior: Tensor | None = None,
     iterations: int = MAX_ITERATIONS,
 ) -> tuple[Tensor, Tensor]:
     """Weight (classes, channels) and bias (classes) by L-BFGS, of features (N, channels) and their classes (N).
 
-    `importance`: of each class (classes). `start`: weight and bias to begin at; the result is the same, found sooner.
-    `prior`: the weight that the penalty draws to instead of zero.
+    `importance`: of each class (classes). `start`: weight and bias to begin at; the optimum is the same, found sooner.
     """
     classes, channels = len(importance), features.shape[1]
     weight = torch.zeros(classes, channels, device=features.device)
@@ -33,9 +33,8 @@ def fit_logistic(
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        distance = weight if prior is None else weight - prior
         loss = F.cross_entropy(F.linear(features, weight, bias), target, weight=importance)
-        loss = loss + L2 * distance.square().sum()
+        loss = loss + l2 * weight.square().sum()
         loss.backward()
         return loss
 
