@@ -6,8 +6,8 @@ from typing import Any
 workers = 1
 worker_class = "segapp.gunicorn_worker.BufferedWorker"
 # Requests that wait for a worker hold a thread for up to a minute, and pages must still answer beside them: so many
-# more than services/admission.py has waiter slots.
-threads = 40
+# more than may wait for a worker (services/admission.py) and for memory to decode an image (imaging/memory.py).
+threads = 48
 timeout = 120
 graceful_timeout = 7
 backlog = 256

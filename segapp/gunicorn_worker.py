@@ -18,6 +18,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
 
 from segapp import upload_limits
+from segapp.imaging import memory
 
 IDLE_SECONDS = 30  # a connection without progress is closed after so long
 PROGRESS_BYTES = 16 * 1024  # of a body; less counts as no progress, and neither does any part of a head
@@ -73,6 +74,7 @@ class BufferedWorker(Worker):
     """`worker_class` for gunicorn_conf.py; `threads` and `graceful_timeout` are gunicorn's settings."""
 
     def run(self) -> None:
+        memory.return_freed()
         tempfile.tempdir = str(settings.FILE_UPLOAD_TEMP_DIR)  # bodies are spooled there
         sockets: dict[int, Any] = {}
         server = create_server(

@@ -52,9 +52,14 @@ SEGAPP_CACHE_BYTES = env_int("SEGAPP_CACHE_MB", 1024) * 2**20  # networks and fe
 SEGAPP_METRICS_TOKEN = os.environ.get("SEGAPP_METRICS_TOKEN", "")  # who sends it may read /metrics from anywhere
 SEGAPP_HOOK_NETWORKS = env_networks("SEGAPP_HOOK_PRIVATE")  # what webhooks may reach besides the internet
 SEGAPP_QUEUE = env_int("SEGAPP_QUEUE", 48)  # images that may wait; who sends more is asked to come back
+SEGAPP_DECODE_BYTES = max(64, env_int("SEGAPP_DECODE_MB", 640)) * 2**20  # of images decoded at a time, a process
 SEGAPP_RESULT_DAYS = env_int("SEGAPP_RESULT_DAYS", 7)  # analyses, batches and videos are kept this long
 SEGAPP_TRASH_DAYS = 7
-SEGAPP_STORAGE_BYTES = env_int("SEGAPP_STORAGE_MB", 2048) * 2**20  # per visitor, originals included
+SEGAPP_STORAGE_BYTES = env_int("SEGAPP_STORAGE_MB", 2048) * 2**20  # per visitor, originals and results included
+SEGAPP_ADDRESS_BYTES = env_int("SEGAPP_ADDRESS_MB", 20000) * 2**20  # all visitors of one address; IPv6: of one /64
+SEGAPP_SERVER_BYTES = env_int("SEGAPP_SERVER_MB", 0) * 2**20  # everybody's; 0: 80 % of the disk
+# Free room that uploads leave; unset: 2000 MB, and on small disks a tenth.
+SEGAPP_FREE_BYTES = env_int("SEGAPP_FREE_MB", 2000) * 2**20 if os.environ.get("SEGAPP_FREE_MB") else None
 
 address = urlparse(SEGAPP_URL)
 if address.scheme not in ("http", "https") or not address.hostname:
@@ -62,6 +67,9 @@ if address.scheme not in ("http", "https") or not address.hostname:
         f"SEGAPP_URL is '{SEGAPP_URL}'. Set it to the public address, like https://seg.example.org."
     )
 SECURE = address.scheme == "https"
+
+# Whether a proxy stands in front, whose last X-Forwarded-For says who is asking; one does where https is.
+PROXY = env_flag("SEGAPP_PROXY", SECURE)
 
 DEBUG = env_flag("SEGAPP_DEBUG", False)
 KEYLESS = env_flag("SEGAPP_KEYLESS", False)  # set for workers, which decode strangers' files and sign nothing

@@ -20,6 +20,7 @@ import numpy as np
 from segapp.confine import ResourceLimits, environment
 from segapp.imaging.image_input import ImageInput, Layout
 from segapp.imaging.invalid_file import InvalidFile
+from segapp.imaging.memory import DecodersBusy
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = ResourceLimits(memory=4 << 30, processor=60, clock=60, files=32)
@@ -28,15 +29,6 @@ PATIENCE = 20.0  # seconds that a file waits for its turn
 PIECE = 1 << 20
 
 _turns = threading.BoundedSemaphore(AT_ONCE)
-
-
-class ReadersBusy(Exception):
-    """Too many files are being read right now; nothing was stored. `retry_after` is in seconds."""
-
-    retry_after = 10
-
-    def __init__(self) -> None:
-        super().__init__("Many files are being read right now. Try again in a few seconds; nothing was stored.")
 
 
 class NeedsWindows(Exception):
@@ -74,7 +66,7 @@ def read(
 ) -> Answer:
     """What readers/read.py makes of the file, read by a confined process.
 
-    Raises InvalidFile, NeedsWindows for an image of more than `most` pixels, and ReadersBusy.
+    Raises InvalidFile, NeedsWindows for an image of more than `most` pixels, and DecodersBusy.
     """
     limits = limits or LIMITS
     order = {
@@ -86,7 +78,7 @@ def read(
         "limits": asdict(limits),
     }
     if not _turns.acquire(timeout=PATIENCE):
-        raise ReadersBusy
+        raise DecodersBusy
     try:
         with _descriptor(file) as source:
             header, body = _run(json.dumps(order), source, limits.clock)

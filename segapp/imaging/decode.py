@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from segapp.imaging import confined, formats, profiles
+from segapp.imaging import confined, formats, header_size, memory, profiles
 from segapp.imaging.display_range import eight_bits
 from segapp.imaging.formats import Kind
 from segapp.imaging.image_input import ImageInput, Layout, resolve
@@ -50,6 +50,7 @@ OTHERS = (
     (b"<", "a web page or a drawing (HTML, SVG)"),
 )
 
+BAND = 1 << 20  # pixels composed at a time
 CUT_OFF = "This file is cut off or damaged."
 JPEG_END = b"\xff\xd9"
 
@@ -98,7 +99,7 @@ def place_of(geo: dict[str, Any]) -> GeoReference | None:
 
 
 def image(file: IO[bytes], name: str, choice: ImageInput | None = None) -> Image.Image:
-    """An RGB image, turned upright. Raises InvalidFile and confined.ReadersBusy."""
+    """An RGB image, turned upright. Raises InvalidFile and memory.DecodersBusy."""
     return read(file, name, choice).image
 
 
@@ -111,7 +112,7 @@ def image_and_turn(file: IO[bytes], name: str, choice: ImageInput | None = None)
 def read(file: IO[bytes], name: str, choice: ImageInput | None = None) -> Decoded:
     """The image that the chosen page and channels of a file make; the usual ones where nothing is chosen.
 
-    Raises InvalidFile, also for a choice that the file does not fit, and confined.ReadersBusy.
+    Raises InvalidFile, also for a choice that the file does not fit, and memory.DecodersBusy.
     """
     try:
         return read_or_windows(file, name, choice)
@@ -121,7 +122,23 @@ def read(file: IO[bytes], name: str, choice: ImageInput | None = None) -> Decode
 
 def read_or_windows(file: IO[bytes], name: str, choice: ImageInput | None = None) -> Decoded:
     """As `read`, but raises confined.NeedsWindows for an image above the limit that can be read in parts."""
-    choice = choice or ImageInput()
+    with memory.decoding.hold(cost(file, name)):
+        return _read(file, name, choice or ImageInput())
+
+
+def cost(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KINDS, each: int = memory.READ) -> int:
+    """Bytes that decoding the file may take, by its header; `each`: for a pixel. Raises InvalidFile."""
+    reader = reader_of(file)
+    if reader:
+        width, height = header_size.of(reader, file)
+        return memory.READ_CONFINED * width * height if width * height <= formats.MAX_PIXELS else 0
+    opened = _unread(file, name, kinds)
+    deep = opened.mode.startswith("I") or opened.mode == "F"
+    each = max(each, memory.READ_BY.get(opened.format or "", 0), 2 * memory.READ if deep else 0)
+    return each * opened.width * opened.height
+
+
+def _read(file: IO[bytes], name: str, choice: ImageInput) -> Decoded:
     reader = reader_of(file)
     if reader:
         try:
@@ -169,10 +186,15 @@ def original(file: IO[bytes], name: str, deep: bool, layout: Layout) -> tuple[st
     """The image's own values, upright, as a lossless file: its suffix and bytes. None where RGB or grey of eight bits
     holds them, or where they are not kept (inks, palettes, stacks over half a gigabyte).
 
-    `deep`, `layout`: as `read` found them. Raises InvalidFile and confined.ReadersBusy.
+    `deep`, `layout`: as `read` found them. Raises InvalidFile and memory.DecodersBusy.
     """
     if not deep and layout.pages == 1 and layout.channels in (1, 3):
         return None
+    with memory.decoding.hold(cost(file, name)):
+        return _original(file, name, deep)
+
+
+def _original(file: IO[bytes], name: str, deep: bool) -> tuple[str, bytes] | None:
     reader = reader_of(file)
     if reader in ("tiff", "deep_png"):
         found = confined.read(reader, "original", file, name, ImageInput(), formats.MAX_PIXELS)
@@ -211,7 +233,15 @@ def _is_heif(head: bytes) -> bool:
 
 
 def mask(file: IO[bytes], name: str) -> MaskSource:
-    """A mask with its own values: palette indices, 16 bits unclipped, colours where it has any. Raises InvalidFile."""
+    """A mask with its own values: palette indices, 16 bits unclipped, colours where it has any.
+
+    Raises InvalidFile and memory.DecodersBusy.
+    """
+    with memory.decoding.hold(cost(file, name, formats.MASK_KINDS, memory.READ_MASK)):
+        return _mask(file, name)
+
+
+def _mask(file: IO[bytes], name: str) -> MaskSource:
     reader = reader_of(file)
     if reader in ("tiff", "heif"):
         return _mask_confined(reader, file, name)
@@ -262,9 +292,18 @@ def to_rgb(opened: Image.Image) -> Image.Image:
     if opened.mode.startswith("I") or opened.mode == "F":
         return Image.fromarray(eight_bits(_narrow(np.asarray(opened)))).convert("RGB")
     if opened.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in opened.info:
-        layered = opened.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
-    return opened.convert("RGB")
+        return _on_white(opened)
+    return opened if opened.mode == "RGB" else opened.convert("RGB")
+
+
+def _on_white(opened: Image.Image) -> Image.Image:
+    """RGB, in bands: composing the whole image at once takes four copies of it."""
+    out = Image.new("RGB", opened.size)
+    rows = max(1, BAND // max(1, opened.width))
+    for top in range(0, opened.height, rows):
+        band = opened.crop((0, top, opened.width, min(opened.height, top + rows))).convert("RGBA")
+        out.paste(Image.alpha_composite(Image.new("RGBA", band.size, "white"), band).convert("RGB"), (0, top))
+    return out
 
 
 def is_lossy(file: IO[bytes]) -> bool:

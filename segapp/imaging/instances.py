@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from segapp.imaging.decode import MaskSource
-from segapp.imaging.values import TRANSPARENT, keys_of
+from segapp.imaging.values import TRANSPARENT, bands, keys_of
 
 VOID = 255  # in 8 bits and without a 254: the border that PASCAL VOC draws around objects
 MAX_OBJECTS = 65535  # numbers of 16 bits, from 1
@@ -81,12 +81,15 @@ def survey(source: MaskSource) -> Objects | None:
 
 def numbers(source: MaskSource, found: Objects) -> np.ndarray:
     """uint16 (H, W): 1 to n in the order of the mask's own values, 0 between."""
-    keys = keys_of(source, slice(None))
-    values, places = np.unique(keys, return_inverse=True)
+    rows = [part for part, _ in bands(source.values.shape)]  # the whole mask at once would take 40 bytes a pixel
+    values = np.unique(np.concatenate([np.unique(keys_of(source, part)) for part in rows]))
     kept = (values != found.background) & (values != TRANSPARENT) & ~((values == VOID) & found.void)
     table = np.where(kept, np.cumsum(kept), 0)
     table[table > MAX_OBJECTS] = 0
-    return table.astype(np.uint16)[places.reshape(keys.shape)]
+    out = np.empty(source.values.shape[:2], dtype=np.uint16)
+    for part in rows:
+        out[part] = table[np.searchsorted(values, keys_of(source, part))]
+    return out
 
 
 def are_objects(surveys: Sequence[Objects | None], colours: Sequence[frozenset[int]] | None = None) -> bool:

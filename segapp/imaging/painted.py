@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
+from segapp.imaging import memory
 from segapp.imaging.formats import UNPAINTED
 from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
@@ -25,20 +26,21 @@ def is_painted(summary: Summary) -> bool:
 
 
 def decode(file: IO[bytes], size: tuple[int, int], name: str, scaled: bool = False) -> np.ndarray:
-    """uint8 (H, W) of a sent mask. Raises InvalidFile for what is no 8-bit grey PNG of exactly this (width, height).
+    """uint8 (H, W) of a sent mask. Raises InvalidFile for what is no 8-bit grey PNG of exactly this (width, height),
+    and memory.DecodersBusy.
 
     `scaled`: one that was scaled down is taken, too, at its own size.
     """
     advice = "Reload the page and paint on; what was saved before is kept."
     try:
-        with Image.open(file, formats=("PNG",)) as opened:
+        with Image.open(file, formats=("PNG",)) as opened, memory.decoding.hold(memory.STORED * size[0] * size[1]):
             if opened.mode != "L" or getattr(opened, "n_frames", 1) > 1:
                 raise InvalidFile(name, "The painted mask is not an 8-bit grey image.", advice)
             if opened.size != size and not (scaled and _is_smaller(opened.size, size)):
                 words = f"The painted mask is {opened.width} × {opened.height} pixels, its image {size[0]} × {size[1]}."
                 raise InvalidFile(name, words, advice)
             return np.array(opened, dtype=np.uint8)
-    except InvalidFile:
+    except (InvalidFile, memory.DecodersBusy):
         raise
     except Exception:  # decoders raise what they like on what is no image
         raise InvalidFile(name, "The painted mask did not arrive whole.", advice) from None
@@ -52,7 +54,7 @@ def _is_smaller(size: tuple[int, int], whole: tuple[int, int]) -> bool:
 
 def counts(values: np.ndarray) -> np.ndarray:
     """int64 (256): how many pixels hold each value."""
-    return np.bincount(values.ravel(), minlength=256)
+    return np.array(Image.fromarray(values).histogram(), dtype=np.int64)  # numpy would take nine bytes a pixel
 
 
 def summary(counted: np.ndarray, unpainted: int) -> Summary:

@@ -1,5 +1,6 @@
 """One image in, one mask out, as the web sees it: submit, wait, look, and what the reaper does. Free of torch."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from registry import store
 from registry.files import write_atomically
 from registry.models import UserModel
 from segapp import dispatch, owner
-from segapp.imaging import decode, render
+from segapp.imaging import decode, memory, render, stored
 from segapp.imaging.bare import bare
 from segapp.imaging.confined import NeedsWindows
 from segapp.imaging.image_input import ImageInput
@@ -89,10 +90,30 @@ def submit(
     chosen = model or answer.model
     check_things(objects, chosen.classes if chosen else answer.base.card["classes"] if answer.base else [])
     chosen_input = (choice or ImageInput()).over(ImageInput.from_dict(chosen.image_input if chosen else {}))
-    try:
-        decoded = decode.read_or_windows(file, name, chosen_input)
-    except NeedsWindows as large:
-        return _submit_windows(visitor, file, large, name, chosen, answer, chosen_input, shared, objects)
+    with memory.decoding.hold(_cost(file, name)):
+        try:
+            decoded = decode.read_or_windows(file, name, chosen_input)
+        except NeedsWindows as large:
+            return _submit_windows(visitor, file, large, name, chosen, answer, chosen_input, shared, objects)
+        return _submit_decoded(visitor, file, decoded, name, chosen, answer, shared, objects)
+
+
+def _cost(file: IO[bytes], name: str) -> int:
+    """Bytes that taking the image in may take. Raises InvalidFile."""
+    size = file.seek(0, os.SEEK_END)
+    return decode.cost(file, name) + (0 if decode.reader_of(file) else 2 * size)  # a plain file is cut in memory
+
+
+def _submit_decoded(
+    visitor: str,
+    file: IO[bytes],
+    decoded: decode.Decoded,
+    name: str,
+    chosen: UserModel | None,
+    answer: registry.ActiveModel,
+    shared: bool,
+    objects: ObjectOptions | None,
+) -> Analysis:
     image = decoded.image
     row = _pinned(visitor, image, name, chosen, answer)
     row.notes = list(decoded.notes)
@@ -320,7 +341,7 @@ def _draw_shown(analysis: Analysis, path: Path) -> None:
     """A smaller copy to look at; where the image itself is small, or gone, there is nothing to draw."""
     if analysis.windows or path == analysis.image_path or not store.fetch(analysis.image_path).exists():
         return
-    with Image.open(analysis.image_path) as image:
+    with stored.opened(analysis.image_path) as image:
         shown = render.thumbnail(image, SHOWN_SIDE)
     write_atomically(path, lambda out: shown.save(out, "JPEG", quality=88), durable=False)
 
@@ -329,9 +350,9 @@ def _draw_overlay(analysis: Analysis, path: Path) -> None:
     if analysis.windows or analysis.state != State.DONE:
         return
     mask_path = store.fetch(analysis.folder / "mask.png")
-    with Image.open(store.fetch(analysis.image_path)) as image, Image.open(mask_path) as mask:
+    with stored.opened(store.fetch(analysis.image_path), memory.SHOWN) as image, stored.opened(mask_path) as mask:
         drawn = render.overlay(image.convert("RGB"), decode.pixels(mask), analysis.classes, 0.5)
-    write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88), durable=False)
+        write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88), durable=False)
 
 
 def _draw_confidence(analysis: Analysis, path: Path) -> None:
@@ -339,9 +360,9 @@ def _draw_confidence(analysis: Analysis, path: Path) -> None:
     small = store.fetch(analysis.folder / "sure.png")
     if not small.exists() or analysis.windows:
         return
-    with Image.open(small) as stored:
-        drawn = stored.resize((analysis.width, analysis.height), Image.Resampling.BILINEAR)
-    write_atomically(path, lambda out: drawn.save(out, "PNG", compress_level=1), durable=False)
+    with memory.decoding.hold(memory.STORED * analysis.width * analysis.height), stored.opened(small) as confidence:
+        drawn = confidence.resize((analysis.width, analysis.height), Image.Resampling.BILINEAR)
+        write_atomically(path, lambda out: drawn.save(out, "PNG", compress_level=1), durable=False)
 
 
 def delete(analysis: Analysis) -> None:

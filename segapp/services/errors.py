@@ -15,7 +15,7 @@ from registry.files import disk_is_full
 from registry.services import ModelNotFound, NoBaseReady
 from registry.store import StoreUnreachable
 from segapp.imaging import InvalidFile
-from segapp.imaging.confined import ReadersBusy
+from segapp.imaging.memory import DecodersBusy
 
 Problem = dict[str, str]  # {"file": its name or "", "message": what is wrong and what to do}
 RETRY_SECONDS = 5
@@ -232,7 +232,7 @@ def user_error(error: BaseException | None) -> UserError | None:
             return error
         case InvalidFile():
             return InvalidUpload([error.entry])
-        case ReadersBusy():
+        case DecodersBusy():
             return Overloaded(str(error), retry_after=error.retry_after)
         case ModelNotFound():
             return NotFound(str(error))

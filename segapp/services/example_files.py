@@ -6,6 +6,7 @@ Everything is encoded again, so nothing of what else was in the uploaded files i
 import io
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +16,7 @@ from PIL import Image
 
 from registry import store
 from registry.files import write_atomically
-from segapp.imaging import InvalidFile, class_mapping, painted, palette, render
+from segapp.imaging import InvalidFile, class_mapping, memory, painted, palette, render, stored
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.imaging.formats import UNPAINTED
 from segapp.imaging.numbering import IGNORE
@@ -131,8 +132,8 @@ def painted_values(example: Example) -> np.ndarray:
         return np.full((example.height, example.width), UNPAINTED, np.uint8)
     ensure_local(example)
     try:
-        with Image.open(_painted(example, example.painting.revision, "png")) as stored:
-            return np.array(stored, dtype=np.uint8)
+        with stored.opened(_painted(example, example.painting.revision, "png")) as mask:
+            return np.array(mask, dtype=np.uint8)
     except OSError:
         raise _gone(example) from None
 
@@ -183,12 +184,17 @@ def summary_of(example: Example) -> Summary:
         raise _gone(example) from None
 
 
+def in_memory(example: Example, each: int) -> AbstractContextManager[None]:
+    """Held while so many bytes for each pixel of the example are in memory. Raises memory.DecodersBusy."""
+    return memory.decoding.hold(each * example.width * example.height)
+
+
 def image_of(example: Example) -> np.ndarray:
     """uint8 (H, W, 3). Raises InvalidFile when the files are gone."""
     ensure_local(example)
     try:
-        with Image.open(example.image_path) as stored:
-            return np.asarray(stored.convert("RGB"))
+        with stored.opened(example.image_path, memory.READ) as image:
+            return np.asarray(image.convert("RGB"))
     except OSError:
         raise _gone(example) from None
 
@@ -200,8 +206,8 @@ def ids_of(example: Example, mapping: ClassMapping, small: bool = False) -> np.n
         return class_mapping.apply(Mask(_shrunk(mask.codes) if small else mask.codes, mask.summary), mapping)
     ensure_local(example)
     try:
-        with Image.open(example.folder / SMALL_MASK if small else example.mask_path) as stored:
-            codes = np.asarray(stored, dtype=np.uint8)
+        with stored.opened(example.folder / SMALL_MASK if small else example.mask_path) as stored_mask:
+            codes = np.asarray(stored_mask, dtype=np.uint8)
     except OSError:
         raise _gone(example) from None
     return class_mapping.apply(Mask(codes, summary_of(example)), mapping)
@@ -215,14 +221,14 @@ def instances_of(example: Example, mapping: ClassMapping) -> np.ndarray:
     ensure_local(example)
     try:
         if (path := example.folder / INSTANCES).exists():
-            with Image.open(path) as stored:
-                return np.asarray(stored).astype(np.uint16)
+            with stored.opened(path) as numbers:
+                return np.asarray(numbers).astype(np.uint16)
     except OSError:
         raise _gone(example) from None
     if not mapping.objects or example.mask_kind == painted.KIND:
         return np.zeros((example.height, example.width), np.uint16)
-    with Image.open(example.mask_path) as stored:
-        codes = np.asarray(stored, dtype=np.uint8)
+    with stored.opened(example.mask_path) as mask:
+        codes = np.asarray(mask, dtype=np.uint8)
     ids = class_mapping.apply(Mask(codes, summary_of(example)), mapping)
     return np.where((ids > 0) & (ids != IGNORE), codes.astype(np.uint16) + 1, 0).astype(np.uint16)
 

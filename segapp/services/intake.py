@@ -4,7 +4,6 @@ All or nothing: a post that is refused, or a disk that fills up half-way, leaves
 """
 
 import io
-import threading
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from PIL import Image
 
 from registry.services import storage_used
 from registry.store import remove_folder
-from segapp.imaging import InvalidFile, class_mapping, decode, denoise, painted, sample
+from segapp.imaging import InvalidFile, class_mapping, decode, denoise, memory, painted, sample
 from segapp.imaging.class_mapping import Choices, ClassMapping
 from segapp.imaging.formats import MAX_PAIRS
 from segapp.imaging.image_input import ImageInput, Layout, of_set
@@ -30,7 +29,6 @@ from segapp.services.pairing import Group, fold, shown, stem_of, unique
 from segapp.services.training_files import TrainingFiles
 
 CHOICES = ""  # among edits by mask value: what is said of all masks, as the fields of class_mapping.Choices
-_decode_slots = threading.BoundedSemaphore(2)  # pairs in memory at a time: one of 50 megapixels takes half a gigabyte
 
 
 def store(
@@ -252,7 +250,8 @@ def _store_group(visitor: str, group: Group, sent: TrainingFiles, draft: bool) -
 
     Raises InvalidFile; then nothing is left.
     """
-    with _decode_slots:
+    image = training_files.opened(group.image)
+    with memory.decoding.hold(decode.cost(image, shown(group.image.name), each=memory.MASKED)):
         read = training_files.read_group(group, sent.rules)
         width, height = read.image.size
         kind, notes = read.mask.summary.kind, [*sent.notes, *read.notes]
@@ -260,7 +259,7 @@ def _store_group(visitor: str, group: Group, sent: TrainingFiles, draft: bool) -
         example.draft = draft
         example.image_input = _input_of(sent.rules.image_input, read.layout)
         name = shown(group.image.name)
-        original = decode.original(training_files.opened(group.image), name, read.deep, read.layout)
+        original = decode.original(image, name, read.deep, read.layout)
         example_files.write(example, read, original)
     return example
 
@@ -268,7 +267,7 @@ def _store_group(visitor: str, group: Group, sent: TrainingFiles, draft: bool) -
 def _store_photo(visitor: str, upload: Any) -> Example:
     """One image, decoded and encoded again; its row is not saved here. Raises InvalidFile; then nothing is left."""
     file = training_files.opened(upload)
-    with _decode_slots:
+    with memory.decoding.hold(decode.cost(file, shown(upload.name))):
         decoded = decode.read(file, shown(upload.name))
         image = decoded.image
         width, height = image.size

@@ -56,8 +56,8 @@ def _counted_by(request: HttpRequest) -> str:
 
 
 def address(request: HttpRequest) -> str:
-    """The client's address; behind the proxy that an https SEGAPP_URL implies, the last one it added."""
+    """The client's address; behind a proxy, the last one it added."""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
-    if settings.SECURE and forwarded:
+    if settings.PROXY and forwarded:
         return forwarded.rpartition(",")[2].strip()
     return request.META.get("REMOTE_ADDR", "")

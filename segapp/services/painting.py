@@ -9,11 +9,10 @@ from typing import IO, Any
 
 import numpy as np
 from django.db import transaction
-from PIL import Image
 
 from registry import store
 from registry.models import FileState, UserModel
-from segapp.imaging import InvalidFile, decode, painted
+from segapp.imaging import InvalidFile, decode, memory, painted, stored
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.imaging.formats import MAX_PAIRS, UNPAINTED
 from segapp.models import Analysis, Example, Painting, State, TrainingSet
@@ -170,11 +169,16 @@ def from_analysis(analysis: Analysis) -> Example:
         return before
     stem = _free_stem(analysis.visitor, stem_of(analysis.title))
     intake.hold_to_set_limits(analysis.visitor, [stem], [])
+    with memory.decoding.hold(memory.SHOWN * analysis.width * analysis.height):
+        return _from_analysis(analysis, stem)
+
+
+def _from_analysis(analysis: Analysis, stem: str) -> Example:
     try:
-        with Image.open(store.fetch(analysis.image_path)) as stored:
-            image = stored.convert("RGB")
-        with Image.open(store.fetch(analysis.folder / "mask.png")) as stored:
-            values = np.array(decode.pixels(stored))
+        with stored.opened(store.fetch(analysis.image_path)) as opened:
+            image = opened.convert("RGB")
+        with stored.opened(store.fetch(analysis.folder / "mask.png")) as opened:
+            values = np.array(decode.pixels(opened))
     except OSError:
         raise InvalidFile(analysis.title, "The files of this result are gone.", "Analyze the image again.") from None
     example = Example(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segapp.imaging import palette
+from segapp.imaging import memory, palette
 from segapp.imaging.annotations import rle
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.imaging.numbering import IGNORE
@@ -29,20 +29,29 @@ def members(examples: Sequence[Example], mapping: ClassMapping) -> Iterator[Memb
     annotations: list[dict[str, Any]] = []
     images = []
     for number, example in enumerate(examples, 1):
-        ids, objects = example_files.ids_of(example, mapping), example_files.instances_of(example, mapping)
-        name, content = _image(example)
-        yield f"images/{name}", content
-        yield f"masks/{example.stem}.png", _mask(ids, mapping.classes)
-        if objects.any():
-            yield f"instances/{example.stem}.png", _png(Image.fromarray(objects))
-        shown = {"id": number, "file_name": name, "width": ids.shape[1], "height": ids.shape[0]}
-        images.append(shown)
-        annotations += _annotations(ids, objects, number, len(annotations))
+        with memory.decoding.hold(memory.MASKED * example.width * example.height):
+            found, more = _members_of(example, mapping, number, len(annotations))
+        yield from found  # encoded: nothing is held while a slow client takes it
+        name = found[0][0].removeprefix("images/")
+        images.append({"id": number, "file_name": name, "width": example.width, "height": example.height})
+        annotations += more
     rows = [{key: row[key] for key in ("id", "name", "color", "things")} for row in _kept(mapping)]
     listed = {"classes": rows, "image_input": intake.input_of(examples).to_dict()}
     yield "classes.json", _json(listed)
     categories = [{"id": row["id"], "name": row["name"], "color": row["color"]} for row in rows if row["id"]]
     yield "annotations.json", _json({"images": images, "categories": categories, "annotations": annotations})
+
+
+def _members_of(
+    example: Example, mapping: ClassMapping, number: int, before: int
+) -> tuple[list[Member], list[dict[str, Any]]]:
+    """One image's members, the image first, and its annotations, numbered on from `before`."""
+    ids, objects = example_files.ids_of(example, mapping), example_files.instances_of(example, mapping)
+    name, content = _image(example)
+    found: list[Member] = [(f"images/{name}", content), (f"masks/{example.stem}.png", _mask(ids, mapping.classes))]
+    if objects.any():
+        found.append((f"instances/{example.stem}.png", _png(Image.fromarray(objects))))
+    return found, _annotations(ids, objects, number, before)
 
 
 def _kept(mapping: ClassMapping) -> list[dict[str, Any]]:

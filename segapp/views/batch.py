@@ -21,7 +21,7 @@ from PIL import Image
 
 from segapp import context
 from segapp.forms import BatchForm, StopForm
-from segapp.imaging import decode, formats
+from segapp.imaging import decode, formats, stored
 from segapp.imaging.object_formats import named
 from segapp.imaging.render import overlay
 from segapp.models import Batch, BatchItem, ItemState
@@ -188,6 +188,7 @@ def batch_file(request: VisitorRequest, public_id: str, number: int, kind: str) 
 def batch_colours(request: VisitorRequest, public_id: str, number: int) -> HttpResponseBase:
     """The mask in its colours, as large as the shown image: to lay over it."""
     item = _item(request, public_id, number)
-    with Image.open(batches.file_of(item, "shown")) as image, Image.open(batches.file_of(item, "mask_shown")) as mask:
+    image_path, mask_path = batches.file_of(item, "shown"), batches.file_of(item, "mask_shown")
+    with stored.opened(mask_path) as mask, stored.opened(image_path) as image:
         ids = mask.resize(image.size, Image.Resampling.NEAREST)
         return webp(overlay(image, np.asarray(decode.pixels(ids)), item.classes, 1.0))

@@ -13,8 +13,9 @@ from PIL import Image
 
 from registry import services as registry
 from registry import store
-from segapp.imaging import InvalidFile, decode, render
+from segapp.imaging import InvalidFile, decode, memory, render, stored
 from segapp.imaging.object_formats import INSTANCES, named
+from segapp.models import Analysis, Example
 from segapp.models.measurement import VIEW
 from segapp.scopes import for_predict_keys
 from segapp.services import analyses, example_files, intake, measurements, runs
@@ -77,7 +78,11 @@ def example(request: VisitorRequest, public_id: str, kind: str) -> HttpResponseB
 def example_overlay(request: VisitorRequest, public_id: str) -> HttpResponseBase:
     """The image with its mask laid over, as the masks are read now; small, or with ?large to look at."""
     found = example_files.ensure_local(intake.owned(request.visitor, public_id))
-    large = "large" in request.GET
+    with example_files.in_memory(found, memory.SHOWN):
+        return webp(_overlay(request, found, "large" in request.GET))
+
+
+def _overlay(request: VisitorRequest, found: Example, large: bool) -> Image.Image:
     drafts = list(intake.drafts(request.visitor)) if found.draft else []
     mapping, ids = None, None
     try:
@@ -86,8 +91,8 @@ def example_overlay(request: VisitorRequest, public_id: str) -> HttpResponseBase
     except InvalidFile:  # masks that do not go together: the image alone
         pass
     try:
-        with Image.open(found.image_path if large else found.thumbnail_path) as stored:
-            small = render.thumbnail(stored, LARGE)
+        with stored.opened(found.image_path if large else found.thumbnail_path) as opened:
+            small = render.thumbnail(opened, LARGE)
     except OSError as error:
         raise NotFound("The files of this image are gone. Remove it and upload it again.") from error
     if mapping is not None and ids is not None:
@@ -95,7 +100,7 @@ def example_overlay(request: VisitorRequest, public_id: str) -> HttpResponseBase
         classes = [row for row in mapping.trained if row["name"] != "background"]
         small = render.overlay(small, shown, classes, 1.0 if large else 0.55)
         small = render.hatched(small, shown == render.IGNORE)
-    return webp(small)
+    return small
 
 
 @require_safe
@@ -150,11 +155,14 @@ def analysis_view(request: VisitorRequest, public_id: str, kind: str) -> HttpRes
     else:
         path = analyses.file_of(found, "confidence" if kind == "confidence" else "")
     image = analyses.file_of(found, "image")
-    with Image.open(path) as stored:
-        values = Image.fromarray(np.asarray(decode.pixels(stored)))
+    with stored.opened(path, memory.SHOWN) as opened:
+        return _looked_at(found, kind, Image.fromarray(np.asarray(decode.pixels(opened))), image)
+
+
+def _looked_at(found: Analysis, kind: str, values: Image.Image, image: Path) -> HttpResponse:
     if kind == "small":
-        with Image.open(image) as stored:
-            small = render.thumbnail(stored, SMALL)
+        with stored.opened(image) as opened:
+            small = render.thumbnail(opened, SMALL)
         ids = np.asarray(values.resize(small.size, Image.Resampling.NEAREST))
         return webp(render.overlay(small, ids, found.classes, 0.5))
     scale = analyses.SHOWN_SIDE / max(values.size)

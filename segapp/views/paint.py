@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from registry import services as registry
 from registry.models import UserModel
 from segapp.forms import TrainForm, UploadForm
-from segapp.imaging import InvalidFile, formats, painted, palette
+from segapp.imaging import InvalidFile, formats, memory, painted, palette
 from segapp.imaging.render import palette_png
 from segapp.models import Example
 from segapp.paint_forms import PaintForm
@@ -114,8 +114,9 @@ def mask(request: VisitorRequest, public_id: str) -> HttpResponse:
     example = painting.owned(request.visitor, public_id)
     if request.method == "POST":
         return _save(request, example)
-    values = example_files.painted_values(example)
-    response = HttpResponse(example_files.grey_png(values), content_type="image/png")
+    with example_files.in_memory(example, memory.STORED):
+        png = example_files.grey_png(example_files.painted_values(example))
+    response = HttpResponse(png, content_type="image/png")
     response["X-Revision"] = str(example.painting.revision)
     return response
 
@@ -160,8 +161,10 @@ def _forget_edits(request: VisitorRequest, changed: list[dict[str, Any]]) -> Non
 def download(request: VisitorRequest, public_id: str) -> HttpResponse:
     """The mask as it will be learnt from: a palette PNG of class ids at the image's own size, 255 is ignore."""
     example = painting.owned(request.visitor, public_id)
-    values = painted.as_mask(example_files.painted_values(example), example.painting.unpainted).codes
-    response = HttpResponse(palette_png(values, example.painting.classes), content_type="image/png")
+    with example_files.in_memory(example, memory.STORED):
+        values = painted.as_mask(example_files.painted_values(example), example.painting.unpainted).codes
+        png = palette_png(values, example.painting.classes)
+    response = HttpResponse(png, content_type="image/png")
     response["Content-Disposition"] = f'attachment; filename="mask_{example.public_id[:8]}.png"'
     return response
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from segapp.imaging import memory
 from segapp.imaging.annotations.shapes import (
     Annotated,
     Budget,
@@ -96,6 +97,7 @@ def _bitmap(content: Any) -> np.ndarray | None:
         with Image.open(io.BytesIO(base64.b64decode(content, validate=True)), formats=("PNG",)) as opened:
             if opened.width * opened.height > MAX_BITMAP:
                 return None
-            return np.asarray(opened.convert("L")) > 0
+            with memory.decoding.hold(memory.STORED * opened.width * opened.height):
+                return np.asarray(opened.convert("L")) > 0
     except (binascii.Error, OSError, ValueError, SyntaxError):
         return None

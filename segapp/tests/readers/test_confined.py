@@ -12,7 +12,7 @@ import pytest
 from segapp import confine
 from segapp.confine import ResourceLimits
 from segapp.home import PROJECT
-from segapp.imaging import InvalidFile, confined, decode
+from segapp.imaging import InvalidFile, confined, decode, memory
 from segapp.imaging.image_input import ImageInput
 from segapp.tests.readers.making import colour, tiff
 
@@ -70,7 +70,7 @@ def test_more_files_at_once_than_there_are_turns_are_told_to_come_back(monkeypat
     monkeypatch.setattr(confined, "PATIENCE", 0.05)
     taken = [confined._turns.acquire() for _ in range(confined.AT_ONCE)]
     try:
-        with pytest.raises(confined.ReadersBusy) as busy:
+        with pytest.raises(memory.DecodersBusy) as busy:
             decode.image(tiff(colour(), photometric="rgb"), "a.tif")
     finally:
         for _ in taken:
