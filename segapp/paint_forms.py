@@ -40,6 +40,15 @@ class PaintForm(BaseForm):
         return Save(mask=file.file if file else None, **sent)
 
 
+class AcceptForm(BaseForm):
+    """All of the answer is right."""
+
+    mask = forms.FileField(required=False)
+    base = forms.IntegerField(min_value=0)
+    editor = forms.RegexField(r"^[0-9a-f]{8,32}$")
+    sequence = forms.IntegerField(min_value=1, max_value=2**31 - 1)
+
+
 class LiveForm(BaseForm):
     """A request for a live answer: the strokes so far, or those that were saved."""
 

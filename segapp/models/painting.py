@@ -40,6 +40,11 @@ class Painting(models.Model):
         UserModel, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="Whose answer it mends"
     )
     origin = models.CharField(max_length=32, blank=True, db_index=True, help_text="Public id of the result it mends")
+    proposal = models.CharField(max_length=8, blank=True, help_text="What gave its stored proposal: live or model")
+    accepted = models.DateTimeField(null=True, blank=True, help_text="When somebody took the answer as it is")
+    dice = models.FloatField(null=True, blank=True, help_text="Of the proposal against what was accepted, 0 to 1")
+    doubt = models.FloatField(null=True, blank=True, help_text="Of the latest answer at its borders, 0 to 1")
+    unlike = models.FloatField(null=True, blank=True, help_text="Distance to the painted images in feature space")
     revision = models.PositiveIntegerField(default=0)
     editor = models.CharField(max_length=32, blank=True)
     sequence = models.PositiveIntegerField(default=0)
@@ -49,6 +54,15 @@ class Painting(models.Model):
 
     def __str__(self) -> str:
         return f"{self.example_id}, revision {self.revision}"
+
+    @property
+    def state(self) -> str:
+        """none, proposed, corrected or accepted."""
+        if self.accepted is not None:
+            return "accepted"
+        if self.ready:
+            return "corrected"
+        return "proposed" if self.proposal else "none"
 
     @property
     def ready(self) -> bool:

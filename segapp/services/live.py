@@ -11,7 +11,7 @@ from registry.models import UserModel
 from segapp import dispatch
 from segapp.imaging import painted
 from segapp.models import Example, Worker
-from segapp.services import live_exchange
+from segapp.services import live_exchange, proposals
 from segapp.services.admission import waiter_slot
 from segapp.services.errors import InvalidUpload, NotFound, Overloaded, Unavailable
 from segapp.services.live_exchange import LiveRequest
@@ -63,6 +63,8 @@ def ask(
         raise Overloaded("The server has a lot to do, so the answer is late. Your strokes are saved.", retry_after=2)
     if "error" in found:
         raise _failed(found["error"])
+    if found.get("proposal") and found["state"] == "answered":
+        proposals.keep(example, found)
     return {**found, "sequence": sequence}
 
 

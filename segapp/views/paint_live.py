@@ -1,11 +1,12 @@
 """Live answers for the paint page, as JSON: after each stroke, newest wins."""
 
-from django.http import JsonResponse
+from django.http import HttpResponse, JsonResponse
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 
-from segapp.paint_forms import LiveForm
-from segapp.services import limits, painting
+from segapp.paint_forms import AcceptForm, LiveForm
+from segapp.services import limits, painting, proposals
 from segapp.services import live as service
 from segapp.views import finetune_context
 from segapp.visitors import VisitorRequest
@@ -21,3 +22,34 @@ def live(request: VisitorRequest, public_id: str) -> JsonResponse:
     limits.check(request, limits.LIVE)
     model = example.painting.corrects or finetune_context.continued(request)
     return JsonResponse(service.ask(example, model=model if painting.usable(model) else None, **sent))
+
+
+@require_safe
+@never_cache
+def proposal(request: VisitorRequest, public_id: str) -> HttpResponse:
+    """What was proposed for an image, a grey PNG of class ids."""
+    return HttpResponse(proposals.read(painting.owned(request.visitor, public_id)), content_type="image/png")
+
+
+@require_POST
+def accept(request: VisitorRequest, public_id: str) -> JsonResponse:
+    """All of the answer is right: it becomes the image's mask below what is painted."""
+    request.wants_json = True
+    example = painting.owned(request.visitor, public_id)
+    sent = AcceptForm(request.POST, request.FILES).checked()
+    mask = sent["mask"].file if sent["mask"] else None
+    row = proposals.accept(example, sent["base"], sent["editor"], sent["sequence"], mask)
+    return JsonResponse({"revision": row.revision, "state": row.state, "dice": row.dice})
+
+
+@require_safe
+@never_cache
+def next_image(request: VisitorRequest, public_id: str) -> JsonResponse:
+    """The image to do next, and why; nulls when all are done."""
+    request.wants_json = True
+    found = proposals.next_of(request.visitor, painting.owned(request.visitor, public_id))
+    if found is None:
+        return JsonResponse({"id": None, "url": None, "why": "All images are done."})
+    example, why = found
+    address = reverse("finetune-paint", args=[example.public_id])
+    return JsonResponse({"id": example.public_id, "url": address, "why": why})

@@ -101,6 +101,7 @@ def _answer(pk: int, asked: LiveRequest) -> dict[str, Any]:
         "mask": _png(ids),
         "confidence": _png(_small(confidence)),
         "classes": class_areas(every, [counts[c.id] * scale for c in every], example.width * example.height),
+        "doubt": doubt(ids, confidence),
         "mean_confidence": round(float(confidence.mean()) / 255, 4),
         "by": "live" if head is not None else "model",
         "by_name": model.name if model is not None else "",
@@ -113,6 +114,18 @@ def _answer(pk: int, asked: LiveRequest) -> dict[str, Any]:
             "total": round((time.perf_counter() - began) * 1000, 1),
         },
     }
+
+
+def doubt(ids: np.ndarray, confidence: np.ndarray) -> float:
+    """Mean of 1 - confidence along the borders between classes, 0 to 1; over all pixels where there are none."""
+    if confidence.shape != ids.shape:
+        size = (ids.shape[1], ids.shape[0])
+        confidence = np.asarray(Image.fromarray(confidence).resize(size, Image.Resampling.BILINEAR))
+    border = np.zeros(ids.shape, bool)
+    border[:, 1:] |= ids[:, 1:] != ids[:, :-1]
+    border[1:] |= ids[1:] != ids[:-1]
+    chosen = confidence[border] if border.any() else confidence
+    return round(1 - float(chosen.mean()) / 255, 4)
 
 
 def _network(model: int | None, stack: ExitStack) -> tuple[LoadedNetwork, UserModel | None]:
