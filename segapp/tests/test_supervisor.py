@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from segapp.home import PROJECT
+from segapp.parts import TRAIN_NICE
 from segapp.tests.serving import lives, until
 
 SCRIPT = """
@@ -132,3 +133,19 @@ def test_a_part_that_closes_its_output_is_still_watched(group):
     supervisor = group("[shell('one', 'exec >&- 2>&-; sleep 0.5; exit 4')]")
     until(lambda: "ended with status 4" in supervisor.log(), 10)
     assert psutil.Process(supervisor.pid).cpu_times().user < 1.5  # it did not spin on the closed pipe
+
+
+@pytest.mark.slow
+def test_the_training_worker_gets_a_share_of_the_cores_beside_busy_ones(group):
+    """At the lowest priority it got a fiftieth of what they did."""
+    busy = f"[{sys.executable!r}, '-c', 'while True: pass']"
+    parts = [f"Part('busy{number}', {busy}, 0, 1.0)" for number in range(os.cpu_count() or 1)]
+    supervisor = group(f"[{', '.join(parts)}, Part('train', {busy}, 0, 1.0, nice={TRAIN_NICE})]")
+    family = until(lambda: len(found := children(supervisor)) == len(parts) + 1 and found)
+    until(lambda: any(process.nice() == os.nice(0) + TRAIN_NICE for process in family))
+    time.sleep(1)
+    before = {process: process.cpu_times().user for process in family}
+    time.sleep(5)
+    spent = {process: process.cpu_times().user - before[process] for process in family}
+    train = [seconds for process, seconds in spent.items() if process.nice() == os.nice(0) + TRAIN_NICE]
+    assert sum(train) > 0.1 * (sum(spent.values()) - sum(train)) / len(parts)
