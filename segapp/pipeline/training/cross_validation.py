@@ -100,6 +100,13 @@ def predict_view(
     return ids
 
 
+def predict_coarse(network: Network, view: EncodedView) -> np.ndarray:
+    """The network's channels (uint8 H/4,W/4) for a plain view, as its target has them: quick, for scores on the way."""
+    with torch.inference_mode():
+        logits = network.segmentation_head[0](network.decoder(features_for(network, view)))
+    return logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+
+
 def majority_class(truths: Sequence[np.ndarray], classes: Sequence[ClassInfo]) -> int:
     """The id that most pixels of `truths` (ids) have: the trivial baseline."""
     counts = sum((np.bincount(t.ravel(), minlength=256) for t in truths), np.zeros(256, np.int64))

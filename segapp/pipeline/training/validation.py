@@ -19,12 +19,13 @@ from segapp.pipeline.training.cross_validation import (
     held_out_part,
     majority_class,
     only_half,
+    predict_coarse,
     predict_view,
     score,
     trained_part,
 )
 from segapp.pipeline.training.detail import train_detail
-from segapp.pipeline.training.features import FeatureCache, Prepared, prepare
+from segapp.pipeline.training.features import TARGET_STRIDE, FeatureCache, Prepared, prepare
 from segapp.pipeline.training.init import class_map
 from segapp.pipeline.training.job import Job
 from segapp.pipeline.training.knowledge import knowledge
@@ -37,7 +38,7 @@ ALPHAS = (0.25, 0.5, 0.75, 1.0)  # tried for the interpolation between initial a
 MIN_DETAIL_GAIN = 0.005  # mean IoU on held-out images from which a detail branch is kept
 TOLERANCE = 0.005  # mean IoU below which a difference does not justify a larger alpha
 EVALUATION_SHARE = 0.07  # of the time that evaluations may take, unless MAX_INTERVAL asks for more
-MAX_INTERVAL = 4.0  # seconds between two evaluations
+MAX_INTERVAL = 8.0  # seconds between two evaluations
 
 
 @dataclass
@@ -165,12 +166,16 @@ def _alpha_curve(job: Job, training: FoldTraining) -> dict[float, np.ndarray]:
     curve = {alpha: np.zeros((classes, classes), dtype=np.int64) for alpha in networks}
     for index in training.fold.held_out:
         view = job.base_features.get(index, 0)
-        truth = held_out_part(view.target.cpu().numpy().astype(np.uint8), training.fold)
         for alpha, network in networks.items():
-            with torch.inference_mode():
-                ids = network.segmentation_head[0](network.decoder(list(view.features)))[0].argmax(dim=0)
-            curve[alpha] += confusion(truth, ids.cpu().numpy(), classes)
+            curve[alpha] += _coarse_table(job, training, index, predict_coarse(network, view))
     return curve
+
+
+def _coarse_table(job: Job, training: FoldTraining, index: int, predicted: np.ndarray) -> np.ndarray:
+    """Confusion matrix of an image's channels at a quarter of the network's size, on what the fold holds out."""
+    half = TARGET_STRIDE // 2
+    truth = held_out_part(job.prepared[index].mask, training.fold)[half::TARGET_STRIDE, half::TARGET_STRIDE]
+    return confusion(truth, predicted[: truth.shape[0], : truth.shape[1]], len(job.spec.classes))
 
 
 def predict_held_out(job: Job, network: Network, fold: Fold, index: int, detail: DetailBranch | None = None) -> None:
@@ -216,13 +221,13 @@ def choices_of(job: Job) -> list[str]:
 class Evaluator:
     """Reports the held-out score and one predicted image during the training; called after every step.
 
-    An evaluation runs the decoder on cached features at the network's size. The first one covers every image, later
-    ones the previewed image and the next of the others, so the score is over the latest prediction of each image.
+    An evaluation runs the decoder on cached features, and scores at a quarter of the network's size. The first one
+    covers every image, later ones the previewed image and the next of the others, so the score is over the latest
+    prediction of each image.
     """
 
     def __init__(self, job: Job, trainings: Sequence[FoldTraining]) -> None:
         self._job = job
-        self._ids = [c.id for c in job.spec.classes]
         places = [(training, index) for training in trainings for index in training.fold.held_out]
         self._previewed = max(places, key=lambda place: len(np.unique(job.prepared[place[1]].mask)))
         self._others = [place for place in places if place is not self._previewed]
@@ -237,7 +242,8 @@ class Evaluator:
         began = clock()
         if began < self._due:
             return
-        ids = self._evaluate(0)
+        self._evaluate(0)
+        ids = self._preview()
         spent = 2 * (clock() - began)
         if len(self._tables) < len(self._places):
             progress.report(preview=(self._previewed[1], ids))
@@ -253,18 +259,21 @@ class Evaluator:
         self._due = clock() + min(max(MAX_INTERVAL, self._job.settings.evaluation_interval), interval)
         progress.report(preview=(self._previewed[1], ids))
 
-    def _evaluate(self, number: int) -> np.ndarray:
-        """Predicted ids (uint8 H,W, at the network's size) of an image by its fold's EMA; updates its matrix."""
+    def _evaluate(self, number: int) -> None:
+        """Predict an image by its fold's EMA and update its matrix."""
         training, index = self._places[number]
         view = self._job.base_features.get(index, 0)
-        predicted = predict_view(training.trainee.ema, view, view.size, self._job.spec.classes)
-        truth = held_out_part(self._job.prepared[index].mask, training.fold)
-        table = confusion(truth, channels(predicted, self._ids), len(self._ids))
+        table = _coarse_table(self._job, training, index, predict_coarse(training.trainee.ema, view))
         if number < len(self._tables):
             self._tables[number] = table
         else:
             self._tables.append(table)
-        return predicted
+
+    def _preview(self) -> np.ndarray:
+        """Ids of the previewed image, uint8 H,W at the network's size."""
+        training, index = self._previewed
+        view = self._job.base_features.get(index, 0)
+        return predict_view(training.trainee.ema, view, view.size, self._job.spec.classes)
 
 
 def _baseline_kind(job: Job) -> str:
