@@ -33,11 +33,19 @@ def of_classes(rows: Rows, masks: int) -> list[str]:
     return found
 
 
-def of_set(rows: Rows, held: Sequence[set[int]], names: Sequence[str]) -> list[str]:
-    """About the set: nothing to tell apart, masks without foreground. `held`: the class ids in each mask."""
+def of_set(
+    rows: Rows, held: Sequence[set[int]], names: Sequence[str], partial: Sequence[bool] | None = None
+) -> list[str]:
+    """About the set: nothing to tell apart, masks without foreground. `held`: the class ids in each mask.
+
+    `partial`: which masks are painted in part; what they do not hold may still be on their images.
+    """
+    partial = partial or [False] * len(held)
     kept = [row for row in rows if not row["ignore"]]
     if len(kept) == 1:
         only = kept[0]
+        if any(partial):
+            return [f"Only “{only['name']}” is painted, so there is nothing to tell apart. Paint a second class too."]
         rest = " The other pixels are ignored; fill the background with a value of its own." if len(rows) > 1 else ""
         words = (
             f"All masks hold only “{only['name']}” ({only['share']:.0f} % of the pixels), so there is nothing to tell"
@@ -45,7 +53,8 @@ def of_set(rows: Rows, held: Sequence[set[int]], names: Sequence[str]) -> list[s
         return [f"{words} apart.{rest or ' Add masks that mark something.'}"]
     ids = {row["id"] for row in kept}
     mark = "Fine when there is nothing to mark; else draw its mask again."
-    empty = [name for name, here in zip(names, held, strict=True) if 0 in ids and here & ids <= {0}]
+    whole = [(name, here) for name, here, part in zip(names, held, partial, strict=True) if not part]
+    empty = [name for name, here in whole if 0 in ids and here & ids <= {0}]
     blank = [name for name, here in zip(names, held, strict=True) if not here & ids]
     found = []
     if empty:
@@ -57,16 +66,17 @@ def of_set(rows: Rows, held: Sequence[set[int]], names: Sequence[str]) -> list[s
     return found
 
 
-def of_each(rows: Rows, held: Sequence[set[int]]) -> list[str]:
-    """For each mask what is odd about it, in a few words to stand on its image; "" for nothing."""
+def of_each(rows: Rows, held: Sequence[set[int]], partial: Sequence[bool] | None = None) -> list[str]:
+    """For each mask what is odd about it, in a few words to stand on its image; "" for nothing. `partial`: as above."""
+    partial = partial or [False] * len(held)
     kept = {row["id"]: row["name"] for row in rows if not row["ignore"]}
     found = []
-    for here in held:
+    for here, part in zip(held, partial, strict=True):
         ids = here & kept.keys()
         alone = [kept[k] for k in sorted(ids) if len(held) > 1 and sum(k in other for other in held) == 1]
         if not ids:
             found.append("Wholly ignored")
-        elif 0 in kept and ids == {0} and len(kept) > 1:
+        elif 0 in kept and ids == {0} and len(kept) > 1 and not part:
             found.append(f"{kept[0].capitalize()} only")
         elif alone:
             more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""

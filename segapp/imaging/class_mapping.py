@@ -33,10 +33,11 @@ class Choices:
 class ClassMapping:
     """How mask values become class ids.
 
-    classes: rows {id, name, color, ignore, things (its objects are counted), source, share (percent of all pixels),
-    images (how many hold it)}; the ignored ones are rows too, so that a visitor can take them back in. ids: value ->
-    id, IGNORE for none. rules say what was decided, warnings what may go wrong; both are plain sentences. hints: for
-    each mask in order what is odd about it in a few words, "" for nothing. snapped: blur was taken out of some mask.
+    classes: rows {id, name, color, ignore, things (its objects are counted), source, share (percent of all known
+    pixels), images (how many hold it)}; the ignored ones are rows too, so that a visitor can take them back in. ids:
+    value -> id, IGNORE for none; pixels that nobody painted are always IGNORE and have no row. rules say what was
+    decided, warnings what may go wrong; both are plain sentences. hints: for each mask in order what is odd about it in
+    a few words, "" for nothing. snapped: blur was taken out of some mask.
     objects: the masks number objects, which are one class. asks: what the visitor should decide: "objects" (numbered
     objects or classes), "swap" (the foreground may be the background).
     """
@@ -111,9 +112,13 @@ def read_summaries(
     if choices.swap and set(ids.values()) == {0, 1}:
         ids = {value: 1 - number for value, number in ids.items()}
         rules.append("Background and foreground have changed places, as you said.")
+    partial = [painted.UNKNOWN in summary.keys for summary in summaries]
     if len(uploaded) < len(summaries):
         rules.append(_how_painted(len(summaries) - len(uploaded)))
-    drawn = sorted({key for summary in summaries if painted.is_painted(summary) for key in summary.keys})
+    if any(partial):
+        rules.append(_how_unknown(summaries))
+    keys = {key for summary in summaries if painted.is_painted(summary) for key in summary.keys}
+    drawn = sorted(keys - {painted.UNKNOWN})
     ids |= {key: key - painted.PAINTED for key in drawn}
     numbering.hold_to_limit(ids, summaries, names)
     sources = {number: value for value, number in reversed(ids.items())}
@@ -121,7 +126,7 @@ def read_summaries(
     whole = list(summaries)
     for k, same in zip(uploaded, alike, strict=True):
         whole[k] = same
-    held = [{ids[key] for key in summary.keys} for summary in whole]
+    held = _held(whole, ids)
     kind = alike[0].kind if alike else painted.KIND
     rows = _rows(whole, ids, sources, held, kind, known)
     if objects:
@@ -131,8 +136,8 @@ def read_summaries(
     if edits:
         mapping = edit_by_source(mapping, edits)
         ids = dict(mapping.ids)
-        held = [{ids[key] for key in summary.keys} for summary in whole]
-    warnings = cautions.of_set(mapping.classes, held, names) + cautions.of_classes(mapping.classes, len(whole))
+        held = _held(whole, ids)
+    warnings = cautions.of_set(mapping.classes, held, names, partial) + cautions.of_classes(mapping.classes, len(whole))
     warnings += cautions.of_files(own, own_names) + cautions.of_ignored(mapping.classes)
     asks: list[str] = []
     if not objects and instances.look_like_objects([_objects_of(summary) for summary in own]):
@@ -143,8 +148,14 @@ def read_summaries(
         warnings.append(cautions.INVERTED)
     for original, same in zip(own, alike, strict=True):  # masks keep the values they came with
         ids |= {key: ids[other] for key, other in zip(original.keys, same.keys, strict=True) if original is not same}
-    hints = cautions.of_each(mapping.classes, held)
+    hints = cautions.of_each(mapping.classes, held, partial)
+    ids |= {painted.UNKNOWN: IGNORE} if any(partial) else {}
     return replace(mapping, ids=ids, warnings=warnings, hints=hints, asks=asks)
+
+
+def _held(summaries: Sequence[Summary], ids: dict[int, int]) -> list[set[int]]:
+    """The class ids in each mask."""
+    return [{ids[key] for key in summary.keys if key != painted.UNKNOWN} for summary in summaries]
 
 
 Uploaded = tuple[list[Summary], dict[int, int], dict[int, int], list[str]]
@@ -169,7 +180,9 @@ def hold_trainable(mapping: ClassMapping) -> None:
         return
     only = f"only “{kept[0]['name']}”" if kept else "nothing"
     advice = "Add masks that mark something on a background of its own value."
-    if ignored := [row for row in mapping.classes if row["ignore"]]:
+    if painted.UNKNOWN in mapping.ids:
+        advice = "Paint strokes of a second class; what is not painted stays unknown."
+    elif ignored := [row for row in mapping.classes if row["ignore"]]:
         advice = f"{ignored[0]['source']} is ignored in them: take it in as a class, or fill the background."
     raise InvalidFile("masks", f"All masks hold {only}, so there is nothing to tell apart.", advice)
 
@@ -265,6 +278,14 @@ def _how_painted(count: int) -> str:
     )
 
 
+def _how_unknown(summaries: Sequence[Summary]) -> str:
+    counts = [dict(zip(summary.keys, summary.counts, strict=True)).get(painted.UNKNOWN, 0) for summary in summaries]
+    some = [(count, summary.pixels) for count, summary in zip(counts, summaries, strict=True) if count]
+    share = 100 * sum(count for count, _ in some) / sum(pixels for _, pixels in some)
+    masks = "1 mask is" if len(some) == 1 else f"{len(some)} masks are"
+    return f"{masks} painted in part: the unpainted pixels ({share:.0f} %) are unknown, and training leaves them out."
+
+
 def apply(source: MaskSource | Mask, mapping: ClassMapping) -> np.ndarray:
     """uint8 (H, W) of class ids; IGNORE where a pixel is to be ignored or its value is not in the mapping."""
     mask = source if isinstance(source, Mask) else denoise.read(source, "mask")
@@ -349,7 +370,8 @@ def _rows(
     things = {ids[key] for summary in summaries for key in summary.things if key in ids} - {0, IGNORE}
     for summary in summaries:
         for key, count in zip(summary.keys, summary.counts, strict=True):
-            pixels[ids[key]] += count
+            if key != painted.UNKNOWN:
+                pixels[ids[key]] += count
         for key, color in summary.palette.items():
             own.setdefault(ids[key], color)
         for key, name in summary.names.items():
@@ -398,8 +420,7 @@ def _source(value: int, kind: str) -> str:
     if value == TRANSPARENT:
         return "transparent"
     if value >= painted.PAINTED:
-        number = value - painted.PAINTED
-        return "unpainted" if number == painted.UNPAINTED else f"painted {number}"
+        return f"painted {value - painted.PAINTED}"
     return f"#{value:06x}" if kind == "colour" else str(value)
 
 

@@ -56,8 +56,11 @@ def start(
     *,
     name: str = "",
     effort: str = "quick",
+    keep_drafts: bool = False,
 ) -> TrainingRun:
     """Queue a training of a new version from `model`: its own examples and the added ones. The model itself stays.
+
+    `keep_drafts`: as for runs.start.
 
     Raises InvalidFile when nothing was added or it does not fit, and runs.AlreadyTraining.
     """
@@ -80,7 +83,10 @@ def start(
     mapping = intake.review(added, edits, classes_of(model))
     added = painting.settle(added, mapping)
     mapping = _joined(model, before, added)
-    return runs.start(visitor, [*before, *added], mapping, name=name, effort=effort, continued_from=model)
+    everything = [*before, *added]
+    return runs.start(
+        visitor, everything, mapping, name=name, effort=effort, continued_from=model, keep_drafts=keep_drafts
+    )
 
 
 def _joined(model: UserModel, before: Sequence[Example], added: Sequence[Example]) -> ClassMapping:

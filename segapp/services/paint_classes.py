@@ -36,9 +36,17 @@ def classes_of(mapping: ClassMapping) -> list[dict[str, Any]]:
 
 
 def usual_unpainted(drafts: Sequence[Example]) -> int:
-    """What the visitor last let unpainted pixels be, among those who paint from nothing; at first the background."""
+    """What the visitor last let unpainted pixels be, among those who paint from nothing; at first unknown."""
     found = [draft.painting for draft in drafts if hasattr(draft, "painting") and not draft.painting.origin]
-    return max(found, key=lambda painting: painting.updated).unpainted if found else 0
+    return max(found, key=lambda painting: painting.updated).unpainted if found else UNPAINTED
+
+
+def share_unpainted(painting: Painting) -> None:
+    """What unpainted pixels are to be on this image holds for the visitor's images that nobody has painted on yet."""
+    untouched = Painting.objects.filter(
+        example__visitor=painting.example.visitor, example__draft=True, revision=0, nothing_there=False, origin=""
+    )
+    untouched.exclude(pk=painting.pk).update(unpainted=painting.unpainted)
 
 
 def share_classes(visitor: str, classes: Sequence[dict[str, Any]]) -> None:

@@ -119,7 +119,7 @@ def settle(examples: Iterable[Example], mapping: ClassMapping) -> list[Example]:
 
 def save(example: Example, sent: Save) -> Painting:
     """Keep what was painted. Raises InvalidFile, PaintedElsewhere, PaintingClosed; then nothing has changed."""
-    painting = example.painting
+    painting, before = example.painting, example.painting.unpainted
     classes = paint_classes.merged(sent.classes, painting.classes)
     changes: dict[str, Any] = {"classes": classes, "unpainted": sent.unpainted, "nothing_there": sent.nothing_there}
     if sent.mask is not None:
@@ -139,6 +139,8 @@ def save(example: Example, sent: Save) -> Painting:
         Example.objects.filter(pk=example.pk).update(size_bytes=example_files.size_of(example))
     example_files.forget_painted(example, painting.revision - KEPT)
     paint_classes.share_classes(example.visitor, classes)
+    if sent.unpainted != before and not (sent.nothing_there or painting.origin):
+        paint_classes.share_unpainted(painting)
     return painting
 
 

@@ -56,8 +56,9 @@ def start(
     name: str = "",
     effort: str = "quick",
     continued_from: UserModel | None = None,
+    keep_drafts: bool = False,
 ) -> TrainingRun:
-    """Queue a training on these examples.
+    """Queue a training on these examples. They are drafts no longer, unless `keep_drafts` leaves them beside others.
 
     Raises InvalidFile when there is one class only, and AlreadyTraining, which the database holds against two tabs.
     """
@@ -74,9 +75,10 @@ def start(
                 continued_from=continued_from,
             )
             run.examples.set(examples)
-            if any(example.draft for example in examples):
-                TrainingSet.objects.close(visitor)  # it keeps these images, which are drafts no longer
-            Example.objects.filter(pk__in=[example.pk for example in examples]).update(draft=False)
+            if not keep_drafts:
+                if any(example.draft for example in examples):
+                    TrainingSet.objects.close(visitor)  # it keeps these images, which are drafts no longer
+                Example.objects.filter(pk__in=[example.pk for example in examples]).update(draft=False)
             dispatch.training(run)
     except IntegrityError:
         unfinished = in_progress(visitor)

@@ -11,13 +11,13 @@ from segapp.forms import ClassesForm, ReadAgainForm, ReadingForm, TrainForm, Upl
 from segapp.imaging import sample
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.services import continuing, example_copies, intake, limits, paint_classes, runs, training_sets
-from segapp.services.errors import InvalidForm, InvalidUpload, Problem, UserError
+from segapp.services.errors import InvalidForm, Problem, UserError
 from segapp.views import finetune_context
 from segapp.views.common import changed, flash, shows_again
 from segapp.visitors import VisitorRequest
 
-STILL_TO_PAINT = "This image is not painted yet. Paint it, say that there is nothing to paint on it, or remove it."
 NOTHING_YET = "There is nothing to train on yet. Upload images with their masks first."
+NOTHING_PAINTED = "Nothing is painted yet. Draw a few strokes of each class on an image first."
 
 
 def refuse(request: VisitorRequest, error: UserError, **named: Any) -> HttpResponse:
@@ -106,21 +106,22 @@ def image_input(request: VisitorRequest) -> HttpResponse:
 @require_POST
 @shows_again(refuse)
 def train(request: VisitorRequest) -> HttpResponse:
+    """On all that has a mask. Images that nobody has painted on wait, and then the others stay beside them."""
     sent = TrainForm(request.POST).checked()
     drafts = list(intake.drafts(request.visitor))
-    if not drafts:
-        raise InvalidForm([NOTHING_YET])
-    if unpainted := [draft.stem for draft in drafts if draft.to_paint]:
-        raise InvalidUpload([{"file": stem, "message": STILL_TO_PAINT} for stem in unpainted])
+    painted = intake.ready(drafts)
+    if not painted:
+        raise InvalidForm([NOTHING_PAINTED if drafts else NOTHING_YET])
     limits.check(request, limits.TRAININGS)
     mapping, model = _keep_edits(request), finetune_context.continued(request)
+    waiting = len(painted) < len(drafts)
     try:
         if model is not None:
             edits = request.session[finetune_context.EDITS]
-            continuing.start(request.visitor, model, drafts, edits, **sent)
+            continuing.start(request.visitor, model, painted, edits, keep_drafts=waiting, **sent)
         else:
-            runs.start(request.visitor, drafts, mapping, **sent)
-        for key in (finetune_context.EDITS, finetune_context.CONTINUE):
+            runs.start(request.visitor, painted, mapping, keep_drafts=waiting, **sent)
+        for key in () if waiting else (finetune_context.EDITS, finetune_context.CONTINUE):
             request.session.pop(key, None)
     except runs.AlreadyTraining as busy:
         flash(request, str(busy), level=messages.WARNING)

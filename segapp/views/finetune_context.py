@@ -39,6 +39,7 @@ def context(request: VisitorRequest) -> dict[str, Any]:
         problems = [error.entry]
     mark(shown, mapping, problems)
     stumbled = run is not None and not live and not done and not drafts
+    fresh = done and bool(drafts) and _just_trained(run, drafts)
     model = None if live else continued(request)
     adding = model is not None and not drafts  # to what the model has learnt from
     return {
@@ -49,7 +50,7 @@ def context(request: VisitorRequest) -> dict[str, Any]:
         "training_sets": list(training_sets.listed(request.visitor)),
         "open_set": training_sets.current(request.visitor),
         **(mended(request, drafts) if editable else {}),
-        "waiting": len(drafts) if live else 0,
+        "waiting": _waiting(run, drafts) if live else 0,
         "examples": shown,
         "mapping": mapping,
         "editable": editable,
@@ -64,9 +65,9 @@ def context(request: VisitorRequest) -> dict[str, Any]:
             "images": editable or adding or not (live or done or stumbled),
             "classes": editable,
             "train": live or stumbled or editable,
-            "result": done and not drafts and not adding,
+            "result": done and (fresh or not drafts) and not adding,
         },
-        "land": _landing(live or stumbled, editable, mapping is not None, done and not adding),
+        "land": "result" if fresh else _landing(live or stumbled, editable, mapping is not None, done and not adding),
         "notes": intake.notes_of(shown),
         **(input_choice(drafts) if editable else {}),
         "choices": request.session.get(EDITS, {}).get(intake.CHOICES, {}) if editable else {},
@@ -77,6 +78,20 @@ def context(request: VisitorRequest) -> dict[str, Any]:
         **(live_parts(run) if run and live else {}),
         **(result_parts(run) if run and done else {}),
     }
+
+
+def _waiting(run: TrainingRun | None, drafts: list[Example]) -> int:
+    """How many of the drafts the run does not train on."""
+    trained = set(run.examples.values_list("pk", flat=True)) if run is not None else set()
+    return sum(draft.pk not in trained for draft in drafts)
+
+
+def _just_trained(run: TrainingRun | None, drafts: list[Example]) -> bool:
+    """Whether the run trained on these drafts, and nothing was painted or added since: then look at its result."""
+    if run is None or run.ended is None or not run.examples.filter(draft=True).exists():
+        return False
+    changes = [draft.painting.updated if hasattr(draft, "painting") else draft.created for draft in drafts]
+    return max(changes) < run.ended
 
 
 def _landing(busy: bool, editable: bool, readable: bool, done: bool) -> str:

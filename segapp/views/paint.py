@@ -29,7 +29,8 @@ TOOLS = (
     ("region", "Region select", "S", "region"),
     ("hand", "Move", "M", "hand"),
 )
-BRUSH = 0.035  # of the image's longer side, at first
+BRUSH = 0.02  # of the image's longer side, at first
+STATES = {"none": "no strokes", "proposed": "proposed", "corrected": "corrected", "accepted": "accepted"}
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -58,17 +59,17 @@ def to_edit(request: VisitorRequest, public_id: str) -> HttpResponse:
 def paint(request: VisitorRequest, public_id: str) -> HttpResponse:
     example = painting.owned(request.visitor, public_id)
     own = example.painting
-    siblings = [draft for draft in intake.drafts(request.visitor).filter(runs=None) if hasattr(draft, "painting")]
     start = own.corrects or finetune_context.continued(request)
-    place = next(k for k, draft in enumerate(siblings) if draft.pk == example.pk)
+    strip = _strip(request, example)
+    place = next(k for k, other in enumerate(strip) if other.pk == example.pk)
     context = {
         "example": example,
         "painting": own,
-        "siblings": siblings if len(siblings) > 1 else [],
-        "number": place + 1,
+        "scribbles": own.unpainted == formats.UNPAINTED,
+        "strip": strip,
         "tools": TOOLS,
         "brush": max(3, min(120, round(BRUSH * max(example.width, example.height)))),
-        "next": siblings[(place + 1) % len(siblings)],
+        "next": strip[(place + 1) % len(strip)],
         "page": {
             "width": example.width,
             "height": example.height,
@@ -80,10 +81,25 @@ def paint(request: VisitorRequest, public_id: str) -> HttpResponse:
             "most": formats.MAX_CLASSES,
             "unpainted_id": formats.UNPAINTED,
             "palette": [palette.color(k) for k in range(formats.UNPAINTED)],
+            "model": own.corrects.name if own.corrects else "",
         },
         **_mended(request, own.corrects),
     }
     return render(request, "paint.html", context)
+
+
+def _strip(request: VisitorRequest, example: Example) -> list[Any]:
+    """The visitor's images to paint on. Each with `state`, `state_says`, `place` by name, and `used`: a training has
+    used it, so that painting goes on with a copy."""
+    strip: list[Any] = [draft for draft in intake.drafts(request.visitor) if hasattr(draft, "painting")]
+    used = set(
+        Example.objects.filter(pk__in=[other.pk for other in strip]).exclude(runs=None).values_list("pk", flat=True)
+    )
+    for place, other in enumerate(strip):
+        other.place, other.used, other.why = place, other.pk in used, ""
+        other.state = "corrected" if other.painting.ready else "none"
+        other.state_says = STATES[other.state]
+    return strip
 
 
 def _classes(request: VisitorRequest, example: Example) -> list[dict[str, Any]]:

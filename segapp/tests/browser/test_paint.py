@@ -37,7 +37,13 @@ def test_brush_and_polygon_come_out_to_the_pixel_and_can_be_downloaded(visit, ph
     with page.expect_download() as sent:
         page.get_by_role("link", name="Download the mask").click()
     mask = Image.open(Path(sent.value.path()))
-    assert mask.mode == "P" and (np.asarray(mask) == np.where(expected == UNPAINTED, 0, expected)).all()
+    assert mask.mode == "P" and (np.asarray(mask) == expected).all(), "what is unpainted is unknown"
+    page.get_by_label("Whole mask").check()
+    easel.saved()
+    with page.expect_download() as sent:
+        page.get_by_role("link", name="Download the mask").click()
+    mask = Image.open(Path(sent.value.path()))
+    assert (np.asarray(mask) == np.where(expected == UNPAINTED, 0, expected)).all()
 
 
 def test_a_reload_loses_nothing_and_undo_and_redo_are_saved_too(visit, photo):
@@ -55,6 +61,18 @@ def test_a_reload_loses_nothing_and_undo_and_redo_are_saved_too(visit, photo):
     page.reload()
     easel.wait()
     assert (easel.on_server() == twice).all()
+    page.keyboard.press("z")
+    assert (easel.values() == once).all(), "undo survives a reload"
+    page.reload()
+    easel.wait()
+    page.get_by_role("button", name="Redo").click()
+    assert (easel.values() == twice).all(), "and so does redo"
+    page.keyboard.press("z")
+    page.keyboard.press("z")
+    assert (easel.values() == UNPAINTED).all()
+    page.keyboard.press("y")
+    page.keyboard.press("y")
+    assert (easel.values() == twice).all()
     easel.tool("eraser")
     easel.set("size", 60)
     easel.drag((20, 20), (100, 90))
@@ -227,6 +245,10 @@ def test_a_stroke_survives_a_dropped_connection(visit, photo):
 def test_nothing_to_paint_is_said_with_one_click(visit, photo):
     page = visit().page
     easel = Easel(page).begin(photo)
+    page.get_by_role("button", name="All of it is background").click()
+    assert (easel.values() == 0).all()
+    page.keyboard.press("z")
+    page.get_by_label("Whole mask").check()
     page.get_by_label("There is nothing to paint on this image").check()
     easel.saved()
     page.get_by_role("link", name="Done").click()

@@ -39,12 +39,40 @@ def read(*given, known=NAMED) -> class_mapping.ClassMapping:
     return class_mapping.read_summaries(summaries, known=known)
 
 
-def test_only_background_and_unpainted_is_no_binary_mask():
+def test_what_is_not_painted_is_no_class_and_no_row():
     values = np.zeros((8, 8), np.uint8)
     values[4:] = UNPAINTED
     reading = read(drawn(values))
-    assert [(row["id"], row["ignore"]) for row in reading.classes] == [(0, False), (255, True)]
+    assert [(row["id"], row["ignore"]) for row in reading.classes] == [(0, False)]
+    assert "the unpainted pixels (50 %) are unknown" in reading.rules[-1]
     assert (class_mapping.apply(painted.as_mask(values, UNPAINTED), reading) == values).all()
+
+
+def test_unpainted_stays_unknown_beside_uploaded_masks_whose_255_is_taken_in_as_a_class():
+    """The two are stored as the same number, and only the uploaded one says something about its pixels."""
+    values = np.full((16, 16), UNPAINTED, np.uint8)
+    values[0, :8], values[1, :8] = 0, 1
+    given = [source(0, 1, 255), drawn(values)]
+    summaries = [one.summary if isinstance(one, Mask) else denoise.read(one, "m").summary for one in given]
+    reading = class_mapping.read_summaries(summaries, known=NAMED, edits={"255": {"ignore": False, "name": "sky"}})
+    assert [row["name"] for row in reading.trained] == ["ground", "leaf", "sky"]
+    assert (class_mapping.apply(painted.as_mask(values, UNPAINTED), reading) == values).all()
+    assert not reading.mostly_ignored and not any("is it the background" in warning for warning in reading.warnings)
+    assert {row["name"]: row["images"] for row in reading.classes} == {"ground": 2, "leaf": 2, "sky": 1}
+
+
+def test_scribbles_are_not_warned_about_as_if_the_rest_were_background():
+    values = np.full((200, 200), UNPAINTED, np.uint8)
+    values[0, :20] = 0
+    other = values.copy()
+    other[1, :3] = 1
+    reading = class_mapping.read_summaries([drawn(values).summary, drawn(other).summary], ["one", "two"], known=NAMED)
+    words = " ".join([*reading.warnings, *reading.hints])
+    assert "background only" not in words and "is ground only" not in words and "of the pixels only" not in words
+    only = read(drawn(values))
+    assert only.warnings == ["Only “ground” is painted, so there is nothing to tell apart. Paint a second class too."]
+    with pytest.raises(InvalidFile, match="Paint strokes of a second class"):
+        class_mapping.hold_trainable(only)
 
 
 def test_a_class_number_over_127_stays_what_it_is():

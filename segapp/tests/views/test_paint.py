@@ -5,12 +5,14 @@ import json
 
 import numpy as np
 import pytest
+from django.utils import timezone
 from PIL import Image
 
 from registry.models import UserModel
 from registry.tests.test_services import make
+from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import Example, Painting, State, TrainingRun
-from segapp.services import paint_classes
+from segapp.services import example_files, paint_classes
 from segapp.tests.imaging.drawing import photo, saved, truth
 from segapp.tests.views.rows import CLASSES, HTMX, analyzed, pairs, upload
 from segapp.tests.views.test_finetune import text
@@ -38,7 +40,7 @@ def test_photos_without_masks_open_the_paint_page(alice):
     page = text(alice.get(response["Location"]))
     assert "Paint: " in page and "Next image" in page and 'id="paint-page"' in page and 'style="' not in page
     studio = text(alice.get("/finetune/"))
-    assert "2 images still to paint" in studio and 'id="train-form"' not in studio
+    assert "2 images without strokes" in studio and 'id="train-form"' not in studio
 
 
 @pytest.mark.parametrize("sent", [{}, {"images": [upload("bad.png", io.BytesIO(b"<html>"))]}], ids=["none", "no image"])
@@ -148,16 +150,62 @@ def test_the_table_and_the_canvas_agree_whichever_was_changed_last(alice):
     assert 'value="earth"' in page and 'value="leaf"' in page and "petal" not in page
 
 
-def test_training_waits_until_each_image_is_painted_or_said_to_be_background(alice):
+def test_training_takes_what_is_painted_and_the_other_images_wait_beside_it(alice):
+    one, two = begin(alice, "one", "two")
+    response = alice.post("/finetune/train/", {}, headers=HTMX)
+    assert response.status_code == 422 and "Nothing is painted yet" in text(response)
+    alice.post(f"/finetune/paint/{one.public_id}/mask", fields(truth()))
+    assert "Training leaves it out" in text(alice.get("/finetune/"))
+    alice.post("/finetune/train/", {})
+    assert [example.stem for example in TrainingRun.objects.get().examples.all()] == ["one"]
+    assert Example.objects.filter(draft=True).count() == 2, "the strokes of both count for the next training too"
+    assert "1 other image waits for the next training" in text(alice.get("/finetune/"))
+    TrainingRun.objects.update(state=State.DONE, ended=timezone.now())
+    assert 'data-land="result"' in text(alice.get("/finetune/")), "its result is what to look at"
+    alice.post(f"/finetune/paint/{two.public_id}/nothing/")
+    Painting.objects.filter(example=two).update(updated=timezone.now())
+    assert 'data-land="classes"' in text(alice.get("/finetune/"))
+    alice.post("/finetune/train/", {})
+    assert TrainingRun.objects.latest("pk").examples.count() == 2
+    assert not Example.objects.filter(draft=True).exists()
+
+
+def test_an_image_that_a_training_has_used_stays_in_the_strip_and_is_painted_on_as_a_copy(alice):
     one, two = begin(alice, "one", "two")
     alice.post(f"/finetune/paint/{one.public_id}/mask", fields(truth()))
-    response = alice.post("/finetune/train/", {}, headers=HTMX)
-    assert response.status_code == 422 and "This image is not painted yet" in text(response)
-    assert "two</strong>" in text(response) and "one</strong>" not in text(response)
-    assert not TrainingRun.objects.exists()
-    alice.post(f"/finetune/paint/{two.public_id}/nothing/")
     alice.post("/finetune/train/", {})
-    assert TrainingRun.objects.get().examples.count() == 2
+    page = text(alice.get(f"/finetune/paint/{two.public_id}/"))
+    assert f'action="/finetune/paint/{one.public_id}/edit/"' in page and "corrected" in page and "no strokes" in page
+    copy = alice.post(f"/finetune/paint/{one.public_id}/edit/")["Location"]
+    assert alice.get(copy).status_code == 200 and one.public_id not in copy
+    assert Example.objects.filter(draft=True).count() == 2
+
+
+def test_strokes_are_all_that_is_known_from_the_first_image_on(alice):
+    one, _two = begin(alice, "one", "two")
+    page = text(alice.get(f"/finetune/paint/{one.public_id}/"))
+    assert "Unpainted pixels stay unknown." in page and 'value="scribble" checked' in page
+    values = np.full((96, 96), 255)
+    values[40:43, 40:60], values[2:5, 10:40] = 1, 0
+    alice.post(f"/finetune/paint/{one.public_id}/mask", fields(values, unpainted=255))
+    studio = text(alice.get("/finetune/"))
+    assert "the unpainted pixels (98 %) are unknown" in studio and "is it the background" not in studio
+    assert "of the pixels only" not in studio, "a few strokes are no small class"
+    alice.post("/finetune/train/", {"name-255": "unknown", "name-0": "background", "name-1": "leaf"})
+    run = TrainingRun.objects.get()
+    assert run.classes == NAMED
+    learnt = example_files.ids_of(run.examples.get(), ClassMapping.from_dict(run.reading))
+    assert (learnt == values).all()
+
+
+def test_a_switch_to_whole_masks_holds_for_the_images_nobody_has_painted_on(alice):
+    one, three, two = begin(alice, "one", "two", "three")
+    alice.post(f"/finetune/paint/{two.public_id}/mask", fields(truth(), unpainted=255))
+    alice.post(f"/finetune/paint/{one.public_id}/mask", fields(truth(), unpainted=0))
+    kept = dict(Painting.objects.values_list("example__stem", "unpainted"))
+    assert kept == {"one": 0, "two": 255, "three": 0}
+    assert 'value="whole" checked' in text(alice.get(f"/finetune/paint/{three.public_id}/"))
+    assert begin(alice, "four") and Painting.objects.get(example__stem="four").unpainted == 0
 
 
 def test_a_thumbnail_has_another_address_after_every_save(alice):

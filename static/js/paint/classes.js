@@ -1,6 +1,6 @@
 // The list of classes on the paint page: choose, name, colour, add, remove. Knows nothing of pixels.
 // options: list (element), unpainted (select), add (button), classes, taken, most, unpaintedId, palette (a colour for
-// each id), changed(), chosen(id),
+// each id), changed(), chosen(id), shown() (the rows are new),
 // remove(id) -> whether it may go
 export function createClasses(options) {
   const classes = options.classes;
@@ -32,7 +32,12 @@ export function createClasses(options) {
     gone.setAttribute("aria-label", `Remove class ${entry.id}`);
     gone.hidden = classes.length < 2;
     gone.addEventListener("click", () => remove(entry));
-    item.append(radio, color, name, gone, key);
+    const found = ["share", "sure"].map((kind) => {
+      const cell = Object.assign(document.createElement("span"), { className: "found number" });
+      cell.dataset[kind] = "";
+      return cell;
+    });
+    item.append(radio, color, name, gone, ...found, key);
     return item;
   }
 
@@ -41,6 +46,7 @@ export function createClasses(options) {
     options.add.disabled = classes.length >= options.most;
     meanings();
     mark();
+    options.shown();
   }
 
   // Painting "unpainted" takes paint away, with any tool.
@@ -59,7 +65,7 @@ export function createClasses(options) {
   // What unpainted pixels may count as.
   function meanings() {
     const before = options.unpainted.value;
-    const choices = [[options.unpaintedId, "ignored in training"], ...classes.map((entry) => [entry.id, entry.name])];
+    const choices = classes.map((entry) => [entry.id, entry.name]);
     options.unpainted.replaceChildren(...choices.map(([value, words]) => Object.assign(document.createElement("option"), { value, textContent: words })));
     options.unpainted.value = before;
   }

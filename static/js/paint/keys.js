@@ -1,7 +1,8 @@
 // Keys of the paint page: everything but freehand painting goes without a mouse.
 const TOOLS = { b: "brush", e: "eraser", p: "polygon", f: "fill", s: "region", m: "hand" };
 
-// desk: {stage, mask, view, tools, classes, choose(tool), adjust(by), hide(), help(), undo(), redo(), read(point), unpainted}
+// desk: {stage, mask, view, tools, classes, choose(tool), adjust(by), hide(), help(), undo(), redo(), next(), accept(),
+// read(point), unpainted}
 export function listenToKeys(desk) {
   const { stage, mask, view, tools, classes } = desk;
 
@@ -15,6 +16,10 @@ export function listenToKeys(desk) {
     else if (key === "-") view.zoom(1 / 1.4);
     else if (key === "0") view.fit();
     else if (key === "h") desk.hide();
+    else if (key === "z") desk.undo();
+    else if (key === "y") desk.redo();
+    else if (key === "n") desk.next();
+    else if (key === "a") desk.accept();
     else if (key === "Escape") tools.abandon();
     else if (key === "?") desk.help();
     else return false;

@@ -1,10 +1,14 @@
-// Mouse, pen and fingers on the paint page: one paints, two move and zoom, a hand beside a pen only moves.
-// desk: {stage, view, tools, read(point), unread()}
+// Mouse, pen and fingers on the paint page. One finger paints and two move and zoom; once a pen has been seen fingers only
+// move, and what rests on the screen while the pen is down does nothing. How hard a pen presses does not matter.
+const ERASER = 32; // in `buttons`: the pen's other end
+
+// desk: {stage, view, tools, read(point), unread(), erase(whether)}
 export function listenToPointers(desk) {
   const { stage, view, tools } = desk;
-  const fingers = new Map();
+  const fingers = new Map(); // pointers that are down, and where
   let panning = false;
   let penSeen = false;
+  let pen = null; // id of the pen that is down
 
   const spot = (event) => {
     const box = stage.getBoundingClientRect();
@@ -12,9 +16,11 @@ export function listenToPointers(desk) {
   };
 
   function down(event) {
-    if (event.button > 1 || event.target.closest("button")) return;
+    if (event.button > 1 && !(event.buttons & ERASER)) return;
+    if (event.target.closest("button")) return;
+    if (pen !== null && event.pointerType === "touch") return; // a resting hand
+    if (event.pointerType === "pen") lower(event);
     const at = spot(event);
-    penSeen = penSeen || event.pointerType === "pen";
     fingers.set(event.pointerId, at);
     stage.setPointerCapture(event.pointerId);
     tools.point(view.toImage(...at));
@@ -26,7 +32,17 @@ export function listenToPointers(desk) {
     const moves = event.button === 1 || tools.name() === "hand" || stage.classList.contains("space");
     panning = moves || (event.pointerType === "touch" && penSeen);
     stage.classList.toggle("dragging", panning);
-    if (!panning) tools.down(view.toImage(...at));
+    if (!panning) tools.down(view.toImage(...at), event.shiftKey);
+  }
+
+  // The pen comes down: whatever the hand was doing on the screen ends.
+  function lower(event) {
+    [penSeen, pen] = [true, event.pointerId];
+    if (fingers.size) {
+      tools.abandon();
+      fingers.clear();
+    }
+    desk.erase(Boolean(event.buttons & ERASER));
   }
 
   function pan(event, before, at) {
@@ -42,8 +58,9 @@ export function listenToPointers(desk) {
   }
 
   function move(event) {
-    const at = spot(event);
     const before = fingers.get(event.pointerId);
+    if (!before && pen !== null && event.pointerId !== pen) return;
+    const at = spot(event);
     if (before && panning) {
       pan(event, before, at);
       return;
@@ -57,12 +74,14 @@ export function listenToPointers(desk) {
   }
 
   function up(event) {
+    if (event.pointerId === pen) pen = null;
     if (!fingers.delete(event.pointerId)) return;
     stage.classList.remove("dragging");
     if (event.type === "pointercancel") tools.abandon();
     else tools.up();
     if (!fingers.size) panning = false;
     if (event.pointerType === "touch") tools.point(null);
+    if (event.pointerType === "pen") desk.erase(false);
   }
 
   stage.addEventListener("pointerdown", down);

@@ -11,26 +11,31 @@ export function grow(box, left, top, right, bottom) {
   if (bottom > box[3]) box[3] = bottom;
 }
 
-// mask: {labels, width, height}. A round brush of `size` pixels drawn from one point to another.
+// mask: {labels, width, height}. A round brush of `size` pixels drawn from one point to another: every pixel whose centre
+// is at most half of it away from the line between them.
 export function stroke(mask, from, to, size, value) {
   const { labels, width, height } = mask;
   const radius = size / 2;
   const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
   const length = dx * dx + dy * dy;
-  const left = Math.max(0, Math.floor(Math.min(from[0], to[0]) - radius));
-  const right = Math.min(width, Math.ceil(Math.max(from[0], to[0]) + radius) + 1);
+  const within = (px, py) => {
+    const along = length ? Math.min(1, Math.max(0, (px * dx + py * dy) / length)) : 0;
+    return (px - along * dx) ** 2 + (py - along * dy) ** 2 <= radius * radius;
+  };
   const top = Math.max(0, Math.floor(Math.min(from[1], to[1]) - radius));
   const bottom = Math.min(height, Math.ceil(Math.max(from[1], to[1]) + radius) + 1);
   const box = nothing();
   for (let y = top; y < bottom; y += 1) {
-    for (let x = left; x < right; x += 1) {
-      const [px, py] = [x + 0.5 - from[0], y + 0.5 - from[1]];
-      const along = length ? Math.min(1, Math.max(0, (px * dx + py * dy) / length)) : 0;
-      const [ex, ey] = [px - along * dx, py - along * dy];
-      if (ex * ex + ey * ey > radius * radius) continue;
-      labels[y * width + x] = value;
-      grow(box, x, y, x + 1, y + 1);
-    }
+    const py = y + 0.5 - from[1];
+    const [first, last] = span(py, dx, dy, length, radius);
+    // The span is right but for rounding: its ends are found exactly.
+    let left = Math.max(0, Math.floor(first + from[0] - 0.5) - 1);
+    let right = Math.min(width - 1, Math.ceil(last + from[0] - 0.5) + 1);
+    while (left <= right && !within(left + 0.5 - from[0], py)) left += 1;
+    while (right >= left && !within(right + 0.5 - from[0], py)) right -= 1;
+    if (right < left) continue;
+    labels.fill(value, y * width + left, y * width + right + 1);
+    grow(box, left, y, right + 1, y + 1);
   }
   // The pixel under the point itself, however small the brush is.
   const [x, y] = [Math.floor(to[0]), Math.floor(to[1])];
@@ -40,6 +45,27 @@ export function stroke(mask, from, to, size, value) {
   }
   return box;
 }
+
+// Where a row crosses the brush's path, relative to its start: the two round ends and the straight part between them.
+function span(py, dx, dy, length, radius) {
+  let [first, last] = [Infinity, -Infinity];
+  const add = (a, b) => {
+    if (a > b) return;
+    first = Math.min(first, a);
+    last = Math.max(last, b);
+  };
+  for (const [cx, cy] of [[0, 0], [dx, dy]]) {
+    const half = radius * radius - (py - cy) ** 2;
+    if (half >= 0) add(cx - Math.sqrt(half), cx + Math.sqrt(half));
+  }
+  if (!length) return [first, last];
+  const reach = radius * Math.sqrt(length);
+  const ends = dx ? [-py * dy / dx, (length - py * dy) / dx].sort((a, b) => a - b) : straight(py * dy >= 0 && py * dy <= length);
+  const sides = dy ? [(py * dx - reach) / dy, (py * dx + reach) / dy].sort((a, b) => a - b) : straight(Math.abs(py * dx) <= reach);
+  add(Math.max(ends[0], sides[0]), Math.min(ends[1], sides[1]));
+  return [first, last];
+}
+const straight = (inside) => (inside ? [-Infinity, Infinity] : [Infinity, -Infinity]);
 
 // points: [[x, y], …], closed by itself; inside by the even-odd rule.
 export function polygon(mask, points, value) {
@@ -142,9 +168,11 @@ export async function png(mask) {
   return new Blob([start, chunk("IHDR", head), chunk("IDAT", data), chunk("IEND", new Uint8Array(0))], { type: "image/png" });
 }
 
-// The values of a grey PNG, read in bands of rows so that a large one needs little memory.
-export async function read(blob, width, height) {
-  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+// The values of a grey PNG, read in bands of rows so that a large one needs little memory. `scaled`: one of another size
+// is smoothly brought to this one.
+export async function read(blob, width, height, scaled = false) {
+  const fitted = scaled ? { resizeWidth: width, resizeHeight: height, resizeQuality: "medium" } : {};
+  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none", ...fitted });
   if (bitmap.width !== width || bitmap.height !== height) throw new Error("size");
   const labels = new Uint8Array(width * height);
   const canvas = document.createElement("canvas");

@@ -6,11 +6,11 @@ const SOON = 400; // milliseconds after a change
 const PATIENCE = 30000; // for one answer
 const WAITS = [1, 2, 4, 8, 15]; // seconds before the next try
 
-const editor = () => [...crypto.getRandomValues(new Uint8Array(12))].map((part) => part.toString(16).padStart(2, "0")).join("");
+export const newEditor = () => [...crypto.getRandomValues(new Uint8Array(12))].map((part) => part.toString(16).padStart(2, "0")).join("");
 
-// options: url, revision, gather() -> {mask: {labels…}, fields: {…}}, say(text, kind), conflict(revision)
+// options: editor (this page's own id), url, revision, gather() -> {mask: {labels…}, fields: {…}}, say(text, kind), conflict(revision)
 export function createSave(options) {
-  const me = editor();
+  const me = options.editor;
   let revision = options.revision;
   let sequence = 0;
   let [wanted, kept] = [0, 0]; // counts of changes: made, and known to be on the server
@@ -114,8 +114,33 @@ export function createSave(options) {
     });
   }
 
+  // Another change that counts the revision up, after everything is saved: what the server answers, or null.
+  async function post(url, mask) {
+    if (!(await flush())) return null;
+    sequence += 1;
+    const body = new FormData();
+    for (const [name, value] of Object.entries({ base: revision, editor: me, sequence })) body.set(name, value);
+    if (mask) body.set("mask", mask, "mask.png");
+    try {
+      const answer = await fetch(url, { method: "POST", body, headers: headers(), credentials: "same-origin" });
+      const found = await answer.json();
+      if (answer.ok) {
+        revision = found.revision;
+        return found;
+      }
+      if (found.error.code === "painted_elsewhere") {
+        held = true;
+        options.conflict(found.error.revision);
+      }
+      options.say(found.error.message, "bad");
+    } catch {
+      options.say("The server cannot be reached. Try again in a moment.", "warn");
+    }
+    return null;
+  }
+
   window.addEventListener("online", () => { if (dirty()) plan(0); });
   document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden" && dirty()) plan(0); });
   window.addEventListener("beforeunload", (event) => { if (dirty()) event.preventDefault(); });
-  return { changed, flush, resume, dirty, headers };
+  return { changed, flush, post, resume, dirty, headers };
 }

@@ -3,36 +3,53 @@
 import * as raster from "./raster.js";
 
 const CLOSE = 10; // screen pixels around a polygon's first corner that close it
+const SPARE = 1.5; // how much larger than two boxes their common one may be
+const LARGEST = 200000; // pixels of a box that others were joined into
 
-// bench: {mask, view, history, regions, size(), regionSize(), value(), color(), wait()}; `wait` says that the regions are not found yet
+const area = ([left, top, right, bottom]) => Math.max(0, right - left) * Math.max(0, bottom - top);
+
+// Adds a box to a list whose boxes hold little else than the stroke, however long and slanted that is.
+function gatherBox(boxes, box) {
+  if (raster.isNothing(box)) return;
+  const last = boxes[boxes.length - 1];
+  const both = last && [...last];
+  if (both) raster.grow(both, ...box);
+  if (both && area(both) <= Math.min(LARGEST, SPARE * (area(last) + area(box)))) boxes[boxes.length - 1] = both;
+  else boxes.push(box);
+}
+
+// bench: {mask, view, history, regions, size(), regionSize(), value(), color(), wait(), drawn(box)}; `wait` says that the
+// regions are not found yet, `drawn` hears of every change to the mask's pixels that is no step yet
 export function createTools(bench) {
   const { mask, view, history, regions } = bench;
   let tool = "brush";
   let corners = []; // of the polygon in work
-  let drawn = null; // {box, last} of the stroke in work
+  let drawn = null; // {boxes, last} of the stroke in work
   let scribble = null; // the regions that this drag has selected
   let tip = null; // where the pointer or the cross is
   let cross = false; // whether it is the keyboard's cross
 
   const brushes = () => tool === "brush" || tool === "eraser";
 
-  function commit(box) {
-    if (!history.keep(box)) view.redraw();
+  function commit(...boxes) {
+    if (!history.keep(...boxes)) boxes.forEach((box) => view.touch(box));
   }
 
   function startStroke(at) {
-    drawn = { box: raster.stroke(mask, at, at, bench.size(), bench.value()), last: at };
-    view.redraw();
+    drawn = { boxes: [], last: at };
+    strokeOn(at);
   }
   function strokeOn(at) {
-    raster.grow(drawn.box, ...raster.stroke(mask, drawn.last, at, bench.size(), bench.value()));
+    const box = raster.stroke(mask, drawn.last, at, bench.size(), bench.value());
     drawn.last = at;
-    view.redraw();
+    view.touch(box);
+    bench.drawn(box);
+    gatherBox(drawn.boxes, box);
   }
   function endStroke() {
-    const { box } = drawn;
+    const { boxes } = drawn;
     drawn = null;
-    commit(box);
+    commit(...boxes);
   }
 
   function addCorner(at) {
@@ -102,10 +119,13 @@ export function createTools(bench) {
     else if (scribble) endGather();
   }
   function abandon() { // a second finger came down, or Escape
-    if (drawn) history.drop(drawn.box);
+    if (drawn) {
+      history.drop(...drawn.boxes);
+      drawn.boxes.forEach((box) => { view.touch(box); bench.drawn(box); });
+    }
     [drawn, scribble, corners] = [null, null, []];
     view.setPreview(null);
-    view.redraw();
+    view.redrawMarks();
   }
 
   function choose(name) {
@@ -114,16 +134,21 @@ export function createTools(bench) {
       view.setPreview(null);
     }
     tool = name;
+    showTip();
     view.redrawMarks();
   }
   function point(at, byKeys = false) {
+    const marked = cross || corners.length > 0;
     [tip, cross] = [at, byKeys && at !== null];
     if (!at && !scribble) view.setPreview(null);
-    view.redrawMarks();
+    showTip();
+    if (marked || cross) view.redrawMarks();
   }
 
-  // --- marks: the brush's outline, the polygon in work, the keyboard's cross ---
-  function marks(pen, toStage, scale) {
+  const showTip = () => view.setTip(brushes() ? tip : null, bench.size());
+
+  // --- marks: the polygon in work, the keyboard's cross ---
+  function marks(pen, toStage) {
     const line = (path, dash = []) => {
       for (const [width, style] of [[3, "rgb(0 0 0 / .65)"], [1.5, "#fff"]]) {
         pen.beginPath();
@@ -134,7 +159,6 @@ export function createTools(bench) {
       }
     };
     const here = tip && toStage(...tip);
-    if (here && brushes()) line(() => pen.arc(...here, Math.max(2, (bench.size() * scale) / 2), 0, 7));
     if (corners.length) {
       const path = corners.map((corner) => toStage(...corner));
       line(() => [...path, ...(here ? [here] : [])].forEach((spot, k) => (k ? pen.lineTo(...spot) : pen.moveTo(...spot))), [6, 4]);
@@ -151,7 +175,7 @@ export function createTools(bench) {
 
   view.setMarks(marks);
   return {
-    down, move, up, abandon, choose, point, hint, closePolygon, dropCorner,
+    down, move, up, abandon, choose, point, hint, showTip, closePolygon, dropCorner,
     name: () => tool,
     use: () => { // one whole action where the cross is
       down(tip);
