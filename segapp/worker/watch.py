@@ -84,6 +84,7 @@ class Watch:
         self.staging = out / OWN / "staging"
         self.arrivals = Arrivals(folder, (out,), seconds)
         self._clear_staging()
+        self._clear_drafts()
         self._write_classes()
 
     def check(self) -> None:
@@ -262,6 +263,14 @@ class Watch:
     def _clear_staging(self) -> None:
         shutil.rmtree(self.staging, ignore_errors=True)
         self.staging.mkdir(parents=True)
+
+    def _clear_drafts(self) -> None:
+        """What a killed process had begun to write outside the staging folder."""
+        for folder in (self.out / "failed", self.out / "done"):
+            for path in folder.rglob(".*.tmp"):
+                path.unlink(missing_ok=True)
+        for path in self.out.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
     # --- the table of all images --------------------------------------------------------------------------
 

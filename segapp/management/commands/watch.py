@@ -83,7 +83,8 @@ class Command(ProjectCommand):
 
 
 def _summary(result: dict[str, Any]) -> str:
-    largest = sorted(result["classes"], key=lambda found: -found["percent"])[:4]
+    present = [found for found in result["classes"] if found["percent"] > 0]
+    largest = sorted(present, key=lambda found: -found["percent"])[:4]
     words = ", ".join(f"{found['name']} {found['percent']:.1f} %" for found in largest)
     names = {str(found["id"]): found["name"] for found in result["classes"]}
     counts = ", ".join(f"{count} × {names[k]}" for k, count in result.get("objects", {}).items())

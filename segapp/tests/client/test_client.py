@@ -70,6 +70,22 @@ def test_a_batch_of_a_folder_names_what_could_not_be_used(segapp, planted, tmp_p
     assert len(segapp.batch([picture, folder / "b.png"]).files) == 2
 
 
+def test_objects_are_rows_with_counts_in_real_units(segapp, planted, picture, tmp_path):
+    discs = segapp.model(planted[0])
+    result = discs.segment(picture, things=[1], scale="0.5um", split="none")
+    assert result.objects.counts == {1: 1} and "typed" in result.scale
+    (row,) = result.objects
+    assert (row["object"], row["class_id"], row["class"]) == (1, 1, "disc")
+    assert (row["area_px"], row["area_um2"]) == (80 * 96, 80 * 96 / 4)
+    assert segapp.download(result.geojson_url, tmp_path / "a.geojson").stat().st_size > 100
+    assert discs.segment(picture, objects=False).objects == []
+    batch = discs.batch([picture, picture], objects=True, things="1")
+    assert batch.counts == {1: 2} and [file.counts for file in batch.files] == [{1: 1}, {1: 1}]
+    assert [row["area_px"] for row in batch.objects()] == [80 * 96] * 2
+    with pytest.raises(segapp_client.Invalid, match="scale"):
+        discs.segment(picture, scale="long")
+
+
 def test_what_does_not_exist_and_what_is_anothers_look_the_same(segapp, ready, planted, picture):
     with Segapp(ready.url, key_of(ready.visitor())) as stranger:
         for model in (planted[0], "0" * 32, "../keys"):

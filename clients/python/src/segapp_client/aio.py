@@ -21,6 +21,7 @@ from segapp_client.results import (
     BatchInfo,
     Mask,
     ModelInfo,
+    Objects,
     Progress,
     RunInfo,
     Segmentation,
@@ -71,9 +72,11 @@ class AsyncSegapp:
         share: str | None = None,
         objects: bool = True,
         scale: str | None = None,
+        things: str | Sequence[int] | None = None,
         split: str | float | None = None,
         min_area: int | None = None,
         edges: str | None = None,
+        holes: str | None = None,
         channels: str | Sequence[int] | None = None,
         page: str | int | None = None,
         on_progress: OnProgress | None = None,
@@ -81,7 +84,8 @@ class AsyncSegapp:
     ) -> Segmentation:
         options: dict[str, Any] = {"model": model, "share": share, "channels": channels, "page": page}
         if objects:
-            options |= {"scale": scale, "split": split, "min_area": min_area, "edges": edges}
+            options |= {"scale": scale, "things": things, "split": split}
+            options |= {"min_area": min_area, "edges": edges, "holes": holes}
         return await self._run(calls.segment(image, self._patience, on_progress, timeout, objects, **options))
 
     async def batch(
@@ -89,12 +93,22 @@ class AsyncSegapp:
         files: Sources,
         *,
         model: str | None = None,
+        objects: bool = False,
+        scale: str | None = None,
+        things: str | Sequence[int] | None = None,
+        split: str | float | None = None,
+        min_area: int | None = None,
+        edges: str | None = None,
+        holes: str | None = None,
         channels: str | Sequence[int] | None = None,
         page: str | int | None = None,
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
     ) -> AsyncBatch:
-        options = {"model": model, "channels": channels, "page": page}
+        options: dict[str, Any] = {"model": model, "channels": channels, "page": page}
+        if objects:
+            options |= {"objects": True, "scale": scale, "things": things, "split": split}
+            options |= {"min_area": min_area, "edges": edges, "holes": holes}
         found = await self._run(calls.batch(files, self._patience, on_progress, timeout, **options))
         return AsyncBatch(**BatchInfo.values(found), raw=found, client=self)
 
@@ -318,6 +332,11 @@ class AsyncBatch(BatchInfo):
         for file in self.files:
             if file.ok:
                 yield file.name, read_mask(await self.client.fetch(file.mask_url))
+
+    async def objects(self) -> Objects:
+        """One row for each object of all images; empty where they were not measured."""
+        table = await self.client.fetch(self.objects_url) if self.objects_url else b""
+        return Objects.read(table.decode("utf-8"))
 
     async def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write the masks as <stem>.png into a folder; their paths."""

@@ -20,6 +20,7 @@ from segapp_client.results import (
     BatchInfo,
     Mask,
     ModelInfo,
+    Objects,
     Progress,
     RunInfo,
     Segmentation,
@@ -73,9 +74,11 @@ class Segapp:
         share: str | None = None,
         objects: bool = True,
         scale: str | None = None,
+        things: str | Sequence[int] | None = None,
         split: str | float | None = None,
         min_area: int | None = None,
         edges: str | None = None,
+        holes: str | None = None,
         channels: str | Sequence[int] | None = None,
         page: str | int | None = None,
         on_progress: OnProgress | None = None,
@@ -84,12 +87,14 @@ class Segapp:
         """Segment one image: a path, an array, or a Pillow image.
 
         The active model answers, or `model` (an id), or the one behind the token `share`. `objects=False` leaves out
-        measuring single objects; `scale` (like "0.65um"), `split`, `min_area` and `edges` go with it. Images over
-        50 megapixels take minutes: `on_progress` hears how far they are, and `timeout` bounds the whole in seconds.
+        measuring single objects; `scale` (like "0.65um"), `things` (ids of the classes to count), `split`, `min_area`,
+        `edges` and `holes` go with it. Images over 50 megapixels take minutes: `on_progress` hears how far they are,
+        and `timeout` bounds the whole in seconds.
         """
         options: dict[str, Any] = {"model": model, "share": share, "channels": channels, "page": page}
         if objects:
-            options |= {"scale": scale, "split": split, "min_area": min_area, "edges": edges}
+            options |= {"scale": scale, "things": things, "split": split}
+            options |= {"min_area": min_area, "edges": edges, "holes": holes}
         return self._run(calls.segment(image, self._patience, on_progress, timeout, objects, **options))
 
     def batch(
@@ -97,6 +102,13 @@ class Segapp:
         files: Sources,
         *,
         model: str | None = None,
+        objects: bool = False,
+        scale: str | None = None,
+        things: str | Sequence[int] | None = None,
+        split: str | float | None = None,
+        min_area: int | None = None,
+        edges: str | None = None,
+        holes: str | None = None,
         channels: str | Sequence[int] | None = None,
         page: str | int | None = None,
         on_progress: OnProgress | None = None,
@@ -104,9 +116,13 @@ class Segapp:
     ) -> Batch:
         """Segment the images of a folder, of a zip, or of a list of paths and arrays, and wait for the end.
 
-        An image that cannot be used does not stop the others: see `Batch.failed`.
+        An image that cannot be used does not stop the others: see `Batch.failed`. With `objects=True` single objects
+        are measured, too; the options are those of `segment`.
         """
-        options = {"model": model, "channels": channels, "page": page}
+        options: dict[str, Any] = {"model": model, "channels": channels, "page": page}
+        if objects:
+            options |= {"objects": True, "scale": scale, "things": things, "split": split}
+            options |= {"min_area": min_area, "edges": edges, "holes": holes}
         found = self._run(calls.batch(files, self._patience, on_progress, timeout, **options))
         return Batch(**BatchInfo.values(found), raw=found, client=self)
 
@@ -345,6 +361,11 @@ class Batch(BatchInfo):
         for file in self.files:
             if file.ok:
                 yield file.name, read_mask(self.client.fetch(file.mask_url))
+
+    def objects(self) -> Objects:
+        """One row for each object of all images; empty where they were not measured."""
+        table = self.client.fetch(self.objects_url) if self.objects_url else b""
+        return Objects.read(table.decode("utf-8"))
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write the masks as <stem>.png into a folder; their paths."""

@@ -74,7 +74,8 @@ class Segmentation:
     """What a model found on one image.
 
     `mask` holds class ids, uint8 of shape (height, width). `objects` lists single objects, where the server measured
-    them. Addresses are the server's; `Segapp.download` fetches them while the server keeps the result.
+    them; `objects_message` says why it could not. `scale` is the pixel size in words. Addresses are the server's;
+    `Segapp.download` fetches them while the server keeps the result.
     """
 
     mask: Mask = field(repr=False)
@@ -87,6 +88,8 @@ class Segmentation:
     inference_ms: float | None
     notes: list[str]
     notice: str
+    objects_message: str
+    scale: str
     mask_url: str
     overlay_url: str
     confidence_url: str
@@ -108,6 +111,8 @@ class Segmentation:
             inference_ms=answer.get("inference_ms"),
             notes=list(answer.get("notes") or []),
             notice=str(answer.get("notice") or ""),
+            objects_message=str(answer.get("objects_message") or ""),
+            scale=str(answer.get("scale") or ""),
             raw=answer,
             **{name: str(answer.get(name) or "") for name in URLS},
         )
@@ -152,7 +157,7 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class BatchFile:
-    """One image of a batch: `ok`, or what is wrong with it in `message`."""
+    """One image of a batch: `ok`, or what is wrong with it in `message`; `counts` of its objects by class id."""
 
     name: str
     stem: str
@@ -160,16 +165,25 @@ class BatchFile:
     message: str
     mask_url: str
     overlay_url: str
+    geojson_url: str
+    instances_url: str
+    counts: dict[int, int]
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> BatchFile:
-        texts = {name: str(row.get(name) or "") for name in ("stem", "message", "mask_url", "overlay_url")}
-        return cls(name=str(row["file"]), ok=row["state"] == "done", **texts)
+        names = ("stem", "message", "mask_url", "overlay_url", "geojson_url", "instances_url")
+        texts = {name: str(row.get(name) or "") for name in names}
+        return cls(name=str(row["file"]), ok=row["state"] == "done", counts=counts_of(row), **texts)
+
+
+def counts_of(answer: dict[str, Any]) -> dict[int, int]:
+    """How many objects of each class id an answer says there are."""
+    return {int(key): int(count) for key, count in (answer.get("objects") or {}).items()}
 
 
 @dataclass(frozen=True)
 class BatchInfo:
-    """A finished batch: its files, and the classes summed over all of them."""
+    """A finished batch: its files, and the classes and counts of objects summed over all of them."""
 
     id: str
     files: list[BatchFile]
@@ -178,6 +192,8 @@ class BatchInfo:
     message: str
     zip_url: str
     table_url: str
+    objects_url: str
+    counts: dict[int, int]
     raw: dict[str, Any] = field(repr=False)
 
     @property
@@ -186,9 +202,14 @@ class BatchInfo:
 
     @staticmethod
     def values(answer: dict[str, Any]) -> dict[str, Any]:
-        texts = {name: str(answer.get(name) or "") for name in ("model_key", "message", "zip_url", "table_url")}
-        files = [BatchFile.of(row) for row in answer.get("files") or []]
-        return {"id": answer["batch_id"], "files": files, "classes": list(answer.get("classes") or []), **texts}
+        names = ("model_key", "message", "zip_url", "table_url", "objects_url")
+        return {
+            "id": answer["batch_id"],
+            "files": [BatchFile.of(row) for row in answer.get("files") or []],
+            "classes": list(answer.get("classes") or []),
+            "counts": counts_of(answer),
+            **{name: str(answer.get(name) or "") for name in names},
+        }
 
 
 @dataclass(frozen=True)
