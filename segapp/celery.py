@@ -45,6 +45,7 @@ app.conf.update(
         "segapp.analyze_windows": {"queue": "video"},
         "segapp.analyze": {"queue": "predict"},
         "segapp.live": {"queue": "predict"},
+        "segapp.live_model": {"queue": "predict"},
     },
     task_default_queue="predict",
     task_create_missing_queues=True,

@@ -66,6 +66,11 @@ def live(painting: int) -> None:
     _after_commit("segapp.live", painting, PREDICT)
 
 
+def live_model(painting: int) -> None:
+    """A model is to be made of the live head of this painting's set."""
+    _after_commit("segapp.live_model", painting, PREDICT)
+
+
 def redispatch(row: Work) -> None:
     """Send a piece of work again, whatever its kind."""
     senders: dict[type[Work], Callable[[Any], None]] = {

@@ -81,3 +81,8 @@ def export(pk: int) -> None:
 @app.task(name="segapp.live")
 def answer_live(pk: int) -> None:
     live.run(pk)
+
+
+@app.task(name="segapp.live_model")
+def make_live_model(pk: int) -> None:
+    live.make_model(pk)

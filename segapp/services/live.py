@@ -10,13 +10,14 @@ from django.core.files.uploadedfile import UploadedFile
 from registry.models import UserModel
 from segapp import dispatch
 from segapp.imaging import painted
-from segapp.models import Example, Worker
+from segapp.models import Example, Painting, Worker
 from segapp.services import live_exchange, proposals
 from segapp.services.admission import waiter_slot
 from segapp.services.errors import InvalidUpload, NotFound, Overloaded, Unavailable
 from segapp.services.live_exchange import LiveRequest
 
 WAIT_SECONDS = 8.0  # for one answer
+MODEL_SECONDS = 30.0  # for a model made of the live head
 RETRY_SECONDS = 3  # after which a page may ask again
 
 
@@ -66,6 +67,34 @@ def ask(
     if found.get("proposal") and found["state"] == "answered":
         proposals.keep(example, found)
     return {**found, "sequence": sequence}
+
+
+def use_as_it_is(visitor: str, model: UserModel | None = None) -> str:
+    """Make the live head of the visitor's open images their model, without a training; its public id.
+
+    Raises InvalidUpload when too little is painted, WorkerAway and Overloaded.
+    """
+    painting = (
+        Painting.objects.filter(example__visitor=visitor, example__draft=True, empty=False).order_by("-updated").first()
+    )
+    if painting is None:
+        raise InvalidUpload("Nothing is painted yet. Paint a stroke of two classes first.")
+    if not Worker.objects.alive().filter(queues__contains="predict", ready=True).exists():
+        raise WorkerAway
+    token = secrets.token_hex(12)
+    request = LiveRequest(token, token, 1, list(painting.classes), model.pk if model else None)
+    try:
+        with waiter_slot():
+            live_exchange.put(painting.pk, request, "model")
+            dispatch.live_model(painting.pk)
+            found = live_exchange.wait(token, MODEL_SECONDS)
+    except (redis.RedisError, OSError):
+        raise WorkerAway from None
+    if found is None:
+        raise Overloaded("The server has a lot to do, so your model is late. Open Models in a moment.", retry_after=5)
+    if "error" in found:
+        raise _failed(found["error"])
+    return str(found["model"])
 
 
 def _failed(error: dict[str, str]) -> Exception:

@@ -47,11 +47,11 @@ class LiveRequest:
     mask: bytes = b""
 
 
-def put(painting: int, request: LiveRequest) -> bool:
+def put(painting: int, request: LiveRequest, kind: str = "answer") -> bool:
     """Leave a request in place of the one before, which is told so. False when the same page has sent a later one."""
     rest = {name: value for name, value in asdict(request).items() if name != "mask"}
     before = dispatch.connection().eval(
-        _PUT, 1, _slot(painting),
+        _PUT, 1, _slot(painting, kind),
         request.editor, request.sequence, request.token, json.dumps(rest), request.mask, REMEMBERED,
     )  # fmt: skip
     if before is None:
@@ -61,9 +61,9 @@ def put(painting: int, request: LiveRequest) -> bool:
     return True
 
 
-def take(painting: int) -> LiveRequest | None:
+def take(painting: int, kind: str = "answer") -> LiveRequest | None:
     """The newest request for a painting, once; None when it was taken."""
-    token, rest, mask = dispatch.connection().eval(_TAKE, 1, _slot(painting))
+    token, rest, mask = dispatch.connection().eval(_TAKE, 1, _slot(painting, kind))
     if token is None:
         return None
     return LiveRequest(**json.loads(rest), mask=mask)
@@ -88,9 +88,9 @@ def wait(token: str, seconds: float) -> dict[str, Any] | None:
     return None
 
 
-def _slot(painting: int) -> str:
-    return f"segapp:live:{painting}"
+def _slot(painting: int, kind: str) -> str:
+    return f"segapp:live:{kind}:{painting}"
 
 
 def _box(token: str) -> str:
-    return f"segapp:live:answer:{token}"
+    return f"segapp:live:box:{token}"

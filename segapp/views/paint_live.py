@@ -1,6 +1,7 @@
 """Live answers for the paint page, as JSON: after each stroke, newest wins."""
 
 from django.http import HttpResponse, JsonResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -8,7 +9,8 @@ from django.views.decorators.http import require_POST, require_safe
 from segapp.paint_forms import AcceptForm, LiveForm
 from segapp.services import limits, painting, proposals
 from segapp.services import live as service
-from segapp.views import finetune_context
+from segapp.views import finetune, finetune_context
+from segapp.views.common import by_script, flash, shows_again
 from segapp.visitors import VisitorRequest
 
 
@@ -53,3 +55,16 @@ def next_image(request: VisitorRequest, public_id: str) -> JsonResponse:
     example, why = found
     address = reverse("finetune-paint", args=[example.public_id])
     return JsonResponse({"id": example.public_id, "url": address, "why": why})
+
+
+@require_POST
+@shows_again(finetune.refuse)
+def use_as_it_is(request: VisitorRequest) -> HttpResponse:
+    """The live head becomes the visitor's model, without a training."""
+    limits.check(request, limits.TRAININGS)
+    made = service.use_as_it_is(request.visitor, finetune_context.continued(request))
+    address = reverse("model", args=[made])
+    if by_script(request):
+        return JsonResponse({"model": made, "url": address})
+    flash(request, "Your model is ready and in use. It answers as the live answer did.")
+    return redirect(address)

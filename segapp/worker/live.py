@@ -13,6 +13,7 @@ import redis
 from django.conf import settings
 from PIL import Image
 
+from registry import services as registry
 from registry.files import ModelFileDamaged, ModelFileMissing
 from registry.models import UserModel
 from registry.network import ClassInfo
@@ -23,15 +24,19 @@ from segapp.models import Example, Painting
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference import live
 from segapp.pipeline.inference.live import PaintedImage, Samples
+from segapp.pipeline.inference.live_model import live_network
 from segapp.pipeline.inference.predict import fitted, predict
 from segapp.pipeline.inference.upsample import decide
-from segapp.services import example_files, intake, live_exchange
+from segapp.pipeline.training.finetune import Trained, changed_tensors
+from segapp.services import example_files, intake, live_exchange, runs
 from segapp.services.live_exchange import LiveRequest
 from segapp.worker import networks
+from segapp.worker.publishing import publish
 
 logger = logging.getLogger(__name__)
 
 SHOWN_SIDE = 1024  # pixels of the longer side of an answer
+MODEL_SECONDS = 20.0  # the same for a model
 READ_SECONDS = 1.0  # that one request may take to read further images; those left are read by the next
 WAITING = "Paint a stroke of a second class."
 
@@ -60,6 +65,58 @@ def run(pk: int) -> None:
         live_exchange.answer(asked.token, body)
     except (redis.RedisError, OSError) as error:
         logger.warning("live answer for painting %s could not be sent: %s", pk, error)
+
+
+def make_model(pk: int) -> None:
+    """Make the live head of a painting's set a model, and its visitor's active one."""
+    try:
+        asked = live_exchange.take(pk, "model")
+        if asked is None:
+            return
+        try:
+            body = _made(pk, asked)
+        except (BaseMissing, InvalidFile, Painting.DoesNotExist) as error:
+            body = _error("refused", str(error))
+        except Exception:
+            logger.exception("no model could be made of painting %s", pk)
+            body = _error("failed", "The model could not be made. Your strokes are saved; train one instead.")
+        live_exchange.answer(asked.token, body)
+    except (redis.RedisError, OSError) as error:
+        logger.warning("live model of painting %s: %s", pk, error)
+
+
+def _made(pk: int, asked: LiveRequest) -> dict[str, Any]:
+    painting = Painting.objects.select_related("example").get(pk=pk)
+    labels = example_files.painted_values(painting.example)
+    with ExitStack() as stack:
+        net, parent = _network(asked.model, stack)
+        samples, images, _ = _samples(net, painting, labels, list(asked.classes), seconds=MODEL_SECONDS)
+        head = live.fit(samples)
+        if head is None:
+            return _error("refused", WAITING)
+        ready = (registry.base_of(parent) if parent is not None else None) or networks.runtime().base(
+            settings.SEGAPP_BASE
+        )
+        classes = [ClassInfo(row["id"], row["name"], row["color"]) for row in asked.classes]
+        side = max(painting.example.width, painting.example.height)
+        spec, tensors = live_network(net, head, classes, side)
+        base = stack.enter_context(networks.runtime().use_base(ready))
+        own = {
+            name: tensor for name, tensor in changed_tensors(base, net.module).items() if name.startswith("encoder.")
+        }
+        visitor = painting.example.visitor
+        trained = Trained(
+            spec=spec,
+            tensors=tensors | own,
+            metrics={"sentence": "Made of the live answer to strokes, without a training, so it was not scored."},
+            steps=0,
+            seconds=0.0,
+            recipe={"live": True, "images": images},
+        )
+        model = publish(
+            visitor, trained, name=runs.default_name(visitor), base=ready, image_count=images, parent=parent
+        )
+    return {"model": model.public_id}
 
 
 def _error(code: str, message: str) -> dict[str, Any]:
@@ -147,11 +204,15 @@ def _labels(example: Example, asked: LiveRequest) -> np.ndarray:
 
 
 def _samples(
-    net: LoadedNetwork, painting: Painting, labels: np.ndarray, classes: list[dict[str, Any]]
+    net: LoadedNetwork,
+    painting: Painting,
+    labels: np.ndarray,
+    classes: list[dict[str, Any]],
+    seconds: float = READ_SECONDS,
 ) -> tuple[list[Samples], int, bool]:
     """What is painted on this image and on the visitor's others; on how many; whether some are still to be read."""
     allowed = [row["id"] for row in classes]
-    deadline = time.perf_counter() + READ_SECONDS
+    deadline = time.perf_counter() + seconds
     found: list[Samples] = []
     left = False
     for example in _painted(painting):

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from registry.cache import NetworkCache
-from registry.network import ClassInfo
+from registry.detail import filtered
+from registry.network import ClassInfo, logits_from
+from registry.runtime import with_base
 from segapp.bench.scribbles import scribbled
+from segapp.pipeline.inference.forward import normalised
 from segapp.pipeline.inference.live import (
     MAX_PER_CLASS,
     PaintedImage,
@@ -20,6 +23,7 @@ from segapp.pipeline.inference.live import (
     sampled,
     samples_of,
 )
+from segapp.pipeline.inference.live_model import live_network
 from segapp.pipeline.inference.upsample import decide
 from segapp.tests.pipeline.conftest import disc
 
@@ -119,3 +123,21 @@ def test_features_and_samples_are_kept_within_the_limit(net):
     for number in range(3, 9):
         kept(cache, net, number, lambda number=number: image(number))
     assert cache.stats()["bytes"] <= 3 * size and cache.stats()["evictions"] > 0
+
+
+def test_a_head_as_a_network_gives_the_same_logits(net):
+    example = disc(0, 256)
+    (strokes,) = scribbled([example.mask], [0, 3], 5, seed=0)
+    features = image_features(net, example.image)
+    head = fit([sampled(features, strokes)])
+    spec, tensors = live_network(net, head, CLASSES[::-1], 256)
+    assert spec.classes == tuple(CLASSES) and spec.detail is not None
+    module = with_base(net, spec, tensors).eval()
+    images = normalised(example.image, net)
+    with torch.no_grad():
+        detail = module.detail.answers(filtered(images, module.detail.bank))
+    mine = live_logits(replace(features, deep=torch.zeros_like(features.deep)), head) - head.bias[:, None, None]
+    assert torch.allclose(detail[0], mine, atol=0.05)
+    with torch.no_grad():
+        whole = logits_from(module, net.module.encoder(images)[-4:], images)[0, :, ::2, ::2]
+    assert (whole.argmax(0) == live_logits(features, head).argmax(0)).float().mean() > 0.97

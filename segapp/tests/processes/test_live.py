@@ -83,6 +83,23 @@ def test_two_strokes_answer_the_whole_image_and_the_next_one(server, visitor):
     assert next_one.json()["proposal"] and (decoded(next_one) == scene(1)[1]).mean() > 0.9
 
 
+def test_the_live_head_becomes_a_model_that_answers_as_it_did(server, visitor):
+    (one,) = begin(visitor, 1)
+    assert visitor.post("/finetune/paint/use-live/").status == 422, "nothing is painted"
+    saving = {"base": "0", "editor": "cd" * 8, "sequence": "1", "unpainted": "255", "classes": json.dumps(CLASSES)}
+    image, truth = scene(0)
+    visitor.post(f"/finetune/paint/{one}/mask", saving, [("mask", "mask.png", grey(strokes(truth)))])
+    before = decoded(live(visitor, one))
+    made = visitor.post("/finetune/paint/use-live/")
+    assert made.status == 302 and made.headers["Location"].startswith("/models/"), made.body
+    assert visitor.get(made.headers["Location"]).status == 200 and visitor.get("/models/").status == 200
+    answer = visitor.post("/api/segment", {}, [("file", "scene.png", saved(image).getvalue())]).json()
+    assert answer["model_key"] == "user_" + made.headers["Location"].split("/")[2]
+    assert [row["name"] for row in answer["classes"]] == ["background", "disc"]
+    mask = np.asarray(Image.open(io.BytesIO(visitor.get(answer["mask_url"]).body)))
+    assert (mask == before).mean() > 0.97
+
+
 def test_a_mask_that_was_scaled_down_is_taken_and_one_of_another_shape_refused(server, visitor):
     (one,) = begin(visitor, 1)
     small = strokes(scene(0)[1])[::2, ::2]

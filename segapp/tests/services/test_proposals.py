@@ -101,7 +101,7 @@ def test_a_later_answer_does_not_replace_what_is_painted():
 
 
 def test_the_next_image_is_the_most_doubtful_one_or_the_least_alike():
-    here, sure, unsure, unlike = begin("here", "sure", "unsure", "unlike")
+    here, sure, unlike, unsure = begin("here", "sure", "unlike", "unsure")
     for example, values in ((sure, (0.1, 0.1)), (unsure, (0.4, 0.1)), (unlike, (0.2, 0.95))):
         Painting.objects.filter(example=example).update(doubt=values[0], unlike=values[1])
     found, why = proposals.next_of(ALICE, fresh(here))
