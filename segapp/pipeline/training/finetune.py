@@ -46,10 +46,10 @@ from segapp.pipeline.training.validation import (
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
-RECIPE = 3
+RECIPE = 4
 SECONDS = {"quick": 19.0, "thorough": 40.0}  # for five images with the smallest base, on two idle cores
-PATIENCE = 8.0  # times as long a busy machine may take before the clock ends a training early
-NEW_STEPS = {"quick": 108, "thorough": 252}  # for five images of a subject that is new to the base
+PATIENCE = 40.0  # times as long a busy machine may take before the clock ends a training early
+NEW_STEPS = {"quick": 144, "thorough": 324}  # for five images of a subject that is new to the base
 KNOWN_STEPS = 162  # of a quick training for five images of a subject that the base knows
 WHOLE_STEPS = 75  # of a thorough one, with the whole network
 GPU_FACTOR = 0.3  # of the time

@@ -42,6 +42,8 @@ def test_on_a_new_subject_only_the_deepest_stage_of_the_encoder_changes(base, tr
     assert trained.recipe["adapted"] is True and trained.recipe["share"] == 1.0
     assert changed and all(is_deep(name, stage) for name in changed)
     assert not any("running_" in name for name in changed)
+    depthwise = {name for name, part in base.module.named_modules() if getattr(part, "groups", 1) > 1}
+    assert depthwise and not any(name.removesuffix(".weight") in depthwise for name in changed)
     convolutions = [tensor for tensor in trained.tensors.values() if tensor.dim() == 4]
     assert all(torch.equal(tensor, tensor.half().float()) for tensor in convolutions), "for a file half as large"
 
@@ -88,6 +90,7 @@ def test_what_a_detail_branch_gains_is_counted_over_all_folds():
 
 
 def test_a_busy_machine_takes_all_steps_and_a_hopeless_one_says_that_it_did_not(base, discs, monkeypatch):
+    monkeypatch.setattr(finetune_module, "PATIENCE", 8.0)
     monkeypatch.setitem(finetune_module.NEW_STEPS, "quick", 27)
     monkeypatch.setitem(finetune_module.SECONDS, "quick", 10.0)
     busy = finetune(base, discs, CLASSES, clock=FakeClock(0.3))
