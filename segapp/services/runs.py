@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable
+from statistics import median
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -34,6 +35,7 @@ from segapp.services.errors import Conflict, NotFound
 logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30  # without a beat of its owner for so long, a running row is taken over
+RECENT = 5  # trainings that say how long the next one takes
 REDISPATCH_SECONDS = 15  # a queued row is dispatched again this often
 
 
@@ -92,6 +94,21 @@ def notes(run: TrainingRun) -> list[str]:
     """What was decided about its files and masks, and what looks odd, in words."""
     said = [note for example in run.examples.all() for note in example.notes]
     return list(dict.fromkeys([*said, *run.reading.get("rules", []), *run.reading.get("warnings", [])]))
+
+
+def usual_seconds(effort: str, images: int) -> float | None:
+    """What a training of so many images is likely to take here: the median of the latest ones of this effort, scaled to
+    the number of images. None before the first."""
+    done = TrainingRun.objects.filter(effort=effort, state=State.DONE, model__isnull=False).order_by("-ended")
+    latest = [(one.seconds, one.image_count) for run in done.select_related("model")[:RECENT] if (one := run.model)]
+    if not latest:
+        return None
+    return median(seconds / _size_factor(count) for seconds, count in latest) * _size_factor(images)
+
+
+def _size_factor(images: int) -> float:
+    """Steps of a training, relative to one of five images; the engine's own rule."""
+    return max(0.7, images / 5)
 
 
 def default_name(visitor: str) -> str:

@@ -11,7 +11,7 @@ from registry import store
 from registry.models import UserModel
 from segapp.imaging import InvalidFile
 from segapp.imaging.class_mapping import ClassMapping
-from segapp.models import Example, State, TrainingRun, VideoJob
+from segapp.models import Effort, Example, State, TrainingRun, VideoJob
 from segapp.services import continuing, example_copies, intake, painting, runs, training_sets
 from segapp.visitors import VisitorRequest
 
@@ -73,6 +73,7 @@ def context(request: VisitorRequest) -> dict[str, Any]:
         "choices": request.session.get(EDITS, {}).get(intake.CHOICES, {}) if editable else {},
         "base_names": base_names() if editable else [],
         "versions": registry.versions(request.visitor).count(),
+        "estimates": {effort: runs.usual_seconds(effort, len(drafts)) for effort in Effort.values} if editable else {},
         "limit_files": settings.UPLOAD_LIMIT_FILES,
         "limit_megabytes": settings.UPLOAD_LIMIT_BYTES // 10**6,
         **(live_parts(run) if run and live else {}),

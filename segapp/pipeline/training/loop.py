@@ -189,8 +189,8 @@ def train_decoder(
     """Train decoder and head on cached features of the examples `members`, one step for each `next`.
 
     Where the trainee has a deepest stage of its own, that is trained along, on the cached features of stride 16; its
-    normalisation statistics and depthwise filters stay. Other trainings may take steps in between: they do not change
-    the random numbers here. Raises TrainingFailed when it diverges.
+    normalisation statistics stay. Other trainings may take steps in between: they do not change the random numbers
+    here. Raises TrainingFailed when it diverges.
     """
     rng = random.Random(seed)
     torch.manual_seed(seed)
@@ -199,8 +199,6 @@ def train_decoder(
     stage = trainee.stage
     rates = [(part, settings.decoder_rate) for part in parts] + [(part, settings.deepest_rate) for part in stage]
     optimizer = adamw(rates)
-    for module in stage:
-        _freeze_depthwise(module)
     for part in parts:
         part.train()
     max_views = len(members) * features.per_example
@@ -265,13 +263,6 @@ def train_whole(
         trainee.update_ema()
         with rng_state.preserved():
             yield
-
-
-def _freeze_depthwise(module: nn.Module) -> None:
-    """Leave depthwise convolutions as they are: some percent of the weights, whose gradients take a fifth of a step."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d) and part.groups == part.in_channels > 1:
-            part.weight.requires_grad_(False)
 
 
 def _update(

@@ -1,7 +1,9 @@
 """Runs and the reaper: one at a time, stopped at once while queued, taken back from workers that died."""
 
 import pytest
+from django.utils import timezone
 
+from registry.tests.test_services import make
 from segapp import dispatch, owner
 from segapp.models import MAX_ATTEMPTS, State, Stop, TrainingRun
 from segapp.services import runs
@@ -135,3 +137,14 @@ def test_a_queue_position_counts_those_before(db):
     assert (first.queue_position(), second.queue_position()) == (0, 1)
     TrainingRun.objects.claim(first.pk, "one:1", "token")
     assert second.queue_position() == 1
+
+
+def test_the_time_of_a_training_is_estimated_from_the_latest_ones_of_its_effort(db):
+    for seconds, images in ((20.0, 5), (44.0, 10), (30.0, 5)):
+        model = make(ALICE)
+        type(model).objects.filter(pk=model.pk).update(seconds=seconds, image_count=images)
+        queued(visitor=f"{seconds}", state=State.DONE, model=model, ended=timezone.now())
+    assert runs.usual_seconds("quick", 5) == pytest.approx(22)
+    assert runs.usual_seconds("quick", 20) == pytest.approx(88)
+    assert runs.usual_seconds("quick", 1) == pytest.approx(22 * 0.7)
+    assert runs.usual_seconds("thorough", 5) is None
