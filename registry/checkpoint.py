@@ -24,8 +24,8 @@ from torch import Tensor
 from registry.files import ModelFileDamaged, short_of_room, verify, write_atomically
 from registry.network import Spec
 
-FORMAT = 2  # 2: a spec may name more than a plain FPN, such as a detail branch
-READ = (1, 2)  # formats that are read
+FORMAT = 3  # 2: a spec may name more than a plain FPN, such as a detail branch; 3: or an interior head
+READ = (1, 2, 3)  # formats that are read
 INDEX = "segapp.json"
 STABLE = (1980, 1, 1, 0, 0, 0)  # the index's time: the same content makes the same file
 # Tensors lie in pages of their own: what comes and goes with the cache would leave holes in the heap.

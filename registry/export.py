@@ -33,12 +33,14 @@ def export(loaded: LoadedNetwork, format: str, out: Path, with_detail: bool = Fa
     32) to logits N,K,H,W. ONNX holds a detail branch, too. A state dict leaves it out,
     and `note` in what is returned says what that costs; with `with_detail` it holds the
     tensors of registry.detail.DetailBranch as detail.*, which plain smp.FPN does not know.
+    No format holds an interior head: masks do not depend on it, and `note` says that it was left out.
     Raises ExportFailed when the check of the file fails.
     """
     if format not in FORMATS:
         raise ValueError(f"There is no format {format!r}. Use one of: {', '.join(FORMATS)}.")
-    if loaded.spec.detail is not None and format != "onnx" and not with_detail:
-        loaded = _without_detail(loaded)
+    detail = loaded.spec.detail is not None and (format == "onnx" or with_detail)
+    if loaded.spec.interior is not None or (loaded.spec.detail is not None and not detail):
+        loaded = _reduced(loaded, detail)
     report = _description(loaded, format)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in loaded.module.state_dict().items()}
     if format == "pth":
@@ -60,18 +62,30 @@ def export(loaded: LoadedNetwork, format: str, out: Path, with_detail: bool = Fa
     return report
 
 
-def _without_detail(loaded: LoadedNetwork) -> LoadedNetwork:
-    """The same network as a plain smp.FPN; what its spec says of the branch stays, for the description."""
-    plain = build(replace(loaded.spec, detail=None), loaded.module.encoder)
-    plain.decoder, plain.segmentation_head = loaded.module.decoder, loaded.module.segmentation_head
-    return replace(loaded, module=plain)
+def _reduced(loaded: LoadedNetwork, detail: bool) -> LoadedNetwork:
+    """The same network as a smp.FPN, with its branch where `detail` says so; what its spec says of both optional parts
+    stays, for the description."""
+    kept = loaded.spec.detail if detail else None
+    fpn = build(replace(loaded.spec, detail=kept, interior=None), loaded.module.encoder)
+    fpn.decoder, fpn.segmentation_head = loaded.module.decoder, loaded.module.segmentation_head
+    if kept is not None:
+        fpn.detail = loaded.module.detail
+    return replace(loaded, module=fpn)
 
 
 def _note(loaded: LoadedNetwork) -> str:
-    """What a user of the file must know of the detail branch; empty where there is none."""
-    options = loaded.spec.detail
-    if options is None:
-        return ""
+    """What a user of the file must know of what stands beside the FPN; empty where nothing does."""
+    said = [_of_detail(loaded)] if loaded.spec.detail is not None else []
+    if loaded.spec.interior is not None:
+        said.append(
+            "The head that tells touching objects apart is left out: masks are the same, and objects can be split by "
+            "their shape, as measurement without it does."
+        )
+    return " ".join(said)
+
+
+def _of_detail(loaded: LoadedNetwork) -> str:
+    options = loaded.spec.detail or {}
     if isinstance(loaded.module, DetailedFPN):
         return "The logits are those of the FPN plus those of the detail branch (detail.*)."
     gain = options.get("gain")
@@ -99,8 +113,8 @@ def _description(loaded: LoadedNetwork, format: str) -> dict[str, Any]:
 
 def _plain(loaded: LoadedNetwork, tensors: dict[str, Tensor]) -> nn.Module:
     """A network of its own, on the CPU, with strict keys."""
-    spec = loaded.spec if isinstance(loaded.module, DetailedFPN) else replace(loaded.spec, detail=None)
-    network = build(spec)
+    detail = loaded.spec.detail if isinstance(loaded.module, DetailedFPN) else None
+    network = build(replace(loaded.spec, detail=detail, interior=None))
     network.load_state_dict(tensors, strict=True)
     return network.eval()
 

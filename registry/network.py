@@ -1,4 +1,5 @@
-"""From a spec to a network: smp.FPN, with an encoder of its own or a shared one, and a detail branch where it has one.
+"""From a spec to a network: smp.FPN, with an encoder of its own or a shared one, and a detail branch and an interior
+head where it has them.
 
 Knows nothing of files; see checkpoint.py for those and weights.py for encoders.
 """
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -17,9 +19,10 @@ from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 
 from registry.detail import detail_branch
+from registry.interior import interior_features, interior_head
 
-# A segmentation network: smp.FPN, with .encoder, .decoder and .segmentation_head, and .detail where it is a
-# DetailedFPN. smp's own class is not typed well enough to say so.
+# A segmentation network: smp.FPN, with .encoder, .decoder and .segmentation_head, .detail where it is a
+# DetailedFPN, and .interior where its spec has one. smp's own class is not typed well enough to say so.
 Network = Any
 
 DEFAULT_DECODER: dict[str, Any] = {
@@ -62,7 +65,8 @@ class Spec:
     the usual long side in pixels of the images it learnt from, 0 when unknown.
     image_input says which page and channels of a file it learnt from, as
     imaging.image_input writes it; empty for plain images. detail
-    holds the options of the detail branch (see detail.py), None without one.
+    holds the options of the detail branch (see detail.py), None without one;
+    interior those of the head that tells touching objects apart (see interior.py).
     """
 
     base_key: str
@@ -75,6 +79,7 @@ class Spec:
     example_side: int = 0
     image_input: dict[str, Any] = field(default_factory=dict)
     detail: dict[str, Any] | None = None
+    interior: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain lists, dicts, numbers and strings."""
@@ -89,6 +94,7 @@ class Spec:
             "example_side": self.example_side,
             **({"image_input": dict(self.image_input)} if self.image_input else {}),
             **({} if self.detail is None else {"detail": dict(self.detail)}),
+            **({} if self.interior is None else {"interior": dict(self.interior)}),
         }
 
     @classmethod
@@ -105,6 +111,7 @@ class Spec:
             example_side=int(data.get("example_side", 0)),
             image_input=dict(data.get("image_input", {})),
             detail=dict(data["detail"]) if data.get("detail") else None,
+            interior=dict(data["interior"]) if data.get("interior") else None,
         )
 
     def fpn_arguments(self) -> dict[str, Any]:
@@ -125,10 +132,26 @@ class DetailedFPN(smp.FPN):
         return plain + self.detail(x)
 
 
-def logits_from(network: Network, features: Sequence[Tensor], images: Tensor) -> Tensor:
-    """Logits N,K,H,W from the encoder's features of normalised images N,3,H,W: what the network itself would give."""
-    logits = network.segmentation_head(network.decoder(list(features)))
-    return logits + network.detail(images) if isinstance(network, DetailedFPN) else logits
+def logits_from(
+    network: Network, features: Sequence[Tensor], images: Tensor, interior: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Logits N,K,H,W from the encoder's features of normalised images N,3,H,W: what the network itself would give.
+
+    Where `interior` asks for it and the network has such a head, also its map N,1,H,W (see interior.py).
+    """
+    decoded = network.decoder(list(features))
+    logits = network.segmentation_head(decoded)
+    if isinstance(network, DetailedFPN):
+        logits = logits + network.detail(images)
+    if not interior or not has_interior(network):
+        return logits, None
+    found = network.interior(interior_features(decoded, features))
+    return logits, F.interpolate(found, size=logits.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def has_interior(network: Network) -> bool:
+    """Whether the network tells touching objects apart."""
+    return "interior" in network._modules
 
 
 def build(spec: Spec, encoder: Network | None = None, like: Network | None = None) -> Network:
@@ -136,20 +159,18 @@ def build(spec: Spec, encoder: Network | None = None, like: Network | None = Non
 
     Without an encoder: a whole smp.FPN, freshly initialised. With one: an smp.FPN
     around that very encoder, in eval mode, whose decoder and head stand on the meta
-    device and wait for `assign_tensors`; only a detail branch is initialised. `like` is a network of
+    device and wait for `assign_tensors`; only what stands beside the FPN is initialised. `like` is a network of
     the same encoder and decoder options whose modules are copied instead, with its
     own tensors still in them.
     """
     kind = smp.FPN if spec.detail is None else DetailedFPN
     if encoder is None:
         network = kind(**spec.fpn_arguments())
-        if spec.detail is not None:
-            network.detail = detail_branch(spec.detail, len(spec.classes))
+        _add_options(network, spec)
         return network
     network = kind.__new__(kind)
     smp.base.SegmentationModel.__init__(network)
-    if spec.detail is not None:
-        network.detail = detail_branch(spec.detail, len(spec.classes))
+    _add_options(network, spec)
     if like is not None:
         network.decoder, network.segmentation_head = shell(like.decoder), shell(like.segmentation_head)
         last = network.segmentation_head[0]
@@ -178,6 +199,14 @@ def build(spec: Spec, encoder: Network | None = None, like: Network | None = Non
     # Before the encoder comes, which is left alone: it may be another network's, at work right now.
     network.eval().requires_grad_(False)
     return _around(network, spec, encoder)
+
+
+def _add_options(network: Network, spec: Spec) -> None:
+    """What stands beside the FPN, freshly initialised."""
+    if spec.detail is not None:
+        network.detail = detail_branch(spec.detail, len(spec.classes))
+    if spec.interior is not None:
+        network.interior = interior_head(spec.interior)
 
 
 def _around(network: Network, spec: Spec, encoder: Network) -> Network:

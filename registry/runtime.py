@@ -209,10 +209,11 @@ def with_base(base: LoadedNetwork, spec: Spec, tensors: dict[str, torch.Tensor])
     if any(name.startswith("encoder.") for name in tensors):
         encoder = shell(encoder)
     module = build(spec, encoder, like=base.module if spec.decoder == base.spec.decoder else None)
-    if spec.detail is not None:
-        module.detail.to(base.device)
+    beside = [name for name in ("detail", "interior") if name in module._modules]
+    for name in beside:
+        module.get_submodule(name).to(base.device)
     assign_tensors(module, tensors)
-    for part in ("decoder", "segmentation_head", *(["detail"] if spec.detail is not None else [])):
+    for part in ("decoder", "segmentation_head", *beside):
         left = next((name for name in tensor_names(getattr(module, part), part) if name not in tensors), None)
         if left is not None:
             raise files.ModelFileDamaged(f"The model file lacks the tensor {left}. Use another version of the model.")

@@ -162,13 +162,14 @@ def test_a_later_format_asks_for_an_update_whatever_its_index_holds(tmp_path):
         checkpoint.load(path, digest(path))
 
 
-def test_files_of_the_first_format_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "FORMAT", 1)
+@pytest.mark.parametrize("earlier", [1, 2])
+def test_files_of_earlier_formats_are_read(tmp_path, monkeypatch, earlier):
+    monkeypatch.setattr(checkpoint, "FORMAT", earlier)
     sha256, _ = checkpoint.save(tmp_path / "user_a.pth", spec_of(LITE), tensors(), "base")
     monkeypatch.undo()
-    assert torch.load(tmp_path / "user_a.pth", weights_only=True)["format"] == 1
+    assert torch.load(tmp_path / "user_a.pth", weights_only=True)["format"] == earlier
     read = checkpoint.load(tmp_path / "user_a.pth", sha256)
-    assert read.spec == spec_of(LITE) and read.spec.detail is None
+    assert read.spec == spec_of(LITE) and read.spec.detail is None and read.spec.interior is None
     assert all(torch.equal(read.tensors[name], tensor) for name, tensor in tensors().items())
 
 

@@ -90,6 +90,28 @@ def test_onnx_holds_the_detail_branch(detailed, tmp_path):
         assert abs(found - detailed.module(image).numpy()).max() < 1e-3
 
 
+@pytest.mark.parametrize("format", ["pth", "safetensors", "onnx"])
+@pytest.mark.parametrize("branch", [False, True])
+def test_every_format_leaves_the_interior_head_out_and_says_so(net, detailed, tmp_path, format, branch):
+    given = detailed if branch else net
+    spec = dataclasses.replace(given.spec, interior={"layout": 1, "channels": 56, "hidden": 8})
+    whole = build(spec, net.module.encoder)
+    whole.decoder, whole.segmentation_head = net.module.decoder, net.module.segmentation_head
+    if branch:
+        whole.detail = given.module.detail
+    path = tmp_path / f"model.{format}"
+    report = export(dataclasses.replace(given, spec=spec, module=whole), format, path, with_detail=True)
+    assert "touching objects" in report["note"] and ("detail branch" in report["note"]) == branch
+    if format == "onnx":
+        image = torch.rand(1, 3, 64, 64)
+        (found,) = onnxruntime.InferenceSession(path).run(None, {"image": image.numpy()})
+        with torch.inference_mode():
+            assert abs(found - given.module(image).numpy()).max() < 1e-3
+        return
+    tensors = torch.load(path, weights_only=True) if format == "pth" else load_file(path)
+    assert set(tensors) == set(given.module.state_dict())
+
+
 def test_a_wrong_graph_is_not_kept(net, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "TOLERANCE", -1.0)
     with pytest.raises(ExportFailed, match="differ"):

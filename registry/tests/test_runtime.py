@@ -14,6 +14,7 @@ import segmentation_models_pytorch as smp
 from registry import bases, checkpoint
 from registry.detail import DetailBranch
 from registry.files import ModelFileDamaged, ModelFileMissing
+from registry.interior import InteriorHead, interior_features
 from registry.network import Spec, Uninitialised, build
 from registry.runtime import BaseMissing, ModelRef, Runtime
 from registry.stages import deepest_stage, is_deep
@@ -119,6 +120,27 @@ def test_a_model_with_a_detail_branch_is_whole_again(media, weights, lite, runti
         assert torch.allclose(net.module(image), plain + branch(image), atol=1e-5)
     sha256, _ = checkpoint.save(ref.path, spec, saved.tensors, ref.base_sha256)
     with pytest.raises(ModelFileDamaged, match="lacks the tensor detail"):
+        with runtime.use(dataclasses.replace(ref, sha256=sha256)):
+            pass
+
+
+def test_a_model_with_an_interior_head_is_whole_again(media, weights, lite, runtime):
+    ref, _ = custom(media, weights, lite)
+    saved = checkpoint.load(ref.path, ref.sha256)
+    torch.manual_seed(0)
+    head = InteriorHead(32 + 24, 8)
+    spec = dataclasses.replace(saved.spec, interior=head.options())
+    own = {f"interior.{name}": tensor for name, tensor in head.state_dict().items()}
+    sha256, _ = checkpoint.save(ref.path, spec, {**saved.tensors, **own}, ref.base_sha256)
+    image = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode(), runtime.use(dataclasses.replace(ref, sha256=sha256)) as net:
+        features = net.module.encoder(image)[-4:]
+        decoded = net.module.decoder(features)
+        assert net.spec == spec and torch.equal(net.module(image), net.module.segmentation_head(decoded))
+        found = head.eval()(interior_features(decoded, features))
+        assert torch.allclose(net.module.interior(interior_features(decoded, features)), found, atol=1e-6)
+    sha256, _ = checkpoint.save(ref.path, spec, saved.tensors, ref.base_sha256)
+    with pytest.raises(ModelFileDamaged, match="lacks the tensor interior"):
         with runtime.use(dataclasses.replace(ref, sha256=sha256)):
             pass
 

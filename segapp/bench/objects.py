@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from segapp.pipeline.training.job import Example
 from segapp.pipeline.training.metrics import channels, confusion, ious, mean
 
 INSTANCES = "instances"  # the folder of object numbers beside images/ and masks/
-METHODS = ("components", "classical")
-SPLIT = {"components": None, "classical": STRENGTH}
+METHODS = ("components", "classical", "learnt")
+SPLIT = {"components": None, "classical": STRENGTH, "learnt": STRENGTH}
 
 
 def bench_objects(
@@ -79,8 +80,13 @@ def sets_with_instances(folders: Sequence[Path]) -> list[Path]:
 
 
 def _rows(base: LoadedNetwork, drawn: Draw, folder: Path, seed: int) -> list[dict[str, Any]]:
-    """One draw: the training, then every test image by all methods in turn."""
-    trained = finetune(base, drawn.train, drawn.classes, seed=seed)
+    """One draw: the training, then every test image by all methods in turn.
+
+    One training serves all: the head for learnt splitting comes last and changes no other tensor, so a training without
+    object numbers gives the very same classes (segapp/tests/pipeline/test_interior.py holds that).
+    """
+    train = [replace(example, instances=instances(folder, example)) for example in drawn.train]
+    trained = finetune(base, train, drawn.classes, seed=seed)
     module = with_base(base, trained.spec, trained.tensors).eval()
     net = LoadedNetwork("bench", "", base.base_key, trained.spec, module, base.device)
     scores = {method: Score(drawn.test_ids) for method in METHODS}
@@ -97,10 +103,10 @@ def _rows(base: LoadedNetwork, drawn: Draw, folder: Path, seed: int) -> list[dic
 
 
 def count(net: LoadedNetwork, image: np.ndarray, method: str, things: tuple[int, ...]) -> tuple[Prediction, Objects]:
-    """Predict an image without anything of it in memory, and find its objects."""
+    """Predict an image without anything of it in memory, and find its objects; for learnt splitting by the map."""
     forget()
-    found = predict(net, image)
-    return found, find(found.ids, Settings(things, split=SPLIT[method]))
+    found = predict(net, image, interior=method == "learnt")
+    return found, find(found.ids, Settings(things, split=SPLIT[method]), found.interior)
 
 
 class Score:

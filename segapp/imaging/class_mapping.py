@@ -297,6 +297,22 @@ def apply(source: MaskSource | Mask, mapping: ClassMapping) -> np.ndarray:
     return table[mask.codes]
 
 
+def object_numbers(mask: Mask, mapping: ClassMapping) -> np.ndarray | None:
+    """uint16 (H, W): numbers of a mask's objects from 1, 0 for none; None where nobody numbered them.
+
+    Of masks that only number objects each value is one. A mask among others that only happens to look as if it did has
+    no numbers.
+    """
+    if not mapping.objects and not mask.summary.things:
+        return None
+    if mask.instances is not None:
+        return mask.instances
+    if not mapping.objects:
+        return None
+    ids = apply(mask, mapping)
+    return np.where((ids > 0) & (ids != IGNORE), mask.codes.astype(np.uint16) + 1, 0).astype(np.uint16)
+
+
 def edit(mapping: ClassMapping, edits: Iterable[dict[str, Any]]) -> ClassMapping:
     """The mapping with names, colours and "ignore" as the visitor wants them; a row is named by its id.
 

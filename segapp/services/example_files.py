@@ -19,7 +19,6 @@ from registry.files import write_atomically
 from segapp.imaging import InvalidFile, class_mapping, memory, painted, palette, render, stored
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.imaging.formats import UNPAINTED
-from segapp.imaging.numbering import IGNORE
 from segapp.imaging.pairs import Pair
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
 from segapp.models import Example
@@ -214,23 +213,25 @@ def ids_of(example: Example, mapping: ClassMapping, small: bool = False) -> np.n
 
 
 def instances_of(example: Example, mapping: ClassMapping) -> np.ndarray:
-    """uint16 (H, W): object numbers from 1, 0 for none. Of masks that do not number objects each value is one object.
+    """uint16 (H, W): object numbers from 1, 0 for none, as class_mapping.object_numbers has them.
 
     Raises InvalidFile when the files are gone.
     """
+    none = np.zeros((example.height, example.width), np.uint16)
+    if example.mask_kind == painted.KIND:
+        return none
     ensure_local(example)
     try:
+        with stored.opened(example.mask_path) as mask:
+            codes = np.asarray(mask, dtype=np.uint8)
+        numbers = None
         if (path := example.folder / INSTANCES).exists():
-            with stored.opened(path) as numbers:
-                return np.asarray(numbers).astype(np.uint16)
+            with stored.opened(path) as numbering:
+                numbers = np.asarray(numbering).astype(np.uint16)
     except OSError:
         raise _gone(example) from None
-    if not mapping.objects or example.mask_kind == painted.KIND:
-        return np.zeros((example.height, example.width), np.uint16)
-    with stored.opened(example.mask_path) as mask:
-        codes = np.asarray(mask, dtype=np.uint8)
-    ids = class_mapping.apply(Mask(codes, summary_of(example)), mapping)
-    return np.where((ids > 0) & (ids != IGNORE), codes.astype(np.uint16) + 1, 0).astype(np.uint16)
+    found = class_mapping.object_numbers(Mask(codes, summary_of(example), numbers), mapping)
+    return none if found is None else found
 
 
 def _deep_png(values: np.ndarray) -> Callable[[BinaryIO], None]:

@@ -26,7 +26,7 @@ from segapp.measurement.view import view
 from segapp.models import Analysis, Measurement, State
 from segapp.models.measurement import VIEW
 from segapp.pipeline.inference.predict import Prediction
-from segapp.pipeline.inference.upsample import enlarged
+from segapp.pipeline.inference.upsample import enlarged, interior_map
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def _interior(analysis: Analysis) -> np.ndarray | None:
     if not path.is_file():
         return None
     with Image.open(path) as stored:
-        return np.asarray(stored, np.float32) / 255
+        return interior_map(np.asarray(stored), (analysis.height, analysis.width))
 
 
 def _intensity(analysis: Analysis, image: np.ndarray | None) -> np.ndarray | None:

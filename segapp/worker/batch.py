@@ -154,7 +154,7 @@ def _predict(batch: Batch, item: BatchItem, network: LoadedNetwork, watch: Calla
             decoded = decode.read_or_windows(file, item.name, wanted)
     except NeedsWindows:
         return _predict_windows(batch, item, network, source, wanted, watch)
-    found = predict(network, np.asarray(decoded.image), watch)
+    found = predict(network, np.asarray(decoded.image), watch, interior=bool(batch.objects_wanted))
     png = render.palette_png(found.ids, _colors(network))
     write_atomically(item.mask, lambda out: out.write(png))
     _write(item, decoded.image, found.ids, network)

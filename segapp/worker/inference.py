@@ -90,7 +90,7 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     with Image.open(store.fetch(analysis.image_path)) as stored:
         image = np.asarray(stored.convert("RGB"))
     read = time.perf_counter()
-    found = predict(network, image, Teller(analysis))
+    found = predict(network, image, Teller(analysis), interior=True)  # objects may be asked for later
     ran = time.perf_counter()
     classes = _write(analysis, found, network)
     written = time.perf_counter()
@@ -187,8 +187,8 @@ def _stated(areas: list[Any], network: LoadedNetwork) -> list[Any]:
 def _write_confidence(analysis: Analysis, found: Prediction) -> None:
     small = Image.fromarray(found.coarse_confidence)
     write_atomically(analysis.folder / "sure.png", lambda out: small.save(out, "PNG", compress_level=1), durable=False)
-    if found.interior is not None:
-        inside = Image.fromarray(np.rint(found.interior * 255).astype(np.uint8))
+    if found.coarse_interior is not None:
+        inside = Image.fromarray(found.coarse_interior)
         path = analysis.folder / "interior.png"
         write_atomically(path, lambda out: inside.save(out, "PNG", compress_level=1), durable=False)
 

@@ -17,7 +17,7 @@ from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
 from segapp.imaging import InvalidFile, bundle, class_mapping, decode, render
 from segapp.imaging.bundle import Member, is_annotation
-from segapp.imaging.class_mapping import Choices
+from segapp.imaging.class_mapping import Choices, ClassMapping
 from segapp.imaging.confined import NeedsWindows
 from segapp.imaging.formats import is_archive, is_image, is_mask, is_video
 from segapp.imaging.image_input import ImageInput, of_set
@@ -28,10 +28,10 @@ from segapp.pipeline.training.finetune import Example, Progress, finetune
 from segapp.pipeline.video.process import ENDINGS
 from segapp.services import runs, training_files
 from segapp.services.errors import InvalidUpload
-from segapp.worker import images, measuring, networks, windows
+from segapp.worker import counting, images, measuring, networks, windows
 from segapp.worker.local_objects import ObjectSink
 from segapp.worker.publishing import publish
-from segapp.worker.training import shrink
+from segapp.worker.training import like, of_things, shrink
 
 
 def train_folders(
@@ -71,6 +71,7 @@ def train_folders(
     with runtime.use_base(ready) as base:
         trained = finetune(base, examples, classes, effort=effort, seed=seed, steps=steps, watch=watch)
     tell("")
+    trained = counting.counted(trained, examples)
     trained = replace(trained, spec=replace(trained.spec, image_input=learnt_from.to_dict()))
     return publish(
         visitor,
@@ -104,17 +105,22 @@ def read_folders(
         notes += pair.notes
         layouts.append(pair.layout)
         image, codes = shrink(np.asarray(pair.image), pair.mask.codes)
-        read.append((group.stem, image, Mask(codes, pair.mask.summary)))
+        read.append((group.stem, image, Mask(codes, pair.mask.summary, like(pair.mask.instances, codes))))
     if problems:
         raise InvalidUpload(problems)
     stems, summaries = [stem for stem, _, _ in read], [mask.summary for _, _, mask in read]
     mapping = class_mapping.read_summaries(summaries, stems, choices=choices)
     class_mapping.hold_trainable(mapping)
-    examples = [Example(stem, image, class_mapping.apply(mask, mapping)) for stem, image, mask in read]
+    examples = [_example(stem, image, mask, mapping) for stem, image, mask in read]
     stated = [ClassInfo.from_dict(found) for found in mapping.trained]
     classes = measuring.with_things(stated, (example.mask for example in examples))
     said = list(dict.fromkeys([*notes, *mapping.notes]))
     return examples, classes, said, of_set(image_input or ImageInput(), layouts)
+
+
+def _example(stem: str, image: np.ndarray, mask: Mask, mapping: ClassMapping) -> Example:
+    ids = class_mapping.apply(mask, mapping)
+    return Example(stem, image, ids, of_things(class_mapping.object_numbers(mask, mapping), ids, mapping))
 
 
 def _files(folder: Path) -> list[Member]:
@@ -187,7 +193,7 @@ def segment_image(
     except NeedsWindows:
         return _segment_windows(network, file, out / f"{stem or file.stem}.tif", wanted, tell)
     image = decoded.image
-    found = predict(network, np.asarray(image))
+    found = predict(network, np.asarray(image), interior=objects is not None)
     stem = stem or file.stem
     classes = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
     target = out / f"{stem}.png"

@@ -24,7 +24,7 @@ from segapp.pipeline.training.finetune import Cancelled, Example, Trained, Train
 from segapp.pipeline.training.input_size import MAX_EXAMPLE_SIDE
 from segapp.pipeline.training.loop import Settings
 from segapp.services import example_files, intake
-from segapp.worker import images, measuring, networks
+from segapp.worker import counting, images, measuring, networks
 from segapp.worker.progress import HandBack, Watcher, publishing_took
 from segapp.worker.publishing import LeaseLost, publish
 
@@ -86,6 +86,7 @@ def _train(row: TrainingRun) -> None:
     learnt_from = intake.input_of(row.examples.all()).to_dict()
     if not learnt_from and row.continued_from is not None:
         learnt_from = row.continued_from.image_input
+    trained = counting.counted(trained, examples)
     trained = replace(trained, spec=replace(trained.spec, image_input=learnt_from))
     began = time.monotonic()
     drawn = images.draw_held_out(row.folder, trained, examples)
@@ -135,8 +136,26 @@ def read_examples(row: TrainingRun) -> list[Example]:
     found = []
     for example in row.examples.all():
         image, mask = example_files.image_of(example), example_files.ids_of(example, mapping)
-        found.append(Example(example.stem, *shrink(image, mask)))
+        numbers = of_things(example_files.instances_of(example, mapping), mask, mapping)
+        image, mask = shrink(image, mask)
+        found.append(Example(example.stem, image, mask, like(numbers, mask)))
     return found
+
+
+def of_things(numbers: np.ndarray | None, ids: np.ndarray, mapping: ClassMapping) -> np.ndarray | None:
+    """The object numbers (H, W) of classes that are counted, by their ids (H, W); None where there are none."""
+    if numbers is None:
+        return None
+    kept = np.where(np.isin(ids, [row["id"] for row in mapping.classes if row.get("things")]), numbers, 0)
+    return kept if kept.any() else None
+
+
+def like(numbers: np.ndarray | None, ids: np.ndarray) -> np.ndarray | None:
+    """Object numbers at the size of a mask that may have been scaled down."""
+    if numbers is None or numbers.shape == ids.shape:
+        return numbers
+    whole = Image.fromarray(numbers.astype(np.int32))
+    return np.asarray(whole.resize((ids.shape[1], ids.shape[0]), Image.Resampling.NEAREST))
 
 
 def shrink(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

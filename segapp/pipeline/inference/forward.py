@@ -36,13 +36,17 @@ def normalised(image: np.ndarray, net: LoadedNetwork) -> Tensor:
     return tensor.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 
-def run(net: LoadedNetwork, image: np.ndarray) -> Tensor:
-    """Logits K,H,W of one pass, float32 on the CPU."""
+def run(net: LoadedNetwork, image: np.ndarray, interior: bool = False) -> Tensor:
+    """Logits K,H,W of one pass, float32 on the CPU.
+
+    With `interior`, for a network that has such a head, its map is one more channel behind them.
+    """
     height, width = image.shape[:2]
     with torch.inference_mode():
         images = normalised(image, net)
-        logits = logits_from(net.module, _features(net, image, images), images)
-    return logits[0, :, :height, :width].float().cpu()
+        logits, inner = logits_from(net.module, _features(net, image, images), images, interior)
+        found = logits if inner is None else torch.cat([logits, inner], dim=1)
+    return found[0, :, :height, :width].float().cpu()
 
 
 def keep_at_most(allowed: int) -> int:

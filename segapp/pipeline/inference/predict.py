@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from registry.network import ClassInfo
+from registry.network import ClassInfo, has_interior
 from registry.runtime import LoadedNetwork
 from segapp.imaging.class_areas import ClassArea, class_areas
 from segapp.pipeline.inference.forward import run
 from segapp.pipeline.inference.tiles import strips
-from segapp.pipeline.inference.upsample import Decision, enlarged
+from segapp.pipeline.inference.upsample import Decision, coarse_map, enlarged, interior_map
 
 PASS = 1024  # pixels a side that one pass takes at most
 REACH = 2.0  # an image so many times as long as the examples may show more rather than the same more finely
@@ -28,33 +28,43 @@ Tick = Callable[[float], None]
 @dataclass
 class Prediction:
     """ids: uint8 H,W class ids; coarse_confidence: uint8 h,w, 255 is certain, half as fine as the logits; timings in
-    ms; tiled: seen in tiles; interior: float32 H,W, how far inside an object each pixel lies, 0 at its border to 1 in
-    its middle, None from models that do not know it."""
+    ms; tiled: seen in tiles; coarse_interior: uint8 h,w, how far inside its object a pixel lies, 255 is the middle,
+    where it was asked for and the model has learnt it."""
 
     ids: np.ndarray
     coarse_confidence: np.ndarray
     timings: dict[str, float] = field(default_factory=dict)
     tiled: bool = False
-    interior: np.ndarray | None = None
+    coarse_interior: np.ndarray | None = None
 
     @property
     def confidence(self) -> np.ndarray:
         """uint8 H,W, 255 is certain."""
         return enlarged(self.coarse_confidence, (self.ids.shape[0], self.ids.shape[1]))
 
+    @property
+    def interior(self) -> np.ndarray | None:
+        """float32 H,W from 0 at an object's border to 1 at its middle, as measurement.objects.find takes it."""
+        if self.coarse_interior is None:
+            return None
+        return interior_map(self.coarse_interior, (self.ids.shape[0], self.ids.shape[1]))
 
-def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None) -> Prediction:
+
+def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None, interior: bool = False) -> Prediction:
     """Segment an RGB image (uint8 H,W,3) of any size from 1x1 pixel. `progress` hears 0 to 1.
+
+    `interior`: objects will be counted, so the map that tells touching ones apart is wanted, where the model has one.
 
     The network sees the whole image with its long side at the spec's input size, as it saw its examples. An image
     far larger than those is also looked at in tiles at the examples' own scale; see `_more_confident`.
     """
     tick = progress or (lambda _: None)
     height, width = image.shape[:2]
-    found = _look(net, image, fitted(height, width, net.spec.input_size), PASS, tick)
+    found = _look(net, image, fitted(height, width, net.spec.input_size), PASS, tick, interior)
     finer = _finer(net, height, width)
     if finer is not None:
-        in_tiles = _look(net, image, finer, min(PASS, net.spec.input_size), lambda share: tick(0.05 + 0.9 * share))
+        tile = min(PASS, net.spec.input_size)
+        in_tiles = _look(net, image, finer, tile, lambda share: tick(0.05 + 0.9 * share), interior)
         for stage, spent in found.timings.items():
             in_tiles.timings[stage] += spent
         found = _more_confident(found, in_tiles)
@@ -88,22 +98,29 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(whole.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
-def _look(net: LoadedNetwork, image: np.ndarray, size: tuple[int, int], tile: int, tick: Tick) -> Prediction:
+def _look(
+    net: LoadedNetwork, image: np.ndarray, size: tuple[int, int], tile: int, tick: Tick, interior: bool
+) -> Prediction:
     """The image seen at `size` in passes of at most `tile` pixels a side."""
     started = time.perf_counter()
     small = resized(image, size)
     prepared = time.perf_counter()
     decision = Decision(net.spec.classes, size, (image.shape[0], image.shape[1]))
+    classes, interior = len(net.spec.classes), interior and has_interior(net.module)
+    inner: list[np.ndarray] = []
     deciding = 0.0
-    for top, strip in strips(partial(run, net), small, tile, len(net.spec.classes), tick):
+    for top, strip in strips(partial(run, net, interior=interior), small, tile, classes + interior, tick):
         began = time.perf_counter()
-        decision.add(top, strip)
+        decision.add(top, strip[:classes])
+        if interior:
+            inner.append(coarse_map(top, strip[classes]))
         deciding += time.perf_counter() - began
     ended = time.perf_counter()
     timings = {"prepare": prepared - started, "forward": ended - prepared - deciding, "decide": deciding}
     tiled = max(size) > tile
     in_ms = {stage: spent * 1000 for stage, spent in timings.items()}
-    return Prediction(decision.ids, decision.coarse_confidence, in_ms, tiled)
+    coarse = np.concatenate(inner) if interior else None
+    return Prediction(decision.ids, decision.coarse_confidence, in_ms, tiled, coarse)
 
 
 def _finer(net: LoadedNetwork, height: int, width: int) -> tuple[int, int] | None:

@@ -44,6 +44,17 @@ def enlarged(confidence: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(confidence).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
+def coarse_map(top: int, strip: Tensor) -> np.ndarray:
+    """A strip of a map (rows,w of 0 to 1, the source's rows from `top` on), uint8 on coarse confidence's places."""
+    return strip[top % 2 :: 2, ::2].mul(255).round_().clamp_(0, 255).to(torch.uint8).numpy()
+
+
+def interior_map(coarse: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A coarse map (uint8 h,w) at another height and width, bilinear, float32 of 0 to 1."""
+    whole = Image.fromarray(coarse.astype(np.float32) / 255)
+    return np.asarray(whole.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
 class Decision:
     """From strips of logits on the grid `source` (height, width) to `ids`, uint8 of `target` (height, width).
 

@@ -38,12 +38,14 @@ class Fold:
 
 @dataclass
 class HeldOut:
-    """A held-out example: its truth, the predicted ids and the baseline's ids, each uint8 H,W."""
+    """A held-out example: its truth, the predicted ids and the baseline's ids, each uint8 H,W; and the interior map,
+    uint8 h,w on the places of inference.Prediction's, where object numbers were given."""
 
     index: int
     truth: np.ndarray
     predicted: np.ndarray
     baseline: np.ndarray
+    interior: np.ndarray | None = None
 
 
 def folds(examples: int) -> list[Fold]:

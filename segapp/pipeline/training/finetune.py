@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from registry.detail import FILTERS, DetailBranch
+from registry.interior import InteriorHead
 from registry.network import ClassInfo, Network, Spec
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.training.detail import HIDDEN, train_detail
 from segapp.pipeline.training.half_precision import rounded
+from segapp.pipeline.training.interior_stage import train_interiors
 from segapp.pipeline.training.job import Example, Job, prepare_job
 from segapp.pipeline.training.loop import DIVERGED, Settings, Trainee, TrainingFailed, train_whole
 from segapp.pipeline.training.schedule import (
@@ -68,7 +70,8 @@ LIBRARIES = ("torch", "torchvision", "segmentation_models_pytorch", "timm", "num
 class Trained:
     """A model: what differs from its base, its score, and what is needed to repeat the training.
 
-    held_out lists (example index, its ids, the baseline's ids), uint8 H,W each. Where the
+    held_out lists (example index, its ids, the baseline's ids), uint8 H,W each; interiors
+    has a coarse interior map (see inference.Prediction) for those whose objects are numbered. Where the
     base has other classes, base_predictions has its predictions for some examples, in its own ids.
     """
 
@@ -80,6 +83,7 @@ class Trained:
     recipe: dict[str, Any]
     losses: list[float] = field(default_factory=list)
     held_out: list[tuple[int, np.ndarray, np.ndarray | None]] = field(default_factory=list)
+    interiors: dict[int, np.ndarray] = field(default_factory=dict)
     base_predictions: dict[int, np.ndarray] = field(default_factory=dict)
     base_classes: tuple[ClassInfo, ...] = ()
 
@@ -188,11 +192,18 @@ def _train(job: Job, steps: int | None) -> Trained:
             stopped = True
         trainee.interpolate_weights(job.alpha)
 
-    # Stage 5: the result.
+    # Stage 5: a head that tells touching objects apart, where object numbers were given.
+    trainee = trainee or job.new_trainee(job.features, members)
+    interior = None
+    try:
+        interior = train_interiors(job, trainee.ema, folds)
+    except Stopped:
+        stopped = True
+
+    # Stage 6: the result.
     if not stopped:
         stopped = _report_end(job)
-    trainee = trainee or job.new_trainee(job.features, members)
-    return _result(job, trainee, detail, task, stopped)
+    return _result(job, trainee, detail, interior, task, stopped)
 
 
 def _train_decoder_with_cross_validation(
@@ -266,13 +277,23 @@ def _report_end(job: Job) -> bool:
     return False
 
 
-def _result(job: Job, trainee: Trainee, detail: DetailBranch | None, task: TrainingTask, stopped: bool) -> Trained:
+def _result(
+    job: Job,
+    trainee: Trainee,
+    detail: DetailBranch | None,
+    interior: InteriorHead | None,
+    task: TrainingTask,
+    stopped: bool,
+) -> Trained:
     """The model with its metrics. Raises TrainingFailed when a weight is not finite."""
     spec, tensors = job.spec, changed_tensors(job.base, trainee.ema)
     if detail is not None:
         options = {"filters": FILTERS, "hidden": HIDDEN, "gain": round(job.detail_gain or 0.0, 4)}
         spec = replace(spec, detail=options)
         tensors.update({f"detail.{name}": tensor.cpu() for name, tensor in detail.state_dict().items()})
+    if interior is not None:
+        spec = replace(spec, interior=interior.options())
+        tensors.update({f"interior.{name}": rounded(tensor.cpu()) for name, tensor in interior.state_dict().items()})
     if job.adapts:
         tensors = {name: rounded(tensor) for name, tensor in tensors.items()}
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
@@ -286,6 +307,7 @@ def _result(job: Job, trainee: Trainee, detail: DetailBranch | None, task: Train
         recipe={**_recipe(job), "steps": task.steps_taken, "stopped": stopped},
         losses=list(job.progress.losses),
         held_out=[(item.index, item.predicted, item.baseline) for item in job.held_out],
+        interiors={item.index: item.interior for item in job.held_out if item.interior is not None},
         base_predictions=job.base_predictions,
         base_classes=tuple(job.base.spec.classes),
     )

@@ -12,6 +12,7 @@ from segapp.pipeline.training.cross_validation import HeldOut
 from segapp.pipeline.training.features import FeatureCache, Prepared, prepare
 from segapp.pipeline.training.init import class_weights, new_network
 from segapp.pipeline.training.input_size import choose_input_size, median_side
+from segapp.pipeline.training.interior import numbers_like
 from segapp.pipeline.training.knowledge import KNOWN
 from segapp.pipeline.training.loop import OnStep, Settings, Trainee, train_decoder
 from segapp.pipeline.training.metrics import channels
@@ -20,11 +21,13 @@ from segapp.pipeline.training.schedule import ProgressReporter, Schedule
 
 @dataclass(frozen=True)
 class Example:
-    """An image (uint8 H,W,3) with its mask (uint8 H,W of class ids; 255 is ignore)."""
+    """An image (uint8 H,W,3) with its mask (uint8 H,W of class ids; 255 is ignore), and its objects' numbers (uint16
+    H,W, from 1) where somebody gave them."""
 
     stem: str
     image: np.ndarray
     mask: np.ndarray
+    instances: np.ndarray | None = None
 
 
 @dataclass
@@ -48,6 +51,7 @@ class Job:
     alpha: float = 1.0  # between initial and trained weights of the model; chosen by cross-validation
     detail_gain: float | None = None  # mean IoU on held-out images that the detail branch adds, where it was tried
     use_detail: bool = False
+    instances: list[np.ndarray | None] = field(default_factory=list)  # object numbers at the size of `prepared`
     cut_short: str = ""  # said of a training that the clock ended early
     _base_features: FeatureCache | None = None
 
@@ -116,4 +120,5 @@ def prepare_job(
     )
     prepared = [prepare(e.image, m, size) for e, m in zip(examples, masks, strict=True)]
     features = FeatureCache(root, prepared, seed, progress.report)
-    return Job(base, root, examples, spec, prepared, features, effort, seed, progress, settings)
+    instances = [numbers_like(p, e.instances) for p, e in zip(prepared, examples, strict=True)]
+    return Job(base, root, examples, spec, prepared, features, effort, seed, progress, settings, instances=instances)

@@ -53,6 +53,7 @@ class FoldTraining:
     trainee: Trainee
     task: TrainingTask
     detail: DetailBranch | None = None
+    scored: Network = None  # the one that predicted what is held out
 
 
 def start_cross_validation(job: Job) -> list[FoldTraining]:
@@ -102,9 +103,9 @@ def _score_interpolated(job: Job, trainings: Sequence[FoldTraining]) -> None:
     """The base knows the subject: go only as far from it as that helps."""
     curves = [_alpha_curve(job, training) for training in trainings]
     for training, other in zip(trainings, reversed(curves), strict=True):
-        network = training.trainee.interpolated(best_alpha([other]))
+        training.scored = training.trainee.interpolated(best_alpha([other]))
         for index in training.fold.held_out:
-            predict_held_out(job, network, training.fold, index)
+            predict_held_out(job, training.scored, training.fold, index)
     if curves:
         job.alpha = best_alpha(curves)
 
@@ -115,8 +116,9 @@ def _score_with_detail(job: Job, trainings: Sequence[FoldTraining]) -> None:
     gains = [_detail_tables(job, training) for training in trainings]
     for training, other in zip(trainings, reversed(gains), strict=True):
         detail = training.detail if detail_gain([other]) >= MIN_DETAIL_GAIN else None
+        training.scored = training.trainee.ema
         for index in training.fold.held_out:
-            predict_held_out(job, training.trainee.ema, training.fold, index, detail)
+            predict_held_out(job, training.scored, training.fold, index, detail)
     if gains and all(training.detail is not None for training in trainings):
         job.detail_gain = detail_gain(gains)
         job.use_detail = job.detail_gain >= MIN_DETAIL_GAIN

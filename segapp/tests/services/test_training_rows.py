@@ -12,11 +12,12 @@ from PIL import Image
 from segapp.imaging import InvalidFile, class_mapping
 from segapp.imaging.bundle import Member
 from segapp.imaging.class_mapping import Choices
-from segapp.models import Example
-from segapp.services import example_files, intake, training_files
+from segapp.models import Example, TrainingRun
+from segapp.services import example_files, intake, runs, training_files
 from segapp.services.errors import InvalidUpload
 from segapp.tests.imaging.drawing import SIZE, photo, saved, shapes, truth
 from segapp.worker.local import read_folders
+from segapp.worker.training import read_examples
 
 ALICE = "a" * 32
 PHOTO = saved(photo(SIZE)).getvalue()
@@ -400,6 +401,47 @@ def test_the_command_reads_the_same_files_alike(tmp_path):
     assert [(found.id, found.name) for found in classes] == [(0, "background"), (1, "object")]
     assert all(np.array_equal(example.mask, numbers[k] > 0) for k, example in enumerate(examples))
     assert any("_expert1" in note for note in notes) and any("number objects" in note for note in notes)
+    assert all(same_objects(example.instances, numbers[k]) for k, example in enumerate(examples))
+    run = row_of({f"{k}.png": png(ids) for k, ids in numbers.items()})
+    stored = {example.stem: example for example in read_examples(run)}
+    assert all(same_objects(stored[str(k)].instances, ids) for k, ids in numbers.items())
+
+
+def same_objects(found: np.ndarray, ids: np.ndarray) -> bool:
+    """Whether both number the same objects, in whatever order."""
+    pairs = set(zip(found.ravel().tolist(), ids.ravel().tolist(), strict=True))
+    return len(pairs) == len(np.unique(ids)) == len(np.unique(found)) and (0, 0) in pairs
+
+
+def row_of(masks: dict[str, bytes], **options) -> TrainingRun:
+    """A queued run on these masks."""
+    stored = store(masks, 200)
+    return runs.start(ALICE, stored, intake.review(stored, **options))
+
+
+def test_a_training_gets_no_object_numbers_of_masks_that_hold_classes():
+    classes = np.zeros((200, 200), np.uint8)
+    classes[20:60, 20:180], classes[90:150, 20:180] = 1, 2
+    for example in read_examples(row_of({f"{k}.png": png(np.roll(classes, 9 * k, 0)) for k in range(3)})):
+        assert example.instances is None and set(np.unique(example.mask)) == {0, 1, 2}
+
+
+def test_a_training_gets_no_object_numbers_where_the_visitor_says_that_values_are_classes():
+    few = {f"n{k}.png": png(cells(count).astype(np.uint8)) for k, count in enumerate((21, 40, 30))}
+    for example in read_examples(row_of(few, choices=Choices(objects=False))):
+        assert example.instances is None
+
+
+def test_object_numbers_of_a_large_image_are_scaled_down_with_its_mask(tmp_path):
+    ids = np.kron(cells(90), np.ones((11, 11), np.uint16))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(saved(photo(2200), "JPEG").getvalue())
+    (tmp_path / "masks" / "a.tif").write_bytes(saved(Image.fromarray(ids), "TIFF").getvalue())
+    (example,), *_ = read_folders(tmp_path / "images", tmp_path / "masks")
+    assert example.instances.shape == example.mask.shape == example.image.shape[:2] == (2048, 2048)
+    assert set(np.unique(example.instances)) == set(range(91))
+    assert np.array_equal(example.instances > 0, example.mask == 1)
 
 
 def test_what_is_stored_nowhere_is_not_stored_by_looking(tmp_path):
