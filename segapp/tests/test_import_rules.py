@@ -13,6 +13,7 @@ NETWORKS = {
         "checkpoint",
         "detail",
         "export",
+        "interior",
         "memory",
         "network",
         "runtime",
