@@ -15,7 +15,17 @@ from segapp.imaging import InvalidFile, formats, memory, painted, palette
 from segapp.imaging.render import palette_png
 from segapp.models import Example
 from segapp.paint_forms import PaintForm
-from segapp.services import analyses, continuing, example_files, intake, limits, paint_classes, painting, runs
+from segapp.services import (
+    analyses,
+    continuing,
+    example_files,
+    intake,
+    limits,
+    paint_classes,
+    painting,
+    proposals,
+    runs,
+)
 from segapp.services.errors import UserError
 from segapp.views import finetune, finetune_context
 from segapp.views.common import back, flash, shows_again
@@ -89,17 +99,20 @@ def paint(request: VisitorRequest, public_id: str) -> HttpResponse:
 
 
 def _strip(request: VisitorRequest, example: Example) -> list[Any]:
-    """The visitor's images to paint on. Each with `state`, `state_says`, `place` by name, and `used`: a training has
-    used it, so that painting goes on with a copy."""
+    """The visitor's images to paint on, the one that teaches most first.
+
+    Each with `why`, `state`, `state_says`, `place` by name, and `used`: a training has used it, so that painting goes
+    on with a copy.
+    """
     strip: list[Any] = [draft for draft in intake.drafts(request.visitor) if hasattr(draft, "painting")]
     used = set(
         Example.objects.filter(pk__in=[other.pk for other in strip]).exclude(runs=None).values_list("pk", flat=True)
     )
     for place, other in enumerate(strip):
-        other.place, other.used, other.why = place, other.pk in used, ""
-        other.state = "corrected" if other.painting.ready else "none"
+        other.place, other.used, other.why = place, other.pk in used, proposals.why(other.painting)
+        other.state = other.painting.state
         other.state_says = STATES[other.state]
-    return strip
+    return proposals.in_order(strip)
 
 
 def _classes(request: VisitorRequest, example: Example) -> list[dict[str, Any]]:
