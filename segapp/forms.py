@@ -350,7 +350,7 @@ class SetForm(BaseForm):
     name = forms.CharField(max_length=80, required=False, strip=True)
 
 
-class VideoForm(BaseForm):
+class VideoForm(ObjectsForm, BaseForm):
     """A video and how many of its frames to predict. What is in it is the service's and the worker's business."""
 
     file = forms.FileField(

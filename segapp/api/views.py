@@ -258,7 +258,8 @@ def batch_stop(request: VisitorRequest, batch_id: str) -> JsonResponse:
 def video(request: VisitorRequest) -> JsonResponse:
     limits.check(request, limits.UPLOADS)
     fields = sent(request)
-    job = videos.submit(request.visitor, fields["file"], fields["file"].name, fields["rate"], fields["model"])
+    file, objects = fields["file"], fields["objects"]
+    job = videos.submit(request.visitor, file, file.name, fields["rate"], fields["model"], objects)
     address = reverse("api-video-job", args=[job.public_id])
     body: schemas.VideoAccepted = {"job_id": job.public_id, "status_url": address}
     return JsonResponse(body, status=202)

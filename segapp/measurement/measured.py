@@ -37,8 +37,7 @@ def measured(
     things = things_of(ids, classes, options)
     if interior is not None:  # as it is stored, so that measuring again gives the same objects
         interior = (np.rint(interior * 255) / 255).astype(np.float32)
-    settings = Settings(things, strength(options.split), options.min_area, options.edges, options.holes == FILL)
-    found = edited(objects.find(ids, settings, interior), options)
+    found = edited(objects.find(ids, settings_of(options, things), interior), options)
     names = {int(c["id"]): str(c["name"]) for c in classes}
     sure = None if confidence is None else lambda top, bottom: confidence[top:bottom]
     measures = table.measure(found, names, intensity, sure, options.more)
@@ -54,6 +53,11 @@ def measured(
         tolerance=options.simplify,
         rows=rows,
     )
+
+
+def settings_of(options: ObjectOptions, things: tuple[int, ...]) -> Settings:
+    """How a mask becomes objects of these classes."""
+    return Settings(things, strength(options.split), options.min_area, options.edges, options.holes == FILL)
 
 
 def things_of(ids: np.ndarray, classes: Sequence[dict[str, Any]], options: ObjectOptions) -> tuple[int, ...]:

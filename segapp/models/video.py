@@ -16,6 +16,7 @@ class VideoJob(Work, Pinned):
     frames = models.PositiveIntegerField(default=0)
     frames_skipped = models.PositiveIntegerField(default=0)
     timeline = models.JSONField(default=list, help_text="[[seconds, {class id: percent}], …]")
+    object_timeline = models.JSONField(default=list, help_text="[[seconds, {class id: mean count}], …]")
     error = models.TextField(blank=True)
 
     objects = WorkQuerySet.as_manager()

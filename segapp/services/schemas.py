@@ -165,6 +165,8 @@ class ClassArea(TypedDict):
     pixels: Annotated[int, Meta(ge=0, examples=[48213])]
     percent: Annotated[float, Meta(ge=0, le=100, examples=[18.39])]
     things: NotRequired[Annotated[bool, Meta(description="Whether its objects are counted", examples=[True])]]
+    objects_mean: NotRequired[Annotated[float, Meta(description="Of a video: objects in a frame", examples=[7.4])]]
+    objects_most: NotRequired[Annotated[int, Meta(description="Of a video: most in a frame", examples=[12])]]
 
 
 class Analysis(TypedDict):
@@ -380,6 +382,10 @@ class Video(TypedDict):
     timeline: Annotated[
         list[tuple[float, dict[str, float]]],
         Meta(description="Seconds, and percent by class id", examples=[[[0.0, {"1": 18.4}]]]),
+    ]
+    object_timeline: Annotated[
+        list[tuple[float, dict[str, float]]],
+        Meta(description="Seconds, and mean count by class id; empty unless asked for", examples=[[[0.0, {"1": 7}]]]),
     ]
     message: Message
 

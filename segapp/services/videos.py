@@ -15,6 +15,7 @@ from registry import store
 from registry.files import write_atomically
 from segapp import dispatch
 from segapp.imaging import InvalidFile, container, formats
+from segapp.imaging.object_options import ObjectOptions
 from segapp.models import UNFINISHED, State, Stop, TrainingRun, VideoJob
 from segapp.services import runs, schemas, storage
 from segapp.services.errors import NotFound, RateLimited
@@ -33,8 +34,17 @@ class TooMany(RateLimited):
     code = "too_many_videos"
 
 
-def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO, model: str = "") -> VideoJob:
+def submit(
+    visitor: str,
+    file: UploadedFile,
+    name: str,
+    rate: str = AUTO,
+    model: str = "",
+    objects: ObjectOptions | None = None,
+) -> VideoJob:
     """Store a video and queue it for the model named, or the one that answers now; later changes do not reach it.
+
+    `objects`: count them in every predicted frame.
 
     Only the first bytes are looked at here; the worker's probe has the last word.
     Raises InvalidFile, TooMany, NoBaseReady and ModelNotFound; nothing is stored then.
@@ -45,7 +55,11 @@ def submit(visitor: str, file: UploadedFile, name: str, rate: str = AUTO, model:
     job = VideoJob(
         visitor=visitor,
         title=name[:200],
-        options={"rate": rate, "suffix": container.suffix(head)},
+        options={
+            "rate": rate,
+            "suffix": container.suffix(head),
+            **({"objects": objects.to_dict()} if objects else {}),
+        },
         source={"bytes": file.size or 0},
         **pin(visitor, model),
     )
@@ -140,6 +154,7 @@ def status(job: VideoJob) -> schemas.Video:
         },
         "classes": job.classes,
         "timeline": job.timeline,
+        "object_timeline": job.object_timeline,
         "message": job.message,
     }
 

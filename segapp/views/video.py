@@ -51,7 +51,8 @@ def video(request: VisitorRequest) -> HttpResponse:
         return _show(request)
     limits.check(request, limits.UPLOADS)
     sent = VideoForm(request.POST, request.FILES).checked()
-    job = videos.submit(request.visitor, sent["file"], sent["file"].name, sent["rate"])
+    file = sent["file"]
+    job = videos.submit(request.visitor, file, file.name, sent["rate"], objects=sent["objects"])
     if by_script(request):
         return JsonResponse({"url": reverse("video-job", args=[job.public_id])}, status=201)
     return redirect("video-job", job.public_id)

@@ -15,9 +15,11 @@ from PIL import Image
 
 from registry import store
 from registry.files import disk_is_full, write_atomically
-from registry.runtime import BaseMissing
+from registry.runtime import BaseMissing, LoadedNetwork
 from segapp import dispatch, heartbeat
 from segapp.imaging import render
+from segapp.imaging.object_options import ObjectOptions
+from segapp.measurement.objects import TooManyObjects
 from segapp.models import State, Stop, VideoJob
 from segapp.pipeline.video.demux import InvalidVideo, Limits
 from segapp.pipeline.video.job import Cancelled, Paused, Report, Verdict
@@ -25,9 +27,10 @@ from segapp.pipeline.video.plan import AUTO, EVERY, Options
 from segapp.pipeline.video.process import Outcome, process
 from segapp.pipeline.video.sandbox import examine
 from segapp.services import videos
-from segapp.worker import answers, claims, networks
+from segapp.worker import answers, claims, networks, video_objects
 from segapp.worker.progress import HandBack, training_waits
 from segapp.worker.publishing import LeaseLost
+from segapp.worker.video_objects import VideoObjects
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +89,31 @@ def _segment(job: VideoJob) -> None:
     with networks.pinned(job) as network:
         note = answers.name_what_answers(job, network)
         outcome = process(network, original, job.folder, options, limits, Watcher(job), source)
-    publish(job, outcome, note)
+        counted, problem = _count(job, network)
+    publish(job, outcome, f"{note} {problem}".strip(), counted)
+
+
+def _count(job: VideoJob, network: LoadedNetwork) -> tuple[VideoObjects | None, str]:
+    """How many objects there are over time, where somebody asked for it, or why they are not counted.
+
+    Raises as Watcher does, and Cancelled.
+    """
+    if not job.options.get("objects"):
+        return None, ""
+
+    def hold() -> None:
+        stop = VideoJob.objects.held(job.pk, job.lease).values_list("stop", flat=True).first()
+        if stop is None:
+            raise LeaseLost
+        if stop == Stop.DISCARD:
+            raise Cancelled
+        if heartbeat.stopping.is_set():
+            raise HandBack
+
+    try:
+        return video_objects.count(job.folder, network, ObjectOptions.from_dict(job.options["objects"]), hold), ""
+    except TooManyObjects as refused:
+        return None, str(refused)
 
 
 def per_second(job: VideoJob) -> float:
@@ -96,7 +123,7 @@ def per_second(job: VideoJob) -> float:
     return EVERY if rate == videos.EVERY else float(rate)
 
 
-def publish(job: VideoJob, outcome: Outcome, note: str) -> None:
+def publish(job: VideoJob, outcome: Outcome, note: str, counted: VideoObjects | None = None) -> None:
     """Running -> done, if the lease still holds; then the segments' videos, which are joined now, may go."""
     notes = [note, *outcome.notes]
     for path in [*job.folder.glob("*.mp4"), *job.folder.glob("*.csv"), *(job.folder / "parts").glob("*.zip")]:
@@ -110,8 +137,9 @@ def publish(job: VideoJob, outcome: Outcome, note: str) -> None:
         frames=outcome.frames,
         frames_skipped=outcome.skipped,
         segments_done=outcome.segments,
-        classes=outcome.classes,
+        classes=_with_counts(outcome.classes, counted),
         timeline=outcome.timeline,
+        object_timeline=counted.timeline if counted else [],
         message=" ".join(note for note in notes if note)[:500],
         **{**values, "source": {**values["source"], "predicted": outcome.predicted}},
     )
@@ -119,6 +147,15 @@ def publish(job: VideoJob, outcome: Outcome, note: str) -> None:
         raise LeaseLost
     for path in [*(job.folder / "parts").glob("*.mp4"), *(job.folder / "parts").glob("*.json")]:
         store.remove(path)
+
+
+def _with_counts(classes: list[Any], counted: VideoObjects | None) -> list[Any]:
+    """The classes with the mean count of their objects in a frame, and the most, where they are counted."""
+    if counted is None:
+        return classes
+    keys = {"mean": "objects_mean", "most": "objects_most"}
+    found = {k: {keys[name]: value for name, value in row.items()} for k, row in counted.summary.items()}
+    return [{**row, **found.get(str(row["id"]), {})} for row in classes]
 
 
 def described(job: VideoJob, source: dict[str, Any], rate: float, pace: float) -> dict[str, Any]:
