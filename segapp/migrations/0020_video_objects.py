@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('segapp', '0018_batch_windows'),
+        ('segapp', '0019_painting_proposals'),
     ]
 
     operations = [
