@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='videojob',
             name='object_timeline',
-            field=models.JSONField(default=list, help_text='[[seconds, {class id: mean count}], …], where asked for'),
+            field=models.JSONField(default=list, help_text='[[seconds, {class id: mean count}], …]'),
         ),
     ]
