@@ -26,6 +26,7 @@ from segapp.models import Example
 THUMBNAIL = 320  # pixels
 SUMMARY = "summary.json"
 SMALL_MASK = "mask_small.png"
+PROPOSAL = "proposal.png"
 INSTANCES = "instances.png"
 ORIGINAL = "original"
 LARGE_PHOTO = 2_000_000  # pixels from which a JPEG stays one: PNG takes ten times as long and five times the room
@@ -117,6 +118,11 @@ def write_painted(example: Example, revision: int, png: bytes, counted: np.ndarr
     write_atomically(_painted(example, revision, "png"), partial(_write, png))
     content = json.dumps({int(value): int(counted[value]) for value in np.flatnonzero(counted)}).encode()
     write_atomically(_painted(example, revision, "json"), partial(_write, content))
+
+
+def write_proposal(example: Example, png: bytes) -> None:
+    """Write what is proposed for an image, apart from what is painted: a grey PNG of class ids."""
+    write_atomically(example.folder / PROPOSAL, partial(_write, png), durable=False)
 
 
 def forget_painted(example: Example, revision: int) -> None:

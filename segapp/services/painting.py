@@ -159,7 +159,7 @@ def nothing_there(example: Example) -> int:
 
 
 def from_analysis(analysis: Analysis) -> Example:
-    """A draft made of a result: its image, with what the model found as the painted mask.
+    """A draft made of a result: its image, with what the model found as its proposal and nothing painted.
 
     Raises InvalidFile and InvalidUpload.
     A result that is being mended already leads to the same draft.
@@ -190,7 +190,10 @@ def _from_analysis(analysis: Analysis, stem: str) -> Example:
     classes = [{"id": row["id"], "name": row["name"], "color": row["color"]} for row in analysis.classes]
     usable = analysis.model if analysis.model and analysis.model_key == analysis.model.key else None
     values[~np.isin(values, [row["id"] for row in classes])] = UNPAINTED
-    return _enter(example, values, classes, UNPAINTED, origin=analysis.public_id, corrects=usable)
+    example_files.write_proposal(example, example_files.grey_png(values))
+    nothing = np.full_like(values, UNPAINTED)
+    more = {"origin": analysis.public_id, "corrects": usable, "proposal": "model"}
+    return _enter(example, nothing, classes, UNPAINTED, **more)
 
 
 def usable(model: UserModel | None) -> bool:

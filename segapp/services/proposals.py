@@ -13,7 +13,6 @@ from django.utils import timezone
 from PIL import Image
 
 from registry import store
-from registry.files import write_atomically
 from segapp.imaging import painted
 from segapp.imaging.formats import UNPAINTED
 from segapp.models import Example, Painting
@@ -21,7 +20,6 @@ from segapp.services import example_files, intake, painting
 from segapp.services.errors import NotFound
 from segapp.services.painting import Save
 
-FILE = "proposal.png"
 UNLIKE = 0.5  # how much being unlike the painted images counts beside doubt at borders
 
 
@@ -35,13 +33,13 @@ def keep(example: Example, answer: dict[str, Any]) -> None:
 
 def write(example: Example, png: bytes, by: str) -> None:
     """Write a proposal: a grey PNG of class ids, and "live" or "model" for what gave it."""
-    write_atomically(example.folder / FILE, lambda out: out.write(png), durable=False)
+    example_files.write_proposal(example, png)
     Painting.objects.filter(pk=example.painting.pk).update(proposal=by)
 
 
 def read(example: Example) -> bytes:
     """The proposal's PNG. Raises NotFound when there is none."""
-    path = store.fetch(example.folder / FILE)
+    path = store.fetch(example.folder / example_files.PROPOSAL)
     if not path.is_file():
         raise NotFound("There is no proposal for this image. Paint a few strokes, and it gets one.")
     return path.read_bytes()

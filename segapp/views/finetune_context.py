@@ -174,8 +174,8 @@ def mended(request: VisitorRequest, drafts: list[Example]) -> dict[str, Any]:
     model = registry.resolve(request.visitor).model
     if model is None or not any(hasattr(draft, "painting") and draft.painting.corrects_id for draft in drafts):
         return {}
-    found = continuing.corrections(request.visitor, model)
-    return {"mended": found, "mended_model": model}
+    found = intake.ready(continuing.corrections(request.visitor, model))
+    return {} if not found else {"mended": found, "mended_model": model}
 
 
 def known_classes(request: VisitorRequest) -> list[dict[str, Any]]:

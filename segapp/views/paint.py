@@ -132,7 +132,7 @@ def _mended(request: VisitorRequest, model: UserModel | None) -> dict[str, Any]:
     """What can be trained on from here: the model, and how many images of which kind."""
     if not painting.usable(model) or model is None:
         return {}
-    added = continuing.corrections(request.visitor, model)
+    added = intake.ready(continuing.corrections(request.visitor, model))
     return {"model": model, "learnt": len(continuing.earlier(model)), "added": len(added)}
 
 
@@ -217,7 +217,7 @@ def _flash_error(request: VisitorRequest, error: UserError, public_id: str) -> H
 @require_POST
 @shows_again(_flash_error)
 def fix(request: VisitorRequest, public_id: str) -> HttpResponse:
-    """From a result to the paint page, with what the model found as the mask to mend."""
+    """From a result to the paint page, with what the model found as the proposal to mend."""
     example = painting.from_analysis(analyses.owned(request.visitor, public_id))
     return redirect("finetune-paint", example.public_id)
 
@@ -228,7 +228,7 @@ def train_on(request: VisitorRequest, public_id: str) -> HttpResponse:
     """A new version from this model: all that it learnt from, and the results that were mended since."""
     model = registry.owned(request.visitor, public_id)
     sent = TrainForm(request.POST).checked()
-    added = continuing.corrections(request.visitor, model)
+    added = intake.ready(continuing.corrections(request.visitor, model))
     limits.check(request, limits.TRAININGS)
     try:
         continuing.start(request.visitor, model, added, **sent)

@@ -235,7 +235,7 @@ def _samples(
 def _painted(painting: Painting) -> list[Example]:
     """The image at hand, then the visitor's other open images with paint that mean the same by their classes."""
     others = intake.drafts(painting.example.visitor).filter(
-        runs=None, painting__empty=False, painting__corrects=painting.corrects_id
+        painting__empty=False, painting__corrects=painting.corrects_id
     )
     return [painting.example, *(other for other in others if other.pk != painting.example_id)]
 

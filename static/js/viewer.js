@@ -1,5 +1,7 @@
 // The viewer: an image with its mask and confidence as layers, zoom and pan, and what lies under the pointer.
 // Class ids and confidence come as grey PNGs, whose values a canvas reads exactly.
+import { createDisplay } from "./display.js";
+
 const RAMP = [[68, 1, 84], [49, 104, 142], [53, 183, 121], [253, 231, 37]];
 const MOST_ZOOM = 24;
 
@@ -197,6 +199,7 @@ async function setUp(viewer) {
   });
   scope.addEventListener("input", (event) => { if (event.target.matches("[data-opacity], [name=layer], [data-toggle]")) paint(); });
   for (const toggle of scope.querySelectorAll("[data-toggle]")) toggle.disabled = false;
+  createDisplay(scope.querySelector("[data-display]"), image);
   new ResizeObserver(fit).observe(viewer);
   fit();
   paint();

@@ -12,7 +12,7 @@ from PIL import Image
 from registry.tests.test_services import make
 from segapp.imaging import InvalidFile
 from segapp.models import Example, Painting, TrainingRun
-from segapp.services import cleanup, example_files, intake, paint_classes, painting
+from segapp.services import cleanup, example_files, intake, paint_classes, painting, proposals
 from segapp.services.errors import InvalidUpload, NotFound
 from segapp.services.painting import PaintedElsewhere, PaintingClosed, Save
 from segapp.tests.imaging.drawing import photo, saved, truth
@@ -215,11 +215,13 @@ def test_nobody_paints_on_anothers_image():
             call()
 
 
-def test_a_result_becomes_a_draft_with_the_prediction_as_its_mask():
+def test_a_result_becomes_a_draft_with_the_prediction_as_its_proposal_and_nothing_painted():
     model = make(ALICE, active=True)
     result = analyzed(ALICE, model=model, model_key=model.key)
     example = painting.from_analysis(result)
-    assert (example_files.painted_values(example) == truth()).all()
+    assert (np.asarray(Image.open(io.BytesIO(proposals.read(example)))) == truth()).all()
+    assert fresh(example).to_paint and fresh(example).painting.state == "proposed", "nobody has confirmed it"
+    assert (example_files.painted_values(example) == 255).all()
     assert example.painting.corrects == model and example.stem == "disc"
     assert [row["name"] for row in example.painting.classes] == ["background", "=disc"]
     assert painting.from_analysis(result).pk == example.pk, "asked twice, it is the same draft"

@@ -249,7 +249,13 @@ def test_a_result_is_mended_and_trained_on_from_its_model(alice, charlie):
     assert charlie.post(f"/analyze/{result.public_id}/fix/").status_code == 404
     response = alice.post(f"/analyze/{result.public_id}/fix/")
     page = text(alice.get(response["Location"]))
-    assert "Continue training “First”" in page and "Its 1 example and 1 corrected result" in page
+    assert "Only what I touched" in page and "All of it is right" in page and "/proposal" in page
+    assert "Continue training “First”" in page and "Its 1 example and 0 corrected results" in page
+    assert "Continue training “First”" not in text(alice.get("/finetune/")), "an answer nobody confirmed never teaches"
+    assert alice.post(f"/finetune/paint/on/{model.public_id}/").status_code == 422
+    accepted = alice.post(f"{response['Location']}accept", {"base": 1, "editor": "ab" * 8, "sequence": 1})
+    assert accepted.json()["state"] == "accepted"
+    assert "Its 1 example and 1 corrected result " in text(alice.get(response["Location"]))
     assert "Continue training “First”" in text(alice.get("/finetune/"))
     assert charlie.post(f"/finetune/paint/on/{model.public_id}/").status_code == 404
     alice.post(f"/finetune/paint/on/{model.public_id}/")

@@ -35,7 +35,9 @@ export function createAnswerPanel(list, line) {
         shares.set(found.id, [share(found.percent), mean === null ? "–" : share(100 * mean)]);
       }
       const by = answer.by === "model" ? `Proposed by “${answer.by_name || "your model"}”.` : learnt(answer.images);
-      say("answered", `${Math.round(100 * answer.mean_confidence)} % confident. ${by}`);
+      const sureness = answer.mean_confidence === null ? "" : `${Math.round(100 * answer.mean_confidence)} % confident. `;
+      const next = answer.proposal ? " Accept it, or scribble where it is wrong." : "";
+      say("answered", sureness + by + next);
     }
     rows();
   }

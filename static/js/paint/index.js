@@ -331,7 +331,7 @@ async function proposal() {
     const counts = new Uint32Array(256);
     for (const id of ids) counts[id] += 1;
     const rows = classes.plain().map((row) => ({ ...row, percent: (100 * counts[row.id]) / ids.length }));
-    showAnswer({ ids, sure: new Uint8Array(ids.length).fill(255), png, width: mask.width, height: mask.height, classes: rows, by: "model", by_name: page.model, mean_confidence: null });
+    showAnswer({ ids, sure: new Uint8Array(ids.length).fill(255), png, width: mask.width, height: mask.height, classes: rows, by: "model", by_name: page.model, mean_confidence: null, proposal: true });
   } catch { /* the live answer follows */ }
 }
 

@@ -27,7 +27,7 @@ export function createStrip(nav) {
     nav.querySelector("ul").append(...(order.value === "name" ? byName : items));
     const suggested = next();
     for (const item of items) item.classList.toggle("suggested", item === suggested);
-    const why = nav.querySelector("[data-why]");
+    const why = nav.querySelector("[data-suggestion]");
     if (!suggested) why.textContent = "All images are done.";
     else why.textContent = `Next: ${suggested.dataset.name}. ${(order.value === "doubt" && suggested.dataset.why) || ""}`;
     const list = nav.querySelector("ul");
