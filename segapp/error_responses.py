@@ -12,10 +12,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
+from segapp import upload_admission
 from segapp.api.errors import error_body
-from segapp.services import errors
+from segapp.services import errors, limits, storage
 from segapp.services.errors import UserError, user_error
-from segapp.upload_limits import drain, is_too_large
+from segapp.upload_limits import drain
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +29,11 @@ class ErrorResponses:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if is_too_large(request):
+        storage.current_source.set(storage.source_of(limits.address(request)))
+        refused = upload_admission.noted(request)
+        if refused is not None:
             drain(request)
-            return error_response(request, errors.TooLarge())
+            return error_response(request, refused)
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:

@@ -23,11 +23,6 @@ def max_bytes(path: str) -> int:
     return settings.UPLOAD_LIMIT_BYTES
 
 
-def is_too_large(request: HttpRequest) -> bool:
-    declared = request.META.get("CONTENT_LENGTH") or "0"
-    return declared.isdigit() and int(declared) > max_bytes(request.path)
-
-
 def drain(request: HttpRequest) -> None:
     """Read the rest of an upload that is refused, up to a bound."""
     left, until = DRAIN_BYTES, time.monotonic() + DRAIN_SECONDS

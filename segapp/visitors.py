@@ -60,6 +60,12 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
+def known_id(request: HttpRequest) -> str:
+    """The visitor whom the request's cookie names, "" for none; for requests that the middleware has not seen."""
+    sent = _read(request, cookie_name(), YEAR) or (_read(request, COOKIE, YEAR) if settings.SECURE else "")
+    return current_id(sent) if sent else ""
+
+
 def current_id(visitor: str) -> str:
     """The id that `visitor` was joined into, or itself."""
     joined = VisitorAlias.objects.filter(old=visitor).values_list("new", flat=True).first()

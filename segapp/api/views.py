@@ -47,7 +47,7 @@ from segapp.services.model_snapshot import named
 from segapp.visitors import VisitorRequest
 
 WAIT_SECONDS = 60
-ON_UPLOAD: ErrorKinds = (errors.InvalidUpload, errors.RateLimited)
+ON_UPLOAD: ErrorKinds = (errors.InvalidUpload, errors.RateLimited, errors.StorageFull)
 RESULTS = (
     *(schemas.Analysis, schemas.MeasuredAnalysis),
     *(schemas.AnalysisProgress, schemas.LargeAnalysis, schemas.MeasuredLargeAnalysis),

@@ -8,6 +8,7 @@ from segapp.models.api_key import ApiKey, Scope
 from segapp.models.batch import Batch, BatchItem, ItemState
 from segapp.models.export import Export, ExportFormat
 from segapp.models.hook import Delivery, DeliveryState, Event, Hook
+from segapp.models.ledger import LedgerEntry
 from segapp.models.measurement import Measurement
 from segapp.models.painting import Painting, PaintingQuerySet
 from segapp.models.sharing import ModelShare, TransferCode
@@ -34,6 +35,7 @@ __all__ = [
     "ExportFormat",
     "Hook",
     "ItemState",
+    "LedgerEntry",
     "Measurement",
     "ModelShare",
     "Painting",

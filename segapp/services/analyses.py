@@ -27,7 +27,7 @@ from segapp.imaging.object_formats import WRITTEN_AT_ONCE
 from segapp.imaging.object_options import ObjectOptions
 from segapp.models import UNFINISHED, Analysis, Measurement, State, Worker
 from segapp.models.measurement import wanted
-from segapp.services import model_snapshot, schemas
+from segapp.services import model_snapshot, schemas, storage
 from segapp.services.admission import admit, waiter_slot
 from segapp.services.errors import (
     Busy,
@@ -83,9 +83,11 @@ def submit(
     `choice`: page and channels instead of the model's own. `answer` names what is to answer instead, as a share link
     (`shared`) or a comparison does. `objects`: count and measure them, too.
 
-    Raises imaging.InvalidFile for what is not an image, Overloaded, and registry.services.NoBaseReady.
+    Raises imaging.InvalidFile for what is not an image, Overloaded, StorageFull, DiskFull, and
+    registry.services.NoBaseReady.
     """
     admit()
+    storage.hold_to_quota(visitor, file.seek(0, os.SEEK_END))
     answer = answer or registry.resolve(visitor)
     chosen = model or answer.model
     check_things(objects, chosen.classes if chosen else answer.base.card["classes"] if answer.base else [])
@@ -204,6 +206,7 @@ def again(analysis: Analysis, model: UserModel | None) -> Analysis:
         raise NotFound("An image of this size is not kept. Send it again with the other model active.")
     admit()
     content = store.fetch(analysis.image_path).read_bytes()
+    storage.hold_to_quota(analysis.visitor, len(content))
     row = _pinned(analysis.visitor, analysis, analysis.title, model, registry.resolve(analysis.visitor))
     row.suffix, row.source = analysis.suffix, analysis.source
     return _queue(row, lambda out: out.write(content))
@@ -228,6 +231,7 @@ def _queue(row: Analysis, write: Callable[[BinaryIO], object], objects: ObjectOp
         write_atomically(row.image_path, write, durable=False)
         with transaction.atomic():
             row.save()
+            storage.enter(row)
             if objects is not None:
                 Measurement.objects.create(analysis=row, formats=list(WRITTEN_AT_ONCE), **wanted(objects))
             dispatch.analysis(row)
@@ -322,6 +326,7 @@ def file_of(analysis: Analysis, kind: str) -> Path:
     draw = {"image": _draw_shown, "overlay": _draw_overlay, "confidence": _draw_confidence}.get(kind)
     if draw is not None and not store.fetch(path).exists():
         draw(analysis, path)
+        storage.measure(analysis)
     if not store.fetch(path).is_file():
         raise NotFound(f"This result has no {kind} file any more. Analyze the image again.")
     return path

@@ -66,7 +66,8 @@ def submit(
 
     Files are looked at by their headers here and decoded by the worker. One that is not an image is named in the batch
     and the others go on; when no file is an image, or the zip is not to be trusted, everything is refused.
-    Raises InvalidUpload, InvalidFile, TooMany, registry.services.NoBaseReady and ModelNotFound; nothing is stored then.
+    Raises InvalidUpload, InvalidFile, TooMany, StorageFull, DiskFull, registry.services.NoBaseReady and ModelNotFound;
+    nothing is stored then.
     """
     packed = archive
     size = sum(file.size or 0 for file in [*files, *([packed] if packed else [])])
@@ -76,7 +77,7 @@ def submit(
     batch.image_input = image_input.to_dict() if image_input else {}
     batch.objects_wanted = objects.to_dict() if objects else {}
     try:
-        sent = _unpacked(cast(IO[bytes], packed.file), shown(packed.name)) if packed else _loose(files)
+        sent = _unpacked(visitor, cast(IO[bytes], packed.file), shown(packed.name)) if packed else _loose(files)
         items = _stored(batch, sent)
         readable = [item for item in items if item.state == ItemState.WAITING]
         if not readable:
@@ -86,6 +87,7 @@ def submit(
         with transaction.atomic():
             batch.save()
             BatchItem.objects.bulk_create(items)
+            storage.enter(batch)
             dispatch.batch(batch)
     except BaseException:
         store.remove_folder(batch.folder)
@@ -100,9 +102,7 @@ def check(visitor: str, size: int) -> None:
         raise InvalidUpload(f"These files are over {most // 10**6} MB together. Send them in smaller parts.")
     if Batch.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MAX_UNFINISHED:
         raise TooMany(f"{MAX_UNFINISHED} batches of yours are not finished yet. Wait for one, or stop one first.")
-    if storage.in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
-        limit = settings.SEGAPP_STORAGE_BYTES // 2**20
-        raise InvalidUpload(f"Your storage of {limit} MB is full. Delete batches, videos, models or images first.")
+    storage.hold_to_quota(visitor, size)
 
 
 def _loose(files: list[UploadedFile]) -> Iterator[Sent]:
@@ -110,8 +110,11 @@ def _loose(files: list[UploadedFile]) -> Iterator[Sent]:
         yield Sent(shown(file.name), file.chunks(PIECE))
 
 
-def _unpacked(file: IO[bytes], name: str) -> Iterator[Sent]:
-    """The files of a zip by their paths in it; what systems add to zips is passed over. Raises InvalidFile."""
+def _unpacked(visitor: str, file: IO[bytes], name: str) -> Iterator[Sent]:
+    """The files of a zip by their paths in it; what systems add to zips is passed over.
+
+    Raises InvalidFile, and StorageFull and DiskFull by what it unpacks to.
+    """
     most = settings.BATCH_LIMIT_FILES
     limits = archive.Limits(files=3 * most, bytes=settings.BATCH_LIMIT_BYTES)  # folders and hidden files count, too
     with archive.opened(file, name, limits) as opened:
@@ -122,6 +125,7 @@ def _unpacked(file: IO[bytes], name: str) -> Iterator[Sent]:
             )
         if len(found) > most:
             raise InvalidFile(name, f"It holds {len(found)} files.", f"The limit is {most}; send them in parts.")
+        storage.hold_to_quota(visitor, sum(info.file_size for info in found))
         left = limits.bytes
         for info in found:
             path = "/".join(shown(part) for part in archive.path_of(info).parts)

@@ -20,7 +20,7 @@ from registry.models import FileState, UserModel
 from registry.services import delete_with_file, mark_lost
 from segapp.home import locked
 from segapp.models import UNFINISHED, Analysis, ApiKey, Batch, Example, Export, TrainingRun, VideoJob
-from segapp.services import exports, hooks, transfer
+from segapp.services import exports, hooks, storage, transfer
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ def _run() -> None:
                 removal.act()
                 logger.info("cleanup: %s", removal.message)
             clear_sessions()
+            storage.reconcile()
     except BlockingIOError:
         return
     except (DatabaseError, OSError, store.StoreUnreachable) as error:

@@ -208,6 +208,15 @@ class StorageDown(UserError):
     retry_after = RETRY_SECONDS
 
 
+class StorageFull(UserError):
+    """The visitor's own storage, or their address's, does not hold this."""
+
+    status, code = 413, "storage_full"
+    title = "Your storage is full"
+    message = "There is no room left for this in your storage, so nothing was kept of it."
+    advice = "Delete models, images, videos or batches you no longer need."
+
+
 class DiskFull(UserError):
     status, code = 507, "disk_full"
     title = "The server's disk is full"

@@ -11,7 +11,7 @@ from registry.models import new_public_id
 from segapp.imaging import decode
 from segapp.imaging.image_input import ImageInput, Layout, is_without_choice
 from segapp.models import Example, Painting, TrainingSet
-from segapp.services import example_files, intake
+from segapp.services import example_files, intake, storage
 
 
 def copied(source: Example) -> Example:
@@ -45,11 +45,11 @@ def layout_of(example: Example) -> Layout:
 def read_again(visitor: str, choice: ImageInput) -> None:
     """Read the drafts that have a choice with another page or other channels: copies take their place, masks stay.
 
-    Raises InvalidFile for a choice that does not fit one of them, ReadersBusy, InvalidUpload when the storage is full;
+    Raises InvalidFile for a choice that does not fit one of them, DecodersBusy, StorageFull and DiskFull;
     then nothing has changed.
     """
     drafts = with_choice(list(intake.drafts(visitor)))
-    intake.hold_to_storage(visitor, sum(example.size_bytes for example in drafts))
+    storage.hold_to_quota(visitor, sum(example.size_bytes for example in drafts))
     made: list[Example] = []
     try:
         with transaction.atomic():
@@ -57,6 +57,7 @@ def read_again(visitor: str, choice: ImageInput) -> None:
             Example.objects.filter(pk__in=[example.pk for example in made]).update(draft=True)
             Example.objects.filter(pk__in=[example.pk for example in drafts]).update(draft=False)
             TrainingSet.objects.follow_drafts(visitor)
+            storage.enter(*made)
     except BaseException:
         for example in made:
             example_files.remove(example)

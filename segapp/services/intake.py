@@ -13,17 +13,16 @@ import numpy as np
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
-from django.db.models import QuerySet, Sum
+from django.db.models import QuerySet
 from PIL import Image
 
-from registry.services import storage_used
 from registry.store import remove_folder
 from segapp.imaging import InvalidFile, class_mapping, decode, denoise, memory, painted, sample
 from segapp.imaging.class_mapping import Choices, ClassMapping
 from segapp.imaging.formats import MAX_PAIRS
 from segapp.imaging.image_input import ImageInput, Layout, of_set
 from segapp.models import Example, TrainingSet
-from segapp.services import example_files, training_files
+from segapp.services import example_files, storage, training_files
 from segapp.services.errors import InvalidUpload, NotFound
 from segapp.services.pairing import Group, fold, shown, stem_of, unique
 from segapp.services.training_files import TrainingFiles
@@ -87,8 +86,10 @@ def _all_or_none(visitor: str, makers: Iterable[Callable[[], Example]]) -> list[
                 problems.append(refused.entry)
         if problems:
             raise InvalidUpload(problems)
+        storage.hold_to_quota(visitor, sum(example.size_bytes for example in made))  # larger than what was sent
         with transaction.atomic():
             Example.objects.bulk_create(made)
+            storage.enter(*made)
             TrainingSet.objects.follow_drafts(visitor)
     except BaseException:
         for example in made:
@@ -188,12 +189,6 @@ def chosen_classes(examples: Iterable[Example]) -> list[dict[str, Any]]:
     return painted.known_by_id(painting.classes for painting in latest)
 
 
-def storage_in_use(visitor: str) -> int:
-    """Bytes of the visitor's models and examples."""
-    examples = Example.objects.filter(visitor=visitor).aggregate(bytes=Sum("size_bytes"))["bytes"] or 0
-    return storage_used(visitor) + examples
-
-
 def hold_to_post_limits(files: list[Any]) -> None:
     """Raises InvalidUpload for too many files, or too many bytes, in one post."""
     most, megabytes = settings.UPLOAD_LIMIT_FILES, settings.UPLOAD_LIMIT_BYTES // 10**6
@@ -206,7 +201,7 @@ def hold_to_post_limits(files: list[Any]) -> None:
 
 
 def hold_to_set_limits(visitor: str, stems: list[str], files: list[Any], draft: bool = True) -> None:
-    """Raises InvalidUpload for names that are in the set already, for too many images, and when the storage is full."""
+    """Raises InvalidUpload for names that are in the set already and for too many images, and as storage does."""
     there = {fold(stem) for stem in drafts(visitor).values_list("stem", flat=True)} if draft else set()
     twice = [stem for stem in stems if fold(stem) in there]
     if twice:
@@ -214,15 +209,7 @@ def hold_to_set_limits(visitor: str, stems: list[str], files: list[Any], draft: 
         raise InvalidUpload([{"file": stem, "message": message} for stem in twice])
     if len(stems) + len(there) > MAX_PAIRS:
         raise InvalidUpload(f"{len(stems) + len(there)} pairs are too many for one training. Use at most {MAX_PAIRS}.")
-    hold_to_storage(visitor, sum(file.size or 0 for file in files))
-
-
-def hold_to_storage(visitor: str, more: int) -> None:
-    """Raises InvalidUpload when `more` bytes do not fit into the visitor's storage."""
-    if storage_in_use(visitor) + more > settings.SEGAPP_STORAGE_BYTES:
-        raise InvalidUpload(
-            f"Your storage of {settings.SEGAPP_STORAGE_BYTES // 2**20} MB is full. Delete models or images first."
-        )
+    storage.hold_to_quota(visitor, sum(file.size or 0 for file in files))
 
 
 def _surveys(there: Iterable[Example]) -> list[denoise.Survey]:

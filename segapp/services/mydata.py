@@ -16,6 +16,7 @@ from segapp.models import (
     Example,
     Export,
     Hook,
+    LedgerEntry,
     ModelShare,
     TrainingRun,
     TrainingSet,
@@ -53,6 +54,8 @@ def holdings(visitor: str) -> list[Holding]:
     """Everything there is, kind by kind; kinds without anything are left out."""
     found = []
     for kind in restore.kinds():
+        if kind is LedgerEntry:
+            continue  # what it counts is listed itself
         rows = list(kind._default_manager.filter(visitor=visitor))
         if rows:
             label = LABELS.get(kind) or str(kind._meta.verbose_name_plural).capitalize()

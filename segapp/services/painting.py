@@ -16,7 +16,7 @@ from segapp.imaging import InvalidFile, decode, memory, painted, stored
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.imaging.formats import MAX_PAIRS, UNPAINTED
 from segapp.models import Analysis, Example, Painting, State, TrainingSet
-from segapp.services import example_files, intake, paint_classes
+from segapp.services import example_files, intake, paint_classes, storage
 from segapp.services.errors import Conflict, NotFound
 from segapp.services.pairing import fold, stem_of
 
@@ -137,6 +137,7 @@ def save(example: Example, sent: Save) -> Painting:
         painting.refresh_from_db()
         example_files.write_painted(example, painting.revision, png, counted)
         Example.objects.filter(pk=example.pk).update(size_bytes=example_files.size_of(example))
+        storage.measure(example)
     example_files.forget_painted(example, painting.revision - KEPT)
     paint_classes.share_classes(example.visitor, classes)
     if sent.unpainted != before and not (sent.nothing_there or painting.origin):
@@ -235,6 +236,7 @@ def _enter(example: Example, values: np.ndarray, classes: list[dict[str, Any]], 
             Painting.objects.create(
                 example=example, classes=classes, unpainted=unpainted, empty=empty, revision=1, **more
             )
+            storage.enter(example)
             TrainingSet.objects.follow_drafts(example.visitor)
     except BaseException:
         example_files.remove(example)

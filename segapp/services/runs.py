@@ -29,7 +29,7 @@ from segapp.models import (
     VideoJob,
     Work,
 )
-from segapp.services import restore, schemas
+from segapp.services import restore, schemas, storage
 from segapp.services.errors import Conflict, NotFound
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ def start(
                 continued_from=continued_from,
             )
             run.examples.set(examples)
+            storage.enter(run)
             if not keep_drafts:
                 if any(example.draft for example in examples):
                     TrainingSet.objects.close(visitor)  # it keeps these images, which are drafts no longer

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from registry.store import remove_folder
 from segapp.models import Example, TrainingSet
-from segapp.services import example_copies, intake
+from segapp.services import example_copies, intake, storage
 from segapp.services.errors import InvalidForm, NotFound
 
 MAX_SETS = 100
@@ -79,11 +79,11 @@ def rename(training_set: TrainingSet, name: str) -> None:
 def duplicate(training_set: TrainingSet) -> TrainingSet:
     """A closed copy with files of its own, so that painting in one does not change the other.
 
-    Raises InvalidUpload when the storage is full, InvalidFile when a file is gone; then nothing is left.
+    Raises StorageFull and DiskFull, InvalidFile when a file is gone; then nothing is left.
     """
     visitor, examples = training_set.visitor, list(training_set.examples.select_related("painting"))
     _hold_to_limit(visitor)
-    intake.hold_to_storage(visitor, sum(example.size_bytes for example in examples))
+    storage.hold_to_quota(visitor, sum(example.size_bytes for example in examples))
     made: list[Example] = []
     try:
         with transaction.atomic():
@@ -92,6 +92,7 @@ def duplicate(training_set: TrainingSet) -> TrainingSet:
                 visitor=visitor, name=f"{training_set.name[:70]} (copy)", edits=training_set.edits
             )
             copy.examples.set(made)
+            storage.enter(*made)
     except BaseException:
         for example in made:
             remove_folder(example.folder)

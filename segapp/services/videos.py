@@ -47,7 +47,7 @@ def submit(
     `objects`: count them in every predicted frame.
 
     Only the first bytes are looked at here; the worker's probe has the last word.
-    Raises InvalidFile, TooMany, NoBaseReady and ModelNotFound; nothing is stored then.
+    Raises InvalidFile, TooMany, StorageFull, DiskFull, NoBaseReady and ModelNotFound; nothing is stored then.
     """
     head = file.read(container.HEAD)
     file.seek(0)
@@ -67,6 +67,7 @@ def submit(
         write_atomically(original(job), lambda out: shutil.copyfileobj(file, out, 2**20))
         with transaction.atomic():
             job.save()
+            storage.enter(job)
             dispatch.video(job)
     except BaseException:
         store.remove_folder(job.folder)
@@ -90,9 +91,7 @@ def check(visitor: str, file: UploadedFile, head: bytes, name: str) -> None:
         raise InvalidFile(name, f"The file is over {most} MB.", "Shorten it or lower its quality.")
     if VideoJob.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MAX_UNFINISHED:
         raise TooMany(f"{MAX_UNFINISHED} videos of yours are not finished yet. Wait for one, or stop one first.")
-    if storage.in_use(visitor) + size > settings.SEGAPP_STORAGE_BYTES:
-        limit = settings.SEGAPP_STORAGE_BYTES // 2**20
-        raise InvalidFile(name, f"Your storage of {limit} MB is full.", "Delete videos, models or images first.")
+    storage.hold_to_quota(visitor, size)
 
 
 def original(job: VideoJob) -> Path:

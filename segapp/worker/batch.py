@@ -26,7 +26,7 @@ from segapp.imaging.confined import NeedsWindows
 from segapp.imaging.image_input import ImageInput
 from segapp.models import Batch, BatchItem, ItemState, State
 from segapp.pipeline.inference.predict import predict, shares
-from segapp.services import batches
+from segapp.services import batches, storage
 from segapp.worker import answers, batch_objects, claims, images, networks, windows
 from segapp.worker.progress import HandBack, training_waits
 from segapp.worker.publishing import LeaseLost
@@ -78,6 +78,7 @@ def run(pk: int) -> None:
         _end(batch, State.FAILED, DISK_FULL if disk_is_full(error) else UNKNOWN, error)
     finally:
         heartbeat.release(LABEL, batch.pk)
+        storage.measure_after_work(batch)
 
 
 def _begin(batch: Batch, network: LoadedNetwork) -> str:

@@ -11,6 +11,7 @@ from registry.files import ModelFileDamaged, ModelFileMissing, disk_is_full
 from registry.runtime import BaseMissing
 from segapp import heartbeat
 from segapp.models import Export, ExportFormat, State
+from segapp.services import storage
 from segapp.worker import networks
 
 logger = logging.getLogger(__name__)
@@ -49,8 +50,10 @@ def _write(row: Export) -> None:
         report = export(network, "pth" if detailed else row.format, row.path, detailed)
     values = {"size_bytes": report["bytes"], "sha256": report["sha256"]}
     Export.objects.end(row.pk, row.lease, State.DONE, progress=1.0, **values)
+    storage.enter(row)
     # When another worker has taken it, that one writes the same network under the same name.
     if not Export.objects.filter(pk=row.pk).exists():  # deleted meanwhile
+        storage.forget(Export, row)
         store.remove_folder(row.folder)
 
 

@@ -20,6 +20,7 @@ from segapp.imaging import InvalidFile, render
 from segapp.imaging.image_input import ImageInput
 from segapp.models import Analysis, Measurement, State
 from segapp.pipeline.inference.predict import Prediction, predict, shares
+from segapp.services import storage
 from segapp.worker import analysis_objects, measuring, networks, windows
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def run(pk: int) -> None:
     dispatch.notify(analysis.public_id)  # somebody waits: what is not for them comes after it
     if not ended and not Analysis.objects.filter(pk=pk).exists():  # deleted meanwhile
         store.remove_folder(analysis.folder)
+    storage.measure_after_work(analysis)
     if analysis.model is not None and values.get("model_key") == analysis.model.key and not analysis.shared:
         registry.mark_used(analysis.model)  # guests leave the owner's "last used" as it is
 

@@ -22,6 +22,7 @@ from registry.runtime import changed_part, with_base
 from segapp.models import State, TrainingRun
 from segapp.pipeline.training.finetune import Trained
 from segapp.pipeline.training.half_precision import to_half_precision
+from segapp.services import storage
 from segapp.visitors import current_id
 from segapp.worker import networks
 
@@ -111,6 +112,7 @@ def _enter(model: UserModel, run: TrainingRun | None) -> None:
         mine.exclude(notice="").update(notice="")
         model.active, model.last_used = True, timezone.now()
     model.save(force_insert=True)
+    storage.enter(model)
     if run is not None:
         message = "Your model is ready and in use." if active else "Your model is ready. It was kept and is not in use."
         ended = TrainingRun.objects.end(

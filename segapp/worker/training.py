@@ -23,7 +23,7 @@ from segapp.models import State, TrainingRun
 from segapp.pipeline.training.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
 from segapp.pipeline.training.input_size import MAX_EXAMPLE_SIDE
 from segapp.pipeline.training.loop import Settings
-from segapp.services import example_files, intake
+from segapp.services import example_files, intake, storage
 from segapp.worker import counting, images, measuring, networks
 from segapp.worker.progress import HandBack, Watcher, publishing_took
 from segapp.worker.publishing import LeaseLost, publish
@@ -64,6 +64,7 @@ def run(pk: int) -> None:
         _end(row, State.FAILED, UNKNOWN, error)
     finally:
         heartbeat.release(LABEL, pk)
+        storage.measure_after_work(row)
 
 
 def _end(row: TrainingRun, state: State, message: str, error: Exception | None = None) -> None:

@@ -26,7 +26,7 @@ from segapp.pipeline.video.job import Cancelled, Paused, Report, Verdict
 from segapp.pipeline.video.plan import AUTO, EVERY, Options
 from segapp.pipeline.video.process import Outcome, process
 from segapp.pipeline.video.sandbox import examine
-from segapp.services import videos
+from segapp.services import storage, videos
 from segapp.worker import answers, claims, networks, video_objects
 from segapp.worker.progress import HandBack, training_waits
 from segapp.worker.publishing import LeaseLost
@@ -67,6 +67,7 @@ def run(pk: int) -> None:
         _end(job, State.FAILED, DISK_FULL if disk_is_full(error) else UNKNOWN, error)
     finally:
         heartbeat.release(LABEL, job.pk)
+        storage.measure_after_work(job)
 
 
 def _end(job: VideoJob, state: State, message: str, error: Exception | None = None) -> None:

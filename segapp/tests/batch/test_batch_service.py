@@ -12,7 +12,7 @@ from segapp import owner
 from segapp.imaging import InvalidFile
 from segapp.models import Batch, BatchItem, ItemState, State, Stop
 from segapp.services import batch_results, batches, cleanup, restore, runs, zips
-from segapp.services.errors import InvalidUpload, NotFound
+from segapp.services.errors import InvalidUpload, NotFound, StorageFull
 from segapp.services.naming import result_stems
 from segapp.tests.batch.sending import BROKEN, image, many, packed, upload
 
@@ -112,7 +112,7 @@ def test_limits_of_number_storage_and_unfinished_batches(settings, monkeypatch):
         batches.submit("alice", many(1))
     batches.stop(first, keep=False)
     settings.SEGAPP_STORAGE_BYTES = 100
-    with pytest.raises(InvalidUpload, match="storage"):
+    with pytest.raises(StorageFull, match="storage"):
         batches.submit("alice", many(1))
 
 

@@ -72,8 +72,8 @@ def test_a_client_that_sends_a_byte_now_and_then_is_closed_too(web):
 
 
 def test_an_upload_that_is_too_large_is_refused_and_none_of_it_is_stored(web):
-    length = 1200 * 10**6
-    head = HEAD + f"Content-Length: {length}\r\nConnection: close\r\n\r\n".encode()
+    length = 300 * 10**6
+    head = HEAD.replace(b"segment", b"finetune") + f"Content-Length: {length}\r\nConnection: close\r\n\r\n".encode()
     connection = half_sent(web.url, head)
     piece = b"\0" * 2**20
     sent = 0
@@ -87,3 +87,24 @@ def test_an_upload_that_is_too_large_is_refused_and_none_of_it_is_stored(web):
     assert answer.startswith(b"HTTP/1.1 413"), answer[:200]
     memory = web.visitor().get("/api/health")
     assert memory.status == 200
+
+
+def test_an_upload_that_does_not_fit_is_refused_by_its_length_and_none_of_it_is_stored(tmp_path):
+    server = Served(tmp_path / "home", SEGAPP_SERVER_MB="1")
+    try:
+        server.start()
+        length = 150 * 10**6
+        connection = half_sent(server.url, HEAD + f"Content-Length: {length}\r\nConnection: close\r\n\r\n".encode())
+        temporary, piece, sent, largest = tmp_path / "home" / "var" / "tmp", b"\0" * 2**20, 0, 0
+        while sent < length:
+            size = min(len(piece), length - sent)
+            connection.sendall(piece[:size])
+            sent += size
+            largest = max(largest, sum(path.stat().st_size for path in temporary.iterdir()))
+        connection.settimeout(30)
+        answer = connection.recv(2**16)
+        connection.close()
+    finally:
+        server.stop()
+    assert answer.startswith(b"HTTP/1.1 507"), answer[:200]
+    assert largest < 2**20

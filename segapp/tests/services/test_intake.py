@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from segapp.imaging import InvalidFile
 from segapp.models import Example
 from segapp.services import example_files, intake
-from segapp.services.errors import InvalidUpload
+from segapp.services.errors import InvalidUpload, StorageFull
 from segapp.tests.imaging.drawing import photo, saved, shapes, truth
 
 ALICE = "a" * 32
@@ -80,7 +80,9 @@ def test_fifty_one_pairs_are_too_many():
 
 def test_a_full_storage_is_said_before_anything_is_written(settings):
     settings.SEGAPP_STORAGE_BYTES = 100
-    assert "full" in problems(lambda: intake.store(ALICE, images("a.png"), masks("a.png")))[""]
+    with pytest.raises(StorageFull):
+        intake.store(ALICE, images("a.png"), masks("a.png"))
+    assert not Example.objects.exists()
 
 
 def test_every_faulty_file_is_named_and_nothing_is_stored(tmp_path):

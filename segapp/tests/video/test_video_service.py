@@ -9,7 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from segapp.imaging import InvalidFile
 from segapp.models import State, Stop, VideoJob
 from segapp.services import videos
-from segapp.services.errors import NotFound
+from segapp.services.errors import NotFound, StorageFull
 from segapp.tests.video.videos import write_video
 
 pytestmark = pytest.mark.django_db
@@ -75,7 +75,7 @@ def test_too_large_too_many_and_a_full_storage_are_refused(clip, settings):
     with pytest.raises(videos.TooMany):
         videos.submit("alice", upload(clip), "a.mp4")
     settings.SEGAPP_STORAGE_BYTES = 100
-    with pytest.raises(InvalidFile, match="storage"):
+    with pytest.raises(StorageFull, match="storage"):
         videos.submit("charlie", upload(clip), "a.mp4")
 
 
