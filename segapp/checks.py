@@ -72,6 +72,15 @@ def broker(**_: Any) -> list[CheckMessage]:
 
 
 @register("segapp")
+def debug(**_: Any) -> list[CheckMessage]:
+    """E008: Django's debug mode, which shows its insides to everybody, at an address that others can reach."""
+    if settings.DEBUG and (settings.SECURE or urlparse(settings.SEGAPP_URL).hostname not in LOCAL):
+        advice = "Unset SEGAPP_DEBUG, or set SEGAPP_URL to an address of this machine only."
+        return [Error("SEGAPP_DEBUG is on at a public address.", hint=advice, id="segapp.E008")]
+    return []
+
+
+@register("segapp")
 def address(**_: Any) -> list[CheckMessage]:
     """W006: an https address that only this machine can reach."""
     host = urlparse(settings.SEGAPP_URL).hostname

@@ -29,6 +29,8 @@ class ErrorResponses:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):  # PostgreSQL takes none
+            return error_response(request, errors.NotFound())
         storage.current_source.set(storage.source_of(limits.address(request)))
         refused = upload_admission.noted(request)
         if refused is not None:

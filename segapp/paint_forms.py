@@ -65,7 +65,7 @@ class LiveForm(BaseForm):
 def _classes(sent: str) -> list[dict[str, Any]]:
     try:
         found = [_class(row) for row in json.loads(sent)]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise forms.ValidationError("The list of classes could not be read. Reload the page.") from None
     ids = [row["id"] for row in found]
     if len(ids) != len(set(ids)):

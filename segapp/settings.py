@@ -93,6 +93,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "segapp.logs.RequestId",
+    "segapp.probes.Probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -231,7 +232,7 @@ CSRF_FAILURE_VIEW = "segapp.error_responses.csrf_failure"
 if SECURE:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^api/health$"]  # health checks of containers speak plain http
+    SECURE_REDIRECT_EXEMPT = [r"^api/health$", r"^live$", r"^ready$"]  # health checks of containers speak plain http
     SECURE_HSTS_SECONDS = 31536000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     # A promise that cannot be taken back for months, so only who asks for it makes it.

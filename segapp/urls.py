@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from segapp.views import (
+    admin_login,
     analyze,
     batch,
     compare,
@@ -174,6 +175,7 @@ urlpatterns = [
     path("files/", include(files_urls)),
     path("api/", include("segapp.api.urls")),
     path("metrics", metrics.metrics, name="metrics"),
+    path("admin/login/", admin_login.login),
     path("admin/", admin.site.urls),
 ]
 

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
 
 from segapp.models import ApiKey, VisitorAlias
 
@@ -43,12 +44,24 @@ class VisitorMiddleware:
         request.visitor = current_id(sent) if sent else new_id()
         request.visitor_known = bool(sent)
         response = self.get_response(request)
+        _keep_private(response)
         if getattr(request, "api_key", None) is not None:
             return response  # a cookie could do more than the key
         # A view may have changed who is asking (restore), an alias may have led elsewhere, the cookie may age.
         if request.visitor != _read(request, cookie_name(), RENEW_AFTER):
             _write(response, request.visitor)
         return response
+
+
+def _keep_private(response: HttpResponse) -> None:
+    """No answer is anybody else's: caches keep what may be kept for this cookie only, and pages and JSON not at all."""
+    patch_vary_headers(response, ["Cookie", "Authorization"])
+    if not response.has_header("Cache-Control"):
+        response["Cache-Control"] = "private, no-store" if _is_json(response) else "private, no-cache"
+
+
+def _is_json(response: HttpResponse) -> bool:
+    return str(response.get("Content-Type", "")).startswith("application/json")
 
 
 def cookie_name() -> str:

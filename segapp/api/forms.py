@@ -89,7 +89,7 @@ class FinetuneForm(forms_of_pages.ImageInputForm, ApiForm):
             return []
         try:
             edits = json.loads(self.cleaned_data["classes"])
-        except ValueError:
+        except (ValueError, RecursionError):
             raise forms.ValidationError('This is not JSON. Send a list like [{"id": 1, "name": "cat"}].') from None
         if not isinstance(edits, list) or not all(isinstance(edit, dict) and "id" in edit for edit in edits):
             raise forms.ValidationError('Send a list of objects with an id each, like [{"id": 1, "name": "cat"}].')

@@ -75,7 +75,8 @@ def health(request: VisitorRequest) -> JsonResponse:
         "active_model_name": active.name,
         "base": {"key": base.key, "name": base.name, "weights": base.weights_source} if base else None,
         "workers": [
-            {"name": w.name, "queues": w.queues, "device": w.device, "ready": w.ready, "info": w.info} for w in workers
+            {"name": f"{w.queues} {k}", "queues": w.queues, "device": w.device, "ready": w.ready, "info": w.info}
+            for k, w in enumerate(workers, 1)
         ],
         "notice": active.notice or None,
     }

@@ -10,6 +10,7 @@ from segapp.imaging.palette import rgb
 
 IGNORE = 255
 STRIPE = 5  # pixels
+JPEG_SIDE = 65_500  # pixels; the format holds no more
 
 
 def color_table(classes: list[dict[str, Any]]) -> np.ndarray:
@@ -45,6 +46,13 @@ def palette_png(ids: np.ndarray, classes: list[dict[str, Any]]) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=1, bits=8)
     return out.getvalue()
+
+
+def for_jpeg(image: Image.Image) -> Image.Image:
+    """The image, or a smaller copy where its width or height is more than a JPEG can have."""
+    if max(image.size) > JPEG_SIDE:
+        image.thumbnail((JPEG_SIDE, JPEG_SIDE))
+    return image
 
 
 def thumbnail(image: Image.Image, side: int) -> Image.Image:

@@ -356,7 +356,7 @@ def _draw_overlay(analysis: Analysis, path: Path) -> None:
         return
     mask_path = store.fetch(analysis.folder / "mask.png")
     with stored.opened(store.fetch(analysis.image_path), memory.SHOWN) as image, stored.opened(mask_path) as mask:
-        drawn = render.overlay(image.convert("RGB"), decode.pixels(mask), analysis.classes, 0.5)
+        drawn = render.for_jpeg(render.overlay(image.convert("RGB"), decode.pixels(mask), analysis.classes, 0.5))
         write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88), durable=False)
 
 

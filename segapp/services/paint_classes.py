@@ -67,7 +67,7 @@ def remove(visitor: str, number: int, known: Sequence[dict[str, Any]] = ()) -> N
     names = {row["id"]: row["name"] for row in intake.chosen_classes(own)}
     title = f"“{names.get(number, f'class {number}')}”"
     for draft in own:
-        if example_files.painted_counts(draft)[number]:
+        if number < UNPAINTED and example_files.painted_counts(draft)[number]:
             raise InvalidFile(title, f"{title} is painted on “{draft.stem}”.", "Paint over it there first.")
         if draft.painting.unpainted == number:
             problem = f"Unpainted pixels of “{draft.stem}” count as {title}."

@@ -130,7 +130,7 @@ def _classes(request: VisitorRequest, example: Example) -> list[dict[str, Any]]:
 
 def _mended(request: VisitorRequest, model: UserModel | None) -> dict[str, Any]:
     """What can be trained on from here: the model, and how many images of which kind."""
-    if not painting.usable(model) or model is None:
+    if model is None or not painting.usable(model) or model.visitor != request.visitor:
         return {}
     added = intake.ready(continuing.corrections(request.visitor, model))
     return {"model": model, "learnt": len(continuing.earlier(model)), "added": len(added)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 PIECE = 256 * 1024  # bytes
-ONE_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)  # more digits than any file has bytes: no range
 
 
 def send(request: HttpRequest, path: Path, content_type: str) -> HttpResponseBase:

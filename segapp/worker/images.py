@@ -15,7 +15,6 @@ from segapp.pipeline.training.finetune import Example, Trained
 
 SIDE = 640  # pixels
 THUMBNAIL = 240
-JPEG_SIDE = 65_500  # the format holds no more
 ALPHA = 0.55
 NAMED = 4  # classes of an image that are named below it
 
@@ -62,9 +61,7 @@ def before_after(trained: Trained, examples: list[Example]) -> Image.Image | Non
 
 def draw_overlay(path: Path, image: Image.Image, ids: np.ndarray, classes: list[dict[str, Any]]) -> Image.Image:
     """An image with its classes laid over, written as JPEG at its own size, and returned."""
-    drawn = render.overlay(image, ids, classes, 0.5)
-    if max(drawn.size) > JPEG_SIDE:
-        drawn.thumbnail((JPEG_SIDE, JPEG_SIDE))
+    drawn = render.for_jpeg(render.overlay(image, ids, classes, 0.5))
     write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88))
     return drawn
 
