@@ -13,7 +13,7 @@ from django.utils import timezone
 from PIL import Image
 
 from registry import store
-from segapp.imaging import painted
+from segapp.imaging import painted, stored
 from segapp.imaging.formats import UNPAINTED
 from segapp.models import Example, Painting
 from segapp.services import example_files, intake, painting
@@ -73,8 +73,8 @@ def agreement(example: Example, values: np.ndarray) -> float | None:
     if not example.painting.proposal:
         return None
     try:
-        with Image.open(io.BytesIO(read(example))) as stored:
-            proposed = np.array(stored, dtype=np.uint8)
+        with stored.opened(io.BytesIO(read(example))) as opened:
+            proposed = np.array(opened, dtype=np.uint8)
     except (NotFound, OSError):
         return None
     truth = np.asarray(Image.fromarray(values).resize((proposed.shape[1], proposed.shape[0]), Image.Resampling.NEAREST))

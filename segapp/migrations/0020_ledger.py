@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("segapp", "0018_batch_windows")]
+    dependencies = [("segapp", "0019_painting_proposals")]
 
     operations = [
         migrations.CreateModel(
