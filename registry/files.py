@@ -13,6 +13,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 _CHUNK = 1 << 20
+# What a network share says that is away for a while.
+OUT_OF_REACH = frozenset(
+    [
+        *(errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN),
+        *(errno.ENETUNREACH, errno.ESHUTDOWN, errno.ENODEV, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EIO),
+    ]
+)
 _MEMO_LIMIT = 20_000
 
 _listeners: list[Callable[[Path], object]] = []
@@ -26,6 +33,10 @@ class ModelFileMissing(Exception):
 
 class ModelFileDamaged(Exception):
     """The file of a model is there, but its content is not what was written."""
+
+
+class StoreUnreachable(Exception):
+    """The storage did not answer or is not there now; nothing is known about whether a file exists on it."""
 
 
 def disk_is_full(error: BaseException) -> bool:
@@ -42,7 +53,7 @@ def verify(path: Path, sha256: str) -> None:
     """Hold the file at `path` to its recorded sha256.
 
     An unchanged file (same inode, size and times) is read once per process.
-    Raises ModelFileMissing or ModelFileDamaged.
+    Raises ModelFileMissing, ModelFileDamaged, and StoreUnreachable where a network share is away.
     """
     try:
         found = digest(path)
@@ -53,6 +64,8 @@ def verify(path: Path, sha256: str) -> None:
     except OSError as error:
         if short_of_room(error):
             raise
+        if error.errno in OUT_OF_REACH:
+            raise StoreUnreachable(f"The model file {path.name} is out of reach ({error.strerror}).") from error
         raise ModelFileDamaged(
             f"The model file {path.name} cannot be read ({error.strerror}). "
             "Check the disk, or use another version of the model."

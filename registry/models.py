@@ -34,6 +34,7 @@ class UserModel(models.Model):
     name = models.CharField(max_length=80)
     active = models.BooleanField(default=False)
     file_state = models.CharField(max_length=8, choices=FileState.choices, default=FileState.OK)
+    active_when_found = models.BooleanField(default=False, help_text="Was active when its file was lost")
     notice = models.CharField(max_length=200, blank=True, help_text="Why this model stopped answering, until dismissed")
     base_key = models.CharField(max_length=64)
     base_name = models.CharField(max_length=64)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Case, F, Q, QuerySet, Sum, When
 from django.utils import timezone
 
 from registry import bases, store
@@ -68,13 +68,17 @@ def resolve(visitor: str) -> ActiveModel:
     """The one resolver: pages, API, video and batch all ask here.
 
     Verifies the file of the active model (hashed once per process as long as it does not change). When it is gone or
-    damaged, marks the row, drops the pointer and answers with the base model and a notice.
+    damaged, marks the row, drops the pointer and answers with the base model and a notice; a file that is found again
+    makes its model active again. Raises store.StoreUnreachable where files are out of reach: then nothing changes.
     """
-    telling = UserModel.objects.filter(visitor=visitor).filter(Q(active=True) | (Q(trashed_at=None) & ~Q(notice="")))
+    lost = Q(trashed_at=None) & (~Q(notice="") | Q(active_when_found=True))
+    telling = UserModel.objects.filter(visitor=visitor).filter(Q(active=True) | lost)
     model = next((found for found in telling if found.active), None)
+    if model is None:
+        model = next((found for found in telling if found.active_when_found and _is_found_again(found)), None)
     if model is not None and not _file_answers(model):
         model = None
-    notice = telling.all().filter(active=False).first() if model is None and telling else None
+    notice = telling.all().filter(active=False).exclude(notice="").first() if model is None and telling else None
     if notice is None:
         return ActiveModel(model=model, base=current_base())
     return ActiveModel(None, current_base(), notice.notice, earlier_version(notice))
@@ -119,6 +123,10 @@ def ensure_local(model: UserModel) -> None:
     """
     try:
         verify(store.fetch(model.path), model.sha256)
+    except ModelFileMissing:
+        if not store.is_shared() and not model.path.parent.is_dir():  # nothing proves that media is there
+            raise store.StoreUnreachable("The media folder is out of reach. Check that it is mounted.") from None
+        raise
     except ModelFileDamaged:
         if not store.is_shared():
             raise
@@ -147,6 +155,7 @@ def activate(visitor: str, public_id: str) -> UserModel:
     with transaction.atomic():
         list(UserModel.objects.select_for_update().filter(visitor=visitor))  # two tabs take turns
         dismiss_notice(visitor)
+        forget_lost(visitor)
         UserModel.objects.filter(visitor=visitor, active=True).exclude(pk=model.pk).update(active=False)
         found = UserModel.objects.filter(pk=model.pk, visitor=visitor, trashed_at=None)
         if not found.update(active=True, file_state=FileState.OK, last_used=timezone.now()):
@@ -160,6 +169,12 @@ def reset(visitor: str) -> None:
     with transaction.atomic():
         UserModel.objects.filter(visitor=visitor, active=True).update(active=False, last_used=timezone.now())
         dismiss_notice(visitor)
+        forget_lost(visitor)
+
+
+def forget_lost(visitor: str) -> None:
+    """Another choice was made: what was lost stays inactive when it is found again."""
+    UserModel.objects.filter(visitor=visitor, active_when_found=True).update(active_when_found=False)
 
 
 def dismiss_notice(visitor: str) -> None:
@@ -233,7 +248,8 @@ def mark_lost(model: UserModel, state: FileState) -> None:
     what = {FileState.MISSING: "is missing", FileState.DAMAGED: "is damaged"}.get(state, "cannot be used")
     notice = f"Your model “{model.name}” could not be used: its file {what}. The base model answers instead."
     changed = UserModel.objects.filter(pk=model.pk).exclude(file_state=state, active=False)
-    if changed.update(file_state=state, active=False, notice=notice[:200]):
+    was = Case(When(active=True, then=True), default=F("active_when_found"))
+    if changed.update(file_state=state, active_when_found=was, active=False, notice=notice[:200]):
         logger.warning("model %s of a visitor fell back to the base: its file %s", model.key, what)
 
 
@@ -247,9 +263,35 @@ def _file_answers(model: UserModel) -> bool:
     except ModelFileDamaged:
         mark_lost(model, FileState.DAMAGED)
         return False
-    if base_of(model) is None:
+    if not _has_base(model):
         mark_lost(model, FileState.MISSING)
         return False
+    return True
+
+
+def _has_base(model: UserModel) -> bool:
+    """Whether the model's base is at hand. Raises store.StoreUnreachable while only its weights are out of reach."""
+    if base_of(model) is not None:
+        return True
+    known = bases.CATALOGUE.get(model.base_key)
+    if known is not None and bases.weights_source(known, settings.SEGAPP_WEIGHTS) is None:
+        raise store.StoreUnreachable(f"The weights of {known.name} are out of reach. Check SEGAPP_WEIGHTS.")
+    return False
+
+
+def _is_found_again(model: UserModel) -> bool:
+    """Whether a lost model's file is back; then it answers again, unless the visitor has chosen another meanwhile."""
+    if not file_in_order(model):
+        return False
+    with transaction.atomic():
+        list(UserModel.objects.select_for_update().filter(visitor=model.visitor))
+        if UserModel.objects.filter(visitor=model.visitor, active=True).exists():
+            return False
+        found = UserModel.objects.filter(pk=model.pk, active_when_found=True, trashed_at=None)
+        if not found.update(active=True, active_when_found=False, file_state=FileState.OK, notice=""):
+            return False
+    model.refresh_from_db()
+    logger.info("model %s was found again and answers", model.key)
     return True
 
 

@@ -19,17 +19,27 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage, storages
 
-from registry.files import on_written, write_atomically
+from registry.files import StoreUnreachable, on_written, write_atomically
+
+__all__ = [
+    "StoreUnreachable",
+    "exists",
+    "fetch",
+    "fetch_folder",
+    "is_shared",
+    "is_spare",
+    "is_stored",
+    "push",
+    "push_folder",
+    "remove",
+    "remove_folder",
+]
 
 logger = logging.getLogger(__name__)
 
 MARK = "segapp.txt"  # tells our bucket from an empty or a wrong one, where every file would seem to be missing
 DOUBT = 10.0  # seconds by which clocks may differ: a copy that may be older than the original counts as older
 DECORATION = ".webp"  # previews: one that could not be pushed is logged and fails nothing
-
-
-class StoreUnreachable(Exception):
-    """The shared storage did not answer; nothing is known about whether a file exists there."""
 
 
 def is_shared() -> bool:

@@ -108,6 +108,8 @@ def _orphan_files() -> Iterator[Removal]:
 
 
 def _rows_without_files() -> Iterator[Removal]:
+    if not (store.is_shared() or (settings.MEDIA_ROOT / "models").is_dir()):
+        return  # media is away: nothing proves that a file is
     for model in UserModel.objects.filter(file_state=FileState.OK, trashed_at=None):
         if not store.exists(model.path):
             mark = partial(mark_lost, model, FileState.MISSING)

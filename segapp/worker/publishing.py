@@ -110,6 +110,7 @@ def _enter(model: UserModel, run: TrainingRun | None) -> None:
         mine = UserModel.objects.filter(visitor=model.visitor)
         mine.filter(active=True).update(active=False)
         mine.exclude(notice="").update(notice="")
+        mine.filter(active_when_found=True).update(active_when_found=False)
         model.active, model.last_used = True, timezone.now()
     model.save(force_insert=True)
     storage.enter(model)
