@@ -189,9 +189,10 @@ def _from_analysis(analysis: Analysis, stem: str) -> Example:
     )
     example_files.write_photo(example, image, lossy=False)
     classes = [{"id": row["id"], "name": row["name"], "color": row["color"]} for row in analysis.classes]
-    answered = analysis.model is not None and analysis.model_key == analysis.model.key
-    mine = answered and analysis.model.visitor == analysis.visitor  # not what answered behind a share link
-    usable = analysis.model if mine else None
+    model = analysis.model
+    # Not what answered in another's name, behind a share link.
+    mine = model is not None and analysis.model_key == model.key and model.visitor == analysis.visitor
+    usable = model if mine else None
     values[~np.isin(values, [row["id"] for row in classes])] = UNPAINTED
     example_files.write_proposal(example, example_files.grey_png(values))
     nothing = np.full_like(values, UNPAINTED)

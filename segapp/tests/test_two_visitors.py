@@ -1,6 +1,7 @@
 """Two visitors walk every address; nothing of the first reaches the second, through no view and no cache."""
 
 import re
+from typing import Any
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -46,7 +47,7 @@ def owned_by(visitor: str) -> list[str]:
     example.folder.mkdir(parents=True)
     photo(96).save(example.folder / "image.png")
     Painting.objects.create(example=example)
-    rows = [model, run, analysis, example]
+    rows: list[Any] = [model, run, analysis, example]
     rows.append(TrainingSet.objects.create(visitor=visitor, name=NAME))
     rows.append(VideoJob.objects.create(visitor=visitor, title=f"{NAME}.mp4", state="done"))
     rows.append(Batch.objects.create(visitor=visitor, title=f"{NAME}.zip", state="done", done=1, total=1))
