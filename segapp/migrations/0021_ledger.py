@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("segapp", "0019_painting_proposals")]
+    dependencies = [("segapp", "0020_video_objects")]
 
     operations = [
         migrations.CreateModel(
