@@ -1,11 +1,20 @@
 """How the project's commands speak: figures as JSON on stdout, errors as one line on stderr with status 1."""
 
 import json
+import os
 import sys
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+
+from segapp.parts import WAITING
+
+
+def share_the_cores() -> None:
+    """Let torch's threads sleep while they wait for each other, as the workers do. Call it before torch is imported."""
+    for name, value in WAITING.items():
+        os.environ.setdefault(name, value)
 
 
 def add_image_input(parser: ArgumentParser, default: str) -> None:

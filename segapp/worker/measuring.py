@@ -48,6 +48,9 @@ def classes_of(network: LoadedNetwork) -> list[dict[str, Any]]:
 
 
 def intensity_of(decoded: Decoded) -> np.ndarray | None:
-    """The image's values as they are measured: H,W of grey images, else H,W,3."""
+    """The image's values as they are measured: H,W of grey images, else H,W,3. None for more than eight bits, whose own
+    values are not at hand: those of the display would be another measure under the same name."""
+    if decoded.deep:
+        return None
     values = np.asarray(decoded.image)
     return values[..., 0] if decoded.layout.channels == 1 else values

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from segapp.imaging import InvalidFile, image_input
-from segapp.management.output import ProjectCommand, add_image_input
+from segapp.management.output import ProjectCommand, add_image_input, share_the_cores
 from segapp.models import Effort
 from segapp.services.errors import InvalidUpload
 
@@ -34,6 +34,7 @@ class Command(ProjectCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else there")
 
     def handle(self, **options: Any) -> None:
+        share_the_cores()
         from registry.runtime import BaseMissing  # here: they bring torch, and --help should not wait for it
         from segapp.pipeline.training.finetune import TrainingFailed
         from segapp.worker.local import train_folders

@@ -9,7 +9,7 @@ from segapp.imaging import InvalidFile, image_input, object_formats
 from segapp.imaging.formats import is_video
 from segapp.imaging.object_formats import KEYS
 from segapp.management.object_options import add_object_options, object_options
-from segapp.management.output import ProjectCommand, add_image_input
+from segapp.management.output import ProjectCommand, add_image_input, share_the_cores
 
 FOR_IMAGES = "--zip, --csv, --objects, --geojson and --export"
 
@@ -47,6 +47,7 @@ class Command(ProjectCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON list on stdout, nothing else there")
 
     def handle(self, **options: Any) -> None:
+        share_the_cores()
         choice = image_input.parse(options["channels"], options["page"])
         wanted, formats = object_options(options), object_formats.parse(options["formats"])
         from registry.files import ModelFileDamaged, ModelFileMissing
