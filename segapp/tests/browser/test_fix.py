@@ -45,7 +45,11 @@ def test_painted_masks_train_a_model_and_its_mended_answer_makes_a_new_version(v
         easel.set("region-size", 88)
         easel.click(75, 65)
         assert overlap(easel.values() == 1, disc_ids() == 1) > 0.9
-        page.get_by_role("link", name="Done" if last else "Next image").click()
+        easel.tool("brush")
+        page.keyboard.press("1")
+        easel.drag((8, 10), (150, 10))
+        assert (easel.values() == 255).any(), "the rest stays unknown"
+        page.get_by_role("link", name="All my images" if last else "Next image").click()
     expect(page.locator(".thumb")).to_have_count(2)
     expect(page.locator("#name-1")).to_have_value("orange")
     page.fill("#run-name", "Oranges")
@@ -59,15 +63,19 @@ def test_painted_masks_train_a_model_and_its_mended_answer_makes_a_new_version(v
     page.get_by_role("button", name="Fix and add to training").click()
     easel = Easel(page).wait()
     assert page.locator("[data-class-list] input[type=text]").nth(1).input_value() == "orange"
-    found = easel.on_server()
-    assert 255 not in found, "what the model found is there to paint on"
+    assert (easel.on_server() == 255).all(), "what the model found is proposed, and nobody has confirmed it"
+    expect(page.get_by_label("Only what I touched")).to_be_checked()
+    expect(page.locator("[data-stage][data-live]")).to_be_visible()
     easel.tool("polygon")
     for corner in ((2, 2), (30, 2), (30, 30), (2, 30)):
         easel.click(*corner)
     page.keyboard.press("1")
     page.get_by_role("button", name="Close the polygon").click()
     mended = easel.values()
-    assert (mended[4:28, 4:28] == 0).all()
+    assert (mended[4:28, 4:28] == 0).all() and (mended[60:] == 255).all()
+    page.get_by_label("All of it is right").check()
+    expect(page.locator("[data-saved]")).to_have_text("Accepted and saved.")
+    assert 255 not in easel.on_server()
     assert faults(page) == []
     page.get_by_role("button", name="Continue training “Oranges”").click()
     stop_soon(page)
