@@ -5,9 +5,10 @@ from typing import Any
 
 workers = 1
 worker_class = "segapp.gunicorn_worker.BufferedWorker"
-# Requests that wait for a worker hold a thread for up to a minute, and pages must still answer beside them: so many
-# more than may wait for a worker (services/admission.py) and for memory to decode an image (imaging/memory.py).
-threads = 48
+# Requests that wait for a worker hold a thread for up to a minute, event streams for up to a quarter of an hour, and
+# pages must still answer beside them: so many more than may wait for a worker (services/admission.py) and for memory to
+# decode an image (imaging/memory.py), and than may be open (services/events.py).
+threads = 56
 timeout = 120
 graceful_timeout = 7
 backlog = 256

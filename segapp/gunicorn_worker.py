@@ -150,7 +150,8 @@ class BufferedWorker(Worker):
     """`worker_class` for gunicorn_conf.py; `threads` and `graceful_timeout` are gunicorn's settings."""
 
     def run(self) -> None:
-        from segapp import upload_admission
+        from segapp import upload_admission  # these two need the site, which is loaded by now
+        from segapp.services import events
 
         Channel.admission = upload_admission
         memory.return_freed()
@@ -178,6 +179,7 @@ class BufferedWorker(Worker):
             wasyncore.loop(timeout=1, use_poll=True, map=sockets, count=1)
         for listener in listeners:
             listener.del_channel()  # no new connections; the master holds the socket
+        events.closing.set()  # streams end here, and their clients come again
         until = time.monotonic() + self.cfg.graceful_timeout
         while time.monotonic() < until and self._answering(sockets):
             self.notify()

@@ -10,6 +10,7 @@ urlpatterns = [
     path("health", views.health, name="api-health"),
     path("finetune", views.finetune, name="api-finetune"),
     path("finetune/<str:run_id>", views.run, name="api-run"),
+    path("finetune/<str:run_id>/events", views.run_events, name="api-run-events"),
     path("finetune/<str:run_id>/stop", views.run_stop, name="api-run-stop"),
     path("segment", views.segment, name="api-segment"),
     path("segment/<str:analysis_id>", views.segment_result, name="api-segment-result"),

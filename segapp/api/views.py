@@ -5,7 +5,7 @@ be done is raised and becomes JSON in segapp.error_responses.
 """
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.urls import reverse
 from django.views.decorators.csrf import ensure_csrf_cookie
 
@@ -24,7 +24,7 @@ from segapp.api.forms import (
     ThingsForm,
     VideoForm,
 )
-from segapp.api.operations import ErrorKinds, operation, sent
+from segapp.api.operations import Answer, ErrorKinds, operation, sent
 from segapp.imaging.object_formats import WRITTEN_AT_ONCE
 from segapp.models import Analysis, ApiKey, ModelShare, State, Worker
 from segapp.scopes import for_predict_keys
@@ -33,6 +33,7 @@ from segapp.services import (
     api_keys,
     batches,
     errors,
+    events,
     limits,
     measurements,
     restore,
@@ -52,6 +53,7 @@ RESULTS = (
     *(schemas.Analysis, schemas.MeasuredAnalysis),
     *(schemas.AnalysisProgress, schemas.LargeAnalysis, schemas.MeasuredLargeAnalysis),
 )
+EVENTS = 'id: running-1-0-0.2500/\nevent: progress\ndata: {"run_id": "9uVq1hZr4cTe6sLd", "state": "running", …}\n\n'
 NO_ANSWER: ErrorKinds = (errors.Overloaded, errors.Unavailable, analyses.Failed, analyses.NotAnswered)
 
 
@@ -108,6 +110,32 @@ def finetune(request: VisitorRequest) -> JsonResponse:
 @operation("GET", "How far a training is", "Training", (200, schemas.Run, "The training"))
 def run(request: VisitorRequest, run_id: str) -> JsonResponse:
     return JsonResponse(runs.status(runs.owned(request.visitor, run_id)))
+
+
+@operation(
+    "GET",
+    "Watch a training",
+    "Training",
+    (200, Answer(None, "Server-sent events", "text/event-stream", EVENTS), ""),
+    (204, None, "The client has had the last event"),
+    errors=(events.TooManyStreams,),
+    headers={"Last-Event-ID": "The `id` of the last event that the client has; browsers send it by themselves"},
+    description="`progress` has the keys of `GET /api/finetune/{run_id}`, `preview` the `url` of a held-out image with "
+    "what the model finds in it now, `end` the keys again; then the stream ends. The server may end it before: connect "
+    "again with `Last-Event-ID`.",
+)
+def run_events(request: VisitorRequest, run_id: str) -> HttpResponseBase:
+    found = runs.owned(request.visitor, run_id)
+    last_id = request.headers.get("Last-Event-ID", "")
+    if last_id == events.LAST and not found.unfinished:
+        return HttpResponse(status=204)
+    if request.method == "HEAD":
+        return HttpResponse(content_type="text/event-stream")
+    key = getattr(request, "api_key", None)
+    stream = events.Stream(request.visitor, found, last_id, lambda: key is None or api_keys.is_valid(key))
+    response = StreamingHttpResponse(stream, content_type="text/event-stream")
+    response["Cache-Control"], response["X-Accel-Buffering"] = "no-store", "no"
+    return response
 
 
 @operation(

@@ -18,7 +18,7 @@ MIN_ADMITTED = 16  # accepted however slow the workers are (unless SEGAPP_QUEUE 
 MAX_WAIT = 40.0  # seconds that the last of the queue may expect to wait; the API gives up after 60
 PACE_OF = 8  # latest results that say how long one takes
 GUESSED_SECONDS = 1.0  # an image, until a first one was measured
-# Requests of this process that may sleep until a worker has answered. The web server has 48 threads (gunicorn_conf),
+# Requests of this process that may sleep until a worker has answered. The web server has 56 threads (gunicorn_conf),
 # and the others must stay free for pages, however many wait.
 MAX_WAITERS = 24
 

@@ -78,5 +78,10 @@ def authenticate(key: str) -> ApiKey:
     return row
 
 
+def is_valid(row: ApiKey) -> bool:
+    """Whether a key that was good a while ago still is."""
+    return ApiKey.objects.filter(Q(expires=None) | Q(expires__gt=timezone.now()), pk=row.pk).exists()
+
+
 def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
