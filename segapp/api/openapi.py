@@ -59,11 +59,16 @@ GROUPS = {
 }
 
 
+def marked() -> list[URLPattern]:
+    """The API's addresses, whose views say what they are."""
+    from segapp.api.urls import urlpatterns  # which names the view that serves this description
+
+    return urlpatterns
+
+
 @cache
 def document() -> dict[str, Any]:
-    from segapp.api.urls import urlpatterns
-
-    found = list(operations(urlpatterns))
+    found = list(operations(marked()))
     types = {type_ for _, _, operation, _ in found for answer in operation.answers.values() for type_ in _types(answer)}
     ordered = sorted(types - {dict} | {schemas.Error}, key=lambda type_: type_.__name__)
     _, components = msgspec.json.schema_components(ordered, ref_template=REF)

@@ -100,14 +100,16 @@ class Baseline(TypedDict):
 
 
 class ClassScore(TypedDict):
+    """The figures of what the model is compared with are null for the kind that it is not, or absent."""
+
     id: ClassId
     name: ClassName
     iou: Figure
     dice: Figure
-    base_iou: Figure
-    base_dice: Figure
-    trivial_iou: Figure
-    trivial_dice: Figure
+    base_iou: NotRequired[Figure]
+    base_dice: NotRequired[Figure]
+    trivial_iou: NotRequired[Figure]
+    trivial_dice: NotRequired[Figure]
     images: Annotated[int, Meta(description="Held-out images that show it", examples=[5])]
 
 

@@ -18,7 +18,7 @@ def problems_of(method: str, path: str, response: Any) -> list[str]:
     if found is None:
         return []
     template, operation = found
-    method = "GET" if method == "HEAD" else method
+    head, method = method == "HEAD", "GET" if method == "HEAD" else method
     if response.status_code == 405:
         return [] if operation is None else [f"405 for {method} {template}, which is described"]
     if operation is None:
@@ -35,7 +35,7 @@ def problems_of(method: str, path: str, response: Any) -> list[str]:
         return [] if not response.content else [f"{method} {template}: a body where none is described"]
     if kind not in content:
         return [f"{method} {template}: {kind or 'no type'} instead of {', '.join(content)}"]
-    if kind != "application/json":
+    if kind != "application/json" or head:
         return []
     errors = _validator(method, template, response.status_code).iter_errors(response.json())
     return [f"{method} {template} {response.status_code}: {error.json_path}: {error.message}" for error in errors]

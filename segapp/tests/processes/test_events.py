@@ -9,7 +9,7 @@ from segapp.services.events import MAX_OPEN
 from segapp.tests.imaging.drawing import photo, saved, shapes
 from segapp.tests.serving import Served
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def opened(visitor, run_id: str) -> http.client.HTTPResponse:
@@ -36,7 +36,7 @@ def test_a_training_is_watched_to_its_end_while_pages_stay_quick(own_server: Ser
     assert own_server.visitor().get("/").status == 200
     assert time.monotonic() - began < 3
     assert streams[0].readline().startswith(b"retry:")
-    told, until = [], time.monotonic() + 240
+    told, until = [], time.monotonic() + 600
     while b"event: end\n" not in told and time.monotonic() < until:
         told.append(streams[0].readline())
     assert told.count(b"event: progress\n") > 2, "piece by piece, not all at the end"
