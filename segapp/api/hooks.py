@@ -24,7 +24,7 @@ GROUP = "Webhooks"
     errors=(service.TooManyHooks, RefusedAddress, errors.RateLimited),
 )
 def hooks(request: VisitorRequest) -> JsonResponse:
-    if request.method == "GET":
+    if request.method != "POST":
         listed: schemas.Hooks = {"hooks": [_hook(row) for row in service.listed(request.visitor)]}
         return JsonResponse(listed)
     limits.check(request, limits.HOOKS)

@@ -403,7 +403,7 @@ def model_things(request: VisitorRequest, model_id: str) -> JsonResponse:
 def shares(request: VisitorRequest, model_id: str) -> JsonResponse:
     """The model's links; POST makes one, with an optional `label`."""
     found = registry.owned(request.visitor, model_id)
-    if request.method == "GET":
+    if request.method != "POST":
         rows = sharing.of(request.visitor).filter(model=found)
         body: schemas.Shares = {"shares": [_share(request, row) for row in rows]}
         return JsonResponse(body)
@@ -432,7 +432,7 @@ def share(request: VisitorRequest, token: str) -> JsonResponse:
 )
 def keys(request: VisitorRequest) -> JsonResponse:
     """The visitor's keys, without the keys themselves; POST makes one, which is shown this once."""
-    if request.method == "GET":
+    if request.method != "POST":
         listed: schemas.Keys = {"keys": [_key(row) for row in api_keys.listed(request.visitor)]}
         return JsonResponse(listed)
     limits.check(request, limits.KEYS)
