@@ -19,6 +19,7 @@ from registry.network import ClassInfo
 from registry.runtime import BaseMissing, LoadedNetwork
 from segapp import dispatch, heartbeat
 from segapp.imaging.class_mapping import ClassMapping
+from segapp.imaging.numbering import IGNORE
 from segapp.models import State, TrainingRun
 from segapp.pipeline.training.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
 from segapp.pipeline.training.input_size import MAX_EXAMPLE_SIDE
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 LABEL = "segapp.TrainingRun"
 MAX_SIDE = MAX_EXAMPLE_SIDE  # pixels; larger images are trained on at this size, so that fifty of them fit in memory
+MOSTLY = 0.5  # share of ignored pixels above which a mask is taken for scribbles
 DISK_FULL = "The disk is full, so the model could not be saved. Your earlier model is still in use. Free some space."
 UNKNOWN = "The training failed on the server. Your images and your earlier model are kept. Try again."
 
@@ -160,11 +162,21 @@ def like(numbers: np.ndarray | None, ids: np.ndarray) -> np.ndarray | None:
 
 
 def shrink(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Image (H, W, 3) and ids (H, W), both scaled down together when longer than MAX_SIDE pixels."""
+    """Image (H, W, 3) and ids (H, W), both scaled down together when longer than MAX_SIDE pixels.
+
+    In a mask that is mostly unknown, as scribbles leave it, a thin stroke is not lost between two sampled pixels.
+    """
     height, width = mask.shape
     factor = MAX_SIDE / max(height, width)
     if factor >= 1:
         return image, mask
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     small = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return np.asarray(small), np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    ids = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    if (ids == IGNORE).mean() > MOSTLY:
+        rows, columns = (
+            np.arange(count) * length // count for count, length in zip(ids.shape, mask.shape, strict=True)
+        )
+        known = np.minimum.reduceat(np.minimum.reduceat(mask, rows, axis=0), columns, axis=1)
+        ids = np.where(ids == IGNORE, known, ids)
+    return np.asarray(small), ids
