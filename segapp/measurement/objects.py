@@ -64,6 +64,8 @@ def find(ids: np.ndarray, settings: Settings, distance: np.ndarray | None = None
     labels = connected(codes)
     if settings.split is not None and labels.any():
         labels = splitting.split(labels, codes, settings.split, distance)
+        if distance is not None and settings.split > 0:
+            labels = splitting.with_middle(labels, distance)
     return _numbered(labels, codes, settings)
 
 

@@ -14,7 +14,9 @@ STRENGTH = 0.65  # what "auto" takes
 SMOOTHING = 1.0  # sigma in pixels: the staircase of an edge makes no middles
 MIN_DEPTH = 0.75  # pixels: a narrow place shallower than this is the pixel grid's doing
 MIN_LEARNT_DEPTH = 0.04  # the same for a model's map, whose middles are 1
+LEARNT_DEPTH = 0.3  # of the depth that shapes need: a model's map is low between objects that look like one shape
 CORE = 0.15  # of a model's map: below this nothing is a middle
+MIDDLE = 0.3  # of a model's map: a part that is nowhere higher is no object
 
 
 def split(labels: np.ndarray, codes: np.ndarray, strength: float, distance: np.ndarray | None = None) -> np.ndarray:
@@ -26,9 +28,10 @@ def split(labels: np.ndarray, codes: np.ndarray, strength: float, distance: np.n
     if strength <= 0:
         return labels.astype(np.int32)
     if distance is None:
-        heights, least, floor = _heights(codes), MIN_DEPTH, 0.0
+        heights, least, floor, share = _heights(codes), MIN_DEPTH, 0.0, 1.0 - strength
     else:
-        heights, least, floor = cv2.GaussianBlur(distance.astype(np.float32), (0, 0), SMOOTHING), MIN_LEARNT_DEPTH, CORE
+        heights = cv2.GaussianBlur(distance.astype(np.float32), (0, 0), SMOOTHING)
+        least, floor, share = MIN_LEARNT_DEPTH, CORE, LEARNT_DEPTH * (1.0 - strength)
         heights = np.where(labels > 0, heights + 1e-6, 0).astype(np.float32)
     peaks = _peaks(heights, labels, floor)
     result = labels.astype(np.int32)
@@ -38,12 +41,21 @@ def split(labels: np.ndarray, codes: np.ndarray, strength: float, distance: np.n
     for number in several[several > 0]:
         box = boxes[number - 1]
         inside = labels[box] == number
-        parts = _parts(heights[box], np.where(inside, peaks[box], 0), inside, strength, least)
+        parts = _parts(heights[box], np.where(inside, peaks[box], 0), inside, share, least)
         for part in range(1, int(parts.max()) + 1):
             if part > 1:
                 result[box][parts == part] = after
                 after += 1
     return result
+
+
+def with_middle(labels: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """The parts (numbers H,W) in which a model's map sees the middle of an object; 0 for all others."""
+    tops = np.zeros(int(labels.max(initial=0)) + 1, np.float32)
+    np.maximum.at(tops, labels.ravel(), distance.ravel())
+    kept = tops >= MIDDLE
+    kept[0] = False
+    return np.where(kept[labels], labels, 0)
 
 
 def _heights(codes: np.ndarray) -> np.ndarray:
@@ -63,7 +75,7 @@ def _peaks(heights: np.ndarray, labels: np.ndarray, floor: float) -> np.ndarray:
     return cv2.connectedComponents(peaks.astype(np.uint8), connectivity=8)[1]
 
 
-def _parts(heights: np.ndarray, peaks: np.ndarray, inside: np.ndarray, strength: float, least: float) -> np.ndarray:
+def _parts(heights: np.ndarray, peaks: np.ndarray, inside: np.ndarray, share: float, least: float) -> np.ndarray:
     """Numbers 1..n of the parts of one connected object."""
     numbers, markers = np.unique(peaks, return_inverse=True)
     markers = markers.reshape(peaks.shape).astype(np.int32)
@@ -72,7 +84,7 @@ def _parts(heights: np.ndarray, peaks: np.ndarray, inside: np.ndarray, strength:
     basins = watershed(-heights, markers, mask=inside, connectivity=2)
     count = int(basins.max())
     tops = ndimage.maximum(heights, basins, np.arange(1, count + 1))
-    joined = _joined(_passes(basins, heights, count), np.asarray(tops), strength, least)
+    joined = _joined(_passes(basins, heights, count), np.asarray(tops), share, least)
     return joined[basins]
 
 
@@ -97,7 +109,7 @@ def _passes(basins: np.ndarray, heights: np.ndarray, count: int) -> list[tuple[f
     return [(float(value[i]), int(key[i] // (count + 1)), int(key[i] % (count + 1))) for i in chosen]
 
 
-def _joined(passes: list[tuple[float, int, int]], tops: np.ndarray, strength: float, least: float) -> np.ndarray:
+def _joined(passes: list[tuple[float, int, int]], tops: np.ndarray, share: float, least: float) -> np.ndarray:
     """int32 count+1: for each basin the number of its part, after joining over every passage that is not narrow."""
     parent = list(range(len(tops) + 1))
 
@@ -114,7 +126,7 @@ def _joined(passes: list[tuple[float, int, int]], tops: np.ndarray, strength: fl
             continue
         lower, higher = (a, b) if top[a] < top[b] else (b, a)
         depth = top[lower] - height
-        if depth < max(least, (1.0 - strength) * top[lower]):
+        if depth < max(least, share * top[lower]):
             parent[lower] = higher
     roots = [root(basin) for basin in range(1, len(parent))]
     _, numbers = np.unique(roots, return_inverse=True)

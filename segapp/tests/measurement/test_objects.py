@@ -111,3 +111,12 @@ def test_more_objects_than_16_bits_hold_are_refused_in_words():
     mask[::2, ::2] = 1
     with pytest.raises(TooManyObjects, match="minimum area"):
         find(mask, Settings((1,)))
+
+
+def test_a_part_without_a_middle_by_the_learnt_map_is_no_object():
+    mask = np.zeros((40, 80), np.uint8)
+    mask[5:25, 5:25] = mask[30:34, 60:64] = 1
+    inside = np.where(mask, 0.2, 0.0).astype(np.float32)
+    inside[15, 15] = 0.9
+    assert find(mask, Settings((1,), split=0.65), inside).count == 1
+    assert find(mask, Settings((1,)), inside).count == find(mask, Settings((1,), split=0.65)).count == 2
