@@ -207,10 +207,10 @@ def test_an_image_that_kills_the_worker_twice_is_left_out_and_the_batch_still_en
 
 
 def test_one_failing_image_fails_alone(net, monkeypatch):
-    def predict(network, image, progress=None):
+    def predict(network, image, progress=None, **more):
         if image.shape[1] == 70:
             raise RuntimeError("out of memory")
-        return engine.predict(network, image, progress)
+        return engine.predict(network, image, progress, **more)
 
     monkeypatch.setattr(worker, "predict", predict)
     batch = batches.submit("alice", [upload("big.png", image(0, 70)), *many(1)])

@@ -139,5 +139,5 @@ def test_a_head_as_a_network_gives_the_same_logits(net):
     mine = live_logits(replace(features, deep=torch.zeros_like(features.deep)), head) - head.bias[:, None, None]
     assert torch.allclose(detail[0], mine, atol=0.05)
     with torch.no_grad():
-        whole = logits_from(module, net.module.encoder(images)[-4:], images)[0, :, ::2, ::2]
+        whole = logits_from(module, net.module.encoder(images)[-4:], images)[0][0, :, ::2, ::2]
     assert (whole.argmax(0) == live_logits(features, head).argmax(0)).float().mean() > 0.97

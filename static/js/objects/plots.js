@@ -76,7 +76,7 @@ function histogram(view, column) {
     }
   }
   describe(chart.svg, `Histogram of ${column.title}: ${values.length} objects from ${short(low)} to ${short(high)}, median ${short(median(values))}.`);
-  const lines = [["from", "to", ...groups.map((group) => group.name)]];
+  const lines = [["lower", "upper", ...groups.map((group) => group.name)]];
   for (let k = 0; k < BINS; k += 1) lines.push([edge(low, high, k), edge(low, high, k + 1), ...groups.map((group) => group.counts[k])]);
   return { svg: chart.svg, csv: csv(lines), name: `histogram_${view.columns[column.at]}` };
 }
