@@ -23,7 +23,8 @@ ROWS = 200  # of the table, without script; files have all
 SCALE = "scale"  # in the session: the pixel size that was typed last, offered for the next image
 COLUMNS = (
     *("object", "class", "area", "equivalent_diameter", "axis_major_length", "axis_minor_length", "perimeter"),
-    *("circularity", "solidity", "skeleton_length", "mean_width", "mean_confidence", "touches_edge"),
+    *("circularity", "solidity", "skeleton_length", "mean_width", "mean_intensity", "mean_confidence"),
+    "touches_edge",
 )
 
 

@@ -9,7 +9,7 @@ from segapp.imaging.annotations.shapes import MAX_BYTES, Annotated, Label, Parse
 from segapp.imaging.image_input import ImageInput, parse
 from segapp.imaging.invalid_file import InvalidFile
 
-KNOWN = "COCO, labelme, YOLO segmentation, CVAT for images, GeoJSON, ImageJ ROI"
+KNOWN = "COCO, labelme, YOLO segmentation, CVAT for images, Pascal VOC, GeoJSON, ImageJ ROI"
 BACKGROUNDS = {"background", "_background_", "__background__"}
 CLASS_LISTS = {"classes.txt", "obj.names", "_classes.txt"}
 MAX_ID = 254
