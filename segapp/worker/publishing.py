@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 from PIL import Image
 from torch import Tensor
@@ -50,8 +50,8 @@ def publish(
 
     With a `run`, the row, the active pointer and the run's end are one transaction that holds only while the run's
     lease is still `run.lease`; a reset in the meantime leaves the model kept and not active. A crash between the
-    file and the commit leaves an orphan that `cleanup_models` collects, and the old model in use. The file is in half
-    precision where that changes nothing on `images`.
+    file and the commit leaves an orphan that `cleanup_models` collects, and the old model in use; so may a lost
+    connection to the database. The file is in half precision where that changes nothing on `images`.
     """
     model = UserModel(
         public_id=new_public_id(),
@@ -77,6 +77,10 @@ def publish(
         if preview is not None:
             write_atomically(model.preview_path, lambda out: preview.save(out, "WEBP", quality=80))
         _enter(model, run)
+    except (OperationalError, InterfaceError):
+        # A connection that is lost while it commits leaves open whether the row is there, and then it needs its file.
+        # Without a row the file is an orphan, which cleanup collects.
+        raise
     except BaseException:
         store.remove(model.path)
         store.remove(model.preview_path)
