@@ -103,6 +103,7 @@ def test_fields(alice, value):
         holds(alice.get(url, {field: text[:2000] for field, text in fields.items()}), "get", url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADERS)
 def test_headers(alice, name):
     own = analyzed(alice.visitor)

@@ -182,6 +182,7 @@ def test_held_out_score_uses_only_images_not_trained_on(base, discs, monkeypatch
     assert {0, 1, 2, 3} in learnt  # what is kept learns from all
 
 
+@pytest.mark.slow
 def test_the_held_out_score_rises_while_training_and_one_image_is_watched(base, discs):
     heard: list[Progress] = []
     result = finetune(base, discs, CLASSES, budget_seconds=60, clock=FakeClock(0.05),
@@ -196,6 +197,7 @@ def test_the_held_out_score_rises_while_training_and_one_image_is_watched(base, 
     assert looks[0].baseline["kind"] == "base" and looks[0].baseline["miou"] is not None
 
 
+@pytest.mark.slow
 def test_evaluations_on_held_out_images_change_nothing(base, discs):
     many = finetune(base, discs, CLASSES, steps=6, clock=FakeClock(1.0))
     few = finetune(base, discs, CLASSES, steps=6, clock=FakeClock(1.0), settings=Settings(evaluation_interval=1e9))
@@ -326,6 +328,7 @@ def test_going_on_from_an_own_model_starts_better(base, discs, trained):
     assert again.losses[-1] < fresh.losses[-1]
 
 
+@pytest.mark.slow
 def test_going_on_from_a_model_that_knows_the_images_does_not_flatter_the_score(base, monkeypatch):
     """Random masks learnt by heart before must not be recalled when they are held out."""
     noise = np.random.default_rng(0)
