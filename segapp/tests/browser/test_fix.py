@@ -49,7 +49,9 @@ def test_painted_masks_train_a_model_and_its_mended_answer_makes_a_new_version(v
         page.keyboard.press("1")
         easel.drag((8, 10), (150, 10))
         assert (easel.values() == 255).any(), "the rest stays unknown"
+        before = page.url
         page.get_by_role("link", name="All my images" if last else "Next image").click()
+        expect(page).not_to_have_url(before)
     expect(page.locator(".thumb")).to_have_count(2)
     expect(page.locator("#name-1")).to_have_value("orange")
     page.fill("#run-name", "Oranges")
