@@ -57,6 +57,12 @@ GROUPS = {
     "Keys": "What programs send instead of a cookie.",
     "Webhooks": "Addresses that are notified when a training, a batch or a video ends.",
 }
+# One event of a stream, as tools for server-sent events take it apart.
+EVENT = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+    "required": ["data"],
+}
 
 
 def marked() -> list[URLPattern]:
@@ -211,7 +217,8 @@ def _schema(type_: Any) -> dict[str, Any]:
 def _answer(answer: Answer, components: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"description": answer.description}
     if answer.media_type != "application/json":
-        found["content"] = {answer.media_type: {"schema": {"type": "string"}, "example": answer.example}}
+        text = EVENT if answer.media_type == "text/event-stream" else {"type": "string"}
+        found["content"] = {answer.media_type: {"schema": text, "example": answer.example}}
     elif answer.schema is not None:
         refs = [_schema(type_) for type_ in _types(answer)]
         schema: dict[str, Any] = refs[0] if len(refs) == 1 else {"anyOf": refs}
