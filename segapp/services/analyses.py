@@ -90,7 +90,7 @@ def submit(
     storage.hold_to_quota(visitor, file.seek(0, os.SEEK_END))
     answer = answer or registry.resolve(visitor)
     chosen = model or answer.model
-    check_things(objects, chosen.classes if chosen else answer.base.card["classes"] if answer.base else [])
+    check_things(objects, chosen.classes if chosen else answer.base.card.get("classes", []) if answer.base else [])
     chosen_input = (choice or ImageInput()).over(ImageInput.from_dict(chosen.image_input if chosen else {}))
     with memory.decoding.hold(_cost(file, name)):
         try:

@@ -135,7 +135,7 @@ def input_choice(drafts: list[Example]) -> dict[str, Any]:
 def base_names() -> list[str]:
     """What the base model calls its classes; [] when there is no base."""
     base = registry.current_base()
-    return [found["name"] for found in base.card["classes"]] if base else []
+    return [found["name"] for found in base.card.get("classes", [])] if base else []
 
 
 def mark(examples: list[Example], mapping: ClassMapping | None, problems: list[dict[str, str]]) -> None:
