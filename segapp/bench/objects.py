@@ -11,9 +11,9 @@ from PIL import Image
 
 from registry.runtime import LoadedNetwork, with_base
 from segapp.bench.datasets import Draw, draw
+from segapp.imaging.object_options import AUTO_STRENGTH
 from segapp.measurement import accuracy
 from segapp.measurement.objects import Objects, Settings, find, from_instances
-from segapp.measurement.splitting import STRENGTH
 from segapp.pipeline.inference.forward import forget
 from segapp.pipeline.inference.predict import Prediction, predict
 from segapp.pipeline.training.finetune import finetune
@@ -22,7 +22,7 @@ from segapp.pipeline.training.metrics import channels, confusion, ious, mean
 
 INSTANCES = "instances"  # the folder of object numbers beside images/ and masks/
 METHODS = ("components", "classical", "learnt")
-SPLIT = {"components": None, "classical": STRENGTH, "learnt": STRENGTH}
+SPLIT = {"components": None, "classical": AUTO_STRENGTH, "learnt": AUTO_STRENGTH}
 
 
 def bench_objects(

@@ -34,19 +34,7 @@ IMAGE_KINDS = (
     Kind("GIF", (".gif",), ("image/gif",), "GIF"),
     Kind("BMP", (".bmp",), ("image/bmp", "image/x-ms-bmp"), "BMP"),
 )
-# Masks come in these, too, whatever images may be.
-MASK_KINDS = (
-    *IMAGE_KINDS,
-    *(
-        kind
-        for kind in (
-            Kind("GIF", (".gif",), ("image/gif",), "GIF"),
-            Kind("TIFF", (".tif", ".tiff"), ("image/tiff",), "TIFF"),
-            Kind("BMP", (".bmp",), ("image/bmp",), "BMP"),
-        )
-        if kind.name not in {known.name for known in IMAGE_KINDS}
-    ),
-)
+MASK_KINDS = IMAGE_KINDS
 VIDEO_KINDS = (
     Kind("MP4", (".mp4", ".m4v"), ("video/mp4",)),
     Kind("MOV", (".mov",), ("video/quicktime",)),

@@ -10,7 +10,6 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-STRENGTH = 0.65  # what "auto" takes
 SMOOTHING = 1.0  # sigma in pixels: the staircase of an edge makes no middles
 MIN_DEPTH = 0.75  # pixels: a narrow place shallower than this is the pixel grid's doing
 MIN_LEARNT_DEPTH = 0.04  # the same for a model's map, whose middles are 1

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from segapp.imaging.object_options import AUTO_STRENGTH
 from segapp.measurement import accuracy
 from segapp.measurement.objects import Objects, Settings, find, from_instances
-from segapp.measurement.splitting import STRENGTH
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.upsample import interior_map
 from segapp.pipeline.training.finetune import Example, Trained
@@ -30,7 +30,7 @@ def counted(trained: Trained, examples: Sequence[Example]) -> Trained:
             continue
         truth = _truth(example)
         seen = np.where(example.mask == IGNORE, np.uint8(IGNORE), ids)
-        settings = Settings(tuple(int(k) for k in np.unique(truth.class_ids)), STRENGTH)
+        settings = Settings(tuple(int(k) for k in np.unique(truth.class_ids)), AUTO_STRENGTH)
         interior = interior_map(coarse, (ids.shape[0], ids.shape[1]))
         ways[LEARNT].append(accuracy.compare(truth, find(seen, settings, interior)))
         ways[CLASSICAL].append(accuracy.compare(truth, find(seen, settings)))
