@@ -224,6 +224,7 @@ def result_parts(run: TrainingRun) -> dict[str, Any]:
         images.append({**shown, **addresses})
     return {
         "images": images,
+        "counted": [row for row in run.model.classes if row.get("things")] if run.model else [],
         "against_base": against_base,
         "show_base": bool(images) and all(shown["left"] == "base" for shown in images),
         "verdict": verdict(run.metrics),

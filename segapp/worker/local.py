@@ -46,18 +46,21 @@ def train_folders(
     visitor: str = "local",
     objects: bool | None = None,
     swap: bool = False,
+    things: tuple[int, ...] | None = None,
     image_input: ImageInput | None = None,
     tell: Callable[[str], None] = lambda words: None,
     note: Callable[[str], None] = lambda words: None,
 ) -> UserModel:
     """Train on two folders, paired by names, and publish the model as `visitor`'s active one.
 
-    `objects`, `swap`: as for class_mapping.Choices. `image_input`: the page and
-    channels to use. `note` gets what was decided about the files, before training.
+    `objects`, `swap`: as for class_mapping.Choices. `things`: the ids of the classes whose objects are counted; None
+    leaves it to the masks. `image_input`: the page and channels to use. `note` gets what was decided about the files,
+    before training.
 
     Raises InvalidUpload or InvalidFile for files that do not fit, BaseMissing, TrainingFailed and OSError.
     """
-    examples, classes, notes, learnt_from = read_folders(image_folder, mask_folder, Choices(objects, swap), image_input)
+    choices = Choices(objects, swap)
+    examples, classes, notes, learnt_from = read_folders(image_folder, mask_folder, choices, image_input, things)
     for said in notes:
         note(said)
     runtime = networks.runtime()
@@ -85,7 +88,11 @@ def train_folders(
 
 
 def read_folders(
-    image_folder: Path, mask_folder: Path, choices: Choices | None = None, image_input: ImageInput | None = None
+    image_folder: Path,
+    mask_folder: Path,
+    choices: Choices | None = None,
+    image_input: ImageInput | None = None,
+    things: tuple[int, ...] | None = None,
 ) -> tuple[list[Example], list[ClassInfo], list[str], ImageInput]:
     """Images and masks of two folders as arrays, the classes by the contract's rules, what was decided, and the page
     and channels that were used."""
@@ -110,12 +117,21 @@ def read_folders(
         raise InvalidUpload(problems)
     stems, summaries = [stem for stem, _, _ in read], [mask.summary for _, _, mask in read]
     mapping = class_mapping.read_summaries(summaries, stems, choices=choices)
+    if things is not None:
+        mapping = _counting(mapping, things)
     class_mapping.hold_trainable(mapping)
     examples = [_example(stem, image, mask, mapping) for stem, image, mask in read]
     stated = [ClassInfo.from_dict(found) for found in mapping.trained]
     classes = measuring.with_things(stated, (example.mask for example in examples))
     said = list(dict.fromkeys([*notes, *mapping.notes]))
     return examples, classes, said, of_set(image_input or ImageInput(), layouts)
+
+
+def _counting(mapping: ClassMapping, things: tuple[int, ...]) -> ClassMapping:
+    """The mapping with the objects of these classes counted, and of the others only the area. Raises InvalidFile."""
+    rows = {row["id"]: {"id": row["id"], "things": False} for row in mapping.classes if not row["ignore"]}
+    rows |= {number: {"id": number, "things": True} for number in things}  # a class that is not there is refused
+    return class_mapping.edit(mapping, rows.values())
 
 
 def _example(stem: str, image: np.ndarray, mask: Mask, mapping: ClassMapping) -> Example:

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from segapp.imaging import InvalidFile, image_input
+from segapp.imaging.object_options import parse_things
 from segapp.management.output import ProjectCommand, add_image_input, share_the_cores
 from segapp.models import Effort
 from segapp.services.errors import InvalidUpload
@@ -30,6 +31,12 @@ class Command(ProjectCommand):
         parser.add_argument("--visitor", default="local", help="whose model it becomes (default: %(default)s)")
         parser.add_argument("--objects", choices=["true", "false"], help="mask values number objects, or are classes")
         parser.add_argument("--swap", action="store_true", help="background and the one class change places")
+        parser.add_argument(
+            "--things",
+            default="",
+            metavar="IDS",
+            help="classes whose objects are counted, or none (default: automatic)",
+        )
         add_image_input(parser, "the first page, the first three channels")
         parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else there")
 
@@ -52,6 +59,7 @@ class Command(ProjectCommand):
             visitor=options["visitor"],
             objects={"true": True, "false": False}.get(options["objects"]),
             swap=options["swap"],
+            things=parse_things(options["things"]),
             image_input=image_input.parse(options["channels"], options["page"]),
             tell=self.tell_progress,
             note=notes.append,
