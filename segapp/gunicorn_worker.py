@@ -128,6 +128,10 @@ class Channel(HTTPChannel):
         decision.add_done_callback(lambda _: self.server.pull_trigger())
         return decision
 
+    def receiving_body(self) -> bool:
+        """Whether a request has come in up to its body."""
+        return self.request is not None and self.request.headers_finished
+
     def handle_close(self) -> None:
         if self.request is not None:
             self.request.close()
@@ -188,6 +192,6 @@ class BufferedWorker(Worker):
         wasyncore.close_all(sockets)
 
     def _answering(self, sockets: dict[int, Any]) -> bool:
-        """Whether a request is being answered, or an answer is still on its way out."""
+        """Whether a body is still coming in, a request is being answered, or an answer is on its way out."""
         channels = [each for each in sockets.values() if isinstance(each, Channel)]
-        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+        return any(each.receiving_body() or each.requests or each.total_outbufs_len for each in channels)

@@ -27,10 +27,10 @@ def visitor(server):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a file system of 24 MB."""
+    """A folder on a file system of 64 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if os.getuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(folder)]).returncode:
+    if os.getuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(folder)]).returncode:
         pytest.skip("only root can mount a small file system")
     try:
         yield folder

@@ -144,7 +144,7 @@ def test_a_request_under_way_is_answered_before_the_end(own_server):
         connection.sendall(b"POST /api/segment HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4\r\n\r\n")
         time.sleep(0.5)
         own_server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
+        time.sleep(2)  # by then no new connection is taken
         connection.sendall(b"body")
         connection.settimeout(10)
         assert connection.recv(1000).startswith(b"HTTP/1.1 403")

@@ -120,11 +120,13 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(small_disk):
         visitor = server.visitor()
         old = training.follow(visitor, training.start(visitor))
         assert old["state"] == "done", old
-        before = {path.name for path in (server.home / "media").rglob("*") if path.is_file()}
+        files = [path for path in (server.home / "media").rglob("*") if path.is_file()]
+        before = {path.name for path in files}
+        model_bytes = max(path.stat().st_size for path in files if path.name.startswith("user_"))
 
         status_url = training.start(visitor)
         training.under_way(visitor, status_url)
-        fill(small_disk, leave=200_000)  # room for rows, none for a model
+        fill(small_disk, leave=model_bytes * 2 // 3)  # room for rows, none for a model
         run = training.follow(visitor, status_url)
         assert run["state"] == "failed", run
         assert "disk is full" in run["message"], server.output()
