@@ -28,7 +28,7 @@ STEPS = (
     ("parallel tests", "not processes and not browser"),
     ("tests with the running service and browsers", "(processes or browser)"),
 )
-SERVICES = 1  # processes of the second step: its tests wait for services with a time limit, and break some of them
+SERVICES = 2  # processes of the second step: its tests mostly wait; every process has a service of its own
 # Seconds without a test that begins or ends: longer than the longest timeout of a test in the suite.
 PATIENCE = {"fast": 400.0, "slow": 3100.0}
 LOOK_SECONDS = 1.0
