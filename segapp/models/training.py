@@ -26,6 +26,7 @@ class Example(models.Model):
     image_input = models.JSONField(default=dict, help_text="Pages and channels of its file, and which were chosen")
     draft = models.BooleanField(default=True, help_text="Uploaded and not trained on yet")
     created = models.DateTimeField(auto_now_add=True)
+    drafted = models.DateTimeField(null=True, blank=True, help_text="When it last became a draft again")
 
     class Meta:
         ordering = ["stem", "pk"]

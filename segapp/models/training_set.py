@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 
 from registry.models import new_public_id
@@ -13,8 +13,10 @@ class TrainingSetQuerySet(models.QuerySet["TrainingSet"]):
     def follow_drafts(self, visitor: str) -> None:
         """Give the visitor's open set the drafts as its images."""
         opened = self.filter(visitor=visitor, open=True).first()
-        if opened is not None:
-            opened.examples.set(Example.objects.filter(visitor=visitor, draft=True))
+        if opened is None:
+            return
+        with transaction.atomic():  # locked, so that cleanup removes none of them in between
+            opened.examples.set(Example.objects.select_for_update().filter(visitor=visitor, draft=True))
 
     def close(self, visitor: str) -> None:
         """Leave the set that is open as it is."""

@@ -20,7 +20,7 @@ from registry.models import FileState, UserModel
 from registry.services import delete_with_file, mark_lost
 from segapp.home import locked
 from segapp.models import UNFINISHED, Analysis, ApiKey, Batch, Example, Export, TrainingRun, VideoJob
-from segapp.services import exports, hooks, storage, transfer
+from segapp.services import exports, hooks, retention, storage, transfer
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def plan(older_than: int | None = None, unused_for: int | None = None) -> Iterat
     yield from _rows_without_files()
     yield from _results()
     yield from _passing()
-    yield from _drafts()
+    yield from _training()
     yield from _temporary_files()
     yield from _local_copies()
 
@@ -138,12 +138,13 @@ def _passing() -> Iterator[Removal]:
         yield Removal(f"expired code: {code.public_id}", code.delete)
 
 
-def _drafts() -> Iterator[Removal]:
-    """Uploads that were never trained on, and images that nobody has painted on for as long."""
-    limit = _ago(settings.SEGAPP_RESULT_DAYS)
-    idle = Q(painting=None) | Q(painting__updated__lt=limit)
-    for example in Example.objects.filter(idle, draft=True, runs=None, sets=None, created__lt=limit):
-        yield Removal(f"upload never used: examples/{example.public_id}", partial(_remove, example))
+def _training() -> Iterator[Removal]:
+    """Training images and trainings that nothing needs."""
+    for example in retention.examples():
+        why = "upload never used" if example.draft else "training image that nothing needs"
+        yield Removal(f"{why}: examples/{example.public_id}", partial(retention.remove_example, example))
+    for run in retention.trainings():
+        yield Removal(f"training without a model: runs/{run.public_id}", partial(retention.remove_training, run))
 
 
 def _temporary_files() -> Iterator[Removal]:
@@ -160,7 +161,7 @@ def _local_copies() -> Iterator[Removal]:
             yield Removal(f"copy that the shared storage has, too: models/{path.name}", path.unlink)
 
 
-def _remove(row: Analysis | VideoJob | Batch | Example) -> None:
+def _remove(row: Analysis | VideoJob | Batch) -> None:
     folder = row.folder
     row.delete()
     store.remove_folder(folder)

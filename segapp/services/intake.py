@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 from PIL import Image
 
 from registry.store import remove_folder
@@ -136,7 +137,9 @@ def ready(examples: Iterable[Example]) -> list[Example]:
 
 def draft_again(visitor: str, examples: Iterable[Example]) -> None:
     """Make earlier examples drafts again, to train on them once more."""
-    Example.objects.filter(visitor=visitor, pk__in=[example.pk for example in examples]).update(draft=True)
+    Example.objects.filter(visitor=visitor, pk__in=[example.pk for example in examples]).update(
+        draft=True, drafted=timezone.now()
+    )
     TrainingSet.objects.follow_drafts(visitor)
 
 

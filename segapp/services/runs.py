@@ -14,7 +14,7 @@ from django.utils import timezone
 from registry import services as registry
 from registry.models import UserModel
 from segapp import dispatch, owner
-from segapp.imaging import class_mapping
+from segapp.imaging import InvalidFile, class_mapping
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import (
     MAX_ATTEMPTS,
@@ -68,6 +68,7 @@ def start(
     examples = list(examples)
     try:
         with transaction.atomic():
+            _hold(examples)
             run = TrainingRun.objects.create(
                 visitor=visitor,
                 name=name or default_name(visitor),
@@ -89,6 +90,15 @@ def start(
             raise
         raise AlreadyTraining(unfinished) from None
     return run
+
+
+def _hold(examples: list[Example]) -> None:
+    """Lock the images, so that cleanup removes none of them before the run has them. Raises InvalidFile."""
+    there = set(
+        Example.objects.select_for_update().filter(pk__in=[one.pk for one in examples]).values_list("pk", flat=True)
+    )
+    if gone := [example.stem for example in examples if example.pk not in there]:
+        raise InvalidFile(gone[0], "This image was deleted in the meantime.", "Reload the page and add it again.")
 
 
 def notes(run: TrainingRun) -> list[str]:

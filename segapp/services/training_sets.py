@@ -61,7 +61,7 @@ def open_set(visitor: str, public_id: str | None, edits: Edits) -> tuple[Trainin
         TrainingSet.objects.close(visitor)
         intake.drafts(visitor).update(draft=False)
         if wanted is not None:
-            wanted.examples.update(draft=True)
+            wanted.examples.update(draft=True, drafted=timezone.now())
             TrainingSet.objects.filter(pk=wanted.pk).update(open=True)
             wanted.refresh_from_db()
     return wanted, kept

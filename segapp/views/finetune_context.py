@@ -74,6 +74,7 @@ def context(request: VisitorRequest) -> dict[str, Any]:
         "base_names": base_names() if editable else [],
         "versions": registry.versions(request.visitor).count(),
         "estimates": {effort: runs.usual_seconds(effort, len(drafts)) for effort in Effort.values} if editable else {},
+        "result_days": settings.SEGAPP_RESULT_DAYS,
         "limit_files": settings.UPLOAD_LIMIT_FILES,
         "limit_megabytes": settings.UPLOAD_LIMIT_BYTES // 10**6,
         **(live_parts(run) if run and live else {}),
