@@ -89,6 +89,18 @@ def read_folder(folder: Path) -> list[Member]:
     return found
 
 
+def opened(file: Any) -> IO[bytes]:
+    """The upload as a plain binary file, at its beginning; a path's file is read whole."""
+    inner = file
+    while not isinstance(inner, Path) and hasattr(inner, "file"):
+        inner = inner.file
+    if isinstance(inner, Path):
+        return io.BytesIO(inner.read_bytes())
+    inner.seek(0)
+    binary: IO[bytes] = inner
+    return binary
+
+
 def is_annotation(path: Any) -> bool:
     """Whether the name says that the file says where objects are, or what classes there are."""
     return suffix(path) in ANNOTATION_SUFFIXES and not str(path).lower().endswith((".dataset.txt", ".roboflow.txt"))

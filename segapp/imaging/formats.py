@@ -83,6 +83,14 @@ MASK_WORDS = frozenset(
     ]
 )
 NAME_WORDS = IMAGE_WORDS | MASK_WORDS
+# Where each image has several kinds of masks: those that number objects, and those that show the same once more.
+OBJECT_WORDS = frozenset(["instance", "instances", "instanceids", "instancetrainids", "inst", "objectids"])
+SHOWN_WORDS = frozenset(
+    [
+        *("color", "colour", "colors", "colours", "colored", "coloured", "colormask", "colorized", "rgb"),
+        *("vis", "viz", "visualization", "overlay", "overlays", "preview", "blend", "trainids", "labeltrainids"),
+    ]
+)
 MASK_ENDINGS = (
     *("_mask", "-mask", ".mask", "_masks", "_cp_masks", "_label", "-label", "_labels", "_labelids", "_lbl"),
     *("_annotation", "-annotation", "_annotations", "_anno", "_segmentation", "-segmentation", "_seg", "-seg"),

@@ -15,6 +15,7 @@ from segapp.imaging.instances import VOID
 from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
 
+PER_CLASS = 1000  # Cityscapes numbers the objects of class 26 from 26,000
 SAME = 2.0  # grey levels that two saves of one image differ by on average
 
 
@@ -90,12 +91,28 @@ def read_all(
     whole = _named(found[0] if len(found) == 1 else _united(found), rules)
     for mask in numbering:
         source = _source(mask, image, image_name, turn, notes)
+        source, counted = _without_areas(source, whole)
         if (objects := instances.survey(source)) is not None:
             marked = [key for key in whole.summary.keys if key not in (0, TRANSPARENT, VOID)]
-            things = whole.summary.things if whole.summary.fixed else tuple(marked)
+            things = whole.summary.things if whole.summary.fixed else counted or tuple(marked)
             summary = replace(whole.summary, things=things, objects=None)
             whole = Mask(whole.codes, summary, instances.numbers(source, objects))
     return Pair(image, whole, decode.is_lossy(image_file), tuple(notes), decoded.layout, decoded.deep)
+
+
+def _without_areas(source: MaskSource, classes: Mask) -> tuple[MaskSource, tuple[int, ...]]:
+    """Numbers as Cityscapes has them, 1000 times the class and more: those of areas, which are their class, are 0.
+
+    And the classes that have objects; none where the numbers are not of this kind.
+    """
+    values = source.values
+    if source.kind != "index" or values.max() < PER_CLASS:
+        return source, ()
+    objects = values >= PER_CLASS
+    own = np.array(classes.summary.keys, dtype=np.int64)[classes.codes]
+    if (own[objects] == values[objects] // PER_CLASS).mean() < 0.99:
+        return source, ()
+    return replace(source, values=np.where(objects, values, 0)), tuple(np.unique(own[objects]).tolist())
 
 
 def _source(mask: MaskFile, image: Image.Image, image_name: str, turn: int, notes: list[str]) -> MaskSource:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from registry.store import remove_folder
 from segapp.imaging import InvalidFile, class_mapping, decode, denoise, memory, painted, sample
+from segapp.imaging.bundle import opened
 from segapp.imaging.class_mapping import Choices, ClassMapping
 from segapp.imaging.formats import MAX_PAIRS
 from segapp.imaging.image_input import ImageInput, Layout, of_set
@@ -240,7 +241,7 @@ def _store_group(visitor: str, group: Group, sent: TrainingFiles, draft: bool) -
 
     Raises InvalidFile; then nothing is left.
     """
-    image = training_files.opened(group.image)
+    image = opened(group.image)
     with memory.decoding.hold(decode.cost(image, shown(group.image.name), each=memory.MASKED)):
         read = training_files.read_group(group, sent.rules)
         width, height = read.image.size
@@ -256,7 +257,7 @@ def _store_group(visitor: str, group: Group, sent: TrainingFiles, draft: bool) -
 
 def _store_photo(visitor: str, upload: Any) -> Example:
     """One image, decoded and encoded again; its row is not saved here. Raises InvalidFile; then nothing is left."""
-    file = training_files.opened(upload)
+    file = opened(upload)
     with memory.decoding.hold(decode.cost(file, shown(upload.name))):
         decoded = decode.read(file, shown(upload.name))
         image = decoded.image

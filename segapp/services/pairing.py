@@ -17,20 +17,25 @@ MAX_STEM_LENGTH, MAX_SHOWN_LENGTH = 200, 120
 
 COMMON_SHARE = 0.6  # of a side's names that must have an ending for it to be common to them
 MAX_AFFIXES = 6  # endings of a side that are tried, the commonest first
+MAX_LAYERS = 4  # ways in which the masks of one image are named
 SEPARATORS = "_-. "
 _CUTS = re.compile(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])|(?=[_\-. ])")
 _LETTER = re.compile(r"[^\W\d_]")
 _NUMBERS = re.compile(r"[_\-. ]*\d+$")
+_LETTERS, _ORDINALS = re.compile(r"[^\W\d_]+"), re.compile(r"\d+(?:st|nd|rd|th)?")
+_PARTS = re.compile(r"[^\W\d_]+|\d+")
 
 
 @dataclass(frozen=True)
 class Group:
-    """An image with its masks. objects: masks of the same image that number its objects, beside others for classes."""
+    """An image with its masks. objects: masks of the same image that number its objects, beside others for classes.
+    kinds: for each mask the words by which its name differs from those of the others, "" for none."""
 
     stem: str
     image: Any
     masks: list[Any]
     objects: list[Any] = field(default_factory=list)
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,15 +114,15 @@ def arrange(images: Iterable[Any], masks: Iterable[Any]) -> Pairing:
     by_image: dict[int, list[_Entry]] = defaultdict(list)
     for place, image in sorted(found.items()):
         by_image[image].append(drawn[place])
-    stems = _stems(shots, affixes)
+    stems = _stems(shots)
     for k, entry in enumerate(shots):
         own = by_image.get(k, [])
-        classes = [one.file for one in own if not one.role]
+        classes = [one for one in own if not one.role]
         objects = [one.file for one in own if one.role]
         if not own:
             alone.append(entry.file)
         elif classes:
-            groups.append(Group(stems[k], entry.file, classes, objects))
+            groups.append(Group(stems[k], entry.file, [one.file for one in classes], objects, _kinds(classes)))
         else:
             groups.append(Group(stems[k], entry.file, objects))
     lonely = [drawn[k].file for k in range(len(drawn)) if k not in found]
@@ -134,7 +139,6 @@ def arrange(images: Iterable[Any], masks: Iterable[Any]) -> Pairing:
         problems.append({"file": "", "message": " ".join(notes)})
     elif alone and lonely and (pattern := _pattern(shots, drawn)):
         problems.append({"file": "", "message": pattern})
-    notes += _several(groups)
     if absent:
         rest = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         notes.append(f"Annotated, but not sent: {', '.join(map(shown, absent[:3]))}{rest}.")
@@ -147,6 +151,13 @@ def unique(files: Iterable[Any]) -> list[Any]:
     if problems:
         raise InvalidUpload(problems)
     return [entry.file for entry in sorted(entries, key=lambda entry: (entry.folder, entry.stem))]
+
+
+def _kinds(entries: Sequence[_Entry]) -> tuple[str, ...]:
+    """For each mask of an image the words that not all of them have in their name or folder."""
+    words = [_LETTERS.findall(_ORDINALS.sub(" ", f"{entry.folder} {entry.stem}")) for entry in entries]
+    every = set(words[0]).intersection(*words)
+    return tuple(" ".join(word for word in own if word not in every) for own in words)
 
 
 def _problem(file: Any, message: str) -> dict[str, str]:
@@ -189,8 +200,8 @@ def _entries(files: Iterable[Any], what: str) -> tuple[list[_Entry], list[dict[s
 # --- matching -----------------------------------------------------------------------------------------------
 
 
-def _matched(shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> tuple[dict[int, int], _Affixes]:
-    """Place of a mask -> place of its image, and what was taken off the names."""
+def _matched(shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> tuple[dict[int, int], list[_Affixes]]:
+    """Place of a mask -> place of its image, and what was taken off the names, for each kind of masks."""
     found = _by_names(shots, drawn, _Affixes())
     best, affixes = found, _Affixes()
     others = [entry for entry in drawn if not entry.by_name_only]
@@ -199,9 +210,33 @@ def _matched(shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> tuple[dict[int
             other = _by_names(shots, drawn, tried)
             if (len(set(other.values())), len(other)) > (len(set(best.values())), len(best)):
                 best, affixes = other, tried
+    others_of_it = _in_other_layers(shots, drawn, best)
     _by_words(shots, drawn, best, affixes)
+    _by_insertion(shots, drawn, best)
     _by_folders(shots, drawn, best)
-    return best, affixes
+    _by_containment(shots, drawn, best)
+    return best, [affixes, *others_of_it]
+
+
+def _in_other_layers(shots: Sequence[_Entry], drawn: Sequence[_Entry], found: dict[int, int]) -> list[_Affixes]:
+    """Masks whose names are made in another way than those that are paired already: a second mask of each image."""
+    taken_off: list[_Affixes] = []
+    for _ in range(MAX_LAYERS):
+        left = [k for k in range(len(drawn)) if k not in found and not drawn[k].by_name_only]
+        if not left or not found:
+            break
+        rest = [drawn[k] for k in left]
+        more: dict[int, int] = {}
+        affixes = _Affixes()
+        for tried in _candidates(shots, rest, guess_masks=False):
+            other = _by_names(shots, rest, tried)
+            if len(other) > len(more) and len(set(other.values())) == len(other):
+                more, affixes = other, tried
+        if len(more) < COMMON_SHARE * min(len(shots), len(left)):
+            break
+        found.update({left[place]: image for place, image in more.items()})
+        taken_off.append(affixes)
+    return taken_off
 
 
 def _by_names(shots: Sequence[_Entry], drawn: Sequence[_Entry], affixes: _Affixes) -> dict[int, int]:
@@ -231,22 +266,25 @@ def _without(stem: str, start: str, end: str) -> str:
     return bare if any(letter.isalnum() for letter in bare) else stem
 
 
-def _candidates(shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> list[_Affixes]:
-    """Affixes to try, those that take least off first. At most one of them may be a mere guess."""
+def _candidates(shots: Sequence[_Entry], drawn: Sequence[_Entry], guess_masks: bool = True) -> list[_Affixes]:
+    """Affixes to try, those that take least off first. At most one of them may be a mere guess, and of masks only
+    where `guess_masks` says so."""
     sides = []
     for entries in (shots, drawn):
         stems = [entry.stem for entry in entries]
-        starts, ends = _affixes(stems, True), _affixes(stems, False)
+        least = COMMON_SHARE * min(len(stems), len(shots))  # of several masks an image, each kind has its ending
+        starts, ends = _affixes(stems, True, least), _affixes(stems, False, least)
         sides.append(([("", True), *starts], [("", True), *ends]))
     found = []
     for (a, sure_a), (b, sure_b), (c, sure_c), (d, sure_d) in product(*sides[0], *sides[1]):
-        if (sure_a, sure_b, sure_c, sure_d).count(False) <= 1 and (a or b or c or d):
+        guesses = (sure_a, sure_b, sure_c, sure_d).count(False)
+        if guesses <= 1 and (guess_masks or (sure_c and sure_d)) and (a or b or c or d):
             found.append(_Affixes(a, b, c, d))
     return sorted(found, key=lambda affixes: sum(map(len, affixes)))
 
 
-def _affixes(stems: Sequence[str], at_start: bool) -> list[tuple[str, bool]]:
-    """Beginnings or endings that many of these names share, and whether they can be relied on."""
+def _affixes(stems: Sequence[str], at_start: bool, least: float) -> list[tuple[str, bool]]:
+    """Beginnings or endings that at least so many of these names share, and whether they can be relied on."""
     counts: Counter[str] = Counter()
     for stem in stems:
         cuts = [cut.start() for cut in _CUTS.finditer(stem)]
@@ -258,7 +296,7 @@ def _affixes(stems: Sequence[str], at_start: bool) -> list[tuple[str, bool]]:
     for affix, count in counts.most_common(4 * MAX_AFFIXES):
         if not _LETTER.search(affix):
             continue
-        common = count >= 2 and count >= COMMON_SHARE * len(stems)
+        common = count >= 2 and count >= least
         if common or _is_word(affix):
             found.append((affix, True))
         elif len(stems) == 1 and not at_start and affix[0] in SEPARATORS:
@@ -305,6 +343,67 @@ def _by_words(shots: Sequence[_Entry], drawn: Sequence[_Entry], found: dict[int,
             found.update(dict.fromkeys(places, image))
 
 
+def _by_insertion(shots: Sequence[_Entry], drawn: Sequence[_Entry], found: dict[int, int]) -> None:
+    """Masks whose name is an image's with words in the middle that other masks have too: um_0001, um_road_0001."""
+    parts = [tuple(_PARTS.findall(entry.stem)) for entry in shots]
+    added: dict[int, tuple[int, tuple[str, ...]]] = {}
+    for place, entry in enumerate(drawn):
+        if place in found or entry.by_name_only:
+            continue
+        own = tuple(_PARTS.findall(entry.stem))
+        near = [(k, rest) for k, name in enumerate(parts) if (rest := _inserted(name, own)) is not None]
+        least = min((len(rest) for _, rest in near), default=0)
+        near = [(k, rest) for k, rest in near if len(rest) == least]
+        if len(near) == 1:
+            added[place] = near[0]
+    counts = Counter(rest for _, rest in added.values())
+    for place, image in found.items():
+        counts[_inserted(parts[image], tuple(_PARTS.findall(drawn[place].stem))) or ()] += 1
+    for place, (image, rest) in added.items():
+        if counts[rest] > 1 or all(part in formats.NAME_WORDS for part in rest):
+            found[place] = image
+
+
+def _inserted(name: Sequence[str], longer: Sequence[str]) -> tuple[str, ...] | None:
+    """The words that `longer` has and `name` has not, where the rest is the same in the same order and has a number."""
+    left, rest = list(name), []
+    for part in longer:
+        if left and left[0] == part:
+            left.pop(0)
+        else:
+            rest.append(part)
+    numbered = any(part.isdigit() for part in name)
+    return tuple(rest) if numbered and rest and not left and not any(part.isdigit() for part in rest) else None
+
+
+def _by_containment(shots: Sequence[_Entry], drawn: Sequence[_Entry], found: dict[int, int]) -> None:
+    """What is left on both sides, where the name of each is part of just one on the other side: x_a01_s1_w1, a01_s1."""
+    has_mask = set(found.values())
+    images = [k for k in range(len(shots)) if k not in has_mask]
+    masks = [k for k in range(len(drawn)) if k not in found and not drawn[k].by_name_only]
+    if len(images) != len(masks):
+        return
+    partner: dict[int, int] = {}
+    for place in masks:
+        near = [
+            k for k in images if _within(drawn[place].stem, shots[k].stem) or _within(shots[k].stem, drawn[place].stem)
+        ]
+        if len(near) != 1 or near[0] in partner.values():
+            return
+        partner[place] = near[0]
+    found.update(partner)
+
+
+def _within(short: str, long: str) -> bool:
+    """Whether a name of more than a number or a word stands in the other one as a whole."""
+    parts, whole = _PARTS.findall(short), _PARTS.findall(long)
+    if len(parts) < 2 or not _LETTER.search(short):
+        return False
+    places = [k for k in range(len(whole) - len(parts) + 1) if whole[k : k + len(parts)] == parts]
+    around = [whole[:k] + whole[k + len(parts) :] for k in places]
+    return any(any(not part.isdigit() for part in rest) for rest in around)  # a_1 and a_1_2 may be two
+
+
 def _by_folders(shots: Sequence[_Entry], drawn: Sequence[_Entry], found: dict[int, int]) -> None:
     """Masks in a folder named like an image, or in a folder that holds just one image: one file an object."""
     by_folder: dict[str, list[int]] = defaultdict(list)
@@ -321,7 +420,7 @@ def _by_folders(shots: Sequence[_Entry], drawn: Sequence[_Entry], found: dict[in
             found[place] = (named if len(named) == 1 else inside)[0]
 
 
-def _stems(shots: Sequence[_Entry], affixes: _Affixes) -> list[str]:
+def _stems(shots: Sequence[_Entry]) -> list[str]:
     """The images' own names; with their folder where two have the same."""
     counts = Counter(entry.stem for entry in shots)
     found = []
@@ -336,15 +435,18 @@ def _stems(shots: Sequence[_Entry], affixes: _Affixes) -> list[str]:
 # --- words --------------------------------------------------------------------------------------------------
 
 
-def _how_named(affixes: _Affixes, shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> list[str]:
+def _how_named(taken_off: Sequence[_Affixes], shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> list[str]:
     said = []
-    for what, start, end in (
-        ("masks", affixes.mask_start, affixes.mask_end),
-        ("images", affixes.image_start, affixes.image_end),
+    for what, entries, ends in (
+        ("masks", drawn, [(affixes.mask_start, affixes.mask_end) for affixes in taken_off]),
+        ("images", shots, [(affixes.image_start, affixes.image_end) for affixes in taken_off]),
     ):
-        parts = _parts(start, end)
+        parts = [" and ".join(found) for start, end in ends if (found := _parts(entries, start, end))]
         if parts:
-            said.append(f"your {what} {' and '.join(parts)}")
+            every = " or ".join(dict.fromkeys(parts))
+            for verb in ("end in", "begin with"):
+                every = every.replace(f"” or {verb} ", "” or ") if every.count(verb) == len(set(parts)) else every
+            said.append(f"your {what} {every}")
     return [f"{_capital(' and '.join(said))}: they are paired by what is left."] if said else []
 
 
@@ -354,8 +456,9 @@ def _pattern(shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> str:
     seen = False
     for what, entries in (("images", shots), ("masks", drawn)):
         stems = [entry.stem for entry in entries]
-        start, end = (next((affix for affix, sure in _affixes(stems, at) if sure), "") for at in (True, False))
-        parts = _parts(start, end)
+        least = COMMON_SHARE * len(stems)
+        start, end = (next((affix for affix, sure in _affixes(stems, at, least) if sure), "") for at in (True, False))
+        parts = _parts(entries, start, end)
         example = shown(entries[0].file.name)
         seen = seen or bool(parts)
         said.append(f"your {what} {' and '.join(parts)}" if parts else f"your {what} are named like {example}")
@@ -364,11 +467,15 @@ def _pattern(shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> str:
     return f"{_capital(' and '.join(said))}. An image and its mask need the same name, up to such endings."
 
 
-def _parts(start: str, end: str) -> list[str]:
-    return [*([f"begin with “{start}”"] if start else []), *([f"end in “{end}”"] if end else [])]
+def _parts(entries: Sequence[_Entry], start: str, end: str) -> list[str]:
+    """The affixes in words, in the capitals of a file that has them."""
+    names = [_stem(entry.file.name) for entry in entries]
+    starts = next((name[: len(start)] for name in names if fold(name[: len(start)]) == start), start)
+    ends = next((name[-len(end) :] for name in names if end and fold(name[-len(end) :]) == end), end)
+    return [*([f"begin with “{starts}”"] if start else []), *([f"end in “{ends}”"] if end else [])]
 
 
-def _several(groups: Sequence[Group]) -> list[str]:
+def several(groups: Sequence[Group]) -> list[str]:
     """Images with more than one mask, in words."""
     many = [group for group in groups if len(group.masks) > 1 and not any(map(is_drawing, group.masks))]
     if not many:

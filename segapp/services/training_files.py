@@ -4,20 +4,19 @@ The pages, the API and the command take their files through here, so the same fi
 nothing.
 """
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from segapp.imaging import InvalidFile, annotations, bundle, decode, denoise, pairs
 from segapp.imaging.annotations.imagej import is_roi_zip
-from segapp.imaging.bundle import Contents
+from segapp.imaging.bundle import Contents, opened
 from segapp.imaging.formats import IMAGE_KINDS, MASK_KINDS, PASSED_OVER, is_archive
 from segapp.imaging.image_input import ImageInput
 from segapp.imaging.pairs import MaskFile, Pair, Rules
+from segapp.services import mask_layers
 from segapp.services.errors import InvalidUpload
-from segapp.services.pairing import Group, arrange, is_drawing, shown
+from segapp.services.pairing import Group, arrange, is_drawing, several, shown
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def gather(
     if problems:
         said = [{"file": "", "message": note} for note in every.notes]
         raise InvalidUpload([*_with_kinds(problems, contents), *said])
-    groups = [_one_source(group) for group in found.groups]
+    groups, layers = mask_layers.sorted_out([_one_source(group) for group in found.groups])
     labels = annotations.numbered(every.labels, known or {})
     exact = denoise.is_exact([*_surveys(groups), *joined])
     colors = {label.name: label.color for label in every.labels if label.color}
@@ -66,7 +65,7 @@ def gather(
         every.values,
         (image_input or ImageInput()).over(every.image_input),
     )
-    notes = [*found.notes, *contents.notes, *every.notes]
+    notes = [*found.notes, *layers, *several(groups), *contents.notes, *every.notes]
     if every.labels and any(is_drawing(mask) for group in groups for mask in group.masks):
         names = list(dict.fromkeys(label.name for label in every.labels if labels.get(label.name)))
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
@@ -79,18 +78,6 @@ def read_group(group: Group, rules: Rules) -> Pair:
     image = opened(group.image)
     masks, numbering = [_mask_file(file) for file in group.masks], [_mask_file(file) for file in group.objects]
     return pairs.read_all(image, shown(group.image.name), masks, numbering, rules)
-
-
-def opened(file: Any) -> IO[bytes]:
-    """The upload as a plain binary file, at its beginning; a path's file is read whole."""
-    inner = file
-    while not isinstance(inner, Path) and hasattr(inner, "file"):
-        inner = inner.file
-    if isinstance(inner, Path):
-        return io.BytesIO(inner.read_bytes())
-    inner.seek(0)
-    binary: IO[bytes] = inner
-    return binary
 
 
 def _mask_file(file: Any) -> MaskFile:
@@ -138,7 +125,9 @@ def _member(file: Any) -> bundle.Member:
 def _one_source(group: Group) -> Group:
     """A mask file says more than outlines do: where an image has both, the file is taken."""
     files = [mask for mask in group.masks if not is_drawing(mask)]
-    return Group(group.stem, group.image, files, group.objects) if files else group
+    if not files:
+        return group
+    return group if len(files) == len(group.masks) else Group(group.stem, group.image, files, group.objects)
 
 
 def _surveys(groups: Sequence[Group]) -> list[denoise.Survey | None]:

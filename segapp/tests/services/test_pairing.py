@@ -5,13 +5,16 @@ from dataclasses import dataclass
 import pytest
 
 from segapp.services.errors import InvalidUpload
-from segapp.services.pairing import arrange, pair, shown, stem_of
+from segapp.services.pairing import arrange, pair, several, shown, stem_of
 
 
 @dataclass(frozen=True)
 class File:
     name: str
     folder: str = ""
+
+
+ROADS = ["um_road_000000", "um_road_000001", "umm_road_000000"]
 
 
 def pairs(images: list[str], masks: list[str]) -> list[tuple[str, str, str]]:
@@ -42,7 +45,8 @@ def test_several_masks_of_one_image_are_taken_together_and_it_is_said(masks):
     found = arrange([File("a.jpg")], [File(name) for name in masks])
     assert not found.problems
     assert [sorted(mask.name for mask in group.masks) for group in found.groups] == [sorted(masks)]
-    assert "several masks" in found.notes[-1] and "united" in found.notes[-1]
+    (said,) = several(found.groups)
+    assert "several masks" in said and "united" in said
 
 
 def test_an_image_whose_own_name_ends_like_a_mask_keeps_its_mask():
@@ -66,6 +70,12 @@ def test_an_image_whose_own_name_ends_like_a_mask_keeps_its_mask():
         (["x_before.png", "y_before.png"], ["x_after.png", "y_after.png"]),
         (["t000.tif", "t001.tif"], ["man_seg000.tif", "man_seg001.tif"]),
         (["A.PNG"], ["a_SEG.TIF"]),
+        (["12345_sat.jpg", "22345_sat.jpg"], ["12345_mask.png", "22345_mask.png"]),
+        (["0001TP_006690.png"], ["0001TP_006690_L.png"]),
+        (["im0001.png"], ["im0001.ah.png"]),
+        (["um_000000.png", "um_000001.png", "umm_000000.png"], [f"{n}.png" for n in ROADS]),
+        (["z-stack-0321_a01_s1_w1aaf.tif", "z-stack-0321_a01_s2_w1bbf.tif"], ["a01_s1.png", "a01_s2.png"]),
+        (["1a2b3c4d-photo1.png", "5e6f7a8b-photo2.png"], ["photo1.png", "photo2.png"]),
     ],
 )
 def test_endings_and_beginnings_that_a_side_shares_are_taken_off(images, masks):
@@ -75,11 +85,30 @@ def test_endings_and_beginnings_that_a_side_shares_are_taken_off(images, masks):
     ]
 
 
+@pytest.mark.parametrize(
+    ("images", "kinds"),
+    [
+        (["21_training.tif", "22_training.tif"], ["_manual1.gif", "_training_mask.gif"]),
+        (["21_training.tif"], ["_manual1.gif", "_training_mask.gif"]),
+        (["a_000001_leftImg8bit.png", "b_000019_leftImg8bit.png"], ["_gtFine_labelIds.png", "_gtFine_color.png"]),
+        (["01_dr.jpg", "02_dr.jpg"], ["_dr.tif", "_dr_mask.tif"]),
+        (["Image_01L.jpg", "Image_02R.jpg"], ["_1stHO.png", "_2ndHO.png"]),
+    ],
+)
+def test_masks_of_several_kinds_all_find_their_image(images, kinds):
+    cores = [name.rsplit(".", 1)[0].split("_training")[0].split("_leftImg")[0].split("_dr")[0] for name in images]
+    found = arrange([File(name) for name in images], [File(f"{core}{kind}") for kind in kinds for core in cores])
+    assert not found.problems
+    masks = {group.image.name: sorted(mask.name for mask in group.masks) for group in found.groups}
+    assert masks == {name: sorted(f"{core}{kind}" for kind in kinds) for name, core in zip(images, cores, strict=True)}
+
+
 def test_the_endings_that_were_taken_off_are_said():
     found = arrange([File("001_image.png")], [File("001_annotation.png")])
     assert found.notes == [
         "Your masks end in “_annotation” and your images end in “_image”: they are paired by what is left."
     ]
+    assert "“_L”" in arrange([File("0001TP_1.png")], [File("0001TP_1_L.png")]).notes[0]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +119,9 @@ def test_the_endings_that_were_taken_off_are_said():
         (["1.png", "2.png"], ["1.png", "1_2.png"]),
         (["dog_01.png"], ["cat_01.png"]),
         (["a1.jpg", "a2.jpg"], ["b3.png", "b4.png"]),
+        (["scan_1.png", "scan_2.png"], ["scan_1.png", "scan_1_2.png"]),
+        (["cat.jpg"], ["cat.png", "cat_dog.png"]),
+        (["a_01.png", "b_01.png"], ["a_01.png", "c_a_01.png"]),
     ],
 )
 def test_other_names_are_never_paired(images, masks):
