@@ -207,6 +207,29 @@ def _original(file: IO[bytes], name: str, deep: bool) -> tuple[str, bytes] | Non
     return ".png", out.getvalue()
 
 
+def values(file: IO[bytes], name: str, choice: ImageInput | None = None) -> np.ndarray | None:
+    """The chosen page and channels with the file's own values, upright: (H,W) of one channel, else (H,W,C); no number
+    where a pixel is missing. None where they are not brightness (inks, palettes), and for images whose values `read`
+    gives unchanged.
+
+    Raises InvalidFile and memory.DecodersBusy.
+    """
+    with memory.decoding.hold(cost(file, name)):
+        reader = reader_of(file)
+        if reader in ("tiff", "deep_png"):
+            found = confined.read(reader, "values", file, name, choice or ImageInput(), formats.MAX_PIXELS)
+            if not found.values.size:
+                return None
+            upright_values = turned(found.values, found.turn)
+            return upright_values[..., 0] if upright_values.shape[2] == 1 else upright_values
+        if reader:
+            return None
+        opened, _ = _open(file, name)
+        if not (opened.mode.startswith("I") or opened.mode == "F"):
+            return None
+        return _narrow(np.asarray(upright(opened, _orientation(opened))))
+
+
 def too_large(name: str, width: int, height: int) -> InvalidFile:
     """What to say of an image above the limit."""
     size = f"{width:,} × {height:,} pixels are {width * height / 1e6:.0f} megapixels."
@@ -277,9 +300,16 @@ def turned_like(source: MaskSource, turn: int, size: tuple[int, int]) -> MaskSou
 
 def turned_along(source: MaskSource, turn: int) -> MaskSource:
     """What EXIF orientation `turn` does to an image, done to the mask: H, W (, 4) -> H, W or W, H (, 4)."""
-    values = np.swapaxes(source.values, 0, 1) if turn in SIDEWAYS else source.values
+    return replace(source, values=turned(source.values, turn))
+
+
+def turned(values: np.ndarray, turn: int) -> np.ndarray:
+    """An array (H, W, …) turned upright by EXIF orientation `turn`, 1 to 8."""
+    if turn == 1:
+        return values
+    values = np.swapaxes(values, 0, 1) if turn in SIDEWAYS else values
     down, right = FLIPS[turn]
-    return replace(source, values=np.ascontiguousarray(values[:: -1 if down else 1, :: -1 if right else 1]))
+    return np.ascontiguousarray(values[:: -1 if down else 1, :: -1 if right else 1])
 
 
 def pixels(opened: Image.Image) -> np.ndarray:

@@ -77,11 +77,14 @@ def scales_note(sizes: Sequence[PixelSize | None]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A table's value as JSON and spreadsheets take it: whole numbers whole, others with six figures at most."""
+    """A table's value as JSON and spreadsheets take it: whole numbers whole, others with six figures at most, None for
+    what is no number."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
+        if not np.isfinite(value):
+            return None
         return float(f"{float(value):.6g}") if abs(float(value)) < 1e6 else round(float(value), 2)
     return value

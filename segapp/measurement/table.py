@@ -146,7 +146,7 @@ def _sums(objects: Objects, intensity: np.ndarray | None, confidence: Confidence
     planes = [] if intensity is None else [intensity] if intensity.ndim == 2 else list(np.moveaxis(intensity, 2, 0))
     names = ["area", "x", "y", "xx", "yy", "xy"]
     sums = {name: np.zeros(n) for name in names}
-    looked = [np.zeros((2, n)) for _ in planes]
+    looked = [np.zeros((3, n)) for _ in planes]  # how many values, their sum, the sum of their squares
     sure = np.zeros(n)
     for top, bottom in _bands(height, width):
         band = labels[top:bottom].ravel()
@@ -164,18 +164,21 @@ def _sums(objects: Objects, intensity: np.ndarray | None, confidence: Confidence
         for name, weights in (("x", x), ("y", y), ("xx", x * x), ("yy", y * y), ("xy", x * y)):
             sums[name][span] += np.bincount(short, weights, most)
         for plane, own in zip(planes, looked, strict=True):
-            values = plane[top:bottom].ravel()[places].astype(np.float64)
-            own[0][span] += np.bincount(short, values, most)
-            own[1][span] += np.bincount(short, values * values, most)
+            values, of = plane[top:bottom].ravel()[places].astype(np.float64), short
+            if plane.dtype.kind == "f" and not (known := np.isfinite(values)).all():
+                values, of = values[known], short[known]
+            for row_of, weights in zip(own, (None, values, values * values), strict=True):
+                row_of[span] += np.bincount(of, weights, most)
         if confidence is not None:
             sure[span] += np.bincount(short, confidence(top, bottom).ravel()[places], most)
     found = {name: values[1:] for name, values in sums.items()}
     area = np.maximum(found["area"], 1)
     for number, own in enumerate(looked):
-        mean = own[0][1:] / area
+        count = np.where(own[0][1:] > 0, own[0][1:], np.nan)  # an object of missing pixels has no intensity
+        mean = own[1][1:] / count
         label = "intensity" if len(planes) == 1 else f"intensity_{number + 1}"
         found[f"mean_{label}"] = mean
-        found[f"std_{label}"] = np.sqrt(np.maximum(0, own[1][1:] / area - mean * mean))
+        found[f"std_{label}"] = np.sqrt(np.maximum(0, own[2][1:] / count - mean * mean))
     if confidence is not None:
         found["mean_confidence"] = sure[1:] / area / 255.0
     return found

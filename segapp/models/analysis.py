@@ -23,7 +23,7 @@ class Analysis(Pinned):
     timings = models.JSONField(default=dict, help_text="Milliseconds per stage, as the worker measured them")
     message = models.CharField(max_length=500, blank=True)
     notes = models.JSONField(default=list, help_text="What was decided about the file: sentences")
-    image_input = models.JSONField(default=dict, help_text="Page and channels to use, of an image read in windows")
+    image_input = models.JSONField(default=dict, help_text="Page and channels to use, of a file that a worker reads")
     source = models.JSONField(default=dict, help_text="What the file says: {pixel_size, place, channels, deep}")
     windows = models.BooleanField(default=False, help_text="Too large to read at once: read and written in parts")
     worker = models.CharField(max_length=120, blank=True, help_text="Who claimed it")
@@ -52,9 +52,20 @@ class Analysis(Pinned):
         interior.png, how far inside an object each pixel lies, of models that know it; and objects_<key>/, the files of
         each measurement.
 
+        Of an image with more than eight bits values.npy.gz has its own values; upload, the file as it came, goes when a
+        worker has read them.
+
         What is drawn from these comes when somebody asks: overlay.jpg, confidence.png, and shown.jpg of a large one.
         """
         return Path(settings.MEDIA_ROOT) / "analyses" / self.public_id
+
+    @property
+    def upload_path(self) -> Path:
+        return self.folder / "upload"
+
+    @property
+    def values_path(self) -> Path:
+        return self.folder / "values.npy.gz"
 
     @property
     def image_path(self) -> Path:

@@ -97,7 +97,7 @@ def submit(
             decoded = decode.read_or_windows(file, name, chosen_input)
         except NeedsWindows as large:
             return _submit_windows(visitor, file, large, name, chosen, answer, chosen_input, shared, objects)
-        return _submit_decoded(visitor, file, decoded, name, chosen, answer, shared, objects)
+        return _submit_decoded(visitor, file, decoded, name, chosen, answer, chosen_input, shared, objects)
 
 
 def _cost(file: IO[bytes], name: str) -> int:
@@ -113,6 +113,7 @@ def _submit_decoded(
     name: str,
     chosen: UserModel | None,
     answer: registry.ActiveModel,
+    choice: ImageInput,
     shared: bool,
     objects: ObjectOptions | None,
 ) -> Analysis:
@@ -121,6 +122,10 @@ def _submit_decoded(
     row.notes = list(decoded.notes)
     row.source = source_of(decoded)
     row.shared = shared
+    if decoded.deep:  # a worker keeps its values and nothing else of it, see worker/intensities.py
+        row.image_input = choice.to_dict()
+        file.seek(0)
+        write_atomically(row.upload_path, lambda out: shutil.copyfileobj(file, out, 1 << 20), durable=False)
     file.seek(0)
     plain = bare(file.read()) if decoded.as_stored else None
     if plain is None:
@@ -209,6 +214,9 @@ def again(analysis: Analysis, model: UserModel | None) -> Analysis:
     storage.hold_to_quota(analysis.visitor, len(content))
     row = _pinned(analysis.visitor, analysis, analysis.title, model, registry.resolve(analysis.visitor))
     row.suffix, row.source = analysis.suffix, analysis.source
+    if store.fetch(analysis.values_path).is_file():
+        values = analysis.values_path.read_bytes()
+        write_atomically(row.values_path, lambda out: out.write(values), durable=False)
     return _queue(row, lambda out: out.write(content))
 
 

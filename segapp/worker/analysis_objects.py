@@ -27,6 +27,7 @@ from segapp.models import Analysis, Measurement, State
 from segapp.models.measurement import VIEW
 from segapp.pipeline.inference.predict import Prediction
 from segapp.pipeline.inference.upsample import enlarged, interior_map
+from segapp.worker import intensities
 
 logger = logging.getLogger(__name__)
 
@@ -145,9 +146,11 @@ def _interior(analysis: Analysis) -> np.ndarray | None:
 
 
 def _intensity(analysis: Analysis, image: np.ndarray | None) -> np.ndarray | None:
-    """The image's own values, H,W of grey ones; None where eight bits were made of more, or the image is not kept."""
-    if analysis.source.get("deep") or analysis.windows:
+    """The image's own values, H,W of grey ones; None where they are not kept."""
+    if analysis.windows:
         return None
+    if analysis.source.get("deep"):
+        return intensities.of(analysis)
     if image is None:
         path = store.fetch(analysis.image_path)
         if not path.is_file():

@@ -161,7 +161,7 @@ def _predict(batch: Batch, item: BatchItem, network: LoadedNetwork, watch: Calla
     _write(item, decoded.image, found.ids, network)
     item.width, item.height = decoded.image.size
     item.classes = shares(found.ids, network.spec.classes)
-    not_counted = batch_objects.measure(batch, item, decoded, found, network) if batch.objects_wanted else ""
+    not_counted = batch_objects.measure(batch, item, decoded, found, network, wanted) if batch.objects_wanted else ""
     return " ".join(filter(None, [*decoded.notes, not_counted]))
 
 

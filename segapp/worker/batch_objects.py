@@ -10,6 +10,7 @@ from registry import store
 from registry.files import disk_is_full, write_atomically
 from registry.runtime import LoadedNetwork
 from segapp.imaging.decode import Decoded
+from segapp.imaging.image_input import ImageInput
 from segapp.imaging.object_formats import GEOJSON, INSTANCES
 from segapp.imaging.object_options import ObjectOptions
 from segapp.imaging.pixel_size import PixelSize
@@ -28,10 +29,13 @@ logger = logging.getLogger(__name__)
 COUNTING_FAILED = "Its objects could not be counted."
 
 
-def measure(batch: Batch, item: BatchItem, decoded: Decoded, found: Prediction, network: LoadedNetwork) -> str:
+def measure(
+    batch: Batch, item: BatchItem, decoded: Decoded, found: Prediction, network: LoadedNetwork, choice: ImageInput
+) -> str:
     """Write an image's polygons, object numbers and measures, and fill the item's `counted`.
 
-    Returns why nothing was counted, "" when all is well. Raises OSError for a full disk.
+    `choice`: the page and channels that were decoded. Returns why nothing was counted, "" when all is well. Raises
+    OSError for a full disk.
     """
     classes = measuring.classes_of(network)
     try:
@@ -42,7 +46,7 @@ def measure(batch: Batch, item: BatchItem, decoded: Decoded, found: Prediction, 
             ObjectOptions.from_dict(batch.objects_wanted),
             interior=found.interior,
             confidence=found.confidence,
-            intensity=measuring.intensity_of(decoded),
+            intensity=measuring.intensity_of(decoded, store.fetch(item.source), choice),
             size=decoded.pixel_size,
             geo=decoded.place,
         )

@@ -21,7 +21,7 @@ from segapp.imaging.image_input import ImageInput
 from segapp.models import Analysis, Measurement, State
 from segapp.pipeline.inference.predict import Prediction, predict, shares
 from segapp.services import storage
-from segapp.worker import analysis_objects, measuring, networks, windows
+from segapp.worker import analysis_objects, intensities, measuring, networks, windows
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +55,21 @@ def run(pk: int) -> None:
     mine = Analysis.objects.filter(pk=pk, state=State.RUNNING, worker=heartbeat.NAME)
     ended = mine.update(ended=timezone.now(), **values)
     dispatch.notify(analysis.public_id)  # somebody waits: what is not for them comes after it
+    _keep_intensities(analysis, done=values["state"] == State.DONE)
     if not ended and not Analysis.objects.filter(pk=pk).exists():  # deleted meanwhile
         store.remove_folder(analysis.folder)
     storage.measure_after_work(analysis)
     if analysis.model is not None and values.get("model_key") == analysis.model.key and not analysis.shared:
         registry.mark_used(analysis.model)  # guests leave the owner's "last used" as it is
+
+
+def _keep_intensities(analysis: Analysis, done: bool) -> None:
+    if not analysis.source.get("deep"):
+        return
+    try:
+        (intensities.keep if done else intensities.forget)(analysis)
+    except Exception:  # it has been answered: what goes wrong here costs a later measurement its intensities only
+        logger.exception("the values of analysis %s could not be kept", analysis.public_id)
 
 
 class Ended(Exception):

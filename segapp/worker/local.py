@@ -224,7 +224,7 @@ def segment_image(
         "classes": shares(found.ids, network.spec.classes),
         "inference_ms": round(sum(found.timings.values()), 1),
         "notes": list(decoded.notes),
-        **(objects.add(file, stem, decoded, found, network) if objects else {}),
+        **(objects.add(file, stem, decoded, found, network, wanted) if objects else {}),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from registry.files import write_atomically
 from registry.runtime import LoadedNetwork
 from segapp.imaging.decode import Decoded
+from segapp.imaging.image_input import ImageInput
 from segapp.imaging.object_formats import GEOJSON, ObjectFormat
 from segapp.imaging.object_options import ObjectOptions
 from segapp.measurement import files
@@ -35,8 +36,10 @@ class ObjectSink:
     done: list[Document] = field(default_factory=list)
     stems: list[str] = field(default_factory=list)
 
-    def add(self, file: Path, stem: str, decoded: Decoded, found: Prediction, network: LoadedNetwork) -> dict[str, Any]:
-        """Measure one image, write its own files, and return what the command says of it."""
+    def add(
+        self, file: Path, stem: str, decoded: Decoded, found: Prediction, network: LoadedNetwork, choice: ImageInput
+    ) -> dict[str, Any]:
+        """Measure one image, decoded with `choice`, write its own files, and return what the command says of it."""
         document = measured(
             file.name,
             found.ids,
@@ -44,7 +47,7 @@ class ObjectSink:
             self.options,
             interior=found.interior,
             confidence=found.confidence,
-            intensity=measuring.intensity_of(decoded),
+            intensity=measuring.intensity_of(decoded, file, choice),
             size=decoded.pixel_size,
             geo=decoded.place,
         )

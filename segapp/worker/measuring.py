@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy as np
 from registry.models import UserModel
 from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
+from segapp.imaging import decode
 from segapp.imaging.decode import Decoded
+from segapp.imaging.image_input import ImageInput
 from segapp.measurement import objects
 from segapp.measurement.measured import is_background
 
@@ -47,10 +50,11 @@ def classes_of(network: LoadedNetwork) -> list[dict[str, Any]]:
     return [{**c.to_dict(), "things": own.get(c.id, c.things)} for c in network.spec.classes]
 
 
-def intensity_of(decoded: Decoded) -> np.ndarray | None:
-    """The image's values as they are measured: H,W of grey images, else H,W,3. None for more than eight bits, whose own
-    values are not at hand: those of the display would be another measure under the same name."""
+def intensity_of(decoded: Decoded, source: Path, choice: ImageInput) -> np.ndarray | None:
+    """The image's values as they are measured: H,W of one channel, else H,W,C. Of more than eight bits they are read
+    from `source`, the file it was decoded from with this choice; None where that holds no brightness (inks)."""
     if decoded.deep:
-        return None
+        with source.open("rb") as file:
+            return decode.values(file, source.name, choice)
     values = np.asarray(decoded.image)
     return values[..., 0] if decoded.layout.channels == 1 else values

@@ -13,6 +13,20 @@ from segapp.imaging.readers.picked import Picked, checked_size
 
 def image(file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
     """Raises InvalidFile for a choice that does not fit, TooLarge, and what the decoder raises."""
+    chosen, alpha, layout, notes = _chosen(file, name, choice, most)
+    return Picked(over_white(as_rgb(eight_bits(chosen)), alpha), layout, notes=notes, deep=True)
+
+
+def values(file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
+    """The chosen channels as they are, uint16 (H,W,C), without transparency. Raises as `image` does."""
+    chosen, _, layout, _ = _chosen(file, name, choice, most)
+    return Picked(chosen, layout, deep=True)
+
+
+def _chosen(
+    file: IO[bytes], name: str, choice: ImageInput, most: int
+) -> tuple[np.ndarray, np.ndarray | None, Layout, tuple[str, ...]]:
+    """The channels (H,W,C), transparency (H,W) where there is any, the layout and the notes."""
     content = file.read()
     checked_size(int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big"), most)
     values = np.asarray(imagecodecs.png_decode(content))
@@ -23,5 +37,4 @@ def image(file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
         values = values[..., None]
     layout = Layout(1, values.shape[2])
     _, channels, notes = resolve(choice, layout, name)
-    shown = eight_bits(np.stack([values[..., number - 1] for number in channels], axis=-1))
-    return Picked(over_white(as_rgb(shown), alpha), layout, notes=notes, deep=True)
+    return np.stack([values[..., number - 1] for number in channels], axis=-1), alpha, layout, notes

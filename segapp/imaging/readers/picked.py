@@ -10,10 +10,10 @@ from segapp.imaging.image_input import Layout
 
 @dataclass(frozen=True)
 class Picked:
-    """values: an image as uint8 (H,W,3), or a mask as the kind says: "index" uint8 or uint16 (H,W), "colour" uint8
-    (H,W,4). `turn` is the EXIF orientation still to be applied. `deep`: the file holds more than eight bits. `geo`: the
-    tags that say where on earth it lies. `size`: of a pixel, as PixelSize.to_dict gives it, {} unknown. `lossy`,
-    `palette` ("#rrggbb" by index): of a mask."""
+    """values: an image as uint8 (H,W,3), its own values of any type (H,W,C), or a mask as the kind says: "index" uint8
+    or uint16 (H,W), "colour" uint8 (H,W,4). `turn` is the EXIF orientation still to be applied. `deep`: the file holds
+    more than eight bits. `geo`: the tags that say where on earth it lies. `size`: of a pixel, as PixelSize.to_dict
+    gives it, {} unknown. `lossy`, `palette` ("#rrggbb" by index): of a mask."""
 
     values: np.ndarray
     layout: Layout

@@ -8,7 +8,8 @@ from segapp.imaging.readers.picked import Picked
 
 
 def read(reader: str, what: str, file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
-    """`reader`: tiff, heif or deep_png; `what`: image, mask or original (readers/original.py).
+    """`reader`: tiff, heif or deep_png; `what`: image, mask, original (readers/original.py) or values, which are the
+    chosen page and channels as the file holds them.
 
     Raises InvalidFile, TooLarge, and what the libraries raise.
     """
@@ -19,6 +20,8 @@ def read(reader: str, what: str, file: IO[bytes], name: str, choice: ImageInput,
     if reader == "tiff":
         from segapp.imaging.readers import tiff
 
+        if what == "values":
+            return tiff.values(file, name, choice, most)
         return tiff.mask(file, name, most) if what == "mask" else tiff.image(file, name, choice, most)
     if what == "mask":
         raise InvalidFile(name, "This kind of file cannot hold a mask exactly.", "Save the mask as a PNG.")
@@ -28,4 +31,4 @@ def read(reader: str, what: str, file: IO[bytes], name: str, choice: ImageInput,
         return heif.image(file, name, choice, most)
     from segapp.imaging.readers import deep_png
 
-    return deep_png.image(file, name, choice, most)
+    return (deep_png.values if what == "values" else deep_png.image)(file, name, choice, most)

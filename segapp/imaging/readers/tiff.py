@@ -15,7 +15,7 @@ from segapp.imaging.display_range import eight_bits
 from segapp.imaging.image_input import MAX, MEAN, ImageInput, Layout, resolve
 from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.readers.layers import as_rgb, over_white
-from segapp.imaging.readers.picked import Picked, TooLarge
+from segapp.imaging.readers.picked import Picked, TooLarge, checked_size
 
 ORIENTATION, PROFILE, NODATA = 274, 34675, 42113
 # Where an image lies on earth: pixel scale, tie points, transformation, and the keys of the reference system.
@@ -125,6 +125,26 @@ def image(file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
         if len(tif.series) > 1:
             notes = (*notes, f"{name} holds {len(tif.series)} images of different sizes: the first is used.")
         return Picked(rgb, layout, turn, notes, deep, geo=geo_tags(stack.page), size=size_of(tif))
+
+
+def values(file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
+    """The chosen page and channels as the file holds them, (H,W,C) without transparency; pixels that hold the file's
+    value for missing ones become no number. Empty for inks and palettes, whose values are not brightness.
+
+    Raises as `image` does.
+    """
+    with opened(file) as tif:
+        stack = stack_of(tif, name)
+        page_choice, channels, _ = resolve(choice, stack.layout, name)
+        checked_size(stack.width, stack.height, most)
+        page = stack.page
+        if is_ink(page) or page.photometric == PHOTOMETRIC.PALETTE:
+            return Picked(np.zeros(0, np.uint8), stack.layout)
+        found = upward(one_page(stack, page_choice, [number - 1 for number in channels]), page)
+        if (missing := nodata(page)) is not None:
+            wide = found.astype(np.float64 if found.dtype.itemsize > 2 else np.float32)
+            found = np.where(found == missing, np.nan, wide)
+        return Picked(found.astype(found.dtype.newbyteorder("=")), stack.layout, turn_of(page), deep=True)
 
 
 def mask(file: IO[bytes], name: str, most: int) -> Picked:

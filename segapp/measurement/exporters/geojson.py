@@ -38,7 +38,7 @@ def _features(document: Document) -> list[dict[str, Any]]:
             "classification": {"name": row["name"], "color": [int(part) for part in rgb(row["color"])]},
             "object": place + 1,
             "class_id": int(row["id"]),
-            "measurements": {name: float(value) for name, value in measured.items()},
+            "measurements": {name: float(value) for name, value in measured.items() if value is not None},
         }
         own = str(uuid.uuid5(SAME, f"{document.name}/{document.width}x{document.height}/{place + 1}"))
         geometry = _geometry(outline, document.geo)
