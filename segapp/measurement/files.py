@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
+from typing import BinaryIO
 
 from segapp.measurement.document import Document
 from segapp.measurement.exporters import coco, geojson, imagej, instances, labelme, tables, xlsx, yolo
@@ -38,16 +39,34 @@ def content_of_many(key: str, documents: Sequence[Document], stems: Sequence[str
             return tables.csv_of(tables.class_rows(documents, named))
         case "xlsx":
             return xlsx.workbook(documents, named)
+    out = io.BytesIO()
+    write_shapes(key, documents, stems, yolo.classes_of(documents), out)
+    return out.getvalue()
+
+
+def write_shapes(
+    key: str, documents: Iterable[Document], stems: Iterable[str], classes: dict[int, str], out: BinaryIO
+) -> None:
+    """Write several images' outlines, of which one at a time is held, as `coco` or `yolo`.
+
+    `classes`: the names, by id, of all that is counted on any image. Raises KeyError for any other format.
+    """
+    match key:
         case "coco":
-            return coco.coco(documents)
+            coco.write(documents, out)
         case "yolo":
-            return _zip(yolo.members(documents, stems))
-    raise KeyError(key)
+            _write_zip(yolo.members(documents, stems, classes), out)
+        case _:
+            raise KeyError(key)
 
 
 def _zip(members: Iterable[tuple[str, bytes]]) -> bytes:
     out = io.BytesIO()
+    _write_zip(members, out)
+    return out.getvalue()
+
+
+def _write_zip(members: Iterable[tuple[str, bytes]], out: BinaryIO) -> None:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, data in members:
             archive.writestr(zipfile.ZipInfo(name, STABLE), data, zipfile.ZIP_DEFLATED)
-    return out.getvalue()

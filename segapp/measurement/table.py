@@ -167,8 +167,9 @@ def _sums(objects: Objects, intensity: np.ndarray | None, confidence: Confidence
             values, of = plane[top:bottom].ravel()[places].astype(np.float64), short
             if plane.dtype.kind == "f" and not (known := np.isfinite(values)).all():
                 values, of = values[known], short[known]
-            for row_of, weights in zip(own, (None, values, values * values), strict=True):
-                row_of[span] += np.bincount(of, weights, most)
+            own[0][span] += np.bincount(of, minlength=most)
+            own[1][span] += np.bincount(of, values, most)
+            own[2][span] += np.bincount(of, values * values, most)
         if confidence is not None:
             sure[span] += np.bincount(short, confidence(top, bottom).ravel()[places], most)
     found = {name: values[1:] for name, values in sums.items()}

@@ -37,6 +37,17 @@ def object_tables(batch: Batch) -> dict[str, Path]:
     return {key: batch.folder / name for key, name in names.items()} if batch.objects_wanted else {}
 
 
+def object_shapes(batch: Batch) -> dict[str, Path]:
+    """Where the outlines of the objects of all images are, by the key of their format."""
+    names = {"coco": "objects_coco.json", "yolo": "objects_yolo.zip"}
+    return {key: batch.folder / name for key, name in names.items()} if batch.objects_wanted else {}
+
+
+def object_files(batch: Batch) -> dict[str, Path]:
+    """Both."""
+    return object_tables(batch) | object_shapes(batch)
+
+
 def counts(batch: Batch) -> dict[str, int]:
     """Objects by class id over all finished images."""
     found: dict[str, int] = {}

@@ -217,7 +217,7 @@ def status(batch: Batch) -> schemas.Batch:
 
 def _objects_of(batch: Batch) -> schemas.BatchObjects:
     def address(key: str) -> str | None:
-        path = batch_results.object_tables(batch)[key]
+        path = batch_results.object_files(batch)[key]
         there = batch.has_results and store.fetch(path).is_file()
         return reverse("analyze-batch-objects", args=[batch.public_id, key]) if there else None
 
@@ -226,16 +226,19 @@ def _objects_of(batch: Batch) -> schemas.BatchObjects:
         "objects_url": address("csv"),
         "objects_xlsx_url": address("xlsx"),
         "objects_by_class_url": address("classes"),
+        "objects_coco_url": address("coco"),
+        "objects_yolo_url": address("yolo"),
     }
 
 
 def table_of(batch: Batch, key: str) -> Path:
-    """A table of objects over all images, by the key of its format; raises NotFound, and Busy while it is made."""
-    path = batch_results.object_tables(batch).get(key)
+    """A file of the objects of all images, by the key of its format; raises NotFound, and Busy while it is made."""
+    path = batch_results.object_files(batch).get(key)
     if path is None or not batch.has_results:
-        raise NotFound("This batch has no such table. Count objects when you send the images.")
+        raise NotFound("This batch has no such file. Count objects when you send the images.")
     if not store.fetch(path).is_file():
-        raise Busy("The tables are still being written. Try again in a few seconds.")
+        dispatch.batch_tables(batch)
+        raise Busy("The file is still being written. Try again in a few seconds.")
     return path
 
 
@@ -304,7 +307,7 @@ def settle(batch: Batch, message: str) -> None:
     classes = batch_results.totals(batch)
     Batch.objects.filter(pk=batch.pk).update(classes=classes, message=message[:500], lease="")
     store.remove_folder(batch.folder / "sources")
-    tables = batch_results.object_tables(batch).values()
+    tables = batch_results.object_files(batch).values()
     if any(not store.fetch(path).is_file() for path in tables):  # its worker had no chance to write them
         dispatch.batch_tables(batch)
 

@@ -274,42 +274,46 @@ class BatchAccepted(TypedDict):
     status_url: Annotated[str, Meta(description="Where to ask how far it is", examples=["/api/batch/b2Lx8FhQw1nT5kRc"])]
 
 
-class BatchFileObjects(TypedDict):
+class BatchFileObjects(TypedDict, total=False):
     """What an image of a batch also has when objects were asked for; null before it is done, or without a count."""
 
-    objects: dict[str, int] | None
-    geojson_url: str | None
-    instances_url: str | None
-    scale: str | None
+    objects: Annotated[
+        dict[str, int] | None, Meta(description="Count by class id, where it was asked for", examples=[{"1": 42}])
+    ]
+    geojson_url: Annotated[str | None, Meta(examples=["/analyze/batch/…/files/1/polygons"])]
+    instances_url: Annotated[str | None, Meta(examples=["/analyze/batch/…/files/1/instances"])]
+    scale: Annotated[str | None, Meta(description="Pixel size", examples=["0.65 µm per pixel, typed in"])]
 
 
-class BatchObjects(TypedDict):
-    """What a batch also has when objects were asked for; addresses are null until the tables are written."""
+class BatchObjects(TypedDict, total=False):
+    """What a batch also has when objects were asked for; addresses are null until the files are written."""
 
-    objects: dict[str, int]
-    objects_url: str | None
-    objects_xlsx_url: str | None
-    objects_by_class_url: str | None
+    objects: Annotated[dict[str, int], Meta(description="Count by class id over all images", examples=[{"1": 4210}])]
+    objects_url: Annotated[
+        str | None, Meta(description="CSV, one row an object", examples=["/analyze/batch/…/objects/csv"])
+    ]
+    objects_xlsx_url: Annotated[str | None, Meta(examples=["/analyze/batch/…/objects/xlsx"])]
+    objects_by_class_url: Annotated[
+        str | None, Meta(description="CSV, a row an image and class", examples=["/analyze/batch/…/objects/classes"])
+    ]
+    objects_coco_url: Annotated[
+        str | None, Meta(description="COCO JSON of all images", examples=["/analyze/batch/…/objects/coco"])
+    ]
+    objects_yolo_url: Annotated[
+        str | None, Meta(description="YOLO segmentation, a zip", examples=["/analyze/batch/…/objects/yolo"])
+    ]
 
 
-class BatchFile(TypedDict):
+class BatchFile(BatchFileObjects):
     file: Annotated[str, Meta(description="Its name as it was sent", examples=["plot/a.jpg"])]
     stem: Annotated[str, Meta(description="Its name among the results", examples=["a"])]
     state: Annotated[str, _one_of(ItemState.values, "Where it stands", "done")]
     message: Message
     mask_url: Annotated[str | None, Meta(examples=["/analyze/batch/…/files/1/mask"])]
     overlay_url: Annotated[str | None, Meta(examples=["/analyze/batch/…/files/1/overlay"])]
-    objects: NotRequired[
-        Annotated[
-            dict[str, int] | None, Meta(description="Count by class id, where it was asked for", examples=[{"1": 42}])
-        ]
-    ]
-    geojson_url: NotRequired[Annotated[str | None, Meta(examples=["/analyze/batch/…/files/1/polygons"])]]
-    instances_url: NotRequired[Annotated[str | None, Meta(examples=["/analyze/batch/…/files/1/instances"])]]
-    scale: NotRequired[Annotated[str | None, Meta(description="Pixel size", examples=["0.65 µm per pixel, typed in"])]]
 
 
-class Batch(TypedDict):
+class Batch(BatchObjects):
     batch_id: Annotated[str, Meta(examples=["b2Lx8FhQw1nT5kRc"])]
     state: RunState
     progress: Fraction
@@ -329,18 +333,6 @@ class Batch(TypedDict):
     table_url: Annotated[str | None, Meta(description="CSV", examples=["/analyze/batch/…/classes.csv"])]
     files: list[BatchFile]
     message: Message
-    objects: NotRequired[
-        Annotated[dict[str, int], Meta(description="Count by class id over all images", examples=[{"1": 4210}])]
-    ]
-    objects_url: NotRequired[
-        Annotated[str | None, Meta(description="CSV, one row an object", examples=["/analyze/batch/…/objects/csv"])]
-    ]
-    objects_xlsx_url: NotRequired[Annotated[str | None, Meta(examples=["/analyze/batch/…/objects/xlsx"])]]
-    objects_by_class_url: NotRequired[
-        Annotated[
-            str | None, Meta(description="CSV, a row an image and class", examples=["/analyze/batch/…/objects/classes"])
-        ]
-    ]
 
 
 class VideoAccepted(TypedDict):

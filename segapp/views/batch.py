@@ -19,6 +19,7 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from PIL import Image
 
+from registry import store
 from segapp import context
 from segapp.forms import BatchForm, StopForm
 from segapp.imaging import decode, formats, stored
@@ -89,7 +90,21 @@ def _details(batch: Batch, page: str = "") -> dict[str, Any]:
         "results": results,
         "refused": batch.items.filter(state=ItemState.FAILED),
         "classes": _classes(batch),
+        "object_files": [] if batch.unfinished else _object_files(batch),
     }
+
+
+def _object_files(batch: Batch) -> list[dict[str, str]]:
+    """Files of the objects of all images: address, label, and what for."""
+    return [
+        {
+            "url": reverse("analyze-batch-objects", args=[batch.public_id, key]),
+            "label": named(key).label,
+            "for": named(key).purpose,
+        }
+        for key, path in batch_results.object_files(batch).items()
+        if store.fetch(path).is_file()
+    ]
 
 
 def _classes(batch: Batch) -> list[dict[str, Any]]:
@@ -153,7 +168,7 @@ def batch_table(request: VisitorRequest, public_id: str) -> HttpResponseBase:
 @for_predict_keys
 @require_safe
 def batch_objects(request: VisitorRequest, public_id: str, key: str) -> HttpResponseBase:
-    """Objects of every image as `csv` or `xlsx`, or counts and areas by image and class as `classes`."""
+    """Objects of every image as `csv`, `xlsx`, `coco` or `yolo`, or counts by image and class as `classes`."""
     found = batches.owned(request.visitor, public_id)
     path = batches.table_of(found, key)
     response = FileResponse(path.open("rb"), content_type=named(key).media_type)

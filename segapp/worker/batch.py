@@ -59,7 +59,7 @@ def run(pk: int) -> None:
             note = _begin(batch, network)
             _work(batch, network)
         if batch.objects_wanted and batch.done:
-            note = f"{note} {batch_objects.write_tables(batch)}".strip()
+            note = f"{note} {batch_objects.write_files(batch)}".strip()
         _end(batch, State.DONE, note)
     except HandBack:
         Batch.objects.hand_back(batch.pk, batch.lease)

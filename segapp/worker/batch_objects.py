@@ -3,8 +3,12 @@
 import io
 import logging
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from registry import store
 from registry.files import disk_is_full, write_atomically
@@ -73,6 +77,13 @@ def measure(
     return ""
 
 
+def write_files(batch: Batch) -> str:
+    """What holds the objects of all finished images; returns what is to be said of their scales, "" for nothing."""
+    note = write_tables(batch)
+    write_shapes(batch)
+    return note
+
+
 def write_tables(batch: Batch) -> str:
     """The tables over all finished images; returns what is to be said of their scales, "" for nothing."""
     documents = list(_documents(batch))
@@ -83,35 +94,61 @@ def write_tables(batch: Batch) -> str:
     return scales_note([document.size for document in documents])
 
 
+def write_shapes(batch: Batch) -> None:
+    """The outlines of all finished images in one file, of each format that holds several images."""
+    stems = [item.stem for item, _ in _counted(batch)]
+    classes = {int(row["id"]): str(row["name"]) for item, _ in _counted(batch) for row in _things_of(item)}
+    for key, path in batch_results.object_shapes(batch).items():
+        documents = _documents(batch, pixels=True)
+        write_atomically(path, partial(files.write_shapes, key, documents, stems, classes))
+
+
 def run(pk: int) -> None:
     """The tables of a batch that ended without its worker: somebody stopped it."""
     batch = Batch.objects.filter(pk=pk).first()
     if batch is None or batch.unfinished or not batch.has_results or not batch.objects_wanted:
         return
-    note = write_tables(batch)
+    note = write_files(batch)
     if note and note not in batch.message:
         Batch.objects.filter(pk=pk).update(message=f"{batch.message} {note}".strip()[:500])
     if not Batch.objects.filter(pk=pk).exists():  # deleted meanwhile
         store.remove_folder(batch.folder)
 
 
-def _documents(batch: Batch) -> Iterator[Document]:
-    """What was measured of each finished image, without its pixels."""
+def _counted(batch: Batch) -> Iterator[tuple[BatchItem, Path]]:
+    """The finished images whose objects were counted, and where their measures are."""
     for item in batch.items.filter(state=ItemState.DONE).select_related("batch"):
         path = store.fetch(item.measures)
-        if not item.counted or not path.is_file():
-            continue
+        if item.counted and path.is_file():
+            yield item, path
+
+
+def _things_of(item: BatchItem) -> list[dict[str, Any]]:
+    return [row for row in item.counted["rows"] if row["id"] in item.counted["things"]]
+
+
+def _documents(batch: Batch, pixels: bool = False) -> Iterator[Document]:
+    """What was measured of each finished image; `pixels`: with its object numbers, else without pixels."""
+    tolerance = ObjectOptions.from_dict(batch.objects_wanted).simplify
+    for item, path in _counted(batch):
         with np.load(path) as stored:
             columns = {name: stored[name] for name in stored.files}
         known, size = item.counted, item.counted["pixel_size"]
         shape = (item.height, item.width)
-        nothing = np.broadcast_to(np.int32(0), shape)
+        labels = _labels(item) if pixels else np.broadcast_to(np.int32(0), shape)
         yield Document(
             name=item.name,
-            objects=Objects(nothing, columns["class_id"].astype(np.uint8)),
+            objects=Objects(labels, columns["class_id"].astype(np.uint8)),
+            tolerance=tolerance,
             table=Table(columns, {int(row["id"]): str(row["name"]) for row in known["rows"]}, shape),
             classes=known["rows"],
             things=tuple(known["things"]),
             size=PixelSize.from_dict(size) if size else None,
             rows=known["rows"],
         )
+
+
+def _labels(item: BatchItem) -> np.ndarray:
+    """int32 H,W of object numbers."""
+    with Image.open(store.fetch(item.instances)) as stored:
+        return np.asarray(stored).astype(np.int32)

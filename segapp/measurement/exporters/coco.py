@@ -1,8 +1,8 @@
 """COCO JSON of one image or of many: polygons, and run lengths for objects with holes, which polygons cannot hold."""
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -11,21 +11,28 @@ from segapp.measurement.exporters.geojson import plain_number
 from segapp.measurement.polygons import Outline
 
 
-def coco(documents: Sequence[Document]) -> bytes:
-    categories = {int(c["id"]): c for document in documents for c in document.counted}
+def write(documents: Iterable[Document], out: BinaryIO) -> None:
+    """Write all images' objects; one document at a time is held."""
+    categories: dict[int, dict[str, Any]] = {}
     images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    count = 0
+    out.write(b'{"info":{},"licenses":[],"annotations":[')
     for number, document in enumerate(documents, 1):
+        categories |= {int(c["id"]): c for c in document.counted}
         images.append({"id": number, "file_name": document.name, "width": document.width, "height": document.height})
         for place, outline in enumerate(document.outlines):
-            row = _annotation(document, place, outline)
-            annotations.append({"id": len(annotations) + 1, "image_id": number, **row})
+            row = {"id": count + 1, "image_id": number, **_annotation(document, place, outline)}
+            out.write((b"," if count else b"") + _json(row))
+            count += 1
     listed = [
         {"id": k, "name": c["name"], "supercategory": "", "color": c.get("color", "")}
         for k, c in sorted(categories.items())
     ]
-    found = {"info": {}, "licenses": [], "images": images, "annotations": annotations, "categories": listed}
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+    out.write(b'],"images":' + _json(images) + b',"categories":' + _json(listed) + b"}")
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _annotation(document: Document, place: int, outline: Outline) -> dict[str, Any]:

@@ -4,23 +4,32 @@ The format knows neither holes nor objects of several pieces: holes are left out
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from segapp.measurement.document import Document
 
 LOST = "Holes are filled and the pieces of one object are separate lines, because YOLO's format has neither."
 
 
-def members(documents: Sequence[Document], stems: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file of the zip; `stems` name the images' files."""
-    classes = {int(c["id"]): str(c["name"]) for document in documents for c in document.counted}
-    order = sorted(classes)
+def members(
+    documents: Iterable[Document], stems: Iterable[str], classes: dict[int, str]
+) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file of the zip; one document at a time is held.
+
+    `stems` name the images' files; `classes`: the names, by id, of all that is counted on any image.
+    """
+    order, lost = sorted(classes), False
+    for document, stem in zip(documents, stems, strict=True):
+        lost = lost or any(len(outline) > 1 or part.holes for outline in document.outlines for part in outline)
+        yield f"labels/{stem}.txt", _lines(document, order).encode()
     names = "".join(f"  {place}: {json.dumps(classes[k], ensure_ascii=False)}\n" for place, k in enumerate(order))
-    lost = any(len(o) > 1 or part.holes for document in documents for o in document.outlines for part in o)
     remark = f"# {LOST}\n" if lost else ""
     yield "data.yaml", f"{remark}path: .\ntrain: images\nval: images\nnames:\n{names}".encode()
-    for document, stem in zip(documents, stems, strict=True):
-        yield f"labels/{stem}.txt", _lines(document, order).encode()
+
+
+def classes_of(documents: Sequence[Document]) -> dict[int, str]:
+    """The names, by id, of all that is counted on any image."""
+    return {int(c["id"]): str(c["name"]) for document in documents for c in document.counted}
 
 
 def _lines(document: Document, order: list[int]) -> str:

@@ -64,7 +64,14 @@ def test_counts_tables_and_polygons_come_with_every_image(alice, charlie, networ
         for row, feature in zip(own, features, strict=True):
             assert feature["properties"]["object"] == int(row["object"])
             assert (numbers == int(row["object"])).sum() == int(row["area_px"])
-    for address in ("objects_url", "objects_xlsx_url", "objects_by_class_url"):
+    outlines = json.loads(alice.get(found["objects_coco_url"]).getvalue())
+    assert [(one["id"], one["file_name"]) for one in outlines["images"]] == [(1, "a.png"), (2, "b.png")]
+    assert [one["area"] for one in outlines["annotations"]] == [int(row["area_px"]) for row in rows]
+    with zipfile.ZipFile(io.BytesIO(alice.get(found["objects_yolo_url"]).getvalue())) as archive:
+        lines = [archive.read(f"labels/{name}.txt").decode().splitlines() for name in ("a", "b")]
+        assert [len(one) for one in lines] == [5, 3] and {line[0] for one in lines for line in one} == {"0"}
+    assert "YOLO segmentation" in alice.get(f"/analyze/batch/{found['batch_id']}/").content.decode()
+    for address in [name for name in found if name.startswith("objects_") and name.endswith("_url")]:
         assert charlie.get(found[address]).status_code == 404
     assert charlie.get(found["files"][0]["geojson_url"]).status_code == 404
 

@@ -13,8 +13,8 @@ import yaml
 from roifile import ImagejRoi
 
 from segapp.imaging.pixel_size import GeoReference, typed
-from segapp.measurement import polygons
-from segapp.measurement.exporters import coco, geojson, imagej, instances, labelme, tables, xlsx, yolo
+from segapp.measurement import files, polygons
+from segapp.measurement.exporters import geojson, imagej, instances, labelme, tables, xlsx, yolo
 from segapp.tests.measurement.drawing import document, tricky
 
 MASK = tricky()
@@ -74,7 +74,7 @@ def test_geojson_of_a_map_is_in_its_coordinates_and_names_their_system():
 
 
 def test_coco_holds_holes_as_run_lengths_and_everything_else_as_polygons():
-    found = json.loads(coco.coco([DOCUMENT, document(MASK, "b.png")]))
+    found = json.loads(files.content_of_many("coco", [DOCUMENT, document(MASK, "b.png")], ["a", "b"]))
     assert [image["file_name"] for image in found["images"]] == ["=cells.png", "b.png"]
     assert [category["id"] for category in found["categories"]] == [1, 2]
     own = [row for row in found["annotations"] if row["image_id"] == 1]
@@ -92,7 +92,7 @@ def test_coco_holds_holes_as_run_lengths_and_everything_else_as_polygons():
 
 
 def test_yolo_lines_are_shares_of_the_image_and_what_is_lost_is_said():
-    files = dict(yolo.members([DOCUMENT], ["cells"]))
+    files = dict(yolo.members([DOCUMENT], ["cells"], yolo.classes_of([DOCUMENT])))
     config = files["data.yaml"].decode()
     assert yaml.safe_load(config)["names"] == {0: "nucleus", 1: "=crack"} and "Holes are filled" in config
     lines = files["labels/cells.txt"].decode().splitlines()
@@ -136,9 +136,9 @@ def test_an_image_without_objects_goes_out_in_every_format():
     empty = document(np.zeros((4, 5), np.uint8))
     assert len(tables.csv_of(tables.object_rows([empty], named=False)).decode().splitlines()) == 1
     assert json.loads(geojson.geojson(empty))["features"] == []
-    assert json.loads(coco.coco([empty]))["annotations"] == []
+    assert json.loads(files.content("coco", empty))["annotations"] == []
     assert json.loads(labelme.labelme(empty))["shapes"] == []
     assert list(imagej.members(empty)) == []
-    assert dict(yolo.members([empty], ["e"]))["labels/e.txt"] == b""
+    assert dict(yolo.members([empty], ["e"], yolo.classes_of([empty])))["labels/e.txt"] == b""
     assert zipfile.is_zipfile(io.BytesIO(xlsx.workbook([empty], named=False)))
     assert not instances.read_png(instances.png(empty.objects.labels)).any()
