@@ -21,8 +21,8 @@ from segapp.services import restore, runs
 class Status:
     """One visitor's status, each part read once."""
 
-    def __init__(self, visitor: str, known: bool) -> None:
-        self.visitor, self.visitor_known = visitor, known
+    def __init__(self, visitor: str, known: bool, chain: str) -> None:
+        self.visitor, self.visitor_known, self._chain = visitor, known, chain
 
     @cached_property
     def answer(self) -> registry.ActiveModel:
@@ -79,7 +79,7 @@ class Status:
     @cached_property
     def restore_token(self) -> str:
         """Only for visitors who own a model: others have nothing to be given back."""
-        return restore.token(self.visitor) if registry.versions(self.visitor).exists() else ""
+        return restore.token(self.visitor, self._chain) if registry.versions(self.visitor).exists() else ""
 
     @property
     def stamp(self) -> str:
@@ -101,7 +101,8 @@ class Status:
 
 
 def of(request: HttpRequest) -> Status:
-    return Status(getattr(request, "visitor", ""), getattr(request, "visitor_known", False))
+    chain = getattr(request, "restore_chain", "")
+    return Status(getattr(request, "visitor", ""), getattr(request, "visitor_known", False), chain)
 
 
 def status(request: HttpRequest) -> dict[str, Any]:

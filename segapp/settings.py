@@ -103,6 +103,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "segapp.error_responses.ErrorResponses",  # before the CSRF check, which reads the whole upload
     "segapp.bearer.BearerMiddleware",
+    "segapp.under_way.UnderWayMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

@@ -1,6 +1,7 @@
 """Who is asking: a random id in a signed cookie.
 
-Knows nothing of models: an id that verifies is all it gives. A cookie that does not verify makes a new visitor.
+Knows nothing of models: an id that verifies is all it gives. A cookie that does not verify makes a new visitor. Behind
+the id stands the browser's chain of restore tokens, once it has used one (services/restore.py).
 """
 
 import secrets
@@ -17,6 +18,7 @@ from segapp.models import ApiKey, VisitorAlias
 COOKIE = "segapp_visitor"
 HOST_COOKIE = "__Host-segapp_visitor"  # over https: a browser takes it from this very host only
 COOKIE_SALT = "segapp.visitors.cookie"
+SEPARATOR = "."  # of what a cookie may hold without quotes
 YEAR = 365 * 24 * 3600
 RENEW_AFTER = 30 * 24 * 3600  # a visitor who keeps coming back is never forgotten
 
@@ -26,6 +28,7 @@ class VisitorRequest(HttpRequest):
 
     visitor: str
     visitor_known: bool
+    restore_chain: str  # of this browser's restore tokens, "" before it has used one
     htmx: Any
     api_key: ApiKey | None  # set by segapp.bearer: the key that the request came with
     wants_json: bool  # set by a view whose script reads errors as JSON
@@ -41,15 +44,17 @@ class VisitorMiddleware:
         sent = _read(request, cookie_name(), YEAR)
         if settings.SECURE and not sent:  # the cookie of before is read once more and replaced: nobody loses models
             sent = _read(request, COOKIE, YEAR)
-        request.visitor = current_id(sent) if sent else new_id()
+        visitor, _, request.restore_chain = sent.partition(SEPARATOR)
+        request.visitor = current_id(visitor) if visitor else new_id()
         request.visitor_known = bool(sent)
         response = self.get_response(request)
         _keep_private(response)
         if getattr(request, "api_key", None) is not None:
             return response  # a cookie could do more than the key
         # A view may have changed who is asking (restore), an alias may have led elsewhere, the cookie may age.
-        if request.visitor != _read(request, cookie_name(), RENEW_AFTER):
-            _write(response, request.visitor)
+        value = _value(request.visitor, request.restore_chain)
+        if value != _read(request, cookie_name(), RENEW_AFTER):
+            _write(response, value)
         return response
 
 
@@ -76,7 +81,8 @@ def new_id() -> str:
 def known_id(request: HttpRequest) -> str:
     """The visitor whom the request's cookie names, "" for none; for requests that the middleware has not seen."""
     sent = _read(request, cookie_name(), YEAR) or (_read(request, COOKIE, YEAR) if settings.SECURE else "")
-    return current_id(sent) if sent else ""
+    visitor = sent.partition(SEPARATOR)[0]
+    return current_id(visitor) if visitor else ""
 
 
 def current_id(visitor: str) -> str:
@@ -85,8 +91,12 @@ def current_id(visitor: str) -> str:
     return joined or visitor
 
 
+def _value(visitor: str, chain: str) -> str:
+    return f"{visitor}{SEPARATOR}{chain}" if chain else visitor
+
+
 def _read(request: HttpRequest, name: str, max_age: int) -> str:
-    """The id in the cookie, or "" when there is none that this server's keys have signed."""
+    """What the cookie holds, or "" when there is none that this server's keys have signed."""
     try:
         value = request.get_signed_cookie(name, salt=COOKIE_SALT, max_age=max_age)
     except (KeyError, signing.BadSignature):
@@ -94,10 +104,10 @@ def _read(request: HttpRequest, name: str, max_age: int) -> str:
     return value or ""
 
 
-def _write(response: HttpResponse, visitor: str) -> None:
+def _write(response: HttpResponse, value: str) -> None:
     response.set_signed_cookie(
         cookie_name(),
-        visitor,
+        value,
         salt=COOKIE_SALT,
         max_age=YEAR,
         httponly=True,

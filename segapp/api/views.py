@@ -324,7 +324,7 @@ def video_stop(request: VisitorRequest, job_id: str) -> JsonResponse:
 def load_user_model(request: VisitorRequest) -> JsonResponse:
     fields = sent(request)
     if fields["token"]:
-        request.visitor = restore.restore(request.visitor, fields["token"])
+        request.visitor, request.restore_chain = restore.restore(request.visitor, fields["token"])
     return JsonResponse(_activated(registry.activate(request.visitor, fields["user_id"])))
 
 

@@ -15,7 +15,7 @@ from segapp.models.sharing import ModelShare, TransferCode
 from segapp.models.training import Effort, Example, TrainingRun
 from segapp.models.training_set import TrainingSet
 from segapp.models.video import VideoJob
-from segapp.models.visitor import VisitorAlias
+from segapp.models.visitor import RestoreUse, VisitorAlias, VisitorMove
 from segapp.models.work import MAX_ATTEMPTS, UNFINISHED, Pinned, State, Stop, Work, WorkQuerySet
 from segapp.models.worker import Worker, WorkerQuerySet
 
@@ -41,6 +41,7 @@ __all__ = [
     "Painting",
     "PaintingQuerySet",
     "Pinned",
+    "RestoreUse",
     "Scope",
     "State",
     "Stop",
@@ -49,6 +50,7 @@ __all__ = [
     "TransferCode",
     "VideoJob",
     "VisitorAlias",
+    "VisitorMove",
     "Work",
     "WorkQuerySet",
     "Worker",

@@ -20,7 +20,7 @@ from registry.models import FileState, UserModel
 from registry.services import delete_with_file, mark_lost
 from segapp.home import locked
 from segapp.models import UNFINISHED, Analysis, ApiKey, Batch, Example, Export, TrainingRun, VideoJob
-from segapp.services import exports, hooks, retention, storage, transfer
+from segapp.services import exports, hooks, moves, restore, retention, storage, transfer
 
 logger = logging.getLogger(__name__)
 
@@ -127,13 +127,17 @@ def _results() -> Iterator[Removal]:
 
 
 def _passing() -> Iterator[Removal]:
-    """Files made for download, keys, deliveries of webhooks, and codes for another device."""
+    """Files made for download, keys, deliveries of webhooks, what is kept of restores, and codes for another device."""
     for export in exports.expired().select_related("model"):
         yield Removal(f"expired download: exports/{export.public_id}", partial(exports.delete, export))
     for key in ApiKey.objects.filter(expires__lt=_ago(settings.SEGAPP_RESULT_DAYS)):
         yield Removal(f"expired key: {key.public_id}", key.delete)
     for delivery in hooks.expired():
         yield Removal(f"old delivery of a webhook: {delivery.public_id}", delivery.delete)
+    for use in restore.expired_uses():
+        yield Removal(f"used restore token: {use}", use.delete)
+    for move in moves.expired():
+        yield Removal(f"old move of a visitor: {move.pk}", move.delete)
     for code in transfer.expired():
         yield Removal(f"expired code: {code.public_id}", code.delete)
 

@@ -23,6 +23,7 @@ from segapp.models import (
     TransferCode,
     VideoJob,
     VisitorAlias,
+    VisitorMove,
 )
 from segapp.services import restore
 
@@ -83,6 +84,7 @@ def erase(visitor: str) -> None:
         for rows in everything:
             rows.delete()
         VisitorAlias.objects.filter(new=visitor).delete()
+        VisitorMove.objects.create(old=visitor, new="")
     for path in files:
         if path.suffix:
             store.remove(path)

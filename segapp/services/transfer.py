@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from segapp.models import UNFINISHED, TrainingRun, TransferCode, VisitorAlias
+from segapp.models import UNFINISHED, TrainingRun, TransferCode, VisitorAlias, VisitorMove
 from segapp.services import restore, runs
 from segapp.services.errors import Conflict, UserError
 from segapp.visitors import current_id, new_id
@@ -91,6 +91,8 @@ def sign_out_others(visitor: str) -> str:
         runs.stop(run, keep=False)
     aliases.delete()
     TransferCode.objects.filter(visitor=fresh).delete()
+    VisitorMove.objects.create(old=visitor, new=fresh)
+    transaction.on_commit(lambda: restore.take_along(visitor, fresh))  # what a request stored that could not see this
     return fresh
 
 

@@ -18,6 +18,7 @@ def erase(request: VisitorRequest) -> HttpResponse:
         return render(request, "models/erase.html", context)
     mydata.erase(request.visitor)
     request.visitor, request.visitor_known = new_id(), False
+    request.restore_chain = ""
     request.session.flush()
     # Shown here and not behind an address of its own: a page that makes browsers forget must not be a link away.
     return render(request, "models/erased.html")
