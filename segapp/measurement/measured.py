@@ -41,7 +41,7 @@ def measured(
     names = {int(c["id"]): str(c["name"]) for c in classes}
     sure = None if confidence is None else lambda top, bottom: confidence[top:bottom]
     measures = table.measure(found, names, intensity, sure, options.more)
-    rows = table.per_image(ids, found, things, list(classes))
+    rows = table.per_image(ids, found, measures.columns["area_px"], things, list(classes))
     return Document(
         name=name,
         objects=found,

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from segapp.imaging.object_options import DROP, KEEP
 from segapp.measurement import splitting
+from segapp.measurement.runs import runs
 
 FILLS = 0.5  # of the image, that one part of a ground covers
 MAX_OBJECTS = 65_535  # what a 16-bit image of object numbers holds
@@ -117,7 +118,8 @@ def countable(ids: np.ndarray, class_id: int) -> bool:
     pixels = (ids == class_id).astype(np.uint8)
     if int(np.count_nonzero(pixels)) < FILLS * ids.size:
         return True
-    largest = int(np.bincount(connected(pixels).ravel())[1:].max())
+    parts = connected(pixels)
+    largest = int(runs(parts).areas(int(parts.max())).max())
     return largest < FILLS * ids.size
 
 
@@ -129,14 +131,14 @@ def countable_on_most(masks: Iterable[np.ndarray], class_id: int) -> bool | None
 
 def _numbered(labels: np.ndarray, codes: np.ndarray, settings: Settings) -> Objects:
     """Those large enough and whole enough, in the order of their first pixels."""
-    areas = np.bincount(labels.ravel())
-    first = _first_pixels(labels, len(areas))
+    found, most = runs(labels), int(labels.max(initial=0))
+    areas, first = found.areas(most), found.first_pixels(most)
     of_class = np.array([0, *settings.things], np.uint8)[codes.ravel()[first]]
     keep = areas >= max(1, settings.min_area)
-    keep[0] = False
     if settings.edges == DROP:
         for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
             keep[line] = False
+    keep[0] = False
     numbers = np.flatnonzero(keep)
     if len(numbers) > MAX_OBJECTS:
         raise TooManyObjects(
@@ -147,15 +149,6 @@ def _numbered(labels: np.ndarray, codes: np.ndarray, settings: Settings) -> Obje
     table = np.zeros(len(areas), np.int32)
     table[numbers] = np.arange(1, len(numbers) + 1)
     return Objects(table[labels], of_class[numbers])
-
-
-def _first_pixels(labels: np.ndarray, count: int) -> np.ndarray:
-    """int64 `count`: for each number the place of its first pixel in reading order."""
-    flat = labels.ravel()
-    starts = np.flatnonzero(np.diff(flat, prepend=flat[:1] + 1))  # of runs of equal numbers: far fewer than pixels
-    first = np.zeros(count, np.int64)
-    first[flat[starts[::-1]]] = starts[::-1]
-    return first
 
 
 def _filled(codes: np.ndarray, things: int) -> np.ndarray:

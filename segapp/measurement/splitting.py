@@ -35,9 +35,9 @@ def split(labels: np.ndarray, codes: np.ndarray, strength: float, distance: np.n
     peaks = _peaks(heights, labels, floor)
     result = labels.astype(np.int32)
     after = int(labels.max()) + 1
-    several = np.flatnonzero(np.bincount(labels[peaks > 0].ravel(), minlength=1) > 1)
-    boxes = ndimage.find_objects(result)
-    for number in several[several > 0]:
+    several = _with_several(labels, peaks)
+    boxes = ndimage.find_objects(result) if len(several) else []
+    for number in several:
         box = boxes[number - 1]
         inside = labels[box] == number
         parts = _parts(heights[box], np.where(inside, peaks[box], 0), inside, share, least)
@@ -50,9 +50,8 @@ def split(labels: np.ndarray, codes: np.ndarray, strength: float, distance: np.n
 
 def with_middle(labels: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """The parts (numbers H,W) in which a model's map sees the middle of an object; 0 for all others."""
-    tops = np.zeros(int(labels.max(initial=0)) + 1, np.float32)
-    np.maximum.at(tops, labels.ravel(), distance.ravel())
-    kept = tops >= MIDDLE
+    kept = np.zeros(int(labels.max(initial=0)) + 1, bool)
+    kept[labels[distance >= MIDDLE]] = True
     kept[0] = False
     return np.where(kept[labels], labels, 0)
 
@@ -72,6 +71,14 @@ def _peaks(heights: np.ndarray, labels: np.ndarray, floor: float) -> np.ndarray:
     highest = cv2.dilate(heights, np.ones((3, 3), np.uint8))
     peaks = (heights >= highest) & (labels > 0) & (heights > floor)
     return cv2.connectedComponents(peaks.astype(np.uint8), connectivity=8)[1]
+
+
+def _with_several(labels: np.ndarray, peaks: np.ndarray) -> np.ndarray:
+    """The numbers of the parts in which there is more than one peak; a peak may have many pixels."""
+    there = peaks > 0
+    count = int(peaks.max(initial=0)) + 1
+    pairs = np.unique(labels[there].astype(np.int64) * count + peaks[there])
+    return np.flatnonzero(np.bincount(pairs // count) > 1)
 
 
 def _parts(heights: np.ndarray, peaks: np.ndarray, inside: np.ndarray, share: float, least: float) -> np.ndarray:

@@ -16,6 +16,7 @@ from skimage.morphology import skeletonize
 
 from segapp.imaging.object_options import SKELETON, SOLIDITY
 from segapp.measurement.objects import Objects, touches_edge
+from segapp.measurement.runs import Runs, runs
 from segapp.measurement.units import Unit
 
 BAND = 1 << 20  # pixels of a band of rows
@@ -111,13 +112,17 @@ def measure(
 BOX = ("bbox_x_min_px", "bbox_y_min_px", "bbox_x_max_px", "bbox_y_max_px")  # the last column and row are outside
 
 
-def per_image(ids: np.ndarray, objects: Objects, things: tuple[int, ...], classes: list[dict[str, Any]]) -> list[dict]:
+def per_image(
+    ids: np.ndarray, objects: Objects, areas: np.ndarray, things: tuple[int, ...], classes: list[dict[str, Any]]
+) -> list[dict]:
     """One row a class: id, name, color, things, pixels, percent; and of things count, total, mean and density.
 
-    object_area_px is what the counted objects cover, mean_area_px one of them on average, per_megapixel their density.
+    areas: int n, pixels of each object. object_area_px is what the counted objects cover, mean_area_px one of them on
+    average, per_megapixel their density.
     """
-    covered = np.bincount(ids.ravel(), minlength=256)
-    areas = np.bincount(objects.labels.ravel(), minlength=objects.count + 1)[1:]
+    covered = np.zeros(256, np.int64)
+    for top, bottom in _bands(*ids.shape):
+        covered += np.bincount(ids[top:bottom].ravel(), minlength=256)
     rows = []
     for found in classes:
         k = int(found["id"])
@@ -144,11 +149,10 @@ def _sums(objects: Objects, intensity: np.ndarray | None, confidence: Confidence
     labels, n = objects.labels, objects.count + 1
     height, width = labels.shape
     planes = [] if intensity is None else [intensity] if intensity.ndim == 2 else list(np.moveaxis(intensity, 2, 0))
-    names = ["area", "x", "y", "xx", "yy", "xy"]
-    sums = {name: np.zeros(n) for name in names}
+    found = _moments(runs(labels), objects.count)
     looked = [np.zeros((3, n)) for _ in planes]  # how many values, their sum, the sum of their squares
     sure = np.zeros(n)
-    for top, bottom in _bands(height, width):
+    for top, bottom in _bands(height, width) if planes or confidence is not None else ():
         band = labels[top:bottom].ravel()
         places = np.flatnonzero(band)
         if not places.size:
@@ -158,11 +162,6 @@ def _sums(objects: Objects, intensity: np.ndarray | None, confidence: Confidence
         short = numbers - least  # objects of a band have neighbouring numbers, so its sums stay short
         most = int(short.max()) + 1
         span = slice(least, least + most)
-        row, column = np.divmod(places, width)
-        x, y = column.astype(np.float64), (row + top).astype(np.float64)
-        sums["area"][span] += np.bincount(short, minlength=most)
-        for name, weights in (("x", x), ("y", y), ("xx", x * x), ("yy", y * y), ("xy", x * y)):
-            sums[name][span] += np.bincount(short, weights, most)
         for plane, own in zip(planes, looked, strict=True):
             values, of = plane[top:bottom].ravel()[places].astype(np.float64), short
             if plane.dtype.kind == "f" and not (known := np.isfinite(values)).all():
@@ -172,7 +171,6 @@ def _sums(objects: Objects, intensity: np.ndarray | None, confidence: Confidence
             own[2][span] += np.bincount(of, values * values, most)
         if confidence is not None:
             sure[span] += np.bincount(short, confidence(top, bottom).ravel()[places], most)
-    found = {name: values[1:] for name, values in sums.items()}
     area = np.maximum(found["area"], 1)
     for number, own in enumerate(looked):
         count = np.where(own[0][1:] > 0, own[0][1:], np.nan)  # an object of missing pixels has no intensity
@@ -183,6 +181,23 @@ def _sums(objects: Objects, intensity: np.ndarray | None, confidence: Confidence
     if confidence is not None:
         found["mean_confidence"] = sure[1:] / area / 255.0
     return found
+
+
+def _moments(of: Runs, count: int) -> dict[str, np.ndarray]:
+    """Per object its area and the sums of x, y and their products, run by run: n columns from x on sum up to
+    n x + n(n-1)/2, their squares to n x² + x n(n-1) + n(n-1)(2n-1)/6."""
+    n, x, y = (values.astype(np.float64) for values in (of.lengths, of.firsts, of.rows))
+    more = n * (n - 1)
+    along = n * x + more / 2
+    weights = {
+        "area": n,
+        "x": along,
+        "y": n * y,
+        "xx": n * x * x + x * more + more * (2 * n - 1) / 6,
+        "yy": n * y * y,
+        "xy": along * y,
+    }
+    return {name: of.sums(count, values)[1:] for name, values in weights.items()}
 
 
 def _axes(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

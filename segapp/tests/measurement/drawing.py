@@ -47,5 +47,5 @@ def document(mask: np.ndarray, name: str = "image.png", settings: Settings | Non
     settings = settings or Settings(things=(1, 2))
     found = objects.find(mask, settings)
     measured = table.measure(found, NAMES, more.pop("intensity", None))
-    rows = table.per_image(mask, found, settings.things, CLASSES)
+    rows = table.per_image(mask, found, measured.columns["area_px"], settings.things, CLASSES)
     return Document(name, found, measured, CLASSES, settings.things, rows=rows, **more)
