@@ -1,6 +1,6 @@
 // The fine-tune page: choosing and dropping files, what belongs together before anything is sent, and the live run.
 import { formats, isAnnotation } from "./formats.js";
-import { dropped, pair, sort } from "./sorting.js";
+import { dropped, masksAmong, pair, sort } from "./sorting.js";
 import { toast } from "./toast.js";
 
 const { post_files: MAX_FILES, post_bytes: MAX_BYTES } = formats.limits;
@@ -125,6 +125,17 @@ async function take(form, found) {
   show(form);
 }
 
+// A file dialog opens for one field, and people choose everything there.
+async function separate(form) {
+  const { images, masks } = inputs(form);
+  if (masks.files.length) return;
+  const found = await masksAmong([...images.files]);
+  if (!found.size) return;
+  put(masks, [...found]);
+  put(images, [...images.files].filter((file) => !found.has(file)));
+  toast(`${found.size} of the files you chose as images look like their masks and were taken as masks. ⇄ swaps the two.`);
+}
+
 const zone = (event) => event.target.closest && event.target.closest("[data-drop]");
 
 // The whole page is a target: the zone itself may be folded away.
@@ -144,9 +155,11 @@ document.addEventListener("drop", async (event) => {
   const found = dropped(event.dataTransfer); // reads the list before the event is over
   await take(form, await found);
 });
-document.addEventListener("change", (event) => {
+document.addEventListener("change", async (event) => {
   const form = zone(event);
-  if (form && event.target.type === "file") show(form);
+  if (!form || event.target.type !== "file") return;
+  if (event.target === form.elements.images) await separate(form);
+  show(form);
 });
 document.addEventListener("click", (event) => {
   if (!event.target.closest("[data-clear-choice]")) return;

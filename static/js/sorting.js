@@ -53,10 +53,31 @@ export async function sort(files) {
   return sorted;
 }
 
+// Of files that were all chosen as images, those that are the mask of another one: by its name with a mask's ending, or
+// by the same name where only this one looks like a mask.
+export async function masksAmong(images) {
+  const byStem = new Map();
+  for (const file of images) byStem.set(stem(file.name), [...(byStem.get(stem(file.name)) ?? []), file]);
+  const masks = [];
+  for (const file of images) {
+    const own = stem(file.name);
+    const bare = withoutMaskEnding(own);
+    if (bare !== own && byStem.has(bare)) masks.push(file);
+    const others = byStem.get(own).filter((other) => other !== file);
+    if (!others.length || !(await looksLikeMask(file))) continue;
+    const alike = await Promise.all(others.map(looksLikeMask));
+    if (!alike.every(Boolean)) masks.push(file);
+  }
+  return new Set(masks);
+}
+
 // [{stem, image, mask}] in alphabetical order; a partner that is missing is null
 export function pair(images, masks) {
   const rows = new Map();
-  for (const image of images) rows.set(stem(image.name), { stem: stem(image.name), image, mask: null });
+  for (const image of images) {
+    const own = stem(image.name);
+    rows.set(rows.has(own) ? image.name.toLowerCase() : own, { stem: own, image, mask: null });
+  }
   for (const mask of masks) {
     const own = stem(mask.name);
     const key = rows.has(own) ? own : withoutMaskEnding(own);

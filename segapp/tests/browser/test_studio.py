@@ -105,6 +105,15 @@ def test_dropped_files_are_told_apart_and_can_be_exchanged(visit, files):
     expect(page.locator(".thumb")).to_have_count(2)
 
 
+def test_masks_chosen_along_with_the_images_are_taken_as_masks(visit, files):
+    page = visit().page
+    page.goto("/finetune/")
+    choose(page, "images", *(files / "images").iterdir(), *(files / "masks").iterdir())
+    expect(page.locator(".pairs-says")).to_have_text("3 of 3 complete.")
+    expect(page.locator(".pair").first.locator(".names")).to_have_text(re.compile("one.jpgone.png"))
+    expect(page.locator("#toasts")).to_contain_text("3 of the files you chose as images")
+
+
 def test_a_zip_of_pairs_is_taken(visit, files):
     page = visit().page
     page.goto("/finetune/")
