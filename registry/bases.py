@@ -18,6 +18,7 @@ from registry.files import digest, write_atomically
 
 PACKAGED = Path(__file__).resolve().parent / "packaged"
 WEIGHT_SUFFIXES = (".pth", ".safetensors")
+HUB_FILE = "model.safetensors"  # in a repository that smp downloads from
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -113,6 +114,19 @@ def choose(wanted: str, media: Path, weights: Path) -> ReadyBase | None:
     return next((base for base in ready if base is not None), None)
 
 
+def serving(wanted: str, media: Path, weights: Path) -> ReadyBase | None:
+    """The base a server answers with: the wanted one, and while that is not ready the first ready one.
+
+    Raises KeyError like `choose`.
+    """
+    return choose(wanted, media, weights) or choose("auto", media, weights)
+
+
+def is_built(key: str, media: Path) -> bool:
+    """Whether the base's own file and card are at hand, whatever is known of its encoder's weights."""
+    return any(_read(key, folder / f"base_{key}.pth", "") is not None for folder in (media / "bases", PACKAGED))
+
+
 def find_version(key: str, sha256: str, media: Path, weights: Path) -> ReadyBase | None:
     """The base `key` with exactly this file content: today's, the packaged one or a kept one."""
     if key not in CATALOGUE:
@@ -185,7 +199,7 @@ def hub_file(repository: str, revision: str) -> Path | None:
     )
     cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
     folder = cache / ("models--" + repository.replace("/", "--")) / "snapshots" / revision
-    path = folder / "model.safetensors"
+    path = folder / HUB_FILE
     return path if path.is_file() else None
 
 

@@ -95,8 +95,8 @@ def resolve_model(model: UserModel) -> ActiveModel:
 
 
 def current_base() -> ReadyBase | None:
-    """The base model this server runs, as SEGAPP_BASE wants it; None when it is not ready."""
-    return bases.choose(settings.SEGAPP_BASE, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS)
+    """The base model this server runs: the one SEGAPP_BASE wants, and the first ready one until that is ready."""
+    return bases.serving(settings.SEGAPP_BASE, settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS)
 
 
 def base_of(model: UserModel) -> ReadyBase | None:

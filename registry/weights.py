@@ -6,17 +6,20 @@ an error that says what to do.
 
 import hashlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from registry import vision_shim  # noqa: F401  isort: skip  (before smp)
 import segmentation_models_pytorch as smp
 
-from registry.bases import CATALOGUE, Base, local_weights
+from registry.bases import CATALOGUE, HUB_FILE, Base, hub_file, local_weights, weights_source
 from registry.network import Uninitialised
 
 
@@ -28,19 +31,22 @@ def load_encoder(encoder: str, folder: Path, allow_hub: bool = True) -> tuple[nn
     """The encoder with its trained weights, in eval mode, and where they came from.
 
     Looks for <encoder>.pth or .safetensors in `folder`, then asks smp for the hub's
-    (a download, unless it was made before), then an installed package. Raises
+    (a download; what was downloaded before is read without asking), then an installed package. Raises
     WeightsUnavailable with a next step.
     """
     base = _entry(encoder)
     path = local_weights(encoder, folder)
     if path is not None:
         return _from_tensors(encoder, _read(path), path.name), "local file"
+    downloaded = hub_file(*base.hub) if base.hub is not None else None
+    if downloaded is not None:
+        return _from_tensors(encoder, _read(downloaded), f"the hub's {downloaded.name}"), "hub"
     reason = "it is not allowed here" if not allow_hub else "it has no weights for it"
     if base.hub is not None and allow_hub:
         try:
             module = smp.encoders.get_encoder(encoder, weights="imagenet")
         except Exception as error:  # the hub's client raises many kinds
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = _first_line(error)
         else:
             return module.eval(), "hub"
     if base.package is not None:
@@ -48,12 +54,36 @@ def load_encoder(encoder: str, folder: Path, allow_hub: bool = True) -> tuple[nn
         if tensors is not None:
             source = "package " + base.package.replace("_", "-")
             return _from_tensors(encoder, tensors, source), source
-    raise WeightsUnavailable(
-        f"There are no weights for the encoder {encoder}: no {encoder}.pth or "
-        f"{encoder}.safetensors in {folder}, and the Hugging Face hub could not help "
-        f"({reason}). Put the weights file into that folder, or try again with the hub "
-        "in reach."
-    )
+    raise _unavailable(encoder, folder, reason)
+
+
+def download(encoder: str, folder: Path, report: Callable[[float], object] = lambda _: None) -> None:
+    """Fetch an encoder's weights from the hub where nothing at hand has them; a broken-off download goes on.
+
+    `report` is told the share of the file that is here, 0 to 1. Raises WeightsUnavailable with a next step.
+    """
+    base = _entry(encoder)
+    if base.hub is None or weights_source(base, folder) is not None:
+        return
+
+    class Reported(tqdm):  # type: ignore[type-arg]
+        """The client's progress bar, which it counts up as bytes come in; draws nothing."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.size, self.here = kwargs.get("total") or 0, kwargs.get("initial") or 0
+            kwargs.pop("name", None)
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            self.here += n or 0
+            if self.size:
+                report(min(1.0, self.here / self.size))
+
+    repository, revision = base.hub
+    try:
+        hf_hub_download(repository, HUB_FILE, revision=revision, tqdm_class=Reported)
+    except Exception as error:  # the hub's client raises many kinds
+        raise _unavailable(encoder, folder, _first_line(error)) from error
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -65,6 +95,19 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         sha.update(f"{name} {tuple(tensor.shape)}".encode())
         sha.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return sha.hexdigest()
+
+
+def _unavailable(encoder: str, folder: Path, reason: str) -> WeightsUnavailable:
+    return WeightsUnavailable(
+        f"There are no weights for the encoder {encoder}: no {encoder}.pth or "
+        f"{encoder}.safetensors in {folder}, and the Hugging Face hub could not help "
+        f"({reason}). Put the weights file into that folder, or try again with the hub "
+        "in reach."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _entry(encoder: str) -> Base:

@@ -3,7 +3,19 @@
 from django.contrib import admin
 from django.http import HttpRequest
 
-from segapp.models import ApiKey, Batch, Delivery, Export, Hook, ModelShare, TrainingRun, TransferCode, VideoJob, Worker
+from segapp.models import (
+    ApiKey,
+    BasePreparation,
+    Batch,
+    Delivery,
+    Export,
+    Hook,
+    ModelShare,
+    TrainingRun,
+    TransferCode,
+    VideoJob,
+    Worker,
+)
 
 
 class LookOnly(admin.ModelAdmin):
@@ -80,6 +92,11 @@ class TransferCodeAdmin(LookOnly):
     list_filter = ["created"]
     search_fields = ["public_id", "visitor"]
     fields = ["public_id", "visitor", "created", "expires", "claimed_at"]
+
+
+@admin.register(BasePreparation)
+class BasePreparationAdmin(LookOnly):
+    list_display = ["key", "state", "phase", "progress", "attempts", "message", "created", "ended"]
 
 
 @admin.register(Export)

@@ -41,13 +41,17 @@ def base(**_: Any) -> list[CheckMessage]:
     if wanted != "auto" and wanted not in bases.CATALOGUE:
         known = ", ".join(bases.CATALOGUE)
         return [Error(f"SEGAPP_BASE is '{wanted}'.", hint=f"Set it to auto or one of: {known}.", id="segapp.E002")]
-    if bases.choose(wanted, settings.MEDIA_ROOT, folder) is None:
-        key = "mit_b3" if wanted == "auto" else wanted
-        text = "No base model is ready." if wanted == "auto" else f"The base model '{wanted}' is not ready."
-        return [
-            Warning(text, hint=f"Run `manage.py build_base {key}`; the README says what it needs.", id="segapp.W003")
-        ]
-    return []
+    if bases.choose(wanted, settings.MEDIA_ROOT, folder) is not None:
+        return []
+    if wanted == "auto":
+        text, advice = "No base model is ready.", "Run `manage.py build_base mit_b3`; the README says what it needs."
+    else:
+        text = f"The base model '{wanted}' is not ready."
+        advice = (
+            "A training worker prepares it in the background and pages say how far it is; "
+            f"`manage.py build_base {wanted}` does it now."
+        )
+    return [Warning(text, hint=advice, id="segapp.W003")]
 
 
 @register("segapp")

@@ -15,7 +15,7 @@ from registry import services as registry
 from registry.models import UserModel
 from segapp.imaging import formats
 from segapp.models import TrainingRun, Worker
-from segapp.services import restore, runs
+from segapp.services import preparing, restore, runs, schemas
 
 
 class Status:
@@ -81,6 +81,11 @@ class Status:
         """Only for visitors who own a model: others have nothing to be given back."""
         return restore.token(self.visitor, self._chain) if registry.versions(self.visitor).exists() else ""
 
+    @cached_property
+    def preparing(self) -> schemas.Preparing | None:
+        """The base that the server is making ready, while another one answers."""
+        return preparing.current()
+
     @property
     def stamp(self) -> str:
         """Changes when the pill or its card would look different; a refresh without a change swaps nothing."""
@@ -96,6 +101,7 @@ class Status:
             earlier.public_id if earlier else "",
             last.public_id if last else "",
             bool(self.restore_token),
+            self.preparing,
         ]
         return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
 

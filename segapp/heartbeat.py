@@ -63,6 +63,12 @@ def describe(
     _wake.set()
 
 
+def queues() -> list[str]:
+    """What this worker takes from, as it was started."""
+    with _lock:
+        return str(_described["queues"]).split(",")
+
+
 def hold(label: str, pk: int, token: str) -> None:
     """From now on every beat counts up `lease_beats` of this row ("segapp.TrainingRun", pk), while `token` is its
     lease."""

@@ -17,6 +17,7 @@ from segapp.worker import (
     inference,
     live,
     networks,
+    preparing,
     training,
     video,
 )
@@ -28,6 +29,8 @@ heartbeat.every(3, runs.reap)
 heartbeat.every(3, analyses.reap)
 heartbeat.every(2, hooks.turn, apart=True)
 heartbeat.every(3, measurements.reap)
+heartbeat.every(5, preparing.turn, apart=True)
+heartbeat.every(5, networks.load_new_base, apart=True)
 heartbeat.every(3600, cleanup.run_in_background)
 
 

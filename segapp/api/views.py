@@ -36,6 +36,7 @@ from segapp.services import (
     events,
     limits,
     measurements,
+    preparing,
     restore,
     runs,
     schemas,
@@ -76,6 +77,7 @@ def health(request: VisitorRequest) -> JsonResponse:
         "active_model": active.key,
         "active_model_name": active.name,
         "base": {"key": base.key, "name": base.name, "weights": base.weights_source} if base else None,
+        "preparing": preparing.current(),
         "workers": [
             {"name": f"{w.queues} {k}", "queues": w.queues, "device": w.device, "ready": w.ready, "info": w.info}
             for k, w in enumerate(workers, 1)

@@ -5,6 +5,7 @@ Knows nothing of requests, tasks or torch.
 
 from segapp.models.analysis import Analysis
 from segapp.models.api_key import ApiKey, Scope
+from segapp.models.base_preparation import BasePreparation, Phase
 from segapp.models.batch import Batch, BatchItem, ItemState
 from segapp.models.export import Export, ExportFormat
 from segapp.models.hook import Delivery, DeliveryState, Event, Hook
@@ -24,6 +25,7 @@ __all__ = [
     "UNFINISHED",
     "Analysis",
     "ApiKey",
+    "BasePreparation",
     "Batch",
     "BatchItem",
     "Delivery",
@@ -40,6 +42,7 @@ __all__ = [
     "ModelShare",
     "Painting",
     "PaintingQuerySet",
+    "Phase",
     "Pinned",
     "RestoreUse",
     "Scope",

@@ -71,12 +71,24 @@ class WorkerInfo(TypedDict):
     info: Annotated[dict[str, Any], Meta(description="Counters of its cache, memory", examples=[{"memory_mb": 812}])]
 
 
+class Preparing(TypedDict):
+    """The base that SEGAPP_BASE names while it is being made ready; another one answers until then."""
+
+    key: Annotated[str, Meta(examples=["mit_b3"])]
+    name: Annotated[str, Meta(examples=["MiT-B3"])]
+    state: Annotated[Literal["queued", "running", "failed"], Meta(examples=["running"])]
+    progress: Annotated[float, Meta(description="0 to 1", examples=[0.42])]
+    eta_seconds: Annotated[float | None, Meta(description="Null until that is known", examples=[180.0])]
+    message: Annotated[str, Meta(description="What it is doing, or what failed and what to do, in words")]
+
+
 class Health(TypedDict):
     status: Annotated[Literal["ok", "warming", "no_base"], Meta(examples=["ok"])]
     device: Annotated[str, Meta(description="What the workers compute on", examples=["CPU"])]
     active_model: ModelKey
     active_model_name: Annotated[str, Meta(examples=["Custom Model"])]
     base: BaseInfo | None
+    preparing: Annotated[Preparing | None, Meta(description="The base that is being made ready", examples=[None])]
     workers: list[WorkerInfo]
     notice: Annotated[
         str | None, Meta(description="Why the visitor's model is not the one in use; null when it is", examples=[None])

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import redis
-from django.conf import settings
 from PIL import Image
 
 from registry import services as registry
@@ -94,9 +93,7 @@ def _made(pk: int, asked: LiveRequest) -> dict[str, Any]:
         head = live.fit(samples)
         if head is None:
             return _error("refused", WAITING)
-        ready = (registry.base_of(parent) if parent is not None else None) or networks.runtime().base(
-            settings.SEGAPP_BASE
-        )
+        ready = (registry.base_of(parent) if parent is not None else None) or networks.server_base()
         classes = [ClassInfo(row["id"], row["name"], row["color"]) for row in asked.classes]
         side = max(painting.example.width, painting.example.height)
         spec, tensors = live_network(net, head, classes, side)
@@ -193,7 +190,7 @@ def _network(model: int | None, stack: ExitStack) -> tuple[LoadedNetwork, UserMo
             return stack.enter_context(networks.runtime().use(networks.reference(row))), row
         except (ModelFileMissing, ModelFileDamaged, BaseMissing) as error:
             logger.warning("%s", error)
-    return stack.enter_context(networks.runtime().use_base(networks.runtime().base(settings.SEGAPP_BASE))), None
+    return stack.enter_context(networks.runtime().use_base(networks.server_base())), None
 
 
 def _labels(example: Example, asked: LiveRequest) -> np.ndarray:

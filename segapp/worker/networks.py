@@ -30,6 +30,9 @@ FEATURES = 8  # the part of the cache that images' features may take, one in so 
 LIVE = 6  # the part that features of images being painted may take, one in so many
 
 
+_loaded: dict[str, str] = {}  # sha256 of the base that was last seen to be in memory
+
+
 @cache
 def runtime() -> Runtime:
     keep_freed()
@@ -53,14 +56,30 @@ def stats() -> dict[str, Any]:
     }
 
 
+def server_base() -> ReadyBase:
+    """The base this server answers with: SEGAPP_BASE, and while that is not ready the first ready one.
+
+    Raises BaseMissing.
+    """
+    return registry.current_base() or runtime().base(settings.SEGAPP_BASE)
+
+
 def warm_up() -> None:
     """Load the base and run it once at its size; without a ready base the worker starts all the same and says so."""
     try:
-        with runtime().use_base(runtime().base(settings.SEGAPP_BASE)) as network:
+        with runtime().use_base(server_base()) as network:
             side = network.spec.input_size
             predict(network, np.zeros((side, side, 3), np.uint8))
     except BaseMissing as error:
         logger.warning("%s", error)
+
+
+def load_new_base() -> None:
+    """Bring a base that became ready since the last look into memory, before an image waits for it."""
+    ready = registry.current_base()
+    if ready is not None and _loaded.get("sha256") != ready.sha256:
+        with runtime().use_base(ready):
+            _loaded["sha256"] = ready.sha256
 
 
 def reference(model: UserModel) -> ModelRef:
@@ -97,4 +116,4 @@ def _own(model: UserModel | None, stack: ExitStack) -> LoadedNetwork | None:
 
 def _base(work: Pinned) -> ReadyBase:
     """The base as pinned, else the server's present one: an answer beats an error."""
-    return registry.base_version(work.base_key, work.base_sha256) or runtime().base(settings.SEGAPP_BASE)
+    return registry.base_version(work.base_key, work.base_sha256) or server_base()

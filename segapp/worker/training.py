@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
-from django.conf import settings
 from django.db import DatabaseError
 from PIL import Image
 
@@ -111,7 +110,7 @@ def _train(row: TrainingRun) -> None:
 def _base_of(row: TrainingRun) -> ReadyBase:
     """The very base that the model to train on from stands on, whatever the server runs by now; else the server's."""
     own = registry.base_of(row.continued_from) if row.continued_from is not None else None
-    return own or networks.runtime().base(row.base_key or settings.SEGAPP_BASE)
+    return own or (networks.runtime().base(row.base_key) if row.base_key else networks.server_base())
 
 
 def _finetune(
