@@ -22,6 +22,8 @@ import segmentation_models_pytorch as smp
 from registry.bases import CATALOGUE, HUB_FILE, Base, hub_file, local_weights, weights_source
 from registry.network import Uninitialised
 
+MAX_REASON = 120  # characters of what the hub's client says; the next step follows and must not be cut off
+
 
 class WeightsUnavailable(Exception):
     """An encoder's weights are neither in the folder nor on the hub nor in a package."""
@@ -66,7 +68,7 @@ def download(encoder: str, folder: Path, report: Callable[[float], object] = lam
     if base.hub is None or weights_source(base, folder) is not None:
         return
 
-    class Reported(tqdm):  # type: ignore[type-arg]
+    class Reported(tqdm):
         """The client's progress bar, which it counts up as bytes come in; draws nothing."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -107,7 +109,8 @@ def _unavailable(encoder: str, folder: Path, reason: str) -> WeightsUnavailable:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    line = f"{type(error).__name__}: {error}".splitlines()[0]
+    return line if len(line) <= MAX_REASON else line[: MAX_REASON - 2].rstrip() + " …"
 
 
 def _entry(encoder: str) -> Base:

@@ -13,7 +13,7 @@ class Phase(models.TextChoices):
 
 
 class BasePreparation(Work):
-    """One for each base that SEGAPP_BASE has named while it was not ready. It belongs to the server, not to a visitor."""
+    """One for each base that SEGAPP_BASE has named while it was not ready. It belongs to no visitor."""
 
     key = models.CharField(max_length=64, unique=True)
     phase = models.CharField(max_length=10, choices=Phase.choices, default=Phase.WAITING)
