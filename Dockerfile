@@ -3,7 +3,7 @@
 #   docker build --build-arg PIP_EXTRA_INDEX_URL=... -t segapp .
 FROM python:3.11-slim
 
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 SEGAPP_HOME=/data
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 SEGAPP_HOME=/data HF_HOME=/data/huggingface
 WORKDIR /app
 
 COPY requirements*.txt ./

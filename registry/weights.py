@@ -60,7 +60,7 @@ def load_encoder(encoder: str, folder: Path, allow_hub: bool = True) -> tuple[nn
 
 
 def download(encoder: str, folder: Path, report: Callable[[float], object] = lambda _: None) -> None:
-    """Fetch an encoder's weights from the hub where nothing at hand has them; a broken-off download goes on.
+    """Fetch an encoder's weights from the hub where nothing at hand has them.
 
     `report` is told the share of the file that is here, 0 to 1. Raises WeightsUnavailable with a next step.
     """

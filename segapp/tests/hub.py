@@ -12,13 +12,13 @@ class Hub:
     """Serves `model.safetensors` of any repository as smp asks for it; a context manager.
 
     `refusing`: every request is answered with 503. `gate`: what is behind the first half of the file is sent only once
-    it is set. `starts`: where each download began, in bytes.
+    it is set. `downloads`: how many have begun.
     """
 
     def __init__(self, file: Path) -> None:
         self.file, self.refusing = file, False
         self.gate = threading.Event()
-        self.starts: list[int] = []
+        self.downloads = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, hashlib.sha256(file.read_bytes())))
         self._server.daemon_threads = True
 
@@ -53,7 +53,7 @@ def _handler(hub: Hub, digest: "hashlib._Hash") -> type[BaseHTTPRequestHandler]:
             start = self._head()
             if start is None:
                 return
-            hub.starts.append(start)
+            hub.downloads += 1
             with open(hub.file, "rb") as file:
                 file.seek(start)
                 while data := file.read(CHUNK):

@@ -32,9 +32,10 @@ def test_an_unknown_base_is_refused_with_the_known_ones(settings):
     assert "mit_b3" in found()["segapp.E002"]
 
 
-def test_without_a_ready_base_the_command_that_builds_one_is_named(settings, tmp_path):
+def test_a_named_base_that_is_not_ready_is_said_to_be_prepared_and_how_to_do_it_now(settings, tmp_path):
     settings.SEGAPP_BASE, settings.SEGAPP_WEIGHTS, settings.MEDIA_ROOT = "mit_b0", tmp_path, tmp_path
-    assert "build_base mit_b0" in found()["segapp.W003"]
+    told = found()["segapp.W003"]
+    assert "build_base mit_b0" in told and "background" in told
 
 
 def test_a_weights_folder_that_is_a_file_is_refused(settings, tmp_path):
