@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("segapp", "0021_ledger"),
+        ("segapp", "0024_restore_chains"),
     ]
 
     operations = [
