@@ -22,7 +22,8 @@ from segapp.pipeline.training.finetune import finetune
 from segapp.pipeline.training.losses import cross_entropy_dice
 from segapp.pipeline.training.metrics import channels, confusion, ious, mean
 
-RECIPES = ("naive", "usual", "quick", "thorough")
+BASELINES = ("naive", "usual")
+RECIPES = (*BASELINES, "quick", "thorough")
 USUAL_STEPS = 200
 USUAL_BATCH = 4
 USUAL_CROP = 224

@@ -13,7 +13,7 @@ from PIL import Image
 
 from segapp.bench.command import beside_usual
 from segapp.bench.datasets import sets_in
-from segapp.bench.finetune import bench_finetune
+from segapp.bench.finetune import BASELINES, bench_finetune
 from segapp.bench.rows import Rows
 from segapp.imaging import sample
 from segapp.pipeline.training.finetune import RECIPE
@@ -34,7 +34,7 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
         kept.add(row)
         tell(_line(row))
 
-    kept = Rows(options.get("rows"), f"{ready.sha256[:12]}, recipe {RECIPE}, {options['tests']} tests")
+    kept = kept_rows(options.get("rows"), ready.sha256, options["tests"])
     with drawn_or_named(options["sets"]) as folders, runtime.use_base(ready) as base:
         result = bench_finetune(
             base,
@@ -50,6 +50,12 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
         result["command"] = beside_usual(result["rows"], folders, base.base_key)
         machine = {"device": str(base.device), "threads": torch.get_num_threads(), "processor": platform.machine()}
         return {"base": base.base_key, **machine, **result}
+
+
+def kept_rows(path: Path | None, base_sha256: str, tests: int) -> Rows:
+    """Rows by base, test images and version of the product's recipe; the baselines do not depend on that version."""
+    base, scored = base_sha256[:12], f"{tests} tests"
+    return Rows(path, f"{base}, recipe {RECIPE}, {scored}", dict.fromkeys(BASELINES, f"{base}, {scored}"))
 
 
 def table(result: dict[str, Any]) -> str:

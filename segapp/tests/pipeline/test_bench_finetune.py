@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from segapp.bench import finetune as bench
+from segapp.bench import run_finetune
 from segapp.bench.datasets import draw, pools, sets_in
 from segapp.bench.rows import Rows
 from segapp.pipeline.training import finetune, loop
@@ -105,6 +106,15 @@ def test_finished_draws_are_not_repeated(base, folder, tmp_path):
     )
     assert result["rows"] == [row("discs", "quick", 0.25)] and result["groups"]["known"]["quick"]["miou"] == 0.25
     assert Rows(None, stamp).read() == [] and Rows(tmp_path / "none", stamp).read() == []
+
+
+def test_a_new_version_of_the_recipe_repeats_its_own_draws_only(tmp_path, monkeypatch):
+    path, sha = tmp_path / "rows.jsonl", "0123456789abcdef"
+    for recipe in bench.RECIPES:
+        run_finetune.kept_rows(path, sha, 30).add(row("discs", recipe, 0.5))
+    monkeypatch.setattr(run_finetune, "RECIPE", run_finetune.RECIPE + 1)
+    assert [kept["recipe"] for kept in run_finetune.kept_rows(path, sha, 30).read()] == ["naive", "usual"]
+    assert run_finetune.kept_rows(path, sha, 20).read() == run_finetune.kept_rows(path, "other", 30).read() == []
 
 
 def test_chips_of_one_scene_are_never_trained_and_tested_on():
