@@ -11,6 +11,8 @@ from segapp.imaging import archive as safe
 from segapp.imaging.archive import path_of
 from segapp.imaging.formats import (
     ANNOTATION_SUFFIXES,
+    CLASS_LISTS,
+    IMAGE_LISTS,
     MASK_ENDINGS,
     MAX_POST_BYTES,
     MAX_ZIP_FILES,
@@ -71,7 +73,8 @@ def read_zip(file: IO[bytes], name: str, only: str = "") -> Contents:
             target = contents.masks if info.filename in masks else contents.images
             (contents.annotations if info in notes else target).append(member)
             taken.add(info.filename)
-        other = [path_of(info).name for info in members if info.filename not in taken]
+        rest = [path_of(info).name for info in members if info.filename not in taken]
+        other = [found for found in rest if found.lower() not in IMAGE_LISTS]
     if other:
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""
         contents.notes.append(f"Not used from {name}: {', '.join(other[:3])}{more}.")
@@ -103,7 +106,10 @@ def opened(file: Any) -> IO[bytes]:
 
 def is_annotation(path: Any) -> bool:
     """Whether the name says that the file says where objects are, or what classes there are."""
-    return suffix(path) in ANNOTATION_SUFFIXES and not str(path).lower().endswith((".dataset.txt", ".roboflow.txt"))
+    name = PurePosixPath(str(path)).name.lower()
+    if name in IMAGE_LISTS or name.endswith((".dataset.txt", ".roboflow.txt")):
+        return False
+    return name in CLASS_LISTS or suffix(path) in ANNOTATION_SUFFIXES
 
 
 def _folder(path: PurePosixPath) -> str:

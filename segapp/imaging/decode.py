@@ -361,6 +361,8 @@ def _values(opened: Image.Image, name: str, deep: bool) -> MaskSource:
             colours == np.arange(len(colours))[:, None]
         ).all():  # index 7 looks like grey 7: a grey mask by another name
             return MaskSource("index", np.asarray(opened))
+        if opened.format == "GIF" and (greys := _greys(np.asarray(opened), colours)) is not None:
+            return MaskSource("index", greys)
         return MaskSource("index", np.asarray(opened), palette=tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours))
     if opened.mode.startswith("I") or opened.mode == "F":
         values = np.asarray(opened)
@@ -372,6 +374,15 @@ def _values(opened: Image.Image, name: str, deep: bool) -> MaskSource:
     if deep:  # Pillow keeps the upper 8 of 16 bits, which would make one class of many
         raise InvalidFile(name, "This colour mask has 16 bits a channel.", "Save it with 8 bits a channel.")
     return MaskSource("colour", _with_full_alpha(np.array(opened.convert("RGBA"))))
+
+
+def _greys(indices: np.ndarray, colours: np.ndarray) -> np.ndarray | None:
+    """The greys of a GIF, which has no grey values but a palette in its encoder's order; None where it has colours."""
+    used = np.unique(indices)
+    if used[-1] >= len(colours) or np.ptp(colours[used], axis=1).any():
+        return None
+    greys = colours[:, 0]
+    return greys[indices] if len(np.unique(greys[used])) == len(used) else None
 
 
 def _with_full_alpha(values: np.ndarray) -> np.ndarray:

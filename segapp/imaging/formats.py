@@ -124,6 +124,10 @@ PASSED_OVER = frozenset(
     ]
 )
 
+# Beside YOLO labels: the classes' names, a line each; and lists of images, which say nothing of what is on them.
+CLASS_LISTS = frozenset(["classes.txt", "obj.names", "_classes.txt"])
+IMAGE_LISTS = frozenset(["train.txt", "val.txt", "valid.txt", "test.txt", "trainval.txt", "default.txt"])
+
 # --- limits; those that an operator may raise are in the settings ------------------------------------------
 MAX_PIXELS = 50_000_000  # of one image
 MAX_WINDOWED_PIXELS = 2_000_000_000  # where the file can be read in windows

@@ -10,7 +10,7 @@ UNKNOWN = (4000, 3000)
 HEAD = 1 << 16  # bytes in which a HEIF file's boxes of sizes stand
 WIDTH, LENGTH = 256, 257  # TIFF tags
 NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # TIFF types of whole numbers
-MAX_TAGS = 1000
+MAX_TAGS, PAGES = 1000, 4
 
 
 def of(reader: str, file: IO[bytes]) -> tuple[int, int]:
@@ -28,23 +28,29 @@ def of(reader: str, file: IO[bytes]) -> tuple[int, int]:
 
 
 def _tiff(file: IO[bytes]) -> tuple[int, int]:
-    """Of the first page: other pages are as large, or previews."""
+    """The largest of the first pages: before the image there may be a thumbnail, behind it are previews."""
     order = {b"II": "<", b"MM": ">"}[file.read(2)]
     (version,) = struct.unpack(order + "H", file.read(2))
     big = version == 43
     if big:
         file.seek(8)
-    (first,) = struct.unpack(order + ("Q" if big else "I"), file.read(8 if big else 4))
-    file.seek(first)
-    (count,) = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))
-    length = 20 if big else 12
-    entries = file.read(length * min(count, MAX_TAGS))
-    found: dict[int, int] = {}
-    for at in range(0, len(entries) - length + 1, length):
-        tag, kind = struct.unpack_from(order + "HH", entries, at)
-        if tag in (WIDTH, LENGTH):
-            (found[tag],) = struct.unpack_from(order + NUMBERS[kind], entries, at + (12 if big else 8))
-    return found[WIDTH], found[LENGTH]
+    offset = order + ("Q" if big else "I")
+    (place,) = struct.unpack(offset, file.read(struct.calcsize(offset)))
+    sizes: list[tuple[int, int]] = []
+    while place and len(sizes) < PAGES:
+        file.seek(place)
+        (count,) = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))
+        length = 20 if big else 12
+        entries = file.read(length * min(count, MAX_TAGS))
+        found: dict[int, int] = {}
+        for at in range(0, len(entries) - length + 1, length):
+            tag, kind = struct.unpack_from(order + "HH", entries, at)
+            if tag in (WIDTH, LENGTH):
+                (found[tag],) = struct.unpack_from(order + NUMBERS[kind], entries, at + (12 if big else 8))
+        sizes.append((found[WIDTH], found[LENGTH]))
+        rest = file.read(struct.calcsize(offset))
+        place = struct.unpack(offset, rest)[0] if len(rest) == struct.calcsize(offset) else 0
+    return max(sizes, key=lambda size: size[0] * size[1])
 
 
 def _heif(head: bytes) -> tuple[int, int]:

@@ -19,6 +19,7 @@ COMMON_SHARE = 0.6  # of a side's names that must have an ending for it to be co
 MAX_AFFIXES = 6  # endings of a side that are tried, the commonest first
 MAX_LAYERS = 4  # ways in which the masks of one image are named
 SEPARATORS = "_-. "
+UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")  # Label Studio puts it before the names of images
 _CUTS = re.compile(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])|(?=[_\-. ])")
 _LETTER = re.compile(r"[^\W\d_]")
 _NUMBERS = re.compile(r"[_\-. ]*\d+$")
@@ -109,6 +110,8 @@ def arrange(images: Iterable[Any], masks: Iterable[Any]) -> Pairing:
     shots, twice = _entries(images, "images")
     drawn, more = _entries(masks, "masks")
     problems = twice + more
+    if all(map(_is_uploaded, shots)) and not any(map(_is_uploaded, drawn)):
+        shots = [entry._replace(stem=UPLOAD_PREFIX.sub("", entry.stem)) for entry in shots]
     found, affixes = _matched(shots, drawn)
     groups, alone, notes = [], [], _how_named(affixes, shots, drawn)
     by_image: dict[int, list[_Entry]] = defaultdict(list)
@@ -151,6 +154,10 @@ def unique(files: Iterable[Any]) -> list[Any]:
     if problems:
         raise InvalidUpload(problems)
     return [entry.file for entry in sorted(entries, key=lambda entry: (entry.folder, entry.stem))]
+
+
+def _is_uploaded(entry: _Entry) -> bool:
+    return UPLOAD_PREFIX.match(entry.stem) is not None
 
 
 def _kinds(entries: Sequence[_Entry]) -> tuple[str, ...]:

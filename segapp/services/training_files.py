@@ -5,18 +5,19 @@ nothing.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from segapp.imaging import InvalidFile, annotations, bundle, decode, denoise, pairs
+from segapp.imaging.annotations import Drawing
 from segapp.imaging.annotations.imagej import is_roi_zip
 from segapp.imaging.bundle import Contents, opened
-from segapp.imaging.formats import IMAGE_KINDS, MASK_KINDS, PASSED_OVER, is_archive
+from segapp.imaging.formats import IMAGE_KINDS, IMAGE_LISTS, MASK_KINDS, PASSED_OVER, is_archive, suffix
 from segapp.imaging.image_input import ImageInput
 from segapp.imaging.pairs import MaskFile, Pair, Rules
 from segapp.services import mask_layers
 from segapp.services.errors import InvalidUpload
-from segapp.services.pairing import Group, arrange, is_drawing, several, shown
+from segapp.services.pairing import UPLOAD_PREFIX, Group, arrange, fold, is_drawing, several, shown, stem_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def gather(
     contents, problems = _unpacked(list(images), list(masks), list(archives))
     every = annotations.read((file, opened(file).read()) for file in contents.annotations)
     problems += [refused.entry for refused in every.problems]
-    found = arrange(contents.images, [*contents.masks, *every.drawings])
+    drawings, guessed = _found_again(every.drawings, contents)
+    found = arrange(contents.images, [*contents.masks, *drawings])
     problems = [*found.problems, *problems]
     if problems:
         said = [{"file": "", "message": note} for note in every.notes]
@@ -65,7 +67,7 @@ def gather(
         every.values,
         (image_input or ImageInput()).over(every.image_input),
     )
-    notes = [*found.notes, *layers, *several(groups), *contents.notes, *every.notes]
+    notes = [*found.notes, *layers, *several(groups), *guessed, *contents.notes, *every.notes]
     if every.labels and any(is_drawing(mask) for group in groups for mask in group.masks):
         names = list(dict.fromkeys(label.name for label in every.labels if labels.get(label.name)))
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
@@ -93,7 +95,7 @@ def _unpacked(images: list[Any], masks: list[Any], archives: list[Any]) -> tuple
     zips: list[tuple[Any, str]] = [(file, "") for file in archives]
     for files, kind in ((images, "image"), (masks, "mask")):
         for file in files:
-            if str(file.name).lower() in PASSED_OVER:
+            if str(file.name).lower() in PASSED_OVER | IMAGE_LISTS:
                 continue
             if is_archive(file.name):
                 zips.append((file, kind))
@@ -128,6 +130,29 @@ def _one_source(group: Group) -> Group:
     if not files:
         return group
     return group if len(files) == len(group.masks) else Group(group.stem, group.image, files, group.objects)
+
+
+def _found_again(drawings: Sequence[Drawing], contents: Contents) -> tuple[list[Drawing], list[str]]:
+    """Drawings by the names of the images that were sent, where files name them by another one; and what was guessed.
+
+    A file of one image may be named like it though it says another name, as labelme's are when an image was renamed.
+    """
+    stems = {fold(stem_of(file.name)) for file in contents.images}
+    found, notes = [], []
+    for drawing in drawings:
+        own = stem_of(drawing.name)
+        others = [UPLOAD_PREFIX.sub("", own), *([] if drawing.many else [stem_of(drawing.origin)])]
+        name = own if fold(own) in stems else next((other for other in others if fold(other) in stems), "")
+        if not name and len(drawings) == len(contents.images) == 1 and not contents.masks and _is_nameless(drawing):
+            name, image = stem_of(contents.images[0].name), shown(contents.images[0].name)
+            notes.append(f"{shown(drawing.origin)} names no image: it is taken for the only one, {image}.")
+        found.append(replace(drawing, name=name) if name and name != own else drawing)
+    return found, notes
+
+
+def _is_nameless(drawing: Drawing) -> bool:
+    """Whether the file is of a kind that cannot say which image it is about."""
+    return suffix(drawing.origin) in (".roi", ".zip", ".geojson")
 
 
 def _surveys(groups: Sequence[Group]) -> list[denoise.Survey | None]:

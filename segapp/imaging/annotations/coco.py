@@ -28,17 +28,18 @@ def is_coco(data: Any) -> bool:
 def parse(data: dict[str, Any], name: str) -> Parsed:
     """Raises InvalidFile."""
     budget = Budget(name)
-    categories = {row["id"]: text(row.get("name")) or text(row["id"]) for row in _with_id(data.get("categories"))}
-    colors = {row["id"]: hex_color(row.get("color", "")) for row in _with_id(data.get("categories"))}
-    images: dict[Any, Annotated] = {}
+    categories = {str(row["id"]): text(row.get("name")) or text(row["id"]) for row in _with_id(data.get("categories"))}
+    colors = {str(row["id"]): hex_color(row.get("color", "")) for row in _with_id(data.get("categories"))}
+    images: dict[str, Annotated] = {}
     for row in _with_id(data["images"]):
         file_name, folder = split_path(row.get("file_name"))
-        images[row["id"]] = Annotated(file_name, folder, size(row.get("width")), size(row.get("height")))
+        images[str(row["id"])] = Annotated(file_name, folder, size(row.get("width")), size(row.get("height")))
     skipped: Counter[str] = Counter()
-    crowds = 0
+    crowds, listed = 0, bool(categories)
     for row in by_key(data["annotations"], "image_id"):
-        image = images.get(row["image_id"]) if isinstance(row["image_id"], str | int) else None
-        label = categories.get(row.get("category_id")) if isinstance(row.get("category_id"), str | int) else None
+        image, label = images.get(_key(row["image_id"])), categories.get(_key(row.get("category_id")))
+        if not listed and _key(row.get("category_id")):
+            label = categories[_key(row["category_id"])] = f"class {_key(row['category_id'])}"
         if image is None or label is None:
             skipped["annotations of an image or class that it does not list"] += 1
             continue
@@ -53,9 +54,14 @@ def parse(data: dict[str, Any], name: str) -> Parsed:
         notes.append(
             f"{crowds} crowd{'s' if crowds > 1 else ''} in {name}: the area counts for its class, not as an object."
         )
-    by_name = {label: colors[key] for key, label in categories.items()}
+    by_name = {label: colors.get(key, "") for key, label in categories.items()}
     labels = [Label(label.name, by_name.get(label.name, "")) for label in named(categories.values(), name)]
     return Parsed(labels, list(images.values()), notes)
+
+
+def _key(number: Any) -> str:
+    """An id as text, since some programs write the numbers of one list as text in the other; "" for what is none."""
+    return str(number) if isinstance(number, str | int) else ""
 
 
 def _with_id(rows: Any) -> list[dict[str, Any]]:

@@ -6,12 +6,12 @@ from typing import Any, Protocol
 
 from segapp.imaging.annotations import coco, cvat, geojson, imagej, labelme, voc, yolo
 from segapp.imaging.annotations.shapes import MAX_BYTES, Annotated, Label, Parsed, hex_color, load_json, text
+from segapp.imaging.formats import CLASS_LISTS
 from segapp.imaging.image_input import ImageInput, parse
 from segapp.imaging.invalid_file import InvalidFile
 
 KNOWN = "COCO, labelme, YOLO segmentation, CVAT for images, Pascal VOC, GeoJSON, ImageJ ROI"
 BACKGROUNDS = {"background", "_background_", "__background__"}
-CLASS_LISTS = {"classes.txt", "obj.names", "_classes.txt"}
 MAX_ID = 254
 
 
@@ -121,7 +121,7 @@ def _parsed(name: str, content: bytes, yolo_labels: list[Label], found: Everythi
         return cvat.parse(content, name)
     if suffix in ("yaml", "yml"):
         return None
-    if suffix == "txt":
+    if suffix == "txt" or name.lower() in CLASS_LISTS:
         return _text(name, content, yolo_labels, found)
     data = load_json(content, name)
     if coco.is_coco(data):

@@ -32,7 +32,7 @@ NO_IMAGE = "There is no image in this TIFF."
 
 @dataclass(frozen=True)
 class Stack:
-    """The first image series of an open file. `pages` and `bands` are the positions of those axes in `shape`."""
+    """The image series of an open file that counts. `pages` and `bands` are the positions of those axes in `shape`."""
 
     series: TiffPageSeries
     axes: str
@@ -76,9 +76,10 @@ def opened(file: IO[bytes]) -> TiffFile:
 
 def stack_of(tif: TiffFile, name: str) -> Stack:
     """Raises InvalidFile when there is no image in the file."""
-    series = next((one for one in tif.series if "Y" in one.axes and "X" in one.axes and one.size), None)
-    if series is None:
+    found = [one for one in tif.series if "Y" in one.axes and "X" in one.axes and one.size]
+    if not found:
         raise InvalidFile(name, NO_IMAGE, "Export the image itself and add that file.")
+    series = next((one for one in found if not one.keyframe.is_reduced), found[0])  # cameras put a thumbnail first
     axes, page = series.axes, series.keyframe
     band = "S" if "S" in axes else "C" if "C" in axes else ""
     extra = [int(kind) for kind in page.extrasamples or ()]
@@ -123,7 +124,9 @@ def image(file: IO[bytes], name: str, choice: ImageInput, most: int) -> Picked:
             converted = profiles.to_srgb(Image.fromarray(rgb), profile)
             rgb = rgb if converted is None else np.asarray(converted)
         if len(tif.series) > 1:
-            notes = (*notes, f"{name} holds {len(tif.series)} images of different sizes: the first is used.")
+            number = next((k for k, one in enumerate(tif.series, 1) if one is stack.series), 1)
+            which = "the first" if number == 1 else f"number {number}"
+            notes = (*notes, f"{name} holds {len(tif.series)} images of different sizes: {which} is used.")
         return Picked(rgb, layout, turn, notes, deep, geo=geo_tags(stack.page), size=size_of(tif))
 
 
@@ -167,7 +170,9 @@ def mask(file: IO[bytes], name: str, most: int) -> Picked:
             found = values[..., 0]
             if page.bitspersample == 1:
                 found = (found > 0).astype(np.uint8) * np.uint8(255)
-                found = 255 - found if page.photometric == PHOTOMETRIC.MINISWHITE else found
+                # tifffile marks arrays of bools as white-is-zero, and means the values.
+                inverted = page.photometric == PHOTOMETRIC.MINISWHITE and not page.is_shaped
+                found = 255 - found if inverted else found
             return Picked(_whole(found, name), kind="index", **common)
         if values.dtype != np.uint8:
             raise InvalidFile(

@@ -51,6 +51,13 @@ def faded() -> io.BytesIO:
     return saved(colour)
 
 
+def white_first() -> io.BytesIO:
+    """A GIF of black and white whose palette has white first."""
+    image = Image.fromarray(1 - truth(2))
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    return saved(image, "GIF")
+
+
 def bordered() -> io.BytesIO:
     """As in PASCAL VOC: a palette, and a thin border of 255 around each object."""
     ids = truth(3).copy()
@@ -116,6 +123,9 @@ UNDERSTOOD = [
     ("palette of blended colours", soft_palette(), [0, 1, 2], [0, 2, 1], True),
     ("scaled up smoothly", grown(), [0, 1], [0, 1], True),
     ("lossless WebP", saved(shapes([BLACK, RED], "RGB"), "WEBP", lossless=True), [0, 1], [0, 1], False),
+    ("GIF of greys, which has a palette", saved(shapes([0, 7, 200]), "GIF"), [0, 7, 200], [0, 7, 200], False),
+    ("GIF whose palette begins with white", white_first(), [0, 1], [0, 1], False),
+    ("GIF of colours", saved(Image.open(palette_mask()), "GIF"), [0, 1, 2], [0, 1, 2], False),
     ("all background", saved(Image.new("L", (SIZE, SIZE))), [0], [0], False),
 ]
 

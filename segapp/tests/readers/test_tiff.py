@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from segapp.imaging import InvalidFile, decode
+from segapp.imaging import InvalidFile, decode, header_size
 from segapp.imaging.image_input import Layout, parse
 from segapp.tests.imaging.drawing import saved
 from segapp.tests.readers.making import colour, deep_png, grey, six_encodings, tiff
@@ -259,6 +259,13 @@ def test_tiff_masks_of_one_bit_palettes_and_colours_are_read_as_their_pngs_are()
         assert (as_png.palette or ())[:4] == (as_tiff.palette or ())[:4]
 
 
+def test_bools_that_tifffile_wrote_mean_their_values():
+    marked = grey() > 200
+    assert np.array_equal(decode.mask(tiff(marked), "a.tif").values > 0, marked)
+    upside_down = saved(Image.fromarray(marked), "TIFF", compression="group4")
+    assert np.array_equal(decode.mask(upside_down, "a.tif").values > 0, marked)
+
+
 def test_a_tiff_mask_with_half_numbers_or_many_pages_is_refused():
     with pytest.raises(InvalidFile, match="whole numbers"):
         decode.mask(tiff(grey() / np.float32(7)), "m.tif")
@@ -279,6 +286,17 @@ def test_a_tiff_without_an_image_or_with_a_broken_one_is_refused():
 def test_too_many_pixels_are_refused_before_they_are_read():
     with pytest.raises(InvalidFile, match="169 megapixels"):
         decode.image(saved(Image.new("1", (13_000, 13_000)), "TIFF", compression="group4"), "huge.tif")
+
+
+def test_a_thumbnail_before_the_image_is_passed_over():
+    out = io.BytesIO()
+    with tifffile.TiffWriter(out) as written:
+        written.write(colour()[::8, ::8], photometric="rgb", subfiletype=1, metadata=None)
+        written.write(colour(), photometric="rgb", metadata=None)
+    out.seek(0)
+    assert header_size.of("tiff", out) == (128, 96)
+    found = decode.read(out, "a.tif")
+    assert np.array_equal(np.asarray(found.image), colour()) and "number 2 is used" in found.notes[0]
 
 
 def test_a_file_that_refers_to_others_opens_only_itself(tmp_path):

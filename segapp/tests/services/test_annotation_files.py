@@ -171,6 +171,40 @@ def test_what_a_coco_file_says_of_images_that_were_not_sent_is_named():
     assert "not_sent.jpg" in notes and "1 crowd" in notes and "does not list" in notes
 
 
+@pytest.mark.parametrize(
+    ("image", "file", "content"),
+    [
+        ("a.jpg", "a.json", {**labelme(), "imagePath": "IMG_0815.jpg"}),
+        ("a.jpg", "export.geojson", geojson()),
+        ("photo-a.jpg", "c.json", json.loads(json.dumps(coco()).replace("a.jpg", "0a1b2c3d-photo-a.jpg"))),
+        ("0a1b2c3d-a.jpg", "c.json", coco()),
+        ("a.jpg", "c.json", json.loads(json.dumps(coco()).replace('"image_id": 5', '"image_id": "5"'))),
+    ],
+    ids=["renamed", "no name", "prefix in the file", "prefix of the image", "ids as text"],
+)
+def test_an_image_is_found_by_the_other_names_that_tools_give_it(image, file, content):
+    stored = intake.store(ALICE, [shot(image)], [sent(file, content)])
+    assert np.array_equal(example_files.ids_of(stored[0], intake.review(stored)), meant())
+
+
+def test_yolo_of_cvat_has_its_names_in_obj_names():
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("obj.names", "cell\ngland\n")
+        archive.writestr("train.txt", "data/obj_train_data/a.jpg\n")
+        archive.writestr("obj_train_data/a.jpg", shot().read())
+        archive.writestr("obj_train_data/a.txt", yolo([SQUARE, OTHER]))
+    stored = intake.store(ALICE, [], [], [sent("set.zip", out.getvalue())])
+    mapping = intake.review(stored)
+    assert [row["name"] for row in mapping.trained] == ["background", "cell", "gland"]
+    assert not any("train.txt" in note for note in intake.notes_of(stored))
+
+
+def test_coco_without_categories_has_classes_by_number():
+    stored = intake.store(ALICE, [shot()], [sent("c.json", {**coco(), "categories": []})])
+    assert [row["name"] for row in intake.review(stored).trained] == ["background", "class 3", "class 1"]
+
+
 def test_where_objects_overlap_the_later_one_wins_and_it_is_said():
     data = coco()
     data["annotations"] = [
