@@ -1,12 +1,14 @@
 """The Celery tasks: each takes a primary key and makes one call into worker/. Only workers import this."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from celery import signals
 
 from segapp import heartbeat
 from segapp.celery import app
+from segapp.models import Analysis, Batch, Export, VideoJob
 from segapp.services import analyses, cleanup, measurements, runs
 from segapp.worker import (
     analysis_objects,
@@ -19,10 +21,18 @@ from segapp.worker import (
     networks,
     preparing,
     training,
+    turns,
     video,
 )
 
 logger = logging.getLogger(__name__)
+
+BESIDE_VIDEOS: dict[type[Any], Callable[[int], None]] = {
+    VideoJob: video.run,
+    Batch: batch.run,
+    Export: exports.run,
+    Analysis: inference.run_windows,
+}
 
 heartbeat.describe(device=networks.runtime().device_name, info=networks.stats)
 heartbeat.every(3, runs.reap)
@@ -48,12 +58,12 @@ def train(pk: int) -> None:
 
 @app.task(name="segapp.video")
 def segment_video(pk: int) -> None:
-    video.run(pk)
+    turns.take(VideoJob, pk, BESIDE_VIDEOS)
 
 
 @app.task(name="segapp.batch")
 def segment_batch(pk: int) -> None:
-    batch.run(pk)
+    turns.take(Batch, pk, BESIDE_VIDEOS)
 
 
 @app.task(name="segapp.batch_tables")
@@ -68,7 +78,7 @@ def analyze(pk: int) -> None:
 
 @app.task(name="segapp.analyze_windows")
 def analyze_windows(pk: int) -> None:
-    inference.run(pk)
+    turns.take(Analysis, pk, BESIDE_VIDEOS)
 
 
 @app.task(name="segapp.measure")
@@ -78,7 +88,7 @@ def measure(pk: int) -> None:
 
 @app.task(name="segapp.export")
 def export(pk: int) -> None:
-    exports.run(pk)
+    turns.take(Export, pk, BESIDE_VIDEOS)
 
 
 @app.task(name="segapp.live")

@@ -284,7 +284,7 @@ def batch_stop(request: VisitorRequest, batch_id: str) -> JsonResponse:
     (202, schemas.VideoAccepted, "Accepted; ask `status_url`"),
     form=VideoForm,
     example={"file": "clip.mp4"},
-    errors=(*ON_UPLOAD, videos.TooMany, errors.Unavailable, errors.NotFound),
+    errors=(*ON_UPLOAD, videos.TooMany, errors.Unavailable, errors.NotFound, errors.Overloaded),
 )
 def video(request: VisitorRequest) -> JsonResponse:
     limits.check(request, limits.UPLOADS)

@@ -20,6 +20,7 @@ class Batch(Pinned, Work):
     objects_wanted = models.JSONField(default=dict, help_text="ObjectOptions.to_dict(); empty: not asked for")
     error = models.TextField(blank=True, help_text="What the log says; the visitor reads `message`")
 
+    by_turn = True
     objects = WorkQuerySet.as_manager()
 
     class Meta(Work.Meta):

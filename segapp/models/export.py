@@ -22,6 +22,7 @@ class Export(Work):
     size_bytes = models.PositiveBigIntegerField(default=0)
     sha256 = models.CharField(max_length=64, blank=True)
 
+    by_turn = True
     objects = WorkQuerySet.as_manager()
 
     class Meta(Work.Meta):

@@ -19,6 +19,7 @@ class VideoJob(Work, Pinned):
     object_timeline = models.JSONField(default=list, help_text="[[seconds, {class id: mean count}], …]")
     error = models.TextField(blank=True)
 
+    by_turn = True
     objects = WorkQuerySet.as_manager()
 
     @property

@@ -5,7 +5,7 @@ conditional UPDATE whose count decides.
 """
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from registry.models import UserModel, new_public_id
@@ -72,7 +72,12 @@ class WorkQuerySet(models.QuerySet):
 
 
 class Work(models.Model):
-    """What training runs and videos have in common: an owner, a state, a lease, progress."""
+    """What training runs and videos have in common: an owner, a state, a lease, progress.
+
+    `by_turn`: visitors take turns across all such kinds, which share a worker; others are done in the order they came.
+    """
+
+    by_turn = False
 
     public_id = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
     visitor = models.CharField(max_length=64, db_index=True)
@@ -103,14 +108,35 @@ class Work(models.Model):
         return self.state in UNFINISHED
 
     def queue_position(self) -> int:
-        """How many of the same kind stand before this one, running ones included; 0 when it runs or has ended.
+        """How many stand before this one at most, running ones included; 0 when it runs or has ended."""
+        return len(self.ahead())
 
-        A row that was claimed since it was read does not stand before itself.
+    def ahead(self) -> list["Work"]:
+        """What is done before this one at most, running first. A row that was claimed since it was read does not stand
+        before itself.
+
+        Where visitors take turns, that is what the visitor asked for before it, and as many of each other visitor's as
+        it has turns to wait for.
         """
         if self.state != State.QUEUED:
-            return 0
-        others = type(self)._default_manager.exclude(pk=self.pk)
-        return others.filter(Q(state=State.RUNNING) | Q(state=State.QUEUED, pk__lt=self.pk)).count()
+            return []
+        kinds = [kind for kind in Work.__subclasses__() if kind.by_turn] if self.by_turn else [type(self)]
+        running: list[Work] = []
+        queued: list[Work] = []
+        for kind in kinds:
+            rows = kind._default_manager.exclude(pk=self.pk) if kind is type(self) else kind._default_manager.all()
+            running += rows.filter(state=State.RUNNING)
+            queued += rows.filter(state=State.QUEUED)
+        if not self.by_turn:
+            return [*running, *(row for row in queued if row.pk < self.pk)]
+        queued.sort(key=lambda row: row.created)
+        mine = [row for row in queued if row.visitor == self.visitor and row.created < self.created]
+        others: dict[str, list[Work]] = {}
+        for row in queued:
+            if row.visitor != self.visitor:
+                others.setdefault(row.visitor, []).append(row)
+        turns = len(mine) + 1
+        return [*running, *mine, *(row for theirs in others.values() for row in theirs[:turns])]
 
 
 class Pinned(models.Model):

@@ -25,7 +25,7 @@ from segapp.imaging.image_input import ImageInput
 from segapp.imaging.object_options import ObjectOptions
 from segapp.imaging.pixel_size import PixelSize
 from segapp.models import UNFINISHED, Analysis, Batch, BatchItem, ItemState, State, Stop
-from segapp.services import analyses, batch_results, schemas, storage
+from segapp.services import analyses, batch_results, queueing, schemas, storage
 from segapp.services.errors import Busy, InvalidUpload, NotFound, RateLimited
 from segapp.services.model_snapshot import pin
 from segapp.services.naming import result_stems
@@ -102,6 +102,7 @@ def check(visitor: str, size: int) -> None:
         raise InvalidUpload(f"These files are over {most // 10**6} MB together. Send them in smaller parts.")
     if Batch.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MAX_UNFINISHED:
         raise TooMany(f"{MAX_UNFINISHED} batches of yours are not finished yet. Wait for one, or stop one first.")
+    queueing.admit(Batch)
     storage.hold_to_quota(visitor, size)
 
 
@@ -199,6 +200,7 @@ def status(batch: Batch) -> schemas.Batch:
         "progress": round(batch.progress, 4),
         "eta_seconds": batch.eta_seconds,
         "queue_position": batch.queue_position(),
+        "wait_seconds": queueing.wait_seconds(batch),
         "total": batch.total,
         "done": batch.done,
         "failed": batch.failed,

@@ -29,7 +29,7 @@ from segapp.models import (
     VideoJob,
     Work,
 )
-from segapp.services import restore, schemas, storage
+from segapp.services import queueing, restore, schemas, storage
 from segapp.services.errors import Conflict, NotFound
 
 logger = logging.getLogger(__name__)
@@ -62,9 +62,12 @@ def start(
 ) -> TrainingRun:
     """Queue a training on these examples. They are drafts no longer, unless `keep_drafts` leaves them beside others.
 
-    Raises InvalidFile when there is one class only, and AlreadyTraining, which the database holds against two tabs.
+    Raises InvalidFile when there is one class only, Overloaded, and AlreadyTraining, which the database holds against
+    two tabs.
     """
     class_mapping.hold_trainable(mapping)
+    refuse_second(visitor)  # said first: it names what the visitor can wait for
+    queueing.admit(TrainingRun)
     examples = list(examples)
     try:
         with transaction.atomic():
@@ -173,6 +176,7 @@ def status(run: TrainingRun) -> schemas.Run:
         "progress": round(run.progress, 4),
         "eta_seconds": run.eta_seconds,
         "queue_position": run.queue_position(),
+        "wait_seconds": queueing.wait_seconds(run),
         "loss": run.losses,
         "scores": run.scores,
         "metrics": run.metrics,

@@ -20,7 +20,11 @@ def _one_of(values: Any, description: str, example: str) -> Meta:
 RunState = Annotated[str, _one_of(State.values, "Where the work stands", "done")]
 Fraction = Annotated[float, Meta(ge=0, le=1, description="From 0 to 1", examples=[1.0])]
 Eta = Annotated[float | None, Meta(description="Seconds left, as far as is known", examples=[0])]
-QueuePosition = Annotated[int, Meta(ge=0, description="How many stand before it in the queue", examples=[0])]
+QueuePosition = Annotated[int, Meta(ge=0, description="How many stand before it in the queue at most", examples=[0])]
+WaitSeconds = Annotated[
+    float | None,
+    Meta(description="How long it is likely to wait, as the latest ones took; null: not known", examples=[0]),
+]
 Time = Annotated[str, Meta(description="ISO 8601, UTC", examples=["2026-05-04T10:20:30+00:00"])]
 Message = Annotated[
     str, Meta(description="What happened, for people; empty when there is nothing to say", examples=[""])
@@ -157,6 +161,7 @@ class Run(TypedDict):
     progress: Fraction
     eta_seconds: Eta
     queue_position: QueuePosition
+    wait_seconds: WaitSeconds
     loss: Annotated[list[float], Meta(description="The loss so far, thinned", examples=[[1.2, 0.4]])]
     scores: Annotated[
         list[tuple[float, float]], Meta(description="Progress and held-out mIoU", examples=[[[0.2, 0.61], [0.8, 0.83]]])
@@ -331,6 +336,7 @@ class Batch(BatchObjects):
     progress: Fraction
     eta_seconds: Eta
     queue_position: QueuePosition
+    wait_seconds: WaitSeconds
     total: Annotated[int, Meta(ge=0, examples=[120])]
     done: Annotated[int, Meta(ge=0, examples=[119])]
     failed: Annotated[int, Meta(ge=0, examples=[1])]
@@ -369,6 +375,7 @@ class Video(TypedDict):
     progress: Fraction
     eta_seconds: Eta
     queue_position: QueuePosition
+    wait_seconds: WaitSeconds
     model_key: ModelKey
     model_name: Annotated[str, Meta(examples=["Leaves"])]
     model_sha256: Sha256

@@ -17,7 +17,7 @@ from segapp import dispatch
 from segapp.imaging import InvalidFile, container, formats
 from segapp.imaging.object_options import ObjectOptions
 from segapp.models import UNFINISHED, State, Stop, TrainingRun, VideoJob
-from segapp.services import runs, schemas, storage
+from segapp.services import queueing, runs, schemas, storage
 from segapp.services.errors import NotFound, RateLimited
 from segapp.services.model_snapshot import pin
 
@@ -47,7 +47,8 @@ def submit(
     `objects`: count them in every predicted frame.
 
     Only the first bytes are looked at here; the worker's probe has the last word.
-    Raises InvalidFile, TooMany, StorageFull, DiskFull, NoBaseReady and ModelNotFound; nothing is stored then.
+    Raises InvalidFile, TooMany, Overloaded, StorageFull, DiskFull, NoBaseReady and ModelNotFound; nothing is stored
+    then.
     """
     head = file.read(container.HEAD)
     file.seek(0)
@@ -91,6 +92,7 @@ def check(visitor: str, file: UploadedFile, head: bytes, name: str) -> None:
         raise InvalidFile(name, f"The file is over {most} MB.", "Shorten it or lower its quality.")
     if VideoJob.objects.filter(visitor=visitor, state__in=UNFINISHED).count() >= MAX_UNFINISHED:
         raise TooMany(f"{MAX_UNFINISHED} videos of yours are not finished yet. Wait for one, or stop one first.")
+    queueing.admit(VideoJob)
     storage.hold_to_quota(visitor, size)
 
 
@@ -131,6 +133,7 @@ def status(job: VideoJob) -> schemas.Video:
         "progress": round(job.progress, 4),
         "eta_seconds": job.eta_seconds,
         "queue_position": job.queue_position(),
+        "wait_seconds": queueing.wait_seconds(job),
         "model_key": job.model_key,
         "model_name": job.model_name,
         "model_sha256": job.model_sha256,

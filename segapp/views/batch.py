@@ -27,7 +27,7 @@ from segapp.imaging.object_formats import named
 from segapp.imaging.render import overlay
 from segapp.models import Batch, BatchItem, ItemState
 from segapp.scopes import for_predict_keys
-from segapp.services import batch_results, batches, limits, zips
+from segapp.services import batch_results, batches, limits, queueing, zips
 from segapp.services.errors import NotFound, UserError
 from segapp.views.common import by_script, flash, offer, shows_again
 from segapp.views.files import TYPES, webp
@@ -124,7 +124,11 @@ def batch_live(request: VisitorRequest, public_id: str) -> HttpResponse:
     """What changes while it runs; when it has ended, the page is loaded again."""
     found = batches.owned(request.visitor, public_id)
     if found.unfinished:
-        return render(request, "batch/live.html", {"batch": found, **_details(found)})
+        return render(
+            request,
+            "batch/live.html",
+            {"batch": found, "wait_seconds": queueing.wait_seconds(found), **_details(found)},
+        )
     response = HttpResponse()
     response["HX-Refresh"] = "true"
     return response

@@ -11,7 +11,7 @@ from segapp.forms import ClassesForm, ReadAgainForm, ReadingForm, TrainForm, Upl
 from segapp.imaging import sample
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.services import continuing, example_copies, intake, limits, paint_classes, runs, training_sets
-from segapp.services.errors import InvalidForm, Problem, UserError
+from segapp.services.errors import InvalidForm, Overloaded, Problem, UserError
 from segapp.views import finetune_context
 from segapp.views.common import changed, flash, shows_again
 from segapp.visitors import VisitorRequest
@@ -23,7 +23,11 @@ NOTHING_PAINTED = "Nothing is painted yet. Draw a few strokes of each class on a
 def refuse(request: VisitorRequest, error: UserError, **named: Any) -> HttpResponse:
     """Shown above the steps; what the visitor has chosen in a form stays chosen."""
     if not request.htmx:
-        return _show(request, error.problems, status=422)
+        overloaded = isinstance(error, Overloaded)
+        response = _show(request, error.problems, status=503 if overloaded else 422)
+        if overloaded:
+            response["Retry-After"] = str(error.retry_after)
+        return response
     response = render(request, "problems.html", {"problems": error.problems}, status=422)
     response["HX-Retarget"], response["HX-Reswap"] = "#studio-problems", "innerHTML"
     return response

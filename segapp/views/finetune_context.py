@@ -12,7 +12,7 @@ from registry.models import UserModel
 from segapp.imaging import InvalidFile
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import Effort, Example, State, TrainingRun, VideoJob
-from segapp.services import continuing, example_copies, intake, painting, runs, training_sets
+from segapp.services import continuing, example_copies, intake, painting, queueing, runs, training_sets
 from segapp.visitors import VisitorRequest
 
 EDITS = "class_edits"  # in the session: what the visitor changed in the class table, by the mask value it stands for
@@ -205,6 +205,7 @@ def live_parts(run: TrainingRun) -> dict[str, Any]:
     return {
         "preview_stamp": preview.stat().st_mtime_ns if preview.exists() else 0,
         "rival": rival if "y" in rival else None,
+        "wait_seconds": queueing.wait_seconds(run),
         "videos_before": VideoJob.objects.filter(state=State.RUNNING).count() if run.state == State.QUEUED else 0,
     }
 

@@ -17,7 +17,7 @@ from segapp import context
 from segapp.forms import StopForm, VideoForm
 from segapp.models import State, VideoJob
 from segapp.scopes import for_predict_keys
-from segapp.services import limits, videos, zips
+from segapp.services import limits, queueing, videos, zips
 from segapp.services.errors import UserError
 from segapp.views import ranges
 from segapp.views.common import by_script, flash, offer, shows_again
@@ -101,7 +101,12 @@ def video_live(request: VisitorRequest, public_id: str) -> HttpResponse:
 def _live(job: VideoJob) -> dict[str, Any]:
     """What the part that asks for itself shows."""
     stamp = _preview_stamp(job) if job.unfinished else 0
-    return {"job": job, "preview_stamp": stamp, "training_first": videos.waits_for_training(job)}
+    return {
+        "job": job,
+        "preview_stamp": stamp,
+        "training_first": videos.waits_for_training(job),
+        "wait_seconds": queueing.wait_seconds(job),
+    }
 
 
 def _preview_stamp(job: VideoJob) -> int:

@@ -27,7 +27,7 @@ from segapp.imaging.image_input import ImageInput
 from segapp.models import Batch, BatchItem, ItemState, State
 from segapp.pipeline.inference.predict import predict, shares
 from segapp.services import batches, storage
-from segapp.worker import answers, batch_objects, claims, images, networks, windows
+from segapp.worker import answers, batch_objects, claims, images, networks, turns, windows
 from segapp.worker.progress import HandBack, training_waits
 from segapp.worker.publishing import LeaseLost
 
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 LABEL = "segapp.Batch"
 MAX_TRIES = 2  # of one image: one that a worker dies of twice is left out, so that the others come through
 MODEL = ("model_key", "model_sha256")
+TURN = 30.0  # seconds, then another visitor's work goes first
 RECENT = 20  # images whose time makes the estimate
 SHOWN, SMALL = 1280, 264  # pixels
 DISK_FULL = "The disk is full, so the rest was not done. Free some space and send the missing images again."
@@ -50,7 +51,7 @@ GONE = "The uploaded file is gone. Send it again."
 def run(pk: int) -> None:
     """Work on a queued batch until it ends, or until something else goes first."""
     batches.sweep()
-    batch = claims.oldest(Batch.objects.all(), pk)
+    batch = claims.by_turn(Batch.objects.all(), pk)
     if batch is None:
         return
     heartbeat.hold(LABEL, batch.pk, batch.lease)
@@ -95,9 +96,12 @@ def _work(batch: Batch, network: LoadedNetwork) -> None:
     """
     waiting = batch.items.filter(state=ItemState.WAITING).order_by("attempts", "number")
     seconds: deque[float] = deque(maxlen=RECENT)
+    turn_began = time.monotonic()
     for number, item in enumerate(list(waiting)):
         # Somebody waits for a training in front of the page: it goes first, as soon as this turn did one image.
         if heartbeat.stopping.is_set() or (number and training_waits()):
+            raise HandBack
+        if time.monotonic() - turn_began > TURN and turns.others_wait(batch.visitor):
             raise HandBack
         item.batch = batch
         if item.attempts >= MAX_TRIES:

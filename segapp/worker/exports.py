@@ -1,7 +1,6 @@
 """One export from claim to end: the model's network, written as a file of its own. Knows nothing of requests."""
 
 import logging
-import secrets
 
 from django.db import DatabaseError
 
@@ -12,7 +11,7 @@ from registry.runtime import BaseMissing
 from segapp import heartbeat
 from segapp.models import Export, ExportFormat, State
 from segapp.services import storage
-from segapp.worker import networks
+from segapp.worker import claims, networks
 
 logger = logging.getLogger(__name__)
 
@@ -23,12 +22,11 @@ LOST = "The model's own file is gone or damaged, so nothing can be made from it.
 
 
 def run(pk: int) -> None:
-    """Write one queued export. A doubled message finds the row taken and does nothing."""
-    token = secrets.token_hex(16)
-    if not Export.objects.claim(pk, heartbeat.NAME, token):
+    """Write one queued export, by turn. A doubled message finds the row taken and does nothing."""
+    row = claims.by_turn(Export.objects.all(), pk)
+    if row is None:
         return
-    row = Export.objects.select_related("model").get(pk=pk)
-    heartbeat.hold(LABEL, pk, token)
+    heartbeat.hold(LABEL, row.pk, row.lease)
     try:
         _write(row)
     except (ModelFileMissing, ModelFileDamaged) as error:
@@ -40,7 +38,7 @@ def run(pk: int) -> None:
         logger.exception("export %s failed", row.public_id)
         _fail(row, DISK_FULL if disk_is_full(error) else UNKNOWN)
     finally:
-        heartbeat.release(LABEL, pk)
+        heartbeat.release(LABEL, row.pk)
 
 
 def _write(row: Export) -> None:

@@ -21,7 +21,7 @@ from segapp.imaging.image_input import ImageInput
 from segapp.models import Analysis, Measurement, State
 from segapp.pipeline.inference.predict import Prediction, predict, shares
 from segapp.services import storage
-from segapp.worker import analysis_objects, intensities, measuring, networks, windows
+from segapp.worker import analysis_objects, claims, intensities, measuring, networks, turns, windows
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +31,33 @@ _encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
 
 
 def run(pk: int) -> None:
-    """Answer one analysis. A doubled message finds the row taken and does nothing."""
-    claimed = Analysis.objects.filter(pk=pk, state=State.QUEUED)
-    if not claimed.update(state=State.RUNNING, worker=heartbeat.NAME, attempts=F("attempts") + 1):
-        return
+    """Answer one analysis, whichever the message named. A doubled message finds nothing queued and does nothing."""
+    windows = Analysis.objects.filter(pk=pk).values_list("windows", flat=True).first()
+    claimed = _claim(pk, bool(windows))
+    if claimed is not None:
+        _run(claimed)
+
+
+def run_windows(pk: int) -> None:
+    """The same for one that is read in parts, by turn; `pk` may be 0."""
+    claimed = _claim(pk, windows=True)
+    if claimed is not None:
+        _run(claimed)
+
+
+def _claim(pk: int, windows: bool) -> int | None:
+    """Take the image whose visitor's turn it is, of their own the one that the message names."""
+    queued = Analysis.objects.filter(state=State.QUEUED, windows=windows)
+    for candidate in turns.in_order(queued.values_list("pk", "visitor"), pk)[: claims.CANDIDATES]:
+        mine = Analysis.objects.filter(pk=candidate, state=State.QUEUED)
+        if mine.update(state=State.RUNNING, worker=heartbeat.NAME, attempts=F("attempts") + 1):
+            return candidate
+    return None
+
+
+def _run(pk: int) -> None:
     analysis = Analysis.objects.select_related("model").get(pk=pk)
+    turns.begun(analysis.visitor)
     try:
         with networks.pinned(analysis) as network:
             values = _answer(analysis, network)

@@ -44,7 +44,7 @@ UNKNOWN = "The video failed on the server. Upload it again; if it fails again, t
 def run(pk: int) -> None:
     """Work on a queued video until it ends, or until something else goes first."""
     videos.sweep()
-    job = claims.oldest(VideoJob.objects.all(), pk)
+    job = claims.by_turn(VideoJob.objects.all(), pk)
     if job is None:
         return
     heartbeat.hold(LABEL, job.pk, job.lease)
