@@ -117,6 +117,10 @@ def belong_to_request(task: Any, **_: Any) -> None:
     """Log lines of the task carry the id of the request that sent it."""
     from segapp.logs import MESSAGE_HEADER, request_id
 
+    if WORKER:
+        from segapp import heartbeat
+
+        heartbeat.task_began()
     request_id.set(str((task.request.headers or {}).get(MESSAGE_HEADER) or task.request.get(MESSAGE_HEADER) or "-"))
 
 
@@ -124,6 +128,10 @@ def belong_to_request(task: Any, **_: Any) -> None:
 def belong_to_none(**_: Any) -> None:
     from segapp.logs import request_id
 
+    if WORKER:
+        from segapp import heartbeat
+
+        heartbeat.task_ended()
     request_id.set("-")
 
 

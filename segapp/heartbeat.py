@@ -1,10 +1,13 @@
 """A worker process's sign of life: its row, the leases it holds, and the chores it runs beside its work.
 
 Two daemon threads with database connections of their own, so that a worker whose main thread computes for minutes
-still counts as alive, and a chore that hangs on a broken broker never delays a beat. Knows nothing of what the
-work is, and nothing of torch.
+still counts as alive, and a chore that hangs on a broken broker never delays a beat. A task says that it gets on by
+`tick`. One that has not for `SEGAPP_STALL_SECONDS` hangs: the worker beats no more, so that others take over what it
+holds, and `LAST_SECONDS` later the process ends, which no lock or library can prevent. Knows nothing of what the work
+is, and nothing of torch.
 """
 
+import faulthandler
 import itertools
 import logging
 import os
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
@@ -26,6 +30,7 @@ from segapp.models import Worker
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 3.0
+LAST_SECONDS = 45.0  # from the last beat of a process that hangs to its end; others take over after 30
 FORGET_SECONDS = 600  # rows of workers that were last seen so long ago are deleted
 
 NAME = owner.name()
@@ -34,7 +39,8 @@ stopping = threading.Event()  # set when the process was asked to end: hand work
 _described: dict[str, Any] = {"queues": "", "device": "", "ready": False}
 _info: Callable[[], dict[str, Any]] | None = None
 _count = itertools.count(1)
-_held: dict[tuple[str, int], str] = {}
+_held: dict[tuple[str, int], tuple[str, bool]] = {}  # -> token, and whether the task's own thread works on it
+_ticked: float | None = None  # when the task under way last got on, on the monotonic clock; None between two tasks
 _chores: list["_Chore"] = []
 _lock = threading.Lock()
 _beating: threading.Thread | None = None
@@ -69,11 +75,34 @@ def queues() -> list[str]:
         return str(_described["queues"]).split(",")
 
 
-def hold(label: str, pk: int, token: str) -> None:
+def hold(label: str, pk: int, token: str, apart: bool = False) -> None:
     """From now on every beat counts up `lease_beats` of this row ("segapp.TrainingRun", pk), while `token` is its
-    lease."""
+    lease. `apart`: it is worked on beside the tasks, so a task that hangs takes no lease from it."""
     with _lock:
-        _held[label, pk] = token
+        _held[label, pk] = token, apart
+
+
+def task_began() -> None:
+    """From now on the task is to `tick`."""
+    tick(begin=True)
+
+
+def task_ended() -> None:
+    global _ticked
+    _ticked = None
+
+
+def tick(begin: bool = False) -> None:
+    """The task under way got on: a step, a tile, a frame. Cheap; without effect between two tasks."""
+    global _ticked
+    if begin or _ticked is not None:
+        _ticked = time.monotonic()
+
+
+def stalled_seconds() -> float:
+    """How long the task under way has hung beyond the time it may take for one step; 0 or less: it does not."""
+    since = _ticked
+    return -1.0 if since is None else time.monotonic() - since - settings.SEGAPP_STALL_SECONDS
 
 
 def release(label: str, pk: int) -> None:
@@ -118,20 +147,23 @@ def leave() -> None:
 
 def beat() -> None:
     """One sign of life: the row, and the beats of what is held, in one transaction."""
+    hangs = stalled_seconds() > 0
     with _lock:
-        values, ask, held = dict(_described), _info, dict(_held)
-    values["info"] = {**_process(), **(ask() if ask else {})}
-    values["seen"], values["beats"] = timezone.now(), next(_count)
+        values, ask = dict(_described), _info
+        held = {key: token for key, (token, apart) in _held.items() if apart or not hangs}
     lost = []
     with transaction.atomic():
-        Worker.objects.update_or_create(name=NAME, defaults=values)
+        if not hangs:
+            values["info"] = {**_process(), **(ask() if ask else {})}
+            values["seen"], values["beats"] = timezone.now(), next(_count)
+            Worker.objects.update_or_create(name=NAME, defaults=values)
         for (label, pk), token in held.items():
             rows: Any = apps.get_model(label)._default_manager
             if not rows.held(pk, token).update(lease_beats=F("lease_beats") + 1):
                 lost.append((label, pk, token))
     with _lock:
         for label, pk, token in lost:
-            if _held.get((label, pk)) == token:
+            if _held.get((label, pk), ("", False))[0] == token:
                 del _held[label, pk]
                 logger.warning("%s %s: the lease was lost", label, pk)
 
@@ -147,9 +179,12 @@ def forget_the_gone() -> None:
 def _beat_on() -> None:
     while not _left.is_set():
         _wake.clear()
+        if stalled_seconds() > LAST_SECONDS:
+            _end_process()
         try:
             beat()
-            _touch()
+            if stalled_seconds() <= 0:
+                _touch()
         except Exception as error:  # a locked or restarting database: the next beat tries again
             logger.warning("no heartbeat: %s", error)
             connection.close()
@@ -188,6 +223,13 @@ def _do(chore: _Chore) -> None:
     except Exception:
         logger.exception("chore %s failed; it is tried again", getattr(chore.work, "__qualname__", chore.work))
         connection.close()
+
+
+def _end_process() -> None:
+    """End at once, whatever the threads are at; where they are goes into the log."""
+    logger.critical("the task under way got on no more for %s s: this worker ends", settings.SEGAPP_STALL_SECONDS)
+    faulthandler.dump_traceback()
+    os._exit(1)
 
 
 def _process() -> dict[str, Any]:

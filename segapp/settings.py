@@ -53,6 +53,8 @@ SEGAPP_CACHE_BYTES = env_int("SEGAPP_CACHE_MB", 1024) * 2**20  # networks and fe
 SEGAPP_METRICS_TOKEN = os.environ.get("SEGAPP_METRICS_TOKEN", "")  # who sends it may read /metrics from anywhere
 SEGAPP_HOOK_NETWORKS = env_networks("SEGAPP_HOOK_PRIVATE")  # what webhooks may reach besides the internet
 SEGAPP_QUEUE = env_int("SEGAPP_QUEUE", 48)  # images that may wait; who sends more is asked to come back
+# Of a worker's task without any progress; then its work goes to another one and the process ends.
+SEGAPP_STALL_SECONDS = max(60, env_int("SEGAPP_STALL_SECONDS", 600))
 SEGAPP_TRAIN_QUEUE = env_int("SEGAPP_TRAIN_QUEUE", 50)  # unfinished trainings of all visitors
 SEGAPP_VIDEO_QUEUE = env_int("SEGAPP_VIDEO_QUEUE", 50)  # likewise
 SEGAPP_BATCH_QUEUE = env_int("SEGAPP_BATCH_QUEUE", 50)  # likewise

@@ -1,8 +1,12 @@
 """A worker's sign of life: its row, its leases, its chores."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from datetime import timedelta
+from unittest.mock import MagicMock
 
 import pytest
 from django.db import OperationalError
@@ -145,3 +149,88 @@ def test_a_beat_touches_the_file_that_health_checks_look_at(db, tmp_path, monkey
     monkeypatch.setenv("SEGAPP_BEAT_FILE", str(tmp_path / "beat"))
     heartbeat._touch()
     assert (tmp_path / "beat").exists()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The monotonic clock that progress is measured on."""
+    now = [1000.0]
+    monkeypatch.setattr(heartbeat, "_ticked", None)
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
+    return now
+
+
+def beats_of(run: TrainingRun) -> tuple[int, int]:
+    """Of the row's lease, and of the worker itself."""
+    heartbeat.beat()
+    run.refresh_from_db()
+    return run.lease_beats, Worker.objects.get().beats
+
+
+def test_a_task_that_gets_on_no_more_loses_lease_and_beat_until_it_gets_on(running, clock, settings):
+    settings.SEGAPP_STALL_SECONDS = 600
+    heartbeat.hold(LABEL, running.pk, "token")
+    heartbeat.task_began()
+    clock[0] += 599
+    lease, worker = beats_of(running)
+    heartbeat.tick()
+    clock[0] += 599
+    assert beats_of(running) == (lease + 1, worker + 1), "it ticked meanwhile"
+    clock[0] += 2
+    assert beats_of(running) == (lease + 1, worker + 1), "no beat: another worker takes over"
+    heartbeat.tick()
+    assert beats_of(running)[0] == lease + 2
+
+
+def test_an_idle_worker_beats_for_ever_and_so_does_work_beside_the_tasks(running, clock, settings):
+    settings.SEGAPP_STALL_SECONDS = 600
+    heartbeat.hold(LABEL, running.pk, "token", apart=True)
+    lease, worker = beats_of(running)
+    clock[0] += 5000
+    assert beats_of(running) == (lease + 1, worker + 1)
+    heartbeat.task_began()
+    clock[0] += 5000
+    assert beats_of(running) == (lease + 2, worker + 1), "the task hangs, and what is done beside it does not"
+    heartbeat.task_ended()
+    assert beats_of(running)[1] > worker + 1
+
+
+def test_a_process_that_hangs_is_ended_after_others_could_take_over(clock, settings, monkeypatch):
+    from segapp.services import runs
+
+    class Ended(BaseException):
+        pass
+
+    def end() -> None:
+        raise Ended
+
+    settings.SEGAPP_STALL_SECONDS = 600
+    monkeypatch.setattr(heartbeat, "_end_process", end)
+    monkeypatch.setattr(heartbeat, "beat", heartbeat._left.set)
+    monkeypatch.setattr(heartbeat, "Worker", MagicMock())
+    monkeypatch.setattr(heartbeat, "connection", MagicMock())
+    assert heartbeat.LAST_SECONDS > runs.LEASE_SECONDS + heartbeat.BEAT_SECONDS
+    heartbeat.task_began()
+    clock[0] += 600 + heartbeat.LAST_SECONDS - 1
+    heartbeat._beat_on()  # beats once and leaves
+    heartbeat._left.clear()
+    clock[0] += 2
+    with pytest.raises(Ended):
+        heartbeat._beat_on()
+
+
+@pytest.mark.slow
+def test_a_decoder_that_never_returns_ends_with_its_process(tmp_path):
+    """A lock that is never given stands for a library that hangs."""
+    program = (
+        "import django; django.setup()\n"
+        "from segapp import heartbeat\n"
+        "from django.conf import settings\n"
+        "settings.SEGAPP_STALL_SECONDS, heartbeat.LAST_SECONDS, heartbeat.BEAT_SECONDS = 0.2, 0.3, 0.1\n"
+        "heartbeat.beat = lambda: None\n"
+        "heartbeat.task_began(); heartbeat.start()\n"
+        "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()\n"
+    )
+    environment = {**os.environ, "SEGAPP_HOME": str(tmp_path), "DJANGO_SETTINGS_MODULE": "segapp.settings"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "lock.acquire" not in done.stdout and "got on no more" in done.stderr

@@ -99,6 +99,7 @@ def _work(batch: Batch, network: LoadedNetwork) -> None:
     turn_began = time.monotonic()
     for number, item in enumerate(list(waiting)):
         # Somebody waits for a training in front of the page: it goes first, as soon as this turn did one image.
+        heartbeat.tick()
         if heartbeat.stopping.is_set() or (number and training_waits()):
             raise HandBack
         if time.monotonic() - turn_began > TURN and turns.others_wait(batch.visitor):
@@ -130,6 +131,7 @@ def _segment(batch: Batch, item: BatchItem, network: LoadedNetwork) -> tuple[Ite
 
     def watch(_: float) -> None:
         """Between the tiles of a large image."""
+        heartbeat.tick()
         if heartbeat.stopping.is_set():
             raise HandBack
         _hold(batch)

@@ -106,6 +106,7 @@ class Teller:
         self._pk, self._written, self._ended = analysis.pk, time.monotonic(), ended
 
     def __call__(self, progress: float) -> None:
+        heartbeat.tick()
         if time.monotonic() - self._written >= TELL_SECONDS:
             mine = Analysis.objects.filter(pk=self._pk, state=State.RUNNING)
             if not mine.update(progress=round(progress, 3)) and self._ended:

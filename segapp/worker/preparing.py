@@ -66,7 +66,7 @@ def turn() -> None:
     token = secrets.token_hex(16)
     if not BasePreparation.objects.claim(row.pk, heartbeat.NAME, token):
         return
-    heartbeat.hold(LABEL, row.pk, token)
+    heartbeat.hold(LABEL, row.pk, token, apart=True)
     try:
         _prepare(BasePreparation.objects.get(pk=row.pk))
     finally:

@@ -43,6 +43,7 @@ class Watcher:
 
     def __call__(self, progress: Progress) -> bool:
         """False: stop and keep the best so far. Raises Cancelled, LeaseLost or HandBack."""
+        heartbeat.tick()
         if progress.loss is not None:
             self.losses.append(round(progress.loss, 5))
         if progress.miou is not None and (progress.preview is not None or not self.scores):

@@ -137,6 +137,7 @@ def read_examples(row: TrainingRun) -> list[Example]:
     mapping = ClassMapping.from_dict(row.reading)
     found = []
     for example in row.examples.all():
+        heartbeat.tick()
         image, mask = example_files.image_of(example), example_files.ids_of(example, mapping)
         numbers = of_things(example_files.instances_of(example, mapping), mask, mapping)
         image, mask = shrink(image, mask)

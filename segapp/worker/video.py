@@ -103,6 +103,7 @@ def _count(job: VideoJob, network: LoadedNetwork) -> tuple[VideoObjects | None, 
         return None, ""
 
     def hold() -> None:
+        heartbeat.tick()
         stop = VideoJob.objects.held(job.pk, job.lease).values_list("stop", flat=True).first()
         if stop is None:
             raise LeaseLost
@@ -178,6 +179,7 @@ class Watcher:
 
     def __call__(self, report: Report) -> Verdict:
         """Raises LeaseLost, or HandBack when the worker was asked to end."""
+        heartbeat.tick()
         held = VideoJob.objects.held(self.job.pk, self.job.lease)
         if not held.update(**self._values(report)):
             raise LeaseLost
