@@ -46,6 +46,7 @@ class Settings:
     encoder_rate: float = 2e-4
     deepest_rate: float = 5e-4  # of the encoder's deepest stage, on cached features
     dice: float = 1.0
+    detail: bool = False  # try a detail branch on subjects new to the base; docs/engine.md has what it cost on most
     thorough_decoder_steps: int = 90  # before the whole network is trained
     evaluation_interval: float = 2.0  # seconds between two evaluations on held-out images, at least
 

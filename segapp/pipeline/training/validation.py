@@ -35,8 +35,8 @@ from segapp.pipeline.training.schedule import Schedule, TrainingTask
 
 MAX_BASE_PREDICTIONS = 6  # held-out images for which the base's own prediction is kept for display
 ALPHAS = (0.25, 0.5, 0.75, 1.0)  # tried for the interpolation between initial and trained weights
-# Mean IoU on held-out images from which a detail branch is kept. Folds train a sixth as long as the model that is kept,
-# so they make the branch look better than it is beside that one.
+# Mean IoU on held-out images from which a detail branch is kept, where settings ask for one. Folds train a sixth as
+# long as the model that is kept, so they make the branch look better than it is beside that one.
 MIN_DETAIL_GAIN = 0.03
 TOLERANCE = 0.005  # mean IoU below which a difference does not justify a larger alpha
 EVALUATION_SHARE = 0.07  # of the time that evaluations may take, unless MAX_INTERVAL asks for more
@@ -88,14 +88,16 @@ def fold_steps(job: Job, training: FoldTraining, schedule: Schedule) -> Iterator
 
 def score_folds(job: Job, trainings: Sequence[FoldTraining]) -> None:
     """Predict every example by the training that did not see it, into job.held_out, and choose job.alpha, or
-    job.use_detail where the encoder adapts.
+    job.use_detail where the encoder adapts and a detail branch is to be tried.
 
     What a fold is scored with is chosen on the other fold's held-out examples, so that the score is unbiased.
     """
-    if job.adapts:
+    if not job.adapts:
+        _score_interpolated(job, trainings)
+    elif job.settings.detail:
         _score_with_detail(job, trainings)
     else:
-        _score_interpolated(job, trainings)
+        _score_adapted(job, trainings)
     job.progress.miou = metrics_of(job)["miou"]
 
 
@@ -110,9 +112,17 @@ def _score_interpolated(job: Job, trainings: Sequence[FoldTraining]) -> None:
         job.alpha = best_alpha(curves)
 
 
-def _score_with_detail(job: Job, trainings: Sequence[FoldTraining]) -> None:
+def _score_adapted(job: Job, trainings: Sequence[FoldTraining]) -> None:
     """The subject is new: go all the way, since folds that see half as much for a shorter time would always stay too
-    near the start; a detail branch is added where it helps."""
+    near the start."""
+    for training in trainings:
+        training.scored = training.trainee.ema
+        for index in training.fold.held_out:
+            predict_held_out(job, training.scored, training.fold, index)
+
+
+def _score_with_detail(job: Job, trainings: Sequence[FoldTraining]) -> None:
+    """The same, with a detail branch where it helps."""
     gains = [_detail_tables(job, training) for training in trainings]
     for training, other in zip(trainings, reversed(gains), strict=True):
         detail = training.detail if detail_gain([other]) >= MIN_DETAIL_GAIN else None

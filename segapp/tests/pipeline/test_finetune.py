@@ -41,6 +41,7 @@ def test_on_a_new_subject_only_the_deepest_stage_of_the_encoder_changes(base, tr
     changed = [name for name in trained.tensors if name.startswith("encoder.")]
     assert trained.recipe["adapted"] is True and trained.recipe["share"] == 1.0
     assert changed and all(is_deep(name, stage) for name in changed)
+    assert trained.spec.detail is None and trained.recipe["detail_gain"] is None
     assert not any("running_" in name for name in changed)
     convolutions = [tensor for tensor in trained.tensors.values() if tensor.dim() == 4]
     assert all(torch.equal(tensor, tensor.half().float()) for tensor in convolutions), "for a file half as large"
@@ -56,7 +57,7 @@ def test_on_a_known_subject_every_tensor_of_the_encoder_stays(base, discs, known
 @pytest.mark.parametrize("gain", [0.1, -0.1])
 def test_a_detail_branch_is_kept_where_held_out_images_gain_and_the_result_says_so(base, discs, monkeypatch, gain):
     monkeypatch.setattr(validation, "detail_gain", lambda tables: gain)
-    result = finetune(base, discs, CLASSES, steps=6)
+    result = finetune(base, discs, CLASSES, steps=6, settings=Settings(detail=True))
     assert result.recipe["detail"] is (gain > 0) and result.recipe["detail_gain"] == gain
     assert (result.spec.detail is not None) == (gain > 0)
     assert any(name.startswith("detail.") for name in result.tensors) == (gain > 0)
@@ -73,7 +74,7 @@ def test_an_adapted_model_with_a_detail_branch_has_at_most_6_mb_on_disk(base, di
     module = build(spec)
     module.encoder = base.module.encoder
     packaged = replace(base, spec=spec, module=module.eval().requires_grad_(False))
-    result = finetune(packaged, discs, CLASSES, steps=2)
+    result = finetune(packaged, discs, CLASSES, steps=2, settings=Settings(detail=True))
     assert result.recipe["adapted"] is True and result.spec.detail is not None
     images = [example.image for example in discs]
     tensors = to_half_precision(packaged, loaded(packaged, result), result.tensors, images)
@@ -177,7 +178,7 @@ def test_held_out_score_uses_only_images_not_trained_on(base, discs, monkeypatch
     monkeypatch.setattr(validation, "predict_held_out", note_judging)
     monkeypatch.setattr(validation, "train_detail", note_detail)
     monkeypatch.setattr(validation, "MIN_DETAIL_GAIN", -1.0)
-    finetune(base, discs, CLASSES, steps=4)
+    finetune(base, discs, CLASSES, steps=4, settings=Settings(detail=True))
     assert sorted(judged) == [0, 1, 2, 3]
     assert {0, 1, 2, 3} in learnt  # what is kept learns from all
 
