@@ -46,6 +46,7 @@ app.conf.update(
         "segapp.analyze": {"queue": "predict"},
         "segapp.live": {"queue": "predict"},
         "segapp.live_model": {"queue": "predict"},
+        "segapp.region": {"queue": "predict"},
     },
     task_default_queue="predict",
     task_create_missing_queues=True,

@@ -71,6 +71,11 @@ def live_model(painting: int) -> None:
     _after_commit("segapp.live_model", painting, PREDICT)
 
 
+def region(painting: int) -> None:
+    """A region is wanted from clicks on this painting; services/live_exchange.py holds the request itself."""
+    _after_commit("segapp.region", painting, PREDICT)
+
+
 def redispatch(row: Work) -> None:
     """Send a piece of work again, whatever its kind."""
     senders: dict[type[Work], Callable[[Any], None]] = {

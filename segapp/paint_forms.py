@@ -10,6 +10,8 @@ from segapp.imaging.formats import MAX_CLASSES, UNPAINTED
 from segapp.services.painting import Save
 
 MAX_NAME_LENGTH = 60
+MAX_CLICKS = 60  # for one region
+MAX_SIDE = 1e6  # pixels; NaN and infinity are refused with what is beyond
 
 
 class PaintForm(BaseForm):
@@ -60,6 +62,28 @@ class LiveForm(BaseForm):
     def clean_classes(self) -> list[dict[str, Any]]:
         sent = self.cleaned_data["classes"]
         return _classes(sent) if sent else []
+
+
+class RegionForm(BaseForm):
+    """Clicks for a region; none at all to have the image prepared."""
+
+    editor = forms.RegexField(r"^[0-9a-f]{8,32}$")
+    sequence = forms.IntegerField(min_value=1, max_value=2**31 - 1)
+    clicks = forms.CharField(max_length=5000, required=False)
+
+    def clean_clicks(self) -> list[tuple[float, float, int]]:
+        try:
+            sent = json.loads(self.cleaned_data["clicks"] or "[]")
+            found = [(float(x), float(y), int(bool(inside))) for x, y, inside in sent]
+        except (ValueError, TypeError, RecursionError, OverflowError):
+            raise forms.ValidationError("The clicks could not be read. Reload the page.") from None
+        if len(found) > MAX_CLICKS:
+            raise forms.ValidationError(
+                f"A region takes at most {MAX_CLICKS} clicks. Paint this one, then begin another."
+            )
+        if not all(0 <= x < MAX_SIDE and 0 <= y < MAX_SIDE for x, y, _ in found):
+            raise forms.ValidationError("A click is outside the image. Click on the image.")
+        return found
 
 
 def _classes(sent: str) -> list[dict[str, Any]]:

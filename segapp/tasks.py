@@ -20,6 +20,7 @@ from segapp.worker import (
     live,
     networks,
     preparing,
+    region,
     training,
     turns,
     video,
@@ -99,3 +100,8 @@ def answer_live(pk: int) -> None:
 @app.task(name="segapp.live_model")
 def make_live_model(pk: int) -> None:
     live.make_model(pk)
+
+
+@app.task(name="segapp.region")
+def find_region(pk: int) -> None:
+    region.run(pk)

@@ -70,6 +70,7 @@ paint_urls = [
     path("<str:public_id>/", paint.paint, name="finetune-paint"),
     path("<str:public_id>/mask", paint.mask, name="finetune-paint-mask"),
     path("<str:public_id>/live", paint_live.live, name="finetune-paint-live"),
+    path("<str:public_id>/region", paint_live.region, name="finetune-paint-region"),
     path("<str:public_id>/proposal", paint_live.proposal, name="finetune-paint-proposal"),
     path("<str:public_id>/accept", paint_live.accept, name="finetune-paint-accept"),
     path("<str:public_id>/next", paint_live.next_image, name="finetune-paint-next"),

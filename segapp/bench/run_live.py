@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from segapp.bench import live_quality
+from segapp.bench import live_quality, region_clicks
 from segapp.bench.apart import alone
 from segapp.bench.run_finetune import Rows, drawn_or_named
 from segapp.pipeline.training.finetune import RECIPE
@@ -36,9 +36,19 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
         rows = live_quality.measure(
             base, folders, seeds=options["seeds"], tests=options["tests"], report=report, earlier=kept.read()
         )
+        clicks = region_clicks.measure(base, folders, tests=options["tests"], seed=options["seeds"][0])
     machine = {"device": str(base.device), "threads": torch.get_num_threads(), "processor": platform.machine()}
     summary = live_quality.summary(rows)
-    return {"base": base.base_key, **machine, **times, "strokes": summary, "means": means(summary), "rows": rows}
+    found = {"clicks": region_clicks.summary(clicks), "click_rows": clicks}
+    return {
+        "base": base.base_key,
+        **machine,
+        **times,
+        **found,
+        "strokes": summary,
+        "means": means(summary),
+        "rows": rows,
+    }
 
 
 def means(summary: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -66,8 +76,16 @@ def table(result: dict[str, Any]) -> str:
         "",
         f"{'set':<20}{'strokes':>8}" + "".join(f"{way:>9}" for way in live_quality.WAYS),
     ]
+    lines[2:2] = ["", *map(_clicks_line, result["clicks"])]
     rows = [*result["strokes"], *({"set": "mean", **row} for row in result["means"])]
     return "\n".join([*lines, *map(_line, rows)])
+
+
+def _clicks_line(row: dict[str, Any]) -> str:
+    return (
+        f"a region ({row['way']}): {row['clicks_80']:.1f} clicks to 80 % IoU, {row['clicks_90']:.1f} to 90 %; "
+        f"IoU {row['iou_1']:.2f} after one, {row['iou_5']:.2f} after five; {row['ms']:.0f} ms"
+    )
 
 
 def _line(row: dict[str, Any]) -> str:

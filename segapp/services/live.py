@@ -30,6 +30,11 @@ class WorkerAway(Unavailable):
     retry_after = RETRY_SECONDS
 
 
+class RegionAway(WorkerAway):
+    message = "The worker that finds regions is not there or still starting. Nothing was painted."
+    advice = "Use another tool meanwhile, or click again in a moment."
+
+
 def ask(
     example: Example,
     *,
@@ -66,6 +71,34 @@ def ask(
         raise _failed(found["error"])
     if found.get("proposal") and found["state"] == "answered":
         proposals.keep(example, found)
+    return {**found, "sequence": sequence}
+
+
+def find_region(
+    example: Example, *, editor: str, sequence: int, clicks: list[tuple[float, float, int]], model: UserModel | None
+) -> dict[str, Any]:
+    """The region of the example's image that these clicks mean, as a small mask; without clicks the image is prepared.
+
+    Raises InvalidUpload for a click outside the image, WorkerAway and Overloaded; then the page asks again.
+    """
+    if any(x >= example.width or y >= example.height for x, y, _ in clicks):
+        raise InvalidUpload("A click is outside the image. Click on the image.")
+    if not Worker.objects.alive().filter(queues__contains="predict", ready=True).exists():
+        raise RegionAway
+    token = secrets.token_hex(12)
+    request = LiveRequest(token, editor, sequence, model=model.pk if model else None, clicks=clicks)
+    try:
+        with waiter_slot():
+            if not live_exchange.put(example.painting.pk, request, "region"):
+                return {"state": "superseded", "sequence": sequence}
+            dispatch.region(example.painting.pk)
+            found = live_exchange.wait(token, WAIT_SECONDS)
+    except (redis.RedisError, OSError):
+        raise RegionAway from None
+    if found is None:
+        raise Overloaded("The server has a lot to do, so the region is late. Nothing was painted.", retry_after=2)
+    if "error" in found:
+        raise _failed(found["error"])
     return {**found, "sequence": sequence}
 
 

@@ -37,7 +37,8 @@ return found
 @dataclass(frozen=True)
 class LiveRequest:
     """`editor` is a page that was opened, `sequence` counts its requests, `token` names this one. `mask` is a grey PNG
-    of the strokes, empty for what was saved last. `model` is the primary key of the model to start from."""
+    of the strokes, empty for what was saved last. `model` is the primary key of the model to start from. `clicks` are
+    x, y in pixels of the image, and 1 for inside the region or 0 for outside."""
 
     token: str
     editor: str
@@ -45,6 +46,7 @@ class LiveRequest:
     classes: Sequence[dict[str, Any]] = field(default_factory=list)
     model: int | None = None
     mask: bytes = b""
+    clicks: Sequence[tuple[float, float, int]] = ()
 
 
 def put(painting: int, request: LiveRequest, kind: str = "answer") -> bool:

@@ -6,7 +6,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from segapp.paint_forms import AcceptForm, LiveForm
+from segapp.paint_forms import AcceptForm, LiveForm, RegionForm
 from segapp.services import limits, painting, proposals
 from segapp.services import live as service
 from segapp.views import finetune, finetune_context
@@ -24,6 +24,18 @@ def live(request: VisitorRequest, public_id: str) -> JsonResponse:
     limits.check(request, limits.LIVE)
     model = example.painting.corrects or finetune_context.continued(request)
     return JsonResponse(service.ask(example, model=model if painting.usable(model) else None, **sent))
+
+
+@require_POST
+@never_cache
+def region(request: VisitorRequest, public_id: str) -> JsonResponse:
+    """The region that the clicks so far mean."""
+    request.wants_json = True
+    example = painting.owned(request.visitor, public_id)
+    sent = RegionForm(request.POST).checked()
+    limits.check(request, limits.LIVE)
+    model = example.painting.corrects or finetune_context.continued(request)
+    return JsonResponse(service.find_region(example, model=model if painting.usable(model) else None, **sent))
 
 
 @require_safe

@@ -4,6 +4,7 @@ import base64
 import io
 import logging
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -42,15 +43,21 @@ WAITING = "Paint a stroke of a second class."
 
 def run(pk: int) -> None:
     """Answer the newest request for a painting; nothing is there when an earlier message has brought it already."""
+    answered(pk, "answer", _answer, "The live answer could not be computed. Your strokes are saved; paint on.")
+
+
+def answered(pk: int, kind: str, work: Callable[[int, LiveRequest], dict[str, Any]], failed: str) -> None:
+    """Take the newest request of a kind for a painting, and give back what `work` makes of it, or what went wrong;
+    `failed` is said of an unexpected error."""
     try:
-        asked = live_exchange.take(pk)
+        asked = live_exchange.take(pk, kind)
     except (redis.RedisError, OSError) as error:
-        logger.warning("live request for painting %s could not be read: %s", pk, error)
+        logger.warning("live request (%s) for painting %s could not be read: %s", kind, pk, error)
         return
     if asked is None:
         return
     try:
-        body = _answer(pk, asked)
+        body = work(pk, asked)
     except Painting.DoesNotExist:
         body = _error("not_found", "This image was removed in the meantime.")
     except InvalidFile as refused:
@@ -58,12 +65,12 @@ def run(pk: int) -> None:
     except BaseMissing as error:
         body = _error("no_base", str(error))
     except Exception:
-        logger.exception("live answer for painting %s failed", pk)
-        body = _error("failed", "The live answer could not be computed. Your strokes are saved; paint on.")
+        logger.exception("live request (%s) for painting %s failed", kind, pk)
+        body = _error("failed", failed)
     try:
         live_exchange.answer(asked.token, body)
     except (redis.RedisError, OSError) as error:
-        logger.warning("live answer for painting %s could not be sent: %s", pk, error)
+        logger.warning("live answer (%s) for painting %s could not be sent: %s", kind, pk, error)
 
 
 def make_model(pk: int) -> None:
@@ -88,7 +95,7 @@ def _made(pk: int, asked: LiveRequest) -> dict[str, Any]:
     painting = Painting.objects.select_related("example").get(pk=pk)
     labels = example_files.painted_values(painting.example)
     with ExitStack() as stack:
-        net, parent = _network(asked.model, stack)
+        net, parent = network_of(asked.model, stack)
         samples, images, _ = _samples(net, painting, labels, list(asked.classes), seconds=MODEL_SECONDS)
         head = live.fit(samples)
         if head is None:
@@ -126,7 +133,7 @@ def _answer(pk: int, asked: LiveRequest) -> dict[str, Any]:
     example = painting.example
     classes = list(asked.classes or painting.classes)
     with ExitStack() as stack:
-        net, model = _network(asked.model, stack)
+        net, model = network_of(asked.model, stack)
         store = networks.live_cache()
         labels = _labels(example, asked)
         samples, images, partial_ = _samples(net, painting, labels, classes)
@@ -182,7 +189,7 @@ def doubt(ids: np.ndarray, confidence: np.ndarray) -> float:
     return round(1 - float(chosen.mean()) / 255, 4)
 
 
-def _network(model: int | None, stack: ExitStack) -> tuple[LoadedNetwork, UserModel | None]:
+def network_of(model: int | None, stack: ExitStack) -> tuple[LoadedNetwork, UserModel | None]:
     """The model to start from, else the server's base. Raises BaseMissing."""
     row = UserModel.objects.filter(pk=model).first() if model is not None else None
     if row is not None:

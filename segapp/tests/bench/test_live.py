@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segapp.bench import live_quality
+from segapp.bench import live_quality, region_clicks
 from segapp.bench.scribbles import LENGTH, scribbled
 from segapp.pipeline.training.metrics import channels
 from segapp.tests.pipeline.conftest import base, disc_set, one_thread  # noqa: F401
@@ -66,6 +66,13 @@ def test_ways_are_scored_and_finished_rows_taken_as_they_are(base, tmp_path):  #
     table = live_quality.summary(rows)
     assert [(row["set"], row["strokes"]) for row in table] == [("discs", 3), ("discs", 10), ("discs", 30)]
     assert table[2]["live"] == rows[2]["miou"] and table[2]["trained"] is None
+
+
+def test_clicks_go_where_the_answer_is_most_wrong_until_the_object_is_found(base, tmp_path):  # noqa: F811
+    rows = region_clicks.measure(base, [disc_set(tmp_path / "discs", 8)], tests=3)
+    assert [(row["set"], row["way"], row["objects"]) for row in rows] == [("discs", "grown", 3), ("discs", "walked", 3)]
+    assert all(1 <= row["clicks_80"] <= row["clicks_90"] <= 15 and row["iou_5"] > 0.8 for row in rows)
+    assert [row["way"] for row in region_clicks.summary(rows)] == ["grown", "walked"]
 
 
 @pytest.mark.slow

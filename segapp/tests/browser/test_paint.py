@@ -125,6 +125,28 @@ def test_a_click_with_region_select_takes_the_whole_disc(visit, photo):
     assert found.any() and not (found & (disc_ids() == 0)).sum() > 30, "small regions stop at the disc's edge"
 
 
+def test_clicks_propose_a_region_that_is_painted_and_undone(visit, photo):
+    easel = Easel(visit().page).begin(photo)
+    stage, keys = easel.page.locator("[data-stage]"), easel.page.keyboard
+    keys.press("r")
+    easel.click(20, 15)
+    expect(stage).to_have_attribute("data-clicked", "1")
+    easel.page.get_by_label("Take away").check(force=True)
+    easel.click(75, 65)
+    expect(stage).to_have_attribute("data-clicked", "2")
+    keys.press("Backspace")
+    expect(stage).to_have_attribute("data-clicked", "1")
+    keys.press("Escape")
+    expect(stage).to_have_attribute("data-clicked", "0")
+    assert (easel.on_server() == UNPAINTED).all(), "a proposal is no paint"
+    easel.click(75, 65)
+    expect(stage).to_have_attribute("data-clicked", "1")
+    easel.page.get_by_role("button", name="Paint it").click()
+    assert overlap(easel.values() == 1, disc_ids() == 1) > 0.9
+    keys.press("Control+z")
+    assert (easel.values() == UNPAINTED).all()
+
+
 def test_fill_paints_what_is_enclosed(visit, photo):
     page = visit().page
     easel = Easel(page).begin(photo)

@@ -134,6 +134,29 @@ def test_the_newest_request_is_answered_and_older_ones_are_let_go(server, visito
     assert live(visitor, one, strokes(scene(0)[1]), 3).json()["state"] == "superseded", "an older one that comes late"
 
 
+def clicked(visitor, public_id: str, *clicks: tuple[float, float, int], sequence: int = 1):
+    fields = {"editor": "ab" * 8, "sequence": str(sequence), "clicks": json.dumps(clicks)}
+    return visitor.post(f"/finetune/paint/{public_id}/region", fields)
+
+
+def test_a_click_finds_the_disc_and_another_takes_its_surroundings_alone(server, visitor):
+    (one,) = begin(visitor, 1)
+    truth = scene(0)[1] == 3
+    y, x = (int(side) for side in np.argwhere(truth).mean(axis=0))
+    assert clicked(visitor, one).json()["state"] == "ready"
+    answer = clicked(visitor, one, (x, y, 1), sequence=2)
+    assert answer.status == 200, answer.body
+    found = decoded(answer) > 127
+    assert (found & truth).sum() / (found | truth).sum() > 0.9
+    assert abs(answer.json()["percent"] - 100 * truth.mean()) < 3
+    around = decoded(clicked(visitor, one, (5, 5, 1), (x, y, 0), sequence=3)) > 127
+    assert (around & ~truth).sum() / (around | ~truth).sum() > 0.9
+    assert clicked(visitor, one, (SIDE, 5, 1), sequence=4).status == 422, "outside the image"
+    other = server.visitor()
+    other.get("/finetune/")
+    assert clicked(other, one, (x, y, 1)).status == 404
+
+
 @pytest.mark.slow
 def test_a_worker_that_is_away_is_said_with_a_time_to_come_back(server, visitor):
     (one,) = begin(visitor, 1)

@@ -2,6 +2,7 @@
 import { createDisplay } from "../display.js";
 import { createAnswerPanel } from "./answer.js";
 import { createClasses } from "./classes.js";
+import { createClicks } from "./clicks.js";
 import { createCoarse } from "./coarse.js";
 import { createHistory } from "./history.js";
 import { listenToKeys } from "./keys.js";
@@ -20,7 +21,7 @@ const stage = $("stage");
 const page = JSON.parse(document.getElementById("paint-page").textContent);
 const UNPAINTED = page.unpainted_id;
 const mask = { width: page.width, height: page.height, labels: null };
-let [view, coarse, history, steps, save, classes, tools, live, panel, strip] = [];
+let [view, coarse, history, steps, save, classes, tools, clicks, live, panel, strip] = [];
 let hidden = false;
 let erasing = false; // the pen's other end is down
 let answer = null; // the live answer on the screen
@@ -92,6 +93,7 @@ function choose(name) {
   $("size-row").hidden = name !== "brush" && name !== "eraser";
   $("region-size-row").hidden = name !== "region";
   $("polygon-row").hidden = name !== "polygon";
+  $("click-row").hidden = name !== "click";
 }
 function adjust(by) {
   const selecting = tools.name() === "region";
@@ -116,6 +118,19 @@ function hide() {
   tints();
 }
 const help = () => $("help").showModal();
+
+// --- a region from clicks ---
+const takesAway = () => document.querySelector("input[name=click-side]:checked").value === "take";
+const otherSide = () => { document.querySelector(`input[name=click-side][value=${takesAway() ? "add" : "take"}]`).checked = true; };
+function showClicks() {
+  const found = clicks.region();
+  $("paint-region").disabled = !found;
+  $("cancel-region").disabled = !clicks.points().length;
+  if (found) stage.dataset.clickMs = Math.round(found.took);
+  stage.dataset.clicked = found ? clicks.points().length : 0;
+  if (!clicks.points().length) document.querySelector("input[name=click-side][value=add]").checked = true;
+  tools.showRegion();
+}
 
 // --- scribbles, where what is unpainted is unknown, or a whole mask, where it is a class ---
 function showMode() {
@@ -229,6 +244,8 @@ function listen() {
   $("redo").addEventListener("click", () => step(history.redo));
   $("hide").addEventListener("click", hide);
   $("close-polygon").addEventListener("click", tools.closePolygon);
+  $("paint-region").addEventListener("click", tools.paintRegion);
+  $("cancel-region").addEventListener("click", tools.cancel);
   $("open-help").addEventListener("click", help);
   $("accept-answer").addEventListener("click", acceptAndGo);
   if ($("next")) $("next").addEventListener("click", goNext);
@@ -242,7 +259,7 @@ function listen() {
   listenToPointers({ stage, view, tools, read, unread, erase: (whether) => { erasing = whether; } });
   const [undo, redo] = [() => step(history.undo), () => step(history.redo)];
   const next = () => { if ($("next")) goNext(); };
-  listenToKeys({ stage, mask, view, tools, classes, choose, adjust, hide, help, undo, redo, next, accept: acceptAndGo, read, unpainted: UNPAINTED });
+  listenToKeys({ stage, mask, view, tools, classes, choose, adjust, hide, help, undo, redo, next, accept: acceptAndGo, otherSide, paintRegion: tools.paintRegion, read, unpainted: UNPAINTED });
 }
 
 // --- leaving: first everything is saved ---
@@ -347,7 +364,9 @@ function createParts(image, first) {
   panel = createAnswerPanel($("class-list"), $("live"));
   const regions = createRegionSelect(image, mask, stage.dataset.worker, (took) => { stage.dataset.regions = Math.round(took); });
   const wait = () => { document.getElementById("announcer").textContent = "Region select is ready in a moment."; };
-  tools = createTools({ mask, view, history, regions, size, regionSize, value, color, wait, drawn: coarse.update });
+  const sayClick = (words) => { $("click-says").textContent = words; };
+  clicks = createClicks({ mask, editor, url: stage.dataset.regionUrl, headers: save.headers, changed: showClicks, say: sayClick });
+  tools = createTools({ mask, view, history, regions, clicks, takesAway, size, regionSize, value, color, wait, drawn: coarse.update });
   classes = createClasses({
     list: $("class-list"),
     unpainted: $("unpainted"),

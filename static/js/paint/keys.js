@@ -1,8 +1,8 @@
 // Keys of the paint page: everything but freehand painting goes without a mouse.
-const TOOLS = { b: "brush", e: "eraser", p: "polygon", f: "fill", s: "region", m: "hand" };
+const TOOLS = { b: "brush", e: "eraser", p: "polygon", f: "fill", s: "region", r: "click", m: "hand" };
 
 // desk: {stage, mask, view, tools, classes, choose(tool), adjust(by), hide(), help(), undo(), redo(), next(), accept(),
-// read(point), unpainted}
+// otherSide(), paintRegion(), read(point), unpainted}
 export function listenToKeys(desk) {
   const { stage, mask, view, tools, classes } = desk;
 
@@ -20,7 +20,9 @@ export function listenToKeys(desk) {
     else if (key === "y") desk.redo();
     else if (key === "n") desk.next();
     else if (key === "a") desk.accept();
-    else if (key === "Escape") tools.abandon();
+    else if (key === "x" && tools.name() === "click") desk.otherSide();
+    else if (key === "c" && tools.name() === "click") desk.paintRegion();
+    else if (key === "Escape") tools.cancel();
     else if (key === "?") desk.help();
     else return false;
     return true;
@@ -38,7 +40,7 @@ export function listenToKeys(desk) {
       tools.point(to, true);
       tools.hint();
       desk.read(to);
-    } else if (key === "Enter" && tools.cross()) tools.use();
+    } else if (key === "Enter" && tools.cross()) tools.use(event.shiftKey);
     else if (key === "c" && tools.name() === "polygon") tools.closePolygon();
     else if (key === "Backspace") return tools.dropCorner();
     else if (key === " ") stage.classList.add("space");

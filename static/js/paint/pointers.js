@@ -32,7 +32,7 @@ export function listenToPointers(desk) {
     const moves = event.button === 1 || tools.name() === "hand" || stage.classList.contains("space");
     panning = moves || (event.pointerType === "touch" && penSeen);
     stage.classList.toggle("dragging", panning);
-    if (!panning) tools.down(view.toImage(...at), event.shiftKey);
+    if (!panning) tools.down(view.toImage(...at), event.shiftKey || event.altKey);
   }
 
   // The pen comes down: whatever the hand was doing on the screen ends.

@@ -18,7 +18,7 @@ function gatherBox(boxes, box) {
   else boxes.push(box);
 }
 
-// bench: {mask, view, history, regions, size(), regionSize(), value(), color(), wait(), drawn(box)}; `wait` says that the
+// bench: {mask, view, history, regions, clicks, takesAway(), size(), regionSize(), value(), color(), wait(), drawn(box)}; `wait` says that the
 // regions are not found yet, `drawn` hears of every change to the mask's pixels that is no step yet
 export function createTools(bench) {
   const { mask, view, history, regions } = bench;
@@ -27,6 +27,7 @@ export function createTools(bench) {
   let drawn = null; // {boxes, last} of the stroke in work
   let scribble = null; // the regions that this drag has selected
   let tip = null; // where the pointer or the cross is
+  let click = null; // {at, away}: a pointer is down with the tool that clicks
   let cross = false; // whether it is the keyboard's cross
 
   const brushes = () => tool === "brush" || tool === "eraser";
@@ -70,6 +71,7 @@ export function createTools(bench) {
     view.redrawMarks();
   }
   function dropCorner() {
+    if (tool === "click") return bench.clicks.drop();
     if (!corners.length) return false;
     corners.pop();
     view.redrawMarks();
@@ -96,18 +98,34 @@ export function createTools(bench) {
     if (chosen) commit(regions.apply(chosen, bench.regionSize(), bench.value()));
   }
   function hint() { // what a click would select
+    if (tool === "click") showRegion();
     if (tool !== "region" || !tip || scribble || !regions.ready()) return;
     const chosen = regions.none();
     regions.touch(chosen, ...tip, bench.regionSize());
     view.setPreview(regions.preview(chosen, bench.regionSize(), bench.color()));
   }
 
+  // --- a region from clicks ---
+  function showRegion() {
+    const found = tool === "click" && bench.clicks.region();
+    view.setPreview(found ? { regions: found, roots: [0, 1], chosen: [0, 1], color: bench.color() } : null);
+    view.redrawMarks();
+  }
+  async function paintRegion() {
+    const value = bench.value();
+    const box = await bench.clicks.paint(value);
+    if (raster.isNothing(box)) return;
+    bench.clicks.clear();
+    commit(box);
+  }
+
   // --- one pointer, from down to up ---
-  function down(at) {
+  function down(at, away = false) {
     if (brushes()) startStroke(at);
     else if (tool === "polygon") addCorner(at);
     else if (tool === "fill") flood(at);
     else if (tool === "region") gather(at);
+    else if (tool === "click") click = { at, away };
   }
   function move(points) {
     if (drawn) points.forEach(strokeOn);
@@ -117,30 +135,36 @@ export function createTools(bench) {
   function up() {
     if (drawn) endStroke();
     else if (scribble) endGather();
+    else if (click) {
+      const { at, away } = click;
+      click = null;
+      bench.clicks.add(at, !away && !bench.takesAway());
+    }
   }
   function abandon() { // a second finger came down, or Escape
     if (drawn) {
       history.drop(...drawn.boxes);
       drawn.boxes.forEach((box) => { view.touch(box); bench.drawn(box); });
     }
-    [drawn, scribble, corners] = [null, null, []];
-    view.setPreview(null);
-    view.redrawMarks();
+    [drawn, scribble, click, corners] = [null, null, null, []];
+    showRegion();
   }
 
   function choose(name) {
-    if (name !== tool) {
-      corners = [];
-      view.setPreview(null);
-    }
+    const other = name !== tool;
     tool = name;
+    if (other) {
+      corners = [];
+      bench.clicks.clear();
+      if (name === "click") bench.clicks.prepare();
+    }
     showTip();
     view.redrawMarks();
   }
   function point(at, byKeys = false) {
     const marked = cross || corners.length > 0;
     [tip, cross] = [at, byKeys && at !== null];
-    if (!at && !scribble) view.setPreview(null);
+    if (!at && !scribble && tool !== "click") view.setPreview(null);
     showTip();
     if (marked || cross) view.redrawMarks();
   }
@@ -164,6 +188,7 @@ export function createTools(bench) {
       line(() => [...path, ...(here ? [here] : [])].forEach((spot, k) => (k ? pen.lineTo(...spot) : pen.moveTo(...spot))), [6, 4]);
       for (const [k, spot] of path.entries()) line(() => pen.arc(...spot, k ? 3 : 5, 0, 7));
     }
+    if (tool === "click") bench.clicks.points().forEach(({ at, inside }) => markClick(pen, toStage(...at), inside));
     if (!cross) return;
     line(() => {
       pen.moveTo(here[0] - 12, here[1]);
@@ -173,12 +198,31 @@ export function createTools(bench) {
     });
   }
 
+  function markClick(pen, [x, y], inside) { // a disc with a plus, or with a minus
+    pen.setLineDash([]);
+    pen.beginPath();
+    pen.arc(x, y, 8, 0, 7);
+    [pen.fillStyle, pen.strokeStyle, pen.lineWidth] = [inside ? "#166534" : "#991b1b", "#fff", 2];
+    pen.fill();
+    pen.moveTo(x - 4, y);
+    pen.lineTo(x + 4, y);
+    if (inside) {
+      pen.moveTo(x, y - 4);
+      pen.lineTo(x, y + 4);
+    }
+    pen.stroke();
+  }
+
   view.setMarks(marks);
   return {
-    down, move, up, abandon, choose, point, hint, showTip, closePolygon, dropCorner,
+    down, move, up, abandon, choose, point, hint, showTip, closePolygon, dropCorner, showRegion, paintRegion,
+    cancel: () => {
+      abandon();
+      if (tool === "click") bench.clicks.clear();
+    },
     name: () => tool,
-    use: () => { // one whole action where the cross is
-      down(tip);
+    use: (away) => { // one whole action where the cross is
+      down(tip, away);
       up();
     },
     cross: () => (cross ? tip : null),
