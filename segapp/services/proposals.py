@@ -107,14 +107,37 @@ def why(row: Painting) -> str:
     return "The answer is least sure at its borders here."
 
 
-def history(visitor: str) -> list[dict[str, Any]]:
-    """For each accepted image, in order of time: its name and how well the proposal agreed with it (Dice)."""
+def history(visitor: str, among: Iterable[Example] | None = None) -> list[dict[str, Any]]:
+    """For each accepted image, in order of time: its name and how well the proposal agreed with it (Dice).
+
+    `among`: of these images only.
+    """
     rows = (
         Painting.objects.filter(example__visitor=visitor, dice__isnull=False)
         .select_related("example")
         .order_by("accepted", "pk")
     )
+    if among is not None:
+        rows = rows.filter(example__in=[example.pk for example in among])
     return [{"stem": row.example.stem, "dice": row.dice, "at": row.accepted} for row in rows]
+
+
+def progress(found: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The history as a plot: `rows`, their `values` from 0 to 1, and a `sentence`; None when nothing was accepted."""
+    if not found:
+        return None
+    values = [float(row["dice"]) for row in found]
+    sentence = f"The latest answer agreed to {_percent(values[-1])} with what you accepted."
+    third = len(values) // 3
+    if third:
+        first, last = (sum(part) / third for part in (values[:third], values[-third:]))
+        images = "image" if third == 1 else f"{third} images"
+        sentence = f"Mean agreement: {_percent(first)} on the first {images}, {_percent(last)} on the last {images}."
+    return {"rows": found, "values": values, "sentence": sentence}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _score(row: Painting) -> float:

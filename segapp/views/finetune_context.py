@@ -12,7 +12,7 @@ from registry.models import UserModel
 from segapp.imaging import InvalidFile
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.models import Effort, Example, State, TrainingRun, VideoJob
-from segapp.services import continuing, example_copies, intake, painting, queueing, runs, training_sets
+from segapp.services import continuing, example_copies, intake, painting, proposals, queueing, runs, training_sets
 from segapp.visitors import VisitorRequest
 
 EDITS = "class_edits"  # in the session: what the visitor changed in the class table, by the mask value it stands for
@@ -52,6 +52,7 @@ def context(request: VisitorRequest) -> dict[str, Any]:
         **(mended(request, drafts) if editable else {}),
         "waiting": _waiting(run, drafts) if live else 0,
         "examples": shown,
+        "progress": proposals.progress(proposals.history(request.visitor)),
         "mapping": mapping,
         "editable": editable,
         "stamp": stamp(mapping),

@@ -13,6 +13,7 @@ from registry.models import UserModel
 from segapp.forms import ThingsForm
 from segapp.imaging import object_options
 from segapp.models import TrainingRun
+from segapp.services import proposals
 from segapp.views.common import flash
 from segapp.visitors import VisitorRequest
 
@@ -28,6 +29,7 @@ def version(request: VisitorRequest, public_id: str) -> HttpResponse:
         "model": model,
         "images": held_out(run) if run else [],
         "examples": run.examples.all() if run else [],
+        "progress": proposals.progress(proposals.history(request.visitor, run.examples.all())) if run else None,
         "line": line(model),
         "children": registry.versions(request.visitor).filter(parent=model),
     }

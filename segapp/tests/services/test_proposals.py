@@ -134,3 +134,12 @@ def test_without_a_worker_the_page_is_told_when_to_come_back(alice):
     answered = alice.post(f"/finetune/paint/{one.public_id}/live", sent)
     assert answered.status_code == 503 and answered.json()["error"]["code"] == live.WorkerAway.code
     assert answered["Retry-After"] == str(live.RETRY_SECONDS)
+
+
+def test_progress_compares_the_first_images_with_the_last():
+    found = [{"stem": f"photo {k}", "dice": dice, "at": None} for k, dice in enumerate((0.5, 0.6, 0.7, 0.8, 0.9, 1.0))]
+    plot = proposals.progress(found)
+    assert plot["values"] == [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    assert plot["sentence"] == "Mean agreement: 55 % on the first 2 images, 95 % on the last 2 images."
+    assert "80 %" in proposals.progress(found[3:4])["sentence"]
+    assert proposals.progress([]) is None

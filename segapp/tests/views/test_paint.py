@@ -333,3 +333,20 @@ def test_a_class_added_by_mistake_is_removed_and_one_in_use_is_not(alice, charli
     refused = alice.post(f"{address}classes/1/remove/")
     assert refused.status_code == 422
     assert refused.json()["error"]["message"] == "“leaf” is painted on “one”. Paint over it there first."
+
+
+def test_progress_is_shown_where_one_trains_and_to_its_owner_alone(alice, charlie):
+    one, two = begin(alice, "one", "two")
+    assert "Agreement before correction" not in text(alice.get("/finetune/"))
+    for example, dice in ((one, 0.625), (two, 0.875)):
+        Painting.objects.filter(example=example).update(dice=dice, accepted=timezone.now())
+    page = text(alice.get("/finetune/"))
+    assert "Agreement before correction" in page and "0.625" in page
+    assert 'points="0.00,37.50 100.00,12.50"' in page
+    assert "Agreement before correction" not in text(charlie.get("/finetune/"))
+    model = make(alice.visitor, active=True)
+    run = TrainingRun.objects.create(visitor=alice.visitor, state=State.DONE)
+    run.examples.add(two)
+    UserModel.objects.filter(pk=model.pk).update(run_id=run.public_id)
+    page = text(alice.get(f"/models/{model.public_id}/"))
+    assert "0.875" in page and "0.625" not in page, "of the images it learnt from"
