@@ -22,6 +22,8 @@ from segapp.pipeline.inference.live import ImageFeatures, kept
 
 SUPERPIXELS = 1500
 COMPACTNESS = 8.0
+SMOOTHING = 1.0  # of the image before, in places
+SMALLEST = 0.25  # of the mean size: superpixels below it join a neighbour
 STEP = 0.05  # of a path, for each superpixel, beside the contrast it crosses
 LIKENESS = 10.0  # how much being like a clicked place counts beside the path to it
 SHARPNESS = 4.0  # of the prior, as a logit
@@ -70,7 +72,7 @@ def region_graph(features: ImageFeatures, image: np.ndarray) -> RegionGraph:
     """The graph of an image (uint8 H,W,3) on the second grid of its features."""
     height, width = features.size
     small = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
-    labels = slic(small, n_segments=SUPERPIXELS, compactness=COMPACTNESS, start_label=0, channel_axis=-1)
+    labels = slic(small, SUPERPIXELS, COMPACTNESS, sigma=SMOOTHING, min_size_factor=SMALLEST, start_label=0)
     labels = labels.astype(np.int32)
     deep = F.interpolate(features.deep.float(), size=features.detail.shape[-2:], mode="bilinear", align_corners=False)
     deep_means, area = _means(labels, deep[0, :, :height, :width].cpu().numpy())
