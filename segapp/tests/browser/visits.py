@@ -38,7 +38,7 @@ class Tour:
         return page
 
     def _listen(self, message: ConsoleMessage) -> None:
-        if "503" in message.text and message.location["url"].endswith("/live"):
+        if "503" in message.text and message.location["url"].endswith(("/live", "/region")):
             return  # the worker is still starting; the page asks again
         if message.type == "error" and not any(part in message.text for part in self.expected):
             self.complaints.append(message.text)

@@ -3,6 +3,7 @@
 import { nothing, grow, read } from "./raster.js";
 
 const PATIENCE = 10000; // milliseconds for one answer
+const AGAIN = 3; // seconds until it asks again when the server does not say
 const INSIDE = 128; // of the smoothed mask's 255
 const FIRST = "Click on what you want to paint.";
 
@@ -15,8 +16,17 @@ export function createClicks(options) {
   let region = null; // {labels: 0 or 1, width, height, png}
   let flight = null;
   let sequence = 0;
+  let timer = 0;
+
+  // A worker that is away or busy comes back: what is clicked stays, and is asked again.
+  function later(answer) {
+    if (answer.status < 500 && answer.status !== 429) return;
+    const seconds = Math.min(30, Math.max(1, Number(answer.headers.get("Retry-After")) || AGAIN));
+    timer = window.setTimeout(ask, 1000 * seconds);
+  }
 
   async function ask() {
+    window.clearTimeout(timer);
     if (flight) flight.abort();
     const mine = new AbortController();
     flight = mine;
@@ -32,8 +42,11 @@ export function createClicks(options) {
       const answer = await fetch(options.url, { method: "POST", body: sent, headers: options.headers(), credentials: "same-origin", signal: mine.signal });
       const found = await answer.json();
       if (number !== sequence) return;
-      if (!answer.ok) options.say((found.error && found.error.message) || "The region could not be found. Click again.");
-      else if (found.state === "answered") await take(found, number, began);
+      if (!answer.ok) {
+        options.say((found.error && found.error.message) || "The region could not be found. Click again.");
+        later(answer);
+      }
+      if (found.state === "answered") await take(found, number, began);
     } catch {
       if (number === sequence && points.length) options.say("The server cannot be reached. Nothing was painted; click again.");
     } finally {
@@ -52,6 +65,7 @@ export function createClicks(options) {
   }
 
   function clear() {
+    window.clearTimeout(timer);
     if (flight) flight.abort();
     sequence += 1;
     [points, region] = [[], null];
