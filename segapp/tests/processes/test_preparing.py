@@ -60,7 +60,7 @@ def test_the_named_base_is_made_while_another_one_answers_and_trains(tmp_path, w
             until(lambda: not children[0].is_running() or children[0].status() == "zombie", 20)
             hub.gate.set()
             until(lambda: alice.get("/api/health").json()["base"]["key"] == "mit_b3", 400)
-            assert hub.downloads == 2, "one for each worker that had the row"
+            assert hub.downloads > 1, "another worker has fetched it again"
 
             bob = server.visitor()
             health = bob.get("/api/health").json()
