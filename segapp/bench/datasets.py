@@ -24,7 +24,7 @@ POOLED = ("human", "cats_feral", "flood_area", "nuclei_dsb2018", "road_crack_cfd
 
 @dataclass(frozen=True)
 class Draw:
-    """Five pairs to train on, others to test on, and the classes the training masks hold."""
+    """Pairs to train on, usually five, others to test on, and the classes the training masks hold."""
 
     train: list[Example]
     test: list[Example]
@@ -32,8 +32,13 @@ class Draw:
     test_ids: list[int]
 
 
-def draw(folder: Path, seed: int, tests: int = TEST) -> Draw:
-    """The draw of `seed` from a set: sorted stems, shuffled, first five, then the next ones.
+def available(folder: Path) -> int:
+    """How many pairs a draw from this set can give to train on."""
+    return len(pools(folder.name, list(stems_of(folder)))[0])
+
+
+def draw(folder: Path, seed: int, tests: int = TEST, images: int = TRAIN) -> Draw:
+    """The draw of `seed` from a set: sorted stems, shuffled, the first `images`, then the next ones.
 
     Sets that a base model may have learnt from give only images it has not seen. Chips of the scene that gives the
     training images never test.
@@ -43,12 +48,12 @@ def draw(folder: Path, seed: int, tests: int = TEST) -> Draw:
     shuffle = random.Random(seed)
     shuffle.shuffle(train_pool)
     if test_pool is None:
-        train, test = train_pool[:TRAIN], train_pool[TRAIN : TRAIN + tests]
+        train, test = train_pool[:images], train_pool[images : images + tests]
     else:
         shuffle.shuffle(test_pool)
-        train, test = train_pool[:TRAIN], test_pool[:tests]
-    if len(train) < TRAIN or not test:
-        raise ValueError(f"{folder} has too few pairs for a score: {TRAIN} to train on and one more are needed.")
+        train, test = train_pool[:images], test_pool[:tests]
+    if len(train) < images or not test:
+        raise ValueError(f"{folder} has too few pairs for a score: {images} to train on and one more are needed.")
     read = [_read(stem, *files[stem]) for stem in [*train, *test]]
     reading = class_mapping.read_summaries([mask.summary for _, mask in read], [*train, *test])
     known = {found["id"]: found for found in reading.trained}

@@ -68,7 +68,7 @@ def bench_finetune(
                     "set": folder.name,
                     "seed": seed,
                     "recipe": recipe,
-                    "miou": _score(net, drawn),
+                    "miou": score(net, drawn),
                     "seconds": round(seconds, 2),
                     **extra,
                 }
@@ -131,7 +131,7 @@ def _train(
             "held_out_miou": trained.metrics["miou"],
             **{name: trained.recipe[name] for name in ("share", "knowledge", "adapted", "detail", "detail_gain")},
         }
-        return _loaded(base, trained.spec, module), extra
+        return loaded(base, trained.spec, module), extra
     spec = Spec(
         base_key=base.base_key,
         encoder=base.spec.encoder,
@@ -147,7 +147,7 @@ def _train(
     network.to(base.device, memory_format=torch.channels_last)
     train = _usual if recipe == "usual" else _naive
     steps = train(network, spec, drawn, random.Random(seed))
-    return _loaded(base, spec, network.eval()), {"steps": steps, "input_size": spec.input_size}
+    return loaded(base, spec, network.eval()), {"steps": steps, "input_size": spec.input_size}
 
 
 def _usual(network: Network, spec: Spec, drawn: Draw, chance: random.Random) -> int:
@@ -196,12 +196,12 @@ def _pairs(spec: Spec, drawn: Draw) -> list[Pair]:
     return [Pair(p.image, p.mask) for p in prepared]
 
 
-def _loaded(base: LoadedNetwork, spec: Spec, module: Network) -> LoadedNetwork:
+def loaded(base: LoadedNetwork, spec: Spec, module: Network) -> LoadedNetwork:
     module.to(base.device, memory_format=torch.channels_last)
     return LoadedNetwork("bench", "", base.base_key, spec, module, base.device)
 
 
-def _score(net: LoadedNetwork, drawn: Draw) -> float:
+def score(net: LoadedNetwork, drawn: Draw) -> float:
     """mIoU over the classes that the test masks hold, at the masks' own size."""
     ids = drawn.test_ids
     counts = np.zeros((len(ids), len(ids)), dtype=np.int64)

@@ -14,6 +14,7 @@ from PIL import Image
 from segapp.bench.command import beside_usual
 from segapp.bench.datasets import sets_in
 from segapp.bench.finetune import BASELINES, bench_finetune
+from segapp.bench.image_counts import bench_counts
 from segapp.bench.rows import Rows
 from segapp.imaging import sample
 from segapp.pipeline.training.finetune import RECIPE
@@ -23,7 +24,7 @@ SAMPLES = 12  # drawn images when there is no set at hand
 
 
 def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
-    """Rows, their summary and the machine; `options` has sets, base, seeds, recipes and tests.
+    """Rows, their summary and the machine; `options` has sets, base, seeds, recipes (or images) and tests.
 
     Raises ValueError where no set is found or one is too small, and BaseMissing.
     """
@@ -34,20 +35,17 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
         kept.add(row)
         tell(_line(row))
 
+    common: dict[str, Any] = {"seeds": options["seeds"], "tests": options["tests"], "report": report}
+    common["known"] = [entry["set"] for entry in ready.card.get("data", [])]
     kept = kept_rows(options.get("rows"), ready.sha256, options["tests"])
     with drawn_or_named(options["sets"]) as folders, runtime.use_base(ready) as base:
-        result = bench_finetune(
-            base,
-            folders,
-            weights=settings.SEGAPP_WEIGHTS,
-            seeds=options["seeds"],
-            recipes=options["recipes"],
-            tests=options["tests"],
-            report=report,
-            known=[entry["set"] for entry in ready.card.get("data", [])],
-            earlier=kept.read(),
-        )
-        result["command"] = beside_usual(result["rows"], folders, base.base_key)
+        common["earlier"] = kept.read()
+        if options.get("images"):
+            result = {**bench_counts(base, folders, counts=options["images"], **common), "command": {}}
+        else:
+            named = {"weights": settings.SEGAPP_WEIGHTS, "recipes": options["recipes"]}
+            result = bench_finetune(base, folders, **named, **common)
+            result["command"] = beside_usual(result["rows"], folders, base.base_key)
         machine = {"device": str(base.device), "threads": torch.get_num_threads(), "processor": platform.machine()}
         return {"base": base.base_key, **machine, **result}
 

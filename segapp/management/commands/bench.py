@@ -10,6 +10,7 @@ from django.conf import settings
 from segapp.imaging import InvalidFile
 from segapp.management.output import ProjectCommand
 
+COUNTS = (1, 2, 5, 20, 50)
 RECIPES = ("naive", "usual", "quick", "thorough")
 # What can be measured, and the module that does it: run(options, tell) -> what --json prints, and
 # table(result) -> the lines for people. `options` are this command's; run raises ValueError or OSError when it cannot.
@@ -40,6 +41,11 @@ class Command(ProjectCommand):
         tuning.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
         tuning.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), help="default: all four")
         tuning.add_argument(
+            "--images", nargs="*", type=int, metavar="N",
+            help="finetune: instead, quick trainings on so many images each (default: 1 2 5 20 50, as far as a set has "
+            "them), and on 10 strokes a class on five",
+        )  # fmt: skip
+        tuning.add_argument(
             "--tests", type=int, default=30, metavar="N", help="images to score on (default: %(default)s)"
         )
         tuning.add_argument(
@@ -58,6 +64,8 @@ class Command(ProjectCommand):
         from segapp.pipeline.training.loop import TrainingFailed
 
         self.expected = (*self.expected, BaseMissing, WeightsUnavailable, TrainingFailed)
+        if options["images"] is not None:
+            options["images"] = options["images"] or list(COUNTS)
         bench = import_module(BENCHES[what])
         result = bench.run(options, self.tell)
         if options["json"]:
