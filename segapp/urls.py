@@ -5,6 +5,7 @@ from django.urls import include, path
 
 from segapp.views import (
     admin_login,
+    admin_overview,
     analyze,
     batch,
     compare,
@@ -180,6 +181,7 @@ urlpatterns = [
     path("privacy/", privacy.privacy, name="privacy"),
     path("metrics", metrics.metrics, name="metrics"),
     path("admin/login/", admin_login.login),
+    path("admin/overview/", admin.site.admin_view(admin_overview.overview), name="admin-overview"),
     path("admin/", admin.site.urls),
 ]
 

@@ -53,3 +53,19 @@ def test_a_broker_that_is_no_redis_is_refused(ready, settings, url):
 def test_https_on_this_machine_only_is_pointed_out(ready, settings):
     settings.SEGAPP_URL, settings.SECURE = "https://localhost", True
     assert "SEGAPP_URL" in found()["segapp.W006"]
+
+
+@pytest.mark.parametrize(
+    ("url", "secure", "refused"),
+    [
+        ("https://seg.example.org", True, True),
+        ("http://192.0.2.7:8000", False, True),
+        ("https://localhost", True, True),
+        ("http://127.0.0.1:8000", False, False),
+    ],
+)
+def test_debug_mode_at_a_public_address_is_refused(ready, settings, url, secure, refused):
+    settings.DEBUG, settings.SEGAPP_URL, settings.SECURE = True, url, secure
+    assert ("segapp.E008" in found()) == refused
+    settings.DEBUG = False
+    assert "segapp.E008" not in found()

@@ -69,3 +69,8 @@ def test_the_image_serves_everything_when_run_alone():
     options = serve_options(yaml.safe_load(line.group(1)))
     assert options["only"] is None
     assert options["bind"] == "0.0.0.0"
+
+
+def test_nginx_is_well_when_the_site_can_take_requests(compose):
+    """Health names models and workers, which a missing worker changes; ready asks for the database and media only."""
+    assert compose["services"]["nginx"]["healthcheck"]["test"][-1].endswith("/ready")
