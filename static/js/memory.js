@@ -1,5 +1,7 @@
 // The browser's memory of the visitor's model: which one is active, and a signed token that gives the visitor back.
 // The server's word is final where it knows the visitor; where the cookie is new, the token asks for the old visitor.
+import { DATABASE } from "./paint/steps.js";
+
 const ID = "finetuned_model_id";
 const TOKEN = "finetuned_model_token";
 
@@ -25,6 +27,8 @@ function follow(memory, server) {
 function forget(memory) {
   memory.removeItem(ID);
   memory.removeItem(TOKEN);
+  // Undo steps hold what was painted. Where they cannot be deleted (no database in a private window) there are none.
+  try { window.indexedDB.deleteDatabase(DATABASE); } catch { /* none */ }
 }
 
 async function restore(memory) {

@@ -79,6 +79,19 @@ def test_a_reload_loses_nothing_and_undo_and_redo_are_saved_too(visit, photo):
     assert (easel.values() == UNPAINTED).sum() > (twice == UNPAINTED).sum(), "painting goes on from what was saved"
 
 
+def test_deleting_everything_clears_the_undo_steps_in_the_browser_too(visit, photo):
+    page = visit().page
+    easel = Easel(page).begin(photo)
+    easel.drag((20, 20), (100, 90))
+    easel.saved()
+    names = "async () => (await indexedDB.databases()).map((one) => one.name)"
+    assert page.evaluate(names) == ["segapp-paint"]
+    page.goto("/models/erase/")
+    page.get_by_role("button", name="Delete all my data").click()
+    expect(page.locator("[data-forget-everything]")).to_be_visible()
+    page.wait_for_function("async () => (await indexedDB.databases()).length === 0")
+
+
 def test_a_class_added_by_mistake_can_be_removed_and_one_in_use_cannot(visit, photo):
     tour = visit()
     tour.expected.append("422")
