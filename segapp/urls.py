@@ -103,6 +103,7 @@ batch_urls = [
     path("<str:public_id>/results.zip", batch.batch_zip, name="analyze-batch-zip"),
     path("<str:public_id>/classes.csv", batch.batch_table, name="analyze-batch-table"),
     path("<str:public_id>/objects/<str:key>", batch.batch_objects, name="analyze-batch-objects"),
+    path("<str:public_id>/fix/<int:number>/", batch.batch_fix, name="analyze-batch-fix"),
     path("<str:public_id>/files/<int:number>/colours", batch.batch_colours, name="analyze-batch-colours"),
     path("<str:public_id>/files/<int:number>/<str:kind>", batch.batch_file, name="analyze-batch-file"),
 ]

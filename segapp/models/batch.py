@@ -63,6 +63,7 @@ class BatchItem(models.Model):
     windows = models.BooleanField(default=False, help_text="Too large to read at once: read and written in parts")
     classes = models.JSONField(default=list, help_text="[{id, name, color, pixels, percent}]")
     counted = models.JSONField(default=dict, help_text="{counts, total, rows, things, pixel_size}; empty: not counted")
+    doubt = models.FloatField(null=True, blank=True, help_text="Of the answer at its borders, 0 to 1; none: not known")
     model_key = models.CharField(max_length=64, blank=True)
     model_sha256 = models.CharField(max_length=64, blank=True)
 

@@ -9,13 +9,14 @@ from typing import IO, Any
 
 import numpy as np
 from django.db import transaction
+from PIL import Image
 
 from registry import store
 from registry.models import FileState, UserModel
 from segapp.imaging import InvalidFile, decode, memory, painted, stored
 from segapp.imaging.class_mapping import ClassMapping
 from segapp.imaging.formats import MAX_PAIRS, UNPAINTED
-from segapp.models import Analysis, Example, Painting, State, TrainingSet
+from segapp.models import Analysis, BatchItem, Example, ItemState, Painting, State, TrainingSet
 from segapp.services import example_files, intake, paint_classes, storage
 from segapp.services.errors import Conflict, NotFound
 from segapp.services.pairing import fold, stem_of
@@ -184,20 +185,59 @@ def _from_analysis(analysis: Analysis, stem: str) -> Example:
             values = np.array(decode.pixels(opened))
     except OSError:
         raise InvalidFile(analysis.title, "The files of this result are gone.", "Analyze the image again.") from None
-    example = Example(
-        visitor=analysis.visitor, stem=stem, width=analysis.width, height=analysis.height, mask_kind=painted.KIND
-    )
-    example_files.write_photo(example, image, lossy=False)
-    classes = [{"id": row["id"], "name": row["name"], "color": row["color"]} for row in analysis.classes]
     model = analysis.model
     # Not what answered in another's name, behind a share link.
-    mine = model is not None and analysis.model_key == model.key and model.visitor == analysis.visitor
-    usable = model if mine else None
+    mine = model is not None and analysis.model_key == model.key
+    return _proposed(
+        analysis.visitor, stem, image, values, analysis.classes, model if mine else None, analysis.public_id
+    )
+
+
+def _proposed(
+    visitor: str,
+    stem: str,
+    image: Image.Image,
+    values: np.ndarray,
+    rows: list[dict[str, Any]],
+    model: UserModel | None,
+    origin: str,
+) -> Example:
+    """A draft with nothing painted, and `values` (uint8 H,W class ids), which `model` found, as its proposal."""
+    example = Example(visitor=visitor, stem=stem, width=image.width, height=image.height, mask_kind=painted.KIND)
+    example_files.write_photo(example, image, lossy=False)
+    classes = [{"id": row["id"], "name": row["name"], "color": row["color"]} for row in rows]
     values[~np.isin(values, [row["id"] for row in classes])] = UNPAINTED
     example_files.write_proposal(example, example_files.grey_png(values))
     nothing = np.full_like(values, UNPAINTED)
-    more = {"origin": analysis.public_id, "corrects": usable, "proposal": "model"}
-    return _enter(example, nothing, classes, UNPAINTED, **more)
+    mine = model if model is not None and model.visitor == visitor else None
+    return _enter(example, nothing, classes, UNPAINTED, origin=origin, corrects=mine, proposal="model")
+
+
+def from_batch(item: BatchItem) -> Example:
+    """The same of one image of a batch, at the size that is kept of it to be looked at.
+
+    Raises InvalidFile and InvalidUpload.
+    """
+    batch = item.batch
+    origin = f"batch-{item.pk}"
+    before = intake.drafts(batch.visitor).filter(painting__origin=origin, runs=None).first()
+    if before is not None:
+        return before
+    if item.state != ItemState.DONE:
+        raise InvalidFile(item.name, "There is no result of this image.", "Choose one that has a mask.")
+    stem = _free_stem(batch.visitor, stem_of(item.name))
+    intake.hold_to_set_limits(batch.visitor, [stem], [])
+    with memory.decoding.hold(memory.SHOWN * item.width * item.height):
+        try:
+            with stored.opened(store.fetch(item.shown)) as opened:
+                image = opened.convert("RGB")
+            with stored.opened(store.fetch(item.mask_shown)) as opened:
+                values = Image.fromarray(np.array(decode.pixels(opened)))
+        except OSError:
+            raise InvalidFile(item.name, "The files of this result are gone.", "Analyze the image again.") from None
+        values_shown = np.array(values.resize(image.size, Image.Resampling.NEAREST))
+    model = batch.model if batch.model is not None and item.model_key == batch.model.key else None
+    return _proposed(batch.visitor, stem, image, values_shown, item.classes, model, origin)
 
 
 def usable(model: UserModel | None) -> bool:

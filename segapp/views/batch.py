@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 from django.conf import settings
+from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db.models import F
 from django.http import (
     FileResponse,
     HttpResponse,
@@ -27,7 +29,7 @@ from segapp.imaging.object_formats import named
 from segapp.imaging.render import overlay
 from segapp.models import Batch, BatchItem, ItemState
 from segapp.scopes import for_predict_keys
-from segapp.services import batch_results, batches, limits, queueing, zips
+from segapp.services import batch_results, batches, limits, painting, queueing, zips
 from segapp.services.errors import NotFound, UserError
 from segapp.views.common import by_script, flash, offer, shows_again
 from segapp.views.files import TYPES, webp
@@ -74,19 +76,22 @@ def _show(
             "megapixels": formats.MAX_PIXELS // 10**6,
         },
         "result_days": settings.SEGAPP_RESULT_DAYS,
-        **(_details(batch, request.GET.get("page", "")) if batch else {}),
+        **(_details(batch, request.GET.get("page", ""), request.GET.get("order", "")) if batch else {}),
     }
     return render(request, "batch.html", shown, status=status)
 
 
-def _details(batch: Batch, page: str = "") -> dict[str, Any]:
+def _details(batch: Batch, page: str = "", order: str = "") -> dict[str, Any]:
     """What stands under the batch's name: results, and what has none and why."""
     done = batch.items.filter(state=ItemState.DONE)
     if batch.unfinished:
         results: Any = done.order_by("-number")[:LATEST]
     else:
-        results = Paginator(done.order_by("number"), ON_A_PAGE).get_page(page)
+        by_doubt = (F("doubt").desc(nulls_last=True), "number")
+        results = Paginator(done.order_by(*by_doubt if order == "doubt" else ("number",)), ON_A_PAGE).get_page(page)
     return {
+        "order": "doubt" if order == "doubt" else "",
+        "doubts": done.exclude(doubt=None).exists(),
         "results": results,
         "refused": batch.items.filter(state=ItemState.FAILED),
         "classes": _classes(batch),
@@ -114,6 +119,11 @@ def _classes(batch: Batch) -> list[dict[str, Any]]:
     return [{**row, "objects": counts.get(str(row["id"]))} for row in rows]
 
 
+def _refuse_to_fix(request: VisitorRequest, error: UserError, public_id: str, number: int) -> HttpResponse:
+    flash(request, " ".join(problem["message"] for problem in error.problems), level=messages.ERROR)
+    return redirect("analyze-batch-job", public_id)
+
+
 @require_safe
 def batch_job(request: VisitorRequest, public_id: str) -> HttpResponse:
     return _show(request, batches.owned(request.visitor, public_id))
@@ -132,6 +142,15 @@ def batch_live(request: VisitorRequest, public_id: str) -> HttpResponse:
     response = HttpResponse()
     response["HX-Refresh"] = "true"
     return response
+
+
+@require_POST
+@shows_again(_refuse_to_fix)
+def batch_fix(request: VisitorRequest, public_id: str, number: int) -> HttpResponse:
+    """From one image of a batch to the paint page, with what the model found as the proposal to mend."""
+    limits.check(request, limits.UPLOADS)
+    example = painting.from_batch(_item(request, public_id, number))
+    return redirect("finetune-paint", example.public_id)
 
 
 @require_POST

@@ -25,6 +25,7 @@ from segapp.imaging import InvalidFile, decode, render
 from segapp.imaging.confined import NeedsWindows
 from segapp.imaging.image_input import ImageInput
 from segapp.models import Batch, BatchItem, ItemState, State
+from segapp.pipeline.inference.doubt import doubt
 from segapp.pipeline.inference.predict import predict, shares
 from segapp.services import batches, storage
 from segapp.worker import answers, batch_objects, claims, images, networks, turns, windows
@@ -167,6 +168,7 @@ def _predict(batch: Batch, item: BatchItem, network: LoadedNetwork, watch: Calla
     _write(item, decoded.image, found.ids, network)
     item.width, item.height = decoded.image.size
     item.classes = shares(found.ids, network.spec.classes)
+    item.doubt = doubt(found.ids, found.coarse_confidence)
     not_counted = batch_objects.measure(batch, item, decoded, found, network, wanted) if batch.objects_wanted else ""
     return " ".join(filter(None, [*decoded.notes, not_counted]))
 
@@ -215,7 +217,9 @@ def _close(batch: Batch, item: BatchItem, state: ItemState, message: str, pace: 
     with transaction.atomic():
         if not _held(batch).update(**values):
             raise LeaseLost
-        item.save(update_fields=["state", "message", "width", "height", "windows", "classes", "counted", *MODEL])
+        item.save(
+            update_fields=["state", "message", "width", "height", "windows", "classes", "counted", "doubt", *MODEL]
+        )
     store.remove(item.source)
 
 

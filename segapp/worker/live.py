@@ -23,6 +23,7 @@ from segapp.imaging.class_areas import class_areas
 from segapp.models import Example, Painting
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference import live
+from segapp.pipeline.inference.doubt import doubt
 from segapp.pipeline.inference.live import PaintedImage, Samples
 from segapp.pipeline.inference.live_model import live_network
 from segapp.pipeline.inference.predict import fitted, predict
@@ -175,18 +176,6 @@ def _answer(pk: int, asked: LiveRequest) -> dict[str, Any]:
             "total": round((time.perf_counter() - began) * 1000, 1),
         },
     }
-
-
-def doubt(ids: np.ndarray, confidence: np.ndarray) -> float:
-    """Mean of 1 - confidence along the borders between classes, 0 to 1; over all pixels where there are none."""
-    if confidence.shape != ids.shape:
-        size = (ids.shape[1], ids.shape[0])
-        confidence = np.asarray(Image.fromarray(confidence).resize(size, Image.Resampling.BILINEAR))
-    border = np.zeros(ids.shape, bool)
-    border[:, 1:] |= ids[:, 1:] != ids[:, :-1]
-    border[1:] |= ids[1:] != ids[:-1]
-    chosen = confidence[border] if border.any() else confidence
-    return round(1 - float(chosen.mean()) / 255, 4)
 
 
 def network_of(model: int | None, stack: ExitStack) -> tuple[LoadedNetwork, UserModel | None]:

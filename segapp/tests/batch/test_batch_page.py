@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from segapp import upload_limits
-from segapp.models import Batch, State
-from segapp.services import batches
+from segapp.models import Batch, Painting, State
+from segapp.services import batches, proposals
 from segapp.tests.batch.sending import image, many, packed, upload
 from segapp.worker import batch as worker
 
@@ -97,6 +97,29 @@ def test_the_page_of_a_done_batch_has_a_grid_shares_and_downloads(alice, done):
     assert page.count('class="thumb"') == 2
     assert "1 file could not be used" in page and "notes.png</strong>: This is a web page" in page
     assert "bright" in page and "results.zip" in page and "classes.csv" in page
+
+
+def test_results_are_sorted_by_doubt_and_one_can_be_fixed(alice, charlie, done):
+    one, two = done.items.filter(state="done").order_by("number")
+    assert 0 <= one.doubt <= 1, "every image has a score"
+    done.items.filter(pk=two.pk).update(doubt=0.9)
+    done.items.filter(pk=one.pk).update(doubt=0.1)
+    address = f"{PAGE}{done.public_id}/"
+    page = alice.get(f"{address}?order=doubt").content.decode()
+    assert page.index(f">{two.name}<") < page.index(f">{one.name}<") and "0.90" in page
+    page = alice.get(address).content.decode()
+    assert page.index(f">{one.name}<") < page.index(f">{two.name}<")
+    assert charlie.post(f"{address}fix/{two.number}/").status_code == 404
+    opened = alice.post(f"{address}fix/{two.number}/")
+    painting = Painting.objects.get()
+    assert opened["Location"] == f"/finetune/paint/{painting.example.public_id}/"
+    assert painting.state == "proposed" and painting.empty, "nobody has confirmed it"
+    proposed = np.asarray(Image.open(io.BytesIO(proposals.read(painting.example))))
+    assert (proposed == np.asarray(Image.open(two.mask))).all()
+    assert alice.post(f"{address}fix/{two.number}/")["Location"] == opened["Location"], "not a second time"
+    refused = done.items.filter(state="failed").first()
+    assert alice.post(f"{address}fix/{refused.number}/").status_code in (302, 404)
+    assert Painting.objects.count() == 1
 
 
 def test_results_come_in_pages(alice, done, monkeypatch):
