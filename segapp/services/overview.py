@@ -55,7 +55,7 @@ def _storage() -> dict[str, Any]:
     limit = storage.server_limit(size)
     kinds: dict[str, dict[str, Any]] = {}
     for kind in storage.COUNTED:
-        name = storage.place_of(kind(public_id="")).rstrip("/")
+        name = storage.place_of(kind(public_id="x")).partition("/")[0]
         sums = LedgerEntry.objects.filter(place__startswith=f"{name}/").aggregate(bytes=Sum("bytes"), count=Count("pk"))
         kinds[name] = {"name": name, "bytes": sums["bytes"] or 0, "count": sums["count"]}
     return {
