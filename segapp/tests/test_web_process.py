@@ -12,7 +12,7 @@ from segapp.home import PROJECT
 from segapp.views import analyze
 
 HEAVY = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "onnxruntime", "segapp.tasks", "segapp.worker")
-UNWANTED = (*HEAVY, "tifffile", "imagecodecs", "pillow_heif", "segapp.imaging.readers")
+UNWANTED = (*HEAVY, "tifffile", "imagecodecs", "pillow_heif", "defusedxml", "roifile", "segapp.imaging.readers")
 
 
 def addresses(patterns=None, prefix="", names=()):

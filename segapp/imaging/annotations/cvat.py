@@ -3,9 +3,6 @@
 from collections import Counter
 from xml.etree.ElementTree import Element, ParseError
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
-
 from segapp.imaging.annotations import rle
 from segapp.imaging.annotations.shapes import (
     Annotated,
@@ -31,6 +28,10 @@ USED = ("polygon", "box", "mask", "ellipse")
 
 def parse(content: bytes, name: str) -> Parsed:
     """Raises InvalidFile, also for XML with entities or outside references."""
+    # Here, since the web process starts without it and few uploads need it.
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import fromstring
+
     try:
         root = fromstring(content, forbid_dtd=True)
     except DefusedXmlException:

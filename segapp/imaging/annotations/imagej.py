@@ -6,7 +6,6 @@ from collections import Counter
 from typing import IO
 
 import numpy as np
-import roifile
 
 from segapp.imaging import archive
 from segapp.imaging.annotations.shapes import (
@@ -53,6 +52,8 @@ def parse(content: bytes, name: str) -> Parsed:
 
 
 def _parsed(contents: list[bytes], name: str) -> Parsed:
+    import roifile  # here, since the web process starts without it and few uploads need it
+
     budget = Budget(name)
     image = Annotated(name.rsplit(".", 1)[0])
     skipped: Counter[str] = Counter()
