@@ -24,7 +24,7 @@ from segapp.models import Example, Painting
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference import live
 from segapp.pipeline.inference.doubt import doubt
-from segapp.pipeline.inference.live import PaintedImage, Samples
+from segapp.pipeline.inference.live import ImageFeatures, LiveHead, PaintedImage, Samples
 from segapp.pipeline.inference.live_model import live_network
 from segapp.pipeline.inference.predict import fitted, predict
 from segapp.pipeline.inference.upsample import decide
@@ -39,12 +39,20 @@ logger = logging.getLogger(__name__)
 SHOWN_SIDE = 1024  # pixels of the longer side of an answer
 MODEL_SECONDS = 20.0  # the same for a model
 READ_SECONDS = 1.0  # that one request may take to read further images; those left are read by the next
+MAX_COMPARED = 20  # painted images that one not opened yet is compared with
 WAITING = "Paint a stroke of a second class."
 
 
 def run(pk: int) -> None:
     """Answer the newest request for a painting; nothing is there when an earlier message has brought it already."""
-    answered(pk, "answer", _answer, "The live answer could not be computed. Your strokes are saved; paint on.")
+    heads: list[tuple[LiveHead, list[ClassInfo], LiveRequest]] = []
+    work = partial(_answer, heads=heads)
+    answered(pk, "answer", work, "The live answer could not be computed. Your strokes are saved; paint on.")
+    for head, shown, asked in heads:
+        try:
+            _look_ahead(pk, head, shown, asked)
+        except Exception:
+            logger.exception("no further image could be looked at beside painting %s", pk)
 
 
 def answered(pk: int, kind: str, work: Callable[[int, LiveRequest], dict[str, Any]], failed: str) -> None:
@@ -128,7 +136,7 @@ def _error(code: str, message: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message}}
 
 
-def _answer(pk: int, asked: LiveRequest) -> dict[str, Any]:
+def _answer(pk: int, asked: LiveRequest, heads: list[tuple[LiveHead, list[ClassInfo], LiveRequest]]) -> dict[str, Any]:
     began = time.perf_counter()
     painting = Painting.objects.select_related("example").get(pk=pk)
     example = painting.example
@@ -144,6 +152,7 @@ def _answer(pk: int, asked: LiveRequest) -> dict[str, Any]:
         if head is not None:
             rows = {row["id"]: row for row in classes}
             shown = [ClassInfo(one, rows[one]["name"], rows[one]["color"]) for one in head.ids]
+            heads.append((head, shown, asked))
             read = partial(example_files.image_of, example)
             logits = live.live_logits(live.kept(store, net, example.public_id, read), head)
             ids, confidence = decide(logits, height, width, shown)
@@ -176,6 +185,30 @@ def _answer(pk: int, asked: LiveRequest) -> dict[str, Any]:
             "total": round((time.perf_counter() - began) * 1000, 1),
         },
     }
+
+
+def _look_ahead(pk: int, head: LiveHead, shown: list[ClassInfo], asked: LiveRequest) -> None:
+    """Doubt and distance of one image that nobody has opened yet, while its visitor looks at the answer: one after
+    each answer, so that others wait no longer than for one more image. Its features are there when it is opened."""
+    painting = Painting.objects.select_related("example").get(pk=pk)
+    ahead = intake.drafts(painting.example.visitor).filter(
+        runs=None, painting__empty=True, painting__doubt=None, painting__corrects=painting.corrects_id
+    )
+    example = ahead.exclude(pk=painting.example_id).first()
+    if example is None:
+        return
+    with ExitStack() as stack:
+        net, _ = network_of(asked.model, stack)
+
+        def features(one: Example) -> ImageFeatures:
+            return live.kept(networks.live_cache(), net, one.public_id, partial(example_files.image_of, one))
+
+        own = features(example)
+        ids, confidence = decide(live.live_logits(own, head), *own.size, shown)
+        unlike = live.unlike(own, [features(one) for one in _painted(painting)[:MAX_COMPARED]])
+    Painting.objects.filter(example=example, empty=True, doubt=None).update(
+        doubt=doubt(ids, confidence), unlike=round(unlike, 4)
+    )
 
 
 def network_of(model: int | None, stack: ExitStack) -> tuple[LoadedNetwork, UserModel | None]:

@@ -232,3 +232,19 @@ def live_logits(features: ImageFeatures, head: LiveHead) -> Tensor:
         deep = F.interpolate(deep, size=detail.shape[-2:], mode="bilinear", align_corners=False)
         logits = (deep + detail)[0, :, : features.size[0], : features.size[1]]
     return logits.cpu()
+
+
+def unlike(one: ImageFeatures, others: Sequence[ImageFeatures]) -> float:
+    """How far an image is from the nearest of others, 0 to 1: the distance of mean decoder features, over how much
+    these vary within the two images. 1 where there are no others."""
+    found = 1.0
+    mean, spread = _signature(one)
+    for other in others:
+        other_mean, other_spread = _signature(other)
+        found = min(found, float((mean - other_mean).norm() / (spread.norm() + other_spread.norm()).clamp(min=1e-6)))
+    return found
+
+
+def _signature(features: ImageFeatures) -> tuple[Tensor, Tensor]:
+    flat = features.deep[0].float().flatten(1)
+    return flat.mean(dim=1), flat.std(dim=1, correction=0)

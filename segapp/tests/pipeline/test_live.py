@@ -14,6 +14,7 @@ from segapp.bench.scribbles import scribbled
 from segapp.pipeline.inference.forward import normalised
 from segapp.pipeline.inference.live import (
     MAX_PER_CLASS,
+    ImageFeatures,
     PaintedImage,
     fit,
     image_features,
@@ -22,6 +23,7 @@ from segapp.pipeline.inference.live import (
     painted_places,
     sampled,
     samples_of,
+    unlike,
 )
 from segapp.pipeline.inference.live_model import live_network
 from segapp.pipeline.inference.upsample import decide
@@ -141,3 +143,13 @@ def test_a_head_as_a_network_gives_the_same_logits(net):
     with torch.no_grad():
         whole = logits_from(module, net.module.encoder(images)[-4:], images)[0][0, :, ::2, ::2]
     assert (whole.argmax(0) == live_logits(features, head).argmax(0)).float().mean() > 0.97
+
+
+def test_an_image_is_like_itself_and_unlike_one_of_other_features():
+    def features(level: float) -> ImageFeatures:
+        deep = torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(0)) + level
+        return ImageFeatures(deep.half(), torch.zeros(1, 3, 32, 32).half(), (32, 32), torch.zeros(3), torch.ones(3))
+
+    near, far = unlike(features(0), [features(0.2)]), unlike(features(0), [features(1.0)])
+    assert unlike(features(0), [features(3.0), features(0)]) == 0, "the nearest counts"
+    assert 0 < near < far < 1 and unlike(features(0), []) == 1

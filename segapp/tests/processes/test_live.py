@@ -83,6 +83,18 @@ def test_two_strokes_answer_the_whole_image_and_the_next_one(server, visitor):
     assert next_one.json()["proposal"] and (decoded(next_one) == scene(1)[1]).mean() > 0.9
 
 
+def test_images_nobody_has_opened_get_a_doubt_one_after_each_answer(server, visitor):
+    one, two = begin(visitor, 2)
+    assert "Nobody has looked at it yet" in visitor.get(f"/finetune/paint/{two}/").body.decode()
+    live(visitor, one, strokes(scene(0)[1]))
+
+    def ordered() -> bool:
+        said = visitor.get(f"/finetune/paint/{one}/next").json()
+        return said["id"] == two and said["why"] != "Nobody has looked at it yet."
+
+    until(ordered, 20)
+
+
 def test_the_live_head_becomes_a_model_that_answers_as_it_did(server, visitor):
     (one,) = begin(visitor, 1)
     assert visitor.post("/finetune/paint/use-live/").status == 422, "nothing is painted"
