@@ -21,11 +21,20 @@ from segapp.visitors import VisitorRequest
 WAIT_SECONDS = 10.0
 ROWS = 200  # of the table, without script; files have all
 SCALE = "scale"  # in the session: the pixel size that was typed last, offered for the next image
+INTENSITY = "mean_intensity"  # of several channels mean_intensity_1 and so on
 COLUMNS = (
     *("object", "class", "area", "equivalent_diameter", "axis_major_length", "axis_minor_length", "perimeter"),
-    *("circularity", "solidity", "skeleton_length", "mean_width", "mean_intensity", "mean_confidence"),
+    *("circularity", "solidity", "skeleton_length", "mean_width", INTENSITY, "mean_confidence"),
     "touches_edge",
 )
+TITLES = {
+    "object": "No.",
+    "axis_major_length": "Length",
+    "axis_minor_length": "Width",
+    "touches_edge": "At the edge",
+}
+UNITS = {"um": "µm", "um2": "µm²", "mm2": "mm²", "cm2": "cm²", "m2": "m²"}
+NO_NUMBERS = ("object", "class", "touches_edge")
 
 
 def _show_error(request: VisitorRequest, error: UserError, public_id: str) -> HttpResponse:
@@ -60,7 +69,10 @@ def objects(request: VisitorRequest, public_id: str) -> HttpResponseBase:
 
 
 def _for_script(row: Measurement | None) -> HttpResponse:
-    """{state: none, queued, running, failed or done; message, key, files, view}. `view` is as the worker wrote it."""
+    """{state: none, queued, running, failed or done; message, key, files, shown, view}.
+
+    `view` is as the worker wrote it, `shown` says which of its columns people read.
+    """
     if row is None:
         return HttpResponse('{"state":"none"}', content_type="application/json")
     known: dict[str, Any] = {"state": row.state, "message": row.message, "key": row.key}
@@ -69,7 +81,8 @@ def _for_script(row: Measurement | None) -> HttpResponse:
     known |= {"state": State.DONE.value, "counts": row.counts, "total": row.total, "files": _addresses(row)}
     head = json.dumps(known)[:-1].encode()
     view = measurements.file_of(row, VIEW).read_bytes()  # pages that show a result made it already
-    return HttpResponse(head + b',"view":' + view + b"}", content_type="application/json")
+    shown = json.dumps(shown_columns(json.loads(view))).encode()
+    return HttpResponse(head + b',"shown":' + shown + b',"view":' + view + b"}", content_type="application/json")
 
 
 def _addresses(row: Measurement) -> dict[str, str]:
@@ -117,22 +130,33 @@ def _typed(size: PixelSize | None) -> str:
 
 
 def _table(view: dict[str, Any]) -> dict[str, Any]:
-    """Header and first rows of the columns that a person reads; lengths in the unit where there is one."""
-    unit = view["unit"]
-    wanted = []
-    for name in COLUMNS:
+    """Header and first rows of the columns that a person reads."""
+    shown = shown_columns(view)
+    rows = [[row[column["at"]] for column in shown] for row in view["rows"][:ROWS]]
+    return {"header": [column["title"] for column in shown], "rows": rows}
+
+
+def shown_columns(view: dict[str, Any]) -> list[dict[str, Any]]:
+    """[{name, at, title, unit, numeric}] of the columns that a person reads, in the unit where there is one, else in
+    pixels; `at` is the place in the view's rows. The page's scripts show the same."""
+    unit, there = view["unit"], view["columns"]
+    channels = [name for name in there if name.startswith(f"{INTENSITY}_")]
+    found = []
+    for name in (part for one in COLUMNS for part in (channels if one == INTENSITY and channels else [one])):
         own = f"{name}_{unit}{'2' if name == 'area' else ''}" if unit else ""
-        column = next((one for one in (own, f"{name}_px", name) if one in view["columns"]), None)
-        if column is not None:
-            wanted.append((name, column))
-    places = [view["columns"].index(column) for _, column in wanted]
-    header = [_title(name, column) for name, column in wanted]
-    return {"header": header, "rows": [[row[place] for place in places] for row in view["rows"][:ROWS]]}
-
-
-def _title(name: str, column: str) -> str:
-    words = {"object": "No.", "axis_major_length": "length", "axis_minor_length": "width"}
-    title = words.get(name, name.replace("_", " "))
-    unit = column.removeprefix(name).strip("_")
-    shown = {"um": "µm", "um2": "µm²", "mm2": "mm²", "cm2": "cm²", "m2": "m²", "px": "px²" if name == "area" else "px"}
-    return f"{title[:1].upper()}{title[1:]}" + (f" ({shown.get(unit, unit)})" if unit else "")
+        column = next((one for one in (own, f"{name}_px", name) if one in there), None)
+        if column is None:
+            continue
+        ending = column.removeprefix(name).strip("_")
+        words = ("px²" if name == "area" else "px") if ending == "px" else UNITS.get(ending, ending)
+        title = TITLES.get(name, f"{name[0].upper()}{name[1:].replace('_', ' ')}")
+        found.append(
+            {
+                "name": name,
+                "at": there.index(column),
+                "title": f"{title} ({words})" if words else title,
+                "unit": words,
+                "numeric": name not in NO_NUMBERS,
+            }
+        )
+    return found

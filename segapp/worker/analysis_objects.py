@@ -34,7 +34,10 @@ logger = logging.getLogger(__name__)
 FAILED = "The objects could not be counted. Try again; if it fails again, raise the minimum area."
 DISK_FULL = "The server's disk is full, so nothing was written. Try again later."
 GONE = "The mask of this result is gone. Analyze the image again."
-TOO_LARGE = f"Objects are counted on up to {MAX_MEASURED_PIXELS // 10**6} megapixels. Cut the image into parts."
+TOO_LARGE = (
+    f"Objects are counted on up to {MAX_MEASURED_PIXELS // 10**6} megapixels. The areas and shares of the classes "
+    "are of the whole image; to count objects, cut it into parts and send these."
+)
 
 
 class NotMeasured(Exception):

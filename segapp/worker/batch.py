@@ -45,7 +45,7 @@ UNKNOWN = "The batch failed on the server. Send the missing images again; what w
 NOTHING = "None of these files could be used. What is wrong stands beside each of them."
 DIED = "The server stopped twice at this image. Send it smaller, or as a PNG."
 FAILED = "This image could not be analyzed. Send it again smaller, or as a PNG."
-LARGE_NOT_COUNTED = "Objects of images over 50 megapixels are not counted in a batch: analyze it by itself."
+LARGE_NOT_COUNTED = "Over 50 megapixels a batch measures areas only. To count objects, analyze this image by itself."
 GONE = "The uploaded file is gone. Send it again."
 
 

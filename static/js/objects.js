@@ -10,8 +10,9 @@ async function show(section) {
   found.dataset.shown = found.dataset.key;
   const answer = await fetch(section.dataset.objects, { headers: { Accept: "application/json" }, credentials: "same-origin" });
   if (!answer.ok) return;
-  const { view } = await answer.json();
+  const { view, shown } = await answer.json();
   if (!view) return;
+  view.shown = shown;
   const form = section.querySelector("#objects-form");
   const measured = { view, selected: new Set(), listeners: [] };
   measured.select = (numbers, by) => {

@@ -48,6 +48,12 @@ def test_json_has_outlines_and_the_table_by_number(alice, result):
     view = found["view"]
     assert (found["state"], found["counts"], found["total"]) == ("done", {"3": 3}, 3)
     assert (view["width"], view["height"], view["unit"], view["things"]) == (512, 512, "um", [3])
+    shown = {one["name"]: one for one in found["shown"]}
+    assert shown["area"] == {"name": "area", "at": 4, "title": "Area (µm²)", "unit": "µm²", "numeric": True}
+    assert [view["columns"][shown[f"mean_intensity_{k}"]["at"]] for k in (1, 3)] == [
+        "mean_intensity_1",
+        "mean_intensity_3",
+    ]
     assert view["columns"][:5] == ["object", "class_id", "class", "area_px", "area_um2"]
     assert [row[0] for row in view["rows"]] == [1, 2, 3] and len(view["outlines"]) == 3
     for row, outline in zip(view["rows"], view["outlines"], strict=True):
