@@ -2,7 +2,8 @@
 import { shownColumns } from "./columns.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [420, 240, 52, 44, 12, 12];
+const WIDTH = matchMedia("(max-width: 480px)").matches ? 320 : 420; // text of a plot that shrinks is too small
+const [HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [240, 52, 44, 12, 12];
 const BINS = 20;
 const PNG_SCALE = 3;
 
@@ -62,7 +63,7 @@ function histogram(view, column) {
     return { ...group, counts };
   });
   const most = Math.max(1, ...Array.from({ length: BINS }, (_, k) => groups.reduce((sum, group) => sum + group.counts[k], 0)));
-  const chart = axes(low, high, 0, most, column.title, "Objects");
+  const chart = axes(low, high, 0, 4 * Math.ceil(most / 4), column.title, "Objects"); // whole numbers at its four marks
   const wide = (WIDTH - LEFT - RIGHT) / BINS;
   for (let k = 0; k < BINS; k += 1) {
     let below = 0;
@@ -113,7 +114,7 @@ function axes(left, right, low, high, across, up) {
     svg.append(made);
   };
   for (let k = 0; k <= 4; k += 1) {
-    text(short(edgeOf(left, right, k)), { x: x(edgeOf(left, right, k)), y: HEIGHT - BOTTOM + 15, "text-anchor": "middle" });
+    text(short(edgeOf(left, right, k)), { x: x(edgeOf(left, right, k)), y: HEIGHT - BOTTOM + 15, "text-anchor": k === 4 ? "end" : "middle" });
     text(short(edgeOf(low, high, k)), { x: LEFT - 5, y: y(edgeOf(low, high, k)) + 4, "text-anchor": "end" });
   }
   text(across, { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 8, "text-anchor": "middle" });
