@@ -40,4 +40,4 @@ def _sentence(row: BasePreparation) -> str:
     phase = Phase(row.phase) if row.state == State.RUNNING else Phase.WAITING
     left = f", about {max(1, math.ceil(row.eta_seconds / 60))} min left" if row.eta_seconds and row.unfinished else ""
     meanwhile = f"{base.name} answers and trains until then." if base else "Nothing answers until then."
-    return f"{name} is being prepared: {phase.label}, {row.progress:.0%}{left}. {meanwhile}"
+    return f"{name} is being prepared: {phase.label}, {round(100 * row.progress)} %{left}. {meanwhile}"

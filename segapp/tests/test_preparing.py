@@ -50,7 +50,7 @@ def test_pages_and_health_say_what_is_prepared_and_how_far_it_is(alice):
     assert health["active_model"] == "efficientnet_lite0" and health["base"]["key"] == "efficientnet_lite0"
     told = health["preparing"]
     assert (told["key"], told["name"], told["state"], told["progress"]) == ("mit_b0", "MiT-B0", "running", 0.42)
-    sentence = "MiT-B0 is being prepared: training its decoder, 42%, about 3 min left."
+    sentence = "MiT-B0 is being prepared: training its decoder, 42 %, about 3 min left."
     assert told["message"].startswith(sentence)
     for address in ("/", "/models/"):
         page = alice.get(address).content.decode()
