@@ -101,6 +101,8 @@ MASK_FOLDERS = frozenset(
         *("mask", "masks", "label", "labels", "annotation", "annotations", "gt", "groundtruth", "ground_truth"),
         *("segmentation", "segmentations", "segmentationclass", "labelids", "manual", "1st_manual", "masks_png"),
         *("segmentationobject", "instances", "instance_masks"),
+        *("seg", "segs", "semantic", "ann", "anns", "anno", "annot", "annots", "lbl", "lbls", "target", "targets"),
+        *("truth", "groundtruths", "gts"),
     ]
 )
 # Masks in these number objects.
@@ -109,6 +111,7 @@ IMAGE_FOLDERS = frozenset(
     ["image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpegimages", "leftimg8bit"]
 )
 _WORDS = re.compile(r"[^_\-. ]+")
+_HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # imagesTr, CameraSeg, SegmentationClassPNG
 # What systems and tools leave beside images; neither image nor mask, and no failure.
 PASSED_OVER = frozenset(
     [
@@ -163,7 +166,8 @@ def suffix(name: Any) -> str:
 def kind_of_folder(part: str) -> str:
     """ "image" or "mask" by what a folder's name, or a word in it, says of what lies there; "" for nothing."""
     name = part.lower()
-    for names in (frozenset([name]), frozenset(_WORDS.findall(name))):
+    humps = _HUMPS.sub(" ", part).lower()
+    for names in (frozenset([name]), frozenset(_WORDS.findall(name)), frozenset(_WORDS.findall(humps))):
         if names & MASK_FOLDERS:
             return "mask"
         if names & IMAGE_FOLDERS:

@@ -16,7 +16,11 @@ export function withoutMaskEnding(stem) {
 
 // What one part of a path says of the files in it: "mask", "image" or "".
 export function kindOfFolder(name) {
-  const words = [name.toLowerCase(), ...name.toLowerCase().split(/[_\-. ]/)];
-  if (words.some((word) => formats.mask_folders.includes(word))) return "mask";
-  return words.some((word) => formats.image_folders.includes(word)) ? "image" : "";
+  const humps = name.replace(/([a-z])([A-Z])|([A-Z])([A-Z][a-z])/g, "$1$3 $2$4"); // imagesTr, CameraSeg
+  for (const words of [[name], name.split(/[_\-. ]/), humps.split(/[_\-. ]/)]) {
+    const said = words.map((word) => word.toLowerCase());
+    if (said.some((word) => formats.mask_folders.includes(word))) return "mask";
+    if (said.some((word) => formats.image_folders.includes(word))) return "image";
+  }
+  return "";
 }

@@ -7,6 +7,7 @@ import zipfile
 import pytest
 
 from segapp.imaging import InvalidFile, archive, bundle
+from segapp.tests.imaging.drawing import photo, saved, shapes
 
 
 def packed(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.BytesIO:
@@ -35,6 +36,39 @@ def test_pairs_are_found(files):
     assert [member.file.getvalue() for member in found.images] == [b"i"]
     assert [member.file.getvalue() for member in found.masks] == [b"m"]
     assert all("/" not in member.name and "\\" not in member.name for member in (*found.images, *found.masks))
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("train/{}.png", "trainannot/{}.png"),
+        ("x/{}.png", "y/{}.png"),
+        ("StillsRaw/{}.jpg", "Approved/{}_L.png"),
+        ("CameraRGB/{}.png", "CameraSeg/{}.png"),
+        ("imagesTr/{}.png", "labelsTr/{}.png"),
+        ("leftImg8bit/ulm/{}_leftImg8bit.png", "gtFine/ulm/{}_gtFine_labelIds.png"),
+        ("JPEGImages/{}.jpg", "SegmentationClassPNG/{}.png"),
+        ("{}.png", "{}_L.png"),
+        ("{} (1).png", "{} (1)_mask_1.png"),
+        ("{}_leftImg8bit.png", "{}_gtFine_labelIds.png"),
+    ],
+)
+def test_masks_are_told_by_words_in_names_else_by_their_look(image, mask):
+    files = {}
+    for stem in ("ab_000001", "cd_000002"):
+        files[image.format(stem)] = saved(photo(96), "JPEG" if image.endswith("jpg") else "PNG").getvalue()
+        files[mask.format(stem)] = saved(shapes([0, 255])).getvalue()
+    found = bundle.read_zip(packed(files), "set.zip")
+    assert len(found.images) == len(found.masks) == 2
+    assert {member.name for member in found.masks} == {
+        mask.format(stem).rsplit("/", 1)[-1] for stem in ("ab_000001", "cd_000002")
+    }
+
+
+def test_two_folders_of_photos_hold_no_masks():
+    files = {f"{folder}/a.png": saved(photo(96)).getvalue() for folder in ("x", "y")}
+    with pytest.raises(InvalidFile, match="no folder of masks"):
+        bundle.read_zip(packed(files), "set.zip")
 
 
 def test_a_bomb_is_refused_by_its_ratio():
