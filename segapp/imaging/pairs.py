@@ -13,6 +13,7 @@ from segapp.imaging.decode import MaskSource
 from segapp.imaging.image_input import ImageInput, Layout
 from segapp.imaging.instances import VOID
 from segapp.imaging.invalid_file import InvalidFile
+from segapp.imaging.pixel_size import GeoReference
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
 
 PER_CLASS = 1000  # Cityscapes numbers the objects of class 26 from 26,000
@@ -79,7 +80,8 @@ def read_all(
     found = []
     for mask in masks:
         if mask.drawing is not None:
-            found.append(_drawn(mask.drawing, image, image_name, turn, rules, notes))
+            drawing = _on_pixels(mask.drawing, decoded.place, image_name)
+            found.append(_drawn(drawing, image, image_name, turn, rules, notes))
             continue
         source = _source(mask, image, image_name, turn, notes)
         one = _mask(source, mask.name, rules.exact, False if numbering or len(masks) > 1 else rules.objects)
@@ -130,6 +132,26 @@ def _source(mask: MaskFile, image: Image.Image, image_name: str, turn: int, note
         size = f"{sent[0]} × {sent[1]} pixels, its image {image.width} × {image.height}"
         notes.append(f"{mask.name} is {size}: it was fitted to the image.")
     return source
+
+
+def _on_pixels(drawing: Drawing, place: GeoReference | None, image_name: str) -> Drawing:
+    """The drawing with its points in pixels, where they are coordinates of a map. Raises InvalidFile.
+
+    Only in the image's own system: others would need a library of projections.
+    """
+    annotated = drawing.annotated
+    if not annotated.epsg:
+        return drawing
+    if place is None or place.epsg != annotated.epsg or place.a * place.e == place.b * place.d:
+        own = f"is in EPSG:{place.epsg}" if place and place.epsg else "has no place on a map"
+        problem = f"Its outlines are in map coordinates (EPSG:{annotated.epsg}), and {image_name} {own}."
+        raise InvalidFile(drawing.origin, problem, "Export them in the image's own system, or in pixels.")
+    inverse = np.linalg.inv(np.array([[place.a, place.b], [place.d, place.e]]))
+    shapes = [
+        replace(shape, rings=tuple((ring - (place.c, place.f)) @ inverse.T for ring in shape.rings))
+        for shape in annotated.shapes
+    ]
+    return replace(drawing, annotated=replace(annotated, shapes=shapes, epsg=0))
 
 
 def _drawn(drawing: Drawing, image: Image.Image, image_name: str, turn: int, rules: Rules, notes: list[str]) -> Mask:

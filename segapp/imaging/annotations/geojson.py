@@ -1,9 +1,15 @@
-"""GeoJSON as QuPath exports it: polygons in pixels with a classification; each feature is one object."""
+"""GeoJSON as QuPath exports it: polygons in pixels with a classification; each feature is one object.
 
+With a `crs`, as QGIS writes it, the points are coordinates of a map.
+"""
+
+import re
 from collections import Counter
 from typing import Any
 
 from segapp.imaging.annotations.shapes import (
+    MAX_PLACE,
+    MAX_SIDE,
     Annotated,
     Budget,
     Label,
@@ -17,6 +23,7 @@ from segapp.imaging.annotations.shapes import (
 )
 
 UNNAMED = "object"
+_EPSG = re.compile(r"EPSG:[^:]*:?(\d{4,6})$")
 
 
 def is_geojson(data: Any) -> bool:
@@ -29,7 +36,8 @@ def parse(data: Any, name: str) -> Parsed:
     """Raises InvalidFile."""
     budget = Budget(name)
     rows = data.get("features", [data]) if isinstance(data, dict) else data
-    image = Annotated(name.rsplit(".", 1)[0])
+    image = Annotated(name.rsplit(".", 1)[0], epsg=_system(data))
+    most = MAX_PLACE if image.epsg else MAX_SIDE
     colors: dict[str, str] = {}
     skipped: Counter[str] = Counter()
     for k, row in enumerate(rows if isinstance(rows, list) else []):
@@ -39,7 +47,7 @@ def parse(data: Any, name: str) -> Parsed:
             skipped["features without a geometry"] += 1
             continue
         label, own = _label(row.get("properties"))
-        parts = _polygons(geometry, budget)
+        parts = _polygons(geometry, budget, most)
         if not parts:
             skipped[f"features of the kind “{text(geometry.get('type'))}”"] += 1
             continue
@@ -63,7 +71,16 @@ def _label(properties: Any) -> tuple[str, str]:
     return label, color(packed >> 16 & 255, packed >> 8 & 255, packed & 255) if isinstance(packed, int) else ""
 
 
-def _polygons(geometry: dict[str, Any], budget: Budget) -> list[tuple]:
+def _system(data: Any) -> int:
+    """The EPSG number of the file's coordinates; 0 for pixels."""
+    crs = data.get("crs") if isinstance(data, dict) else None
+    properties = crs.get("properties") if isinstance(crs, dict) else None
+    said = text(properties.get("name")) if isinstance(properties, dict) else ""
+    found = _EPSG.search(said)
+    return int(found[1]) if found else 4326 if said.endswith("CRS84") else 0
+
+
+def _polygons(geometry: dict[str, Any], budget: Budget, most: float) -> list[tuple]:
     """For each polygon its rings: the outline, then its holes."""
     coordinates = geometry.get("coordinates")
     if geometry.get("type") == "GeometryCollection" and isinstance(geometry.get("geometries"), list):
@@ -72,11 +89,12 @@ def _polygons(geometry: dict[str, Any], budget: Budget) -> list[tuple]:
             for part in geometry["geometries"]
             if isinstance(part, dict) and part.get("type") != "GeometryCollection"
         ]
-        return [rings for part in inner for rings in _polygons(part, budget)]
+        return [rings for part in inner for rings in _polygons(part, budget, most)]
     polygons = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(geometry.get("type")), [])
     found = []
     for polygon in polygons if isinstance(polygons, list) else []:
-        rings = [r for part in (polygon if isinstance(polygon, list) else []) if (r := ring(part, budget)) is not None]
+        parts = polygon if isinstance(polygon, list) else []
+        rings = [found_ring for part in parts if (found_ring := ring(part, budget, most)) is not None]
         if rings:
             found.append(tuple(rings))
     return found

@@ -14,6 +14,7 @@ MAX_BYTES = 100 * 10**6  # of one annotation file
 MAX_SHAPES = 200_000  # in one file
 MAX_POINTS = 10_000_000  # in one file
 MAX_SIDE = 200_000  # pixels: points further out are no points
+MAX_PLACE = 10**8  # of map coordinates
 MAX_LABELS = 1000  # in one file; the contract's limit on classes is for those that occur
 MAX_NAME_LENGTH = 200
 
@@ -46,13 +47,15 @@ class Shape:
 @dataclass
 class Annotated:
     """name: the image's file name, without folders, or its stem; folder: where the file says it lies. width, height:
-    as annotated, 0 where the file does not say. relative: points are shares of width and height."""
+    as annotated, 0 where the file does not say. relative: points are shares of width and height. epsg: number of the
+    map's system that points are coordinates in, 0 for pixels."""
 
     name: str
     folder: str = ""
     width: int = 0
     height: int = 0
     relative: bool = False
+    epsg: int = 0
     shapes: list[Shape] = field(default_factory=list)
 
 
@@ -93,8 +96,8 @@ def load_json(content: bytes, name: str) -> Any:
         raise InvalidFile(name, "This is no JSON, or it is cut off.", "Export it again.") from None
 
 
-def ring(points: Any, budget: Budget) -> np.ndarray | None:
-    """float64 (N, 2) from a flat list of coordinates or a list of pairs; None for what is no polygon.
+def ring(points: Any, budget: Budget, most: float = MAX_SIDE) -> np.ndarray | None:
+    """float64 (N, 2) from a flat list of coordinates or a list of pairs, up to `most`; None for what is no polygon.
 
     Raises InvalidFile for too many points.
     """
@@ -108,7 +111,7 @@ def ring(points: Any, budget: Budget) -> np.ndarray | None:
         return None
     array = array[:, :2]
     budget.spend(points=len(array))
-    if not np.isfinite(array).all() or np.abs(array).max() > MAX_SIDE:
+    if not np.isfinite(array).all() or np.abs(array).max() > most:
         return None
     return np.ascontiguousarray(array)
 

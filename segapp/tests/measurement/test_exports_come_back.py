@@ -5,12 +5,13 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from scipy.ndimage import binary_fill_holes
 
-from segapp.imaging import class_mapping
+from segapp.imaging import class_mapping, decode
 from segapp.measurement import files
 from segapp.models import TrainingRun
 from segapp.services import example_files
 from segapp.tests.imaging.drawing import photo, saved
 from segapp.tests.measurement.drawing import document, tricky
+from segapp.tests.readers.making import tiff
 
 MASK = tricky()
 FILLED = np.where(binary_fill_holes(MASK == 1) & (MASK == 0), 1, MASK)
@@ -53,6 +54,27 @@ def test_an_export_comes_back_as_the_same_training_set(alice, key, name, ids, ex
         assert objects.max() >= exported.objects.count and np.array_equal(objects > 0, ids > 0)
     if ids.max() > 1:
         assert [row["name"] for row in mapping.trained] == ["background", "nucleus", "=crack"]
+
+
+def test_outlines_on_a_map_come_back_on_the_pixels_of_their_geotiff(alice):
+    tags = [(33550, "d", 3, (0.5, 0.5, 0.0), True), (33922, "d", 6, (0, 0, 0, 500_000.0, 4_649_776.0, 0), True)]
+    tags.append((34735, "H", 8, (1, 1, 0, 1, 3072, 0, 1, 32632), True))
+    image = tiff(np.asarray(photo(60).crop((0, 0, 60, 40))), photometric="rgb", extratags=tags)
+    geo = decode.read(image, "cells.tif").place
+    exported = document(MASK, "cells.tif", geo=geo)
+    outlines = files.content("geojson", exported)
+    sent = {"images": [SimpleUploadedFile("cells.tif", image.getvalue())]}
+    answer = alice.post("/api/finetune", {**sent, "masks": [SimpleUploadedFile("cells.geojson", outlines)]})
+    assert answer.status_code == 202, answer.content
+    run = TrainingRun.objects.get()
+    mapping = class_mapping.ClassMapping.from_dict(run.reading)
+    assert np.array_equal(example_files.ids_of(run.examples.get(), mapping), MASK)
+    elsewhere = SimpleUploadedFile("cells.geojson", outlines.replace(b"32632", b"25832"))
+    image.seek(0)
+    run.delete()
+    sent = {"images": [SimpleUploadedFile("cells.tif", image.getvalue())], "masks": [elsewhere]}
+    answer = alice.post("/api/finetune", sent)
+    assert answer.status_code == 422 and "EPSG:25832" in answer.content.decode()
 
 
 def same_objects(one: np.ndarray, other: np.ndarray) -> bool:
