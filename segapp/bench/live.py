@@ -29,6 +29,7 @@ VISITORS = 3
 IMAGES = 5  # of a visitor
 SIDE = 1024  # pixels: an image is one megapixel
 ON_AN_IMAGE = 4  # strokes before the visitor goes on to the next one
+CLICKS = 5  # for a region on each image
 PAUSE = 0.5  # seconds between an answer and the next stroke of a fast hand
 BESIDE_PAUSE = 1.0  # seconds between images that somebody else sends meanwhile
 
@@ -62,10 +63,13 @@ def run(strokes: int) -> dict[str, Any]:
         began = time.monotonic()
         fast = _paint(group.url, strokes, 0.0, 100)
         fast_took = time.monotonic() - began
+        tell("Regions from clicks ...")
+        clicks = _click(group.url)
         cache = group.cache()
     return {
         **figures(found, took),
         "without_pauses": figures(fast, fast_took),
+        "region": {"p50_ms": _ms(clicks, 50), "p95_ms": _ms(clicks, 95), "answered": len(clicks)},
         "segment": {"alone_p50_ms": _ms(alone, 50), "beside_p50_ms": _ms(beside, 50), "beside_p95_ms": _ms(beside, 95)},
         "live_mb": round(cache.get("live_bytes", 0) / 2**20, 1),
     }
@@ -97,6 +101,13 @@ def _paint(url: str, strokes: int, pause: float, seed: int) -> list[Session]:
     visitors = [Painter(url, seed + number) for number in range(VISITORS)]
     with ThreadPoolExecutor(VISITORS) as pool:
         return list(pool.map(lambda visitor: visitor.paint(strokes, pause), visitors))
+
+
+def _click(url: str) -> list[float]:
+    """Seconds that clicks of VISITORS visitors at once take, on images that were prepared when the tool was chosen."""
+    visitors = [Painter(url, 200 + number) for number in range(VISITORS)]
+    with ThreadPoolExecutor(VISITORS) as pool:
+        return [one for found in pool.map(lambda visitor: visitor.click(), visitors) for one in found]
 
 
 class Painter:
@@ -135,6 +146,23 @@ class Painter:
                 self._save(place, masks[place])
             time.sleep(pause * rng.uniform(0.5, 1.5))
         return session
+
+    def click(self) -> list[float]:
+        """CLICKS clicks on each image, one region an image; seconds of those that were answered."""
+        rng, found = random.Random(self._seed), []
+        for public_id in self._ids:
+            clicks: list[tuple[float, float, int]] = []
+            for number in range(CLICKS + 1):
+                self._sequence += 1
+                fields = {"editor": f"{self._seed:032x}", "sequence": str(self._sequence), "clicks": json.dumps(clicks)}
+                began = time.monotonic()
+                answer = self._client.post(f"/finetune/paint/{public_id}/region", fields)
+                seconds = time.monotonic() - began
+                if answer.status == 200 and answer.json().get("state") == "answered":
+                    found.append(seconds)
+                clicks.append((rng.uniform(0, SIDE - 1), rng.uniform(0, SIDE - 1), int(number % 2 == 0)))
+                time.sleep(PAUSE * rng.uniform(0.5, 1.5))
+        return found
 
     def _ask(self, session: Session, place: int, mask: np.ndarray | None, times: list[float]) -> None:
         self._sequence += 1

@@ -73,10 +73,11 @@ def table(result: dict[str, Any]) -> str:
         f"a new image is answered in {result['opened_p50_ms']} ms (p50), {result['opened_p95_ms']} ms (p95); "
         f"others' images take {result['segment']['beside_p50_ms']} ms beside, "
         f"{result['segment']['alone_p50_ms']} ms alone; {len(result['failed'])} failed",
+        f"a click for a region takes {result['region']['p50_ms']} ms (p50), {result['region']['p95_ms']} ms (p95)",
         "",
         f"{'set':<20}{'strokes':>8}" + "".join(f"{way:>9}" for way in live_quality.WAYS),
     ]
-    lines[2:2] = ["", *map(_clicks_line, result["clicks"])]
+    lines[3:3] = ["", *map(_clicks_line, result["clicks"])]
     rows = [*result["strokes"], *({"set": "mean", **row} for row in result["means"])]
     return "\n".join([*lines, *map(_line, rows)])
 

@@ -37,7 +37,7 @@ TOOLS = (
     ("polygon", "Polygon", "P", "polygon"),
     ("fill", "Fill", "F", "fill"),
     ("region", "Region select", "S", "region"),
-    ("click", "Click a region", "R", "click"),
+    ("click", "Click", "R", "click"),
     ("hand", "Move", "M", "hand"),
 )
 BRUSH = 0.02  # of the image's longer side, at first

@@ -120,6 +120,55 @@ player.querySelector("[data-views]").addEventListener("change", (event) => {
   follow();
 });
 for (const film of Object.values(followers)) film.addEventListener("loadeddata", follow);
+
+// --- a frame to mend: as it was sent, answered by the active model, and opened to paint on ---
+const fixing = player.querySelector("[data-fix-frame]");
+fixing.hidden = false;
+
+// The original's frame at a time, as a PNG. Rejects where the browser cannot play it.
+async function grabbed(seconds) {
+  const film = document.createElement("video");
+  Object.assign(film, { muted: true, preload: "auto", src: followers.beside.dataset.source });
+  const once = (name) => new Promise((yes, no) => {
+    film.addEventListener(name, yes, { once: true });
+    film.addEventListener("error", () => no(new Error("format")), { once: true });
+  });
+  await once("loadeddata");
+  const there = once("seeked");
+  film.currentTime = seconds;
+  await there;
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [film.videoWidth, film.videoHeight];
+  canvas.getContext("2d").drawImage(film, 0, 0);
+  film.removeAttribute("src");
+  film.load(); // lets go of the file
+  return new Promise((yes, no) => canvas.toBlob((png) => (png ? yes(png) : no(new Error("format"))), "image/png"));
+}
+
+async function fixFrame() {
+  const now = wanted ?? lead.currentTime;
+  const sent = new FormData();
+  sent.set("file", await grabbed(now), `${fixing.dataset.name.replace(/\.\w+$/, "")} ${clock(now).replace(":", "m")}s.png`);
+  const headers = JSON.parse(document.body.getAttribute("hx-headers"));
+  const answer = await fetch(fixing.dataset.segment, { method: "POST", body: sent, headers, credentials: "same-origin" });
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.error && found.error.message);
+  fixing.action = fixing.dataset.fix.replace("ID", found.analysis_id);
+  fixing.submit();
+}
+fixing.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const [button, says] = [fixing.querySelector("button"), fixing.querySelector("[data-fix-says]")];
+  lead.pause();
+  [button.disabled, says.textContent] = [true, "Taking the frame…"];
+  try {
+    await fixFrame();
+  } catch (error) {
+    const format = "Your browser cannot play the original’s format. Save the frame with another program and analyze it.";
+    says.textContent = error.message === "format" ? format : error.message || "The frame could not be sent. Try again in a moment.";
+    button.disabled = false;
+  }
+});
 followers.beside.addEventListener("error", () => {
   followers.beside.hidden = true;
   player.querySelector("[data-unplayable]").hidden = false;

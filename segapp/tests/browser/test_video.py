@@ -154,6 +154,19 @@ def test_downloads_arrive(page):
         assert download.value.suggested_filename.startswith("ride_")
 
 
+def test_a_frame_becomes_an_image_to_mend(page):
+    before = page.url
+    page.locator("[data-scrub]").fill("1.25")
+    page.get_by_role("button", name="Fix this frame").click()
+    stage = page.locator("[data-stage][data-ready]")
+    expect(stage).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("ride")
+    assert stage.get_attribute("data-proposal"), "what the model found is proposed"
+    assert page.evaluate("JSON.parse(document.getElementById('paint-page').textContent).width") == 160
+    page.goto(before)
+    expect(page.locator("#player")).to_be_visible()
+
+
 def test_nothing_is_wider_than_a_phone(page):
     page.set_viewport_size({"width": 360, "height": 740})
     page.reload()

@@ -13,7 +13,7 @@ const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.cha
 export function createClicks(options) {
   const { mask } = options;
   let points = []; // {at, inside}
-  let region = null; // {labels: 0 or 1, width, height, png}
+  let region = null; // {labels: 0 or 1, width, height, png, clicks: how many it was made of, took}
   let flight = null;
   let sequence = 0;
   let timer = 0;
@@ -32,7 +32,7 @@ export function createClicks(options) {
     flight = mine;
     const number = (sequence += 1);
     const late = window.setTimeout(() => mine.abort(), PATIENCE);
-    const began = performance.now();
+    const [clicks, began] = [points.length, performance.now()];
     const sent = new FormData();
     sent.set("editor", options.editor);
     sent.set("sequence", number);
@@ -46,7 +46,7 @@ export function createClicks(options) {
         options.say((found.error && found.error.message) || "The region could not be found. Click again.");
         later(answer);
       }
-      if (found.state === "answered") await take(found, number, began);
+      if (found.state === "answered") await take(found, number, clicks, began);
     } catch {
       if (number === sequence && points.length) options.say("The server cannot be reached. Nothing was painted; click again.");
     } finally {
@@ -55,11 +55,11 @@ export function createClicks(options) {
     }
   }
 
-  async function take(found, number, began) {
+  async function take(found, number, count, began) {
     const png = new Blob([bytesOf(found.mask)], { type: "image/png" });
     const values = await read(png, found.width, found.height);
     if (number !== sequence) return;
-    region = { labels: values.map((value) => (value >= INSIDE ? 1 : 0)), width: found.width, height: found.height, png, took: performance.now() - began };
+    region = { labels: values.map((value) => (value >= INSIDE ? 1 : 0)), width: found.width, height: found.height, png, clicks: count, took: performance.now() - began };
     options.say(`The region is ${found.percent < 1 ? "<1" : Math.round(found.percent)} % of the image. Click to add, take away, or paint it.`);
     options.changed();
   }

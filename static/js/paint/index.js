@@ -127,7 +127,7 @@ function showClicks() {
   $("paint-region").disabled = !found;
   $("cancel-region").disabled = !clicks.points().length;
   if (found) stage.dataset.clickMs = Math.round(found.took);
-  stage.dataset.clicked = found ? clicks.points().length : 0;
+  stage.dataset.clicked = found ? found.clicks : 0;
   if (!clicks.points().length) document.querySelector("input[name=click-side][value=add]").checked = true;
   tools.showRegion();
 }
