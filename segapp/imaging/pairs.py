@@ -111,10 +111,10 @@ def _without_areas(source: MaskSource, classes: Mask) -> tuple[MaskSource, tuple
     if source.kind != "index" or values.max() < PER_CLASS:
         return source, ()
     objects = values >= PER_CLASS
-    own = np.array(classes.summary.keys, dtype=np.int64)[classes.codes]
-    if (own[objects] == values[objects] // PER_CLASS).mean() < 0.99:
+    own = np.array(classes.summary.keys, dtype=np.int64)[classes.codes[objects]]
+    if (own == values[objects] // PER_CLASS).mean() < 0.99:
         return source, ()
-    return replace(source, values=np.where(objects, values, 0)), tuple(np.unique(own[objects]).tolist())
+    return replace(source, values=np.where(objects, values, 0)), tuple(np.unique(own).tolist())
 
 
 def _source(mask: MaskFile, image: Image.Image, image_name: str, turn: int, notes: list[str]) -> MaskSource:

@@ -18,6 +18,7 @@ from segapp.services.pairing import Group, is_drawing, shown
 
 COMMON_SHARE = 0.6  # of the images with several masks that must have the same kinds of them
 FIELD_SHARE = 0.5  # of an image that a field of view covers at least
+LOOKED_AT = 1024  # pixels a side that are looked at: what a mask of several kinds is shows in them
 WITHIN = 0.99  # of what the other masks mark that lies in it
 
 
@@ -89,6 +90,8 @@ def _by_content(groups: Sequence[Group], kinds: Sequence[str]) -> tuple[set[str]
                 source = decode.mask(opened(mask), shown(mask.name))
             except InvalidFile:
                 return set(), ""  # refused with all else when it is read
+            step = max(1, max(source.values.shape[:2]) // LOOKED_AT)
+            source = replace(source, values=np.ascontiguousarray(source.values[::step, ::step]))
             marked[kind] = _marked(source)
             plain = plain and (source.lossy or _is_plain(source))
         fields &= {kind for kind in marked if _is_field(marked[kind], [m for k, m in marked.items() if k != kind])}
