@@ -19,6 +19,7 @@ from segapp.worker import (
     inference,
     live,
     networks,
+    pace,
     preparing,
     region,
     training,
@@ -35,7 +36,7 @@ BESIDE_VIDEOS: dict[type[Any], Callable[[int], None]] = {
     Analysis: inference.run_windows,
 }
 
-heartbeat.describe(device=networks.runtime().device_name, info=networks.stats)
+heartbeat.describe(device=networks.runtime().device_name, info=lambda: {**networks.stats(), **pace.figures()})
 heartbeat.every(3, runs.reap)
 heartbeat.every(3, analyses.reap)
 heartbeat.every(2, hooks.turn, apart=True)
@@ -50,6 +51,7 @@ def get_ready(**_: Any) -> None:
     """Bring the base network into memory before the first image asks for it."""
     networks.warm_up()
     heartbeat.describe(ready=True)
+    pace.measure()
 
 
 @app.task(name="segapp.train")

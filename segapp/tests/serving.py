@@ -77,7 +77,12 @@ class Served:
             for name, value in os.environ.items()
             if not name.startswith("SEGAPP_") and name not in ("OMP_NUM_THREADS", "DATABASE_URL", "REDIS_URL")
         }
-        own = {"SEGAPP_HOME": str(self.home), "SEGAPP_RATE_LIMITS": "off", "OMP_WAIT_POLICY": "passive"}
+        own = {
+            "SEGAPP_HOME": str(self.home),
+            "SEGAPP_RATE_LIMITS": "off",
+            "OMP_WAIT_POLICY": "passive",
+            "SEGAPP_PACE": "off",
+        }
         return {**inherited, **own, **self.environment}
 
     def _address(self, offset: int) -> str:

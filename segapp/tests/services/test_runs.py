@@ -1,11 +1,13 @@
 """Runs and the reaper: one at a time, stopped at once while queued, taken back from workers that died."""
 
+from datetime import timedelta
+
 import pytest
 from django.utils import timezone
 
 from registry.tests.test_services import make
 from segapp import dispatch, owner
-from segapp.models import MAX_ATTEMPTS, State, Stop, TrainingRun
+from segapp.models import MAX_ATTEMPTS, State, Stop, TrainingRun, Worker
 from segapp.services import runs
 
 ALICE = "a" * 32
@@ -148,3 +150,28 @@ def test_the_time_of_a_training_is_estimated_from_the_latest_ones_of_its_effort(
     assert runs.usual_seconds("quick", 20) == pytest.approx(88)
     assert runs.usual_seconds("quick", 1) == pytest.approx(22 * 0.7)
     assert runs.usual_seconds("thorough", 5) is None
+
+
+def test_the_estimate_counts_the_whole_run_and_only_trainings_on_the_servers_base(db):
+    now = timezone.now()
+    for seconds, whole, base in (
+        (20.0, 26, "efficientnet_lite0"),
+        (20.0, 3600, "efficientnet_lite0"),
+        (90.0, 99, "mit_b3"),
+    ):
+        model = make(ALICE)
+        type(model).objects.filter(pk=model.pk).update(seconds=seconds, image_count=5, base_key=base)
+        begun = now - timedelta(seconds=whole)
+        queued(visitor=f"{whole}", state=State.DONE, model=model, started=begun, ended=now)
+    assert runs.usual_seconds("quick", 5) == pytest.approx(23), "26 s, and 20 s where the clock must have jumped"
+
+
+def test_before_the_first_training_the_estimate_is_what_a_worker_measured_with_the_same_base(db):
+    assert runs.usual_seconds("quick", 5) is None
+    info = {runs.SHORT_TRAINING: {"base": "mit_b3", "seconds": 9.0}}
+    worker = Worker.objects.create(name="one", queues="train,video", seen=timezone.now(), info=info)
+    assert runs.usual_seconds("quick", 5) is None
+    info[runs.SHORT_TRAINING] = {"base": "efficientnet_lite0", "seconds": 3.0}
+    Worker.objects.filter(pk=worker.pk).update(info=info)
+    assert runs.usual_seconds("quick", 10) == pytest.approx(3 * runs.SHORT_TRAININGS["quick"] * 2)
+    assert runs.usual_seconds("thorough", 5) == pytest.approx(3 * runs.SHORT_TRAININGS["thorough"])
