@@ -16,8 +16,7 @@ from torch import Tensor
 from registry.network import ClassInfo, Network
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.upsample import decide
-from segapp.pipeline.training.features import EncodedView, Prepared
-from segapp.pipeline.training.loop import features_for
+from segapp.pipeline.training.features import EncodedView, Prepared, features_for
 from segapp.pipeline.training.metrics import channels, confusion, dices, ious, mean
 
 BASELINES = ("base", "trivial")  # kinds of comparison; trivial is the majority class

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from registry.network import Network
 from registry.runtime import LoadedNetwork
+from registry.stages import deepest_stage, run_stage
 from segapp.pipeline.constants import IGNORE, STRIDE
 from segapp.pipeline.inference.forward import normalised
 from segapp.pipeline.inference.predict import fitted, resized
@@ -74,7 +75,7 @@ class FeatureCache:
     ) -> None:
         self._net = net
         self._prepared = prepared
-        self._seed = seed
+        self.seed = seed
         self._report = report
         self._max_bytes = max_bytes
         self._encoded: dict[tuple[int, int], EncodedView] = {}
@@ -86,7 +87,7 @@ class FeatureCache:
             self._report()
             prepared = self._prepared[example]
             if number > 0:
-                rng = random.Random(f"{self._seed}/{example}/{number}")
+                rng = random.Random(f"{self.seed}/{example}/{number}")
                 prepared = varied(prepared, number, rng)
             self._encoded[key] = encode(self._net, prepared)
         return self._encoded[key]
@@ -114,15 +115,20 @@ def prepare(image: np.ndarray, channels: np.ndarray, input_size: int) -> Prepare
 
 def varied(prepared: Prepared, number: int, rng: random.Random) -> Prepared:
     """A random variation of an example: odd numbers are mirrored, all are scaled and recoloured."""
-    image, mask = prepared.image, prepared.mask
-    if number % 2:
-        image, mask = image[:, ::-1], mask[:, ::-1]
+    labels = varied_labels(prepared.mask, number, rng)
+    image = prepared.image[:, ::-1] if number % 2 else prepared.image
+    size = labels.shape[1], labels.shape[0]
+    scaled = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BILINEAR)
+    return Prepared(recolor(np.asarray(scaled), rng, strength=0.6), labels)
+
+
+def varied_labels(labels: np.ndarray, number: int, rng: random.Random) -> np.ndarray:
+    """Labels (H,W, uint8 or int32) of the variation of this number, from `rng` as it is before the variation."""
     low, high = VIEW_SCALES
     scale = low * (high / low) ** rng.random()
-    size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
-    scaled = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BILINEAR)
-    labels = Image.fromarray(np.ascontiguousarray(mask)).resize(size, Image.Resampling.NEAREST)
-    return Prepared(recolor(np.asarray(scaled), rng, strength=0.6), np.asarray(labels))
+    size = max(1, round(labels.shape[1] * scale)), max(1, round(labels.shape[0] * scale))
+    whole = Image.fromarray(np.ascontiguousarray(labels[:, ::-1] if number % 2 else labels))
+    return np.asarray(whole.resize(size, Image.Resampling.NEAREST))
 
 
 def encode(net: LoadedNetwork, prepared: Prepared) -> EncodedView:
@@ -141,6 +147,14 @@ def encode(net: LoadedNetwork, prepared: Prepared) -> EncodedView:
         if channel != IGNORE
     }
     return EncodedView(tuple(features), target.to(net.device), cells, (height, width), net.module.encoder)
+
+
+def features_for(network: Network, view: EncodedView) -> list[Tensor]:
+    """The features of a view as the network's own encoder gives them, where that differs in its deepest stage only."""
+    if network.encoder is view.encoder:
+        return list(view.features)
+    stage = deepest_stage(network.encoder)
+    return [*view.features[:-1], run_stage(stage.values(), view.features[-2])]
 
 
 def crops(views: Sequence[EncodedView], side: int, rng: random.Random) -> Crops:

@@ -58,6 +58,7 @@ GPU_FACTOR = 0.3  # of the time
 LARGE_FACTOR = 3.0  # times as long with a base of many parameters
 MIN_LARGE = 10_000_000  # parameters
 THOROUGH_DECODER_END = 0.3  # progress at the end of the decoder stage of a thorough training
+INTERIOR_SHARE = 0.25  # time of the heads that tell objects apart, of that of all steps before
 FOLD_RATIO = 6  # steps of a training for each step of a fold's
 MIN_FOLD_STEPS = 6
 THOROUGH_FOLD_STEPS = 24
@@ -171,6 +172,8 @@ def _train(job: Job, steps: int | None) -> Trained:
         evaluator = Evaluator(job, folds)
         evaluator()
         job.progress.closing_seconds = evaluator.seconds
+        if any(numbers is not None for numbers in job.instances):
+            job.progress.closing_share = INTERIOR_SHARE
         _train_decoder_with_cross_validation(job, trainee, task, folds, evaluator, steps)
     except Stopped:
         stopped = True

@@ -17,7 +17,7 @@ from registry.interior import InteriorHead, interior_features
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.constants import IGNORE, STRIDE
 from segapp.pipeline.inference.forward import normalised
-from segapp.pipeline.training.features import Prepared, varied
+from segapp.pipeline.training.features import FeatureCache, Prepared, features_for, varied, varied_labels
 
 HIDDEN = 32
 STEPS = 240
@@ -33,11 +33,16 @@ MIN_SPREAD = 1e-4
 
 @dataclass(frozen=True)
 class Data:
-    """Examples at the network's size, their object numbers as `numbers_like` gives them, and which to learn from."""
+    """Examples at the network's size, their object numbers as `numbers_like` gives them, and which to learn from.
+
+    features: cached views of `prepared`, of a network whose encoder differs from the trained one's in its deepest stage
+    at most; without it the views are encoded anew.
+    """
 
     prepared: Sequence[Prepared]
     instances: Sequence[np.ndarray | None]
     members: Sequence[int]
+    features: FeatureCache | None = None
 
 
 def train_interior(
@@ -88,28 +93,34 @@ View = tuple[Tensor, Tensor, Tensor]  # features 1,C,h,w; the map's target h,w; 
 def _views(net: LoadedNetwork, data: Data, members: Sequence[int], seed: int, tick: Callable[[], None]) -> list[View]:
     """Views of the examples, plain ones first, as many as MAX_BYTES allows."""
     found: list[View] = []
-    for number in range(VIEWS):
+    for number in range(VIEWS if data.features is None else min(VIEWS, data.features.per_example)):
         for member in members:
             tick()
-            image, numbers = data.prepared[member], data.instances[member]
+            prepared, numbers = data.prepared[member], data.instances[member]
             assert numbers is not None
-            inner = Prepared(image.image, numbers)
+            known = prepared.mask != IGNORE
+            rng = f"{seed if data.features is None else data.features.seed}/{member}/{number}"  # FeatureCache's
             if number:
-                one, same = (random.Random(f"{seed}/{member}/{number}") for _ in range(2))
-                image, inner = varied(image, number, one), varied(inner, number, same)
-            found.append(_view(net, image, inner.mask))
+                numbers = varied_labels(numbers, number, random.Random(rng))
+                known = varied_labels(known.view(np.uint8), number, random.Random(rng)) > 0
+            with torch.no_grad():
+                if data.features is not None:
+                    features = features_for(net.module, data.features.get(member, number))
+                else:
+                    image = varied(prepared, number, random.Random(rng)).image if number else prepared.image
+                    features = list(net.module.encoder(normalised(image, net)))
+            found.append(_view(net, features, numbers, known))
             if found[0][0].numel() * 2 * (len(found) + 1) > MAX_BYTES:
                 return found
     return found
 
 
-def _view(net: LoadedNetwork, prepared: Prepared, instances: np.ndarray) -> View:
+def _view(net: LoadedNetwork, features: list[Tensor], instances: np.ndarray, known: np.ndarray) -> View:
     with torch.no_grad():
-        features = list(net.module.encoder(normalised(prepared.image, net)))
         seen = interior_features(net.module.decoder(features[-4:]), features)
     below, right = -instances.shape[0] % STRIDE, -instances.shape[1] % STRIDE
     inner = np.pad(target_of(instances), ((0, below), (0, right)))
-    known = np.pad(prepared.mask != IGNORE, ((0, below), (0, right)))
+    known = np.pad(known, ((0, below), (0, right)))
     target = F.avg_pool2d(torch.from_numpy(inner)[None, None], GRID)[0, 0]
     certain = torch.from_numpy(known[GRID // 2 :: GRID, GRID // 2 :: GRID].copy())
     return seen.half(), target.to(net.device), certain.to(net.device)

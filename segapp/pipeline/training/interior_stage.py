@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from registry.interior import STRIDE, InteriorHead, interior_features
 from registry.network import Network
 from segapp.pipeline.inference.upsample import coarse_map
+from segapp.pipeline.training.features import features_for
 from segapp.pipeline.training.interior import FOLD_STEPS, STEPS, Data, train_interior
 from segapp.pipeline.training.job import Job
-from segapp.pipeline.training.loop import features_for
 from segapp.pipeline.training.validation import FoldTraining
 
 
@@ -28,13 +28,14 @@ def train_interiors(job: Job, network: Network, folds: Sequence[FoldTraining]) -
         if fold.scored is None:
             continue
         own = replace(job.base, spec=job.spec, module=fold.scored)
-        data = Data(fold.prepared, job.instances, fold.fold.train)
+        data = Data(fold.prepared, job.instances, fold.fold.train, fold.features)
         head = train_interior(own, data, job.seed, FOLD_STEPS, job.progress.report)
         if head is not None:
             for index in fold.fold.held_out:
                 _hold_out(job, fold, head, index)
     own = replace(job.base, spec=job.spec, module=network)
-    data = Data(job.prepared, job.instances, range(len(job.examples)))
+    whole = job.effort == "thorough" and not job.adapts  # its encoder is another one than the cached features'
+    data = Data(job.prepared, job.instances, range(len(job.examples)), None if whole else job.features)
     return train_interior(own, data, job.seed, STEPS, job.progress.report)
 
 

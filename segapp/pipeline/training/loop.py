@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from registry.network import Network
 from registry.stages import deepest_stage, run_stage
 from segapp.pipeline.training.augment import Pair, batch_of, random_crop
-from segapp.pipeline.training.features import EncodedView, FeatureCache, Prepared, crops
+from segapp.pipeline.training.features import FeatureCache, Prepared, crops
 from segapp.pipeline.training.input_size import MAX_INPUT_SIDE
 from segapp.pipeline.training.losses import cross_entropy_dice
 from segapp.pipeline.training.optim import adamw, optimizer_step, update_ema
@@ -167,14 +167,6 @@ def with_own(network: Network, names: Sequence[str]) -> Network:
         part = copied._modules[first]
         copied._modules[first] = with_own(part, [rest]) if rest else copy.deepcopy(part)
     return copied
-
-
-def features_for(network: Network, view: EncodedView) -> list[Tensor]:
-    """The features of a view as the network's own encoder gives them, where that differs in its deepest stage only."""
-    if network.encoder is view.encoder:
-        return list(view.features)
-    stage = deepest_stage(network.encoder)
-    return [*view.features[:-1], run_stage(stage.values(), view.features[-2])]
 
 
 def train_decoder(

@@ -68,6 +68,7 @@ class ProgressReporter:
         self.baseline: dict[str, Any] | None = None
         self.clock = clock
         self.closing_seconds = 0.0  # that follow the last step
+        self.closing_share = 0.0  # of the time of all steps, that follows the last one as well
         self._watch = watch
         self._started = clock()
         self._reported = float("-inf")
@@ -138,7 +139,7 @@ class ProgressReporter:
         if self._fraction - done < 0.05:
             return by_budget
         rate = (elapsed - since) / (self._fraction - done)
-        return rate * (1 - self._fraction) + self.closing_seconds
+        return rate * (1 - self._fraction + self.closing_share) + self.closing_seconds
 
 
 class Schedule:

@@ -25,11 +25,11 @@ from segapp.pipeline.training.cross_validation import (
     trained_part,
 )
 from segapp.pipeline.training.detail import train_detail
-from segapp.pipeline.training.features import TARGET_STRIDE, FeatureCache, Prepared, prepare
+from segapp.pipeline.training.features import TARGET_STRIDE, FeatureCache, Prepared, features_for, prepare
 from segapp.pipeline.training.init import class_map
 from segapp.pipeline.training.job import Job
 from segapp.pipeline.training.knowledge import knowledge
-from segapp.pipeline.training.loop import Trainee, features_for
+from segapp.pipeline.training.loop import Trainee
 from segapp.pipeline.training.metrics import channels, confusion, ious, mean
 from segapp.pipeline.training.schedule import Schedule, TrainingTask
 
