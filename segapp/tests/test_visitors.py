@@ -48,3 +48,32 @@ def test_the_new_cookie_wins_over_the_old_one(secure):
 
 def test_over_http_the_cookie_keeps_its_name(db):
     assert COOKIE in Client().get("/api/health").cookies
+
+
+def visitor_of(cookie: str) -> str:
+    client = Client()
+    client.cookies[COOKIE] = cookie
+    response = client.get("/api/health")
+    visitor: str = response.wsgi_request.visitor  # type: ignore[attr-defined]
+    assert (COOKIE in response.cookies) == (visitor != ALICE), "a new visitor is told its name"
+    return visitor
+
+
+def test_a_cookie_under_a_rotated_key_is_good_and_under_a_removed_one_makes_a_new_visitor(db, settings):
+    cookie = signed(ALICE, COOKIE)
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another key"
+    assert visitor_of(cookie) == ALICE
+    settings.SECRET_KEY_FALLBACKS = []
+    assert visitor_of(cookie) != ALICE
+
+
+@pytest.mark.parametrize("salt", ["", "another", HOST_COOKIE + COOKIE_SALT, "segapp.restore.token"])
+def test_a_cookie_signed_for_something_else_makes_a_new_visitor(db, salt):
+    assert visitor_of(signing.get_cookie_signer(salt=salt).sign(ALICE)) != ALICE
+
+
+def test_a_restored_browsers_cookie_names_the_same_visitor(db):
+    client = Client()
+    client.cookies[COOKIE] = signed(f"{ALICE}.0123456789abcdef.1", COOKIE)
+    response = client.get("/api/health")
+    assert response.wsgi_request.visitor == ALICE and COOKIE not in response.cookies
