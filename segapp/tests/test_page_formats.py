@@ -56,8 +56,9 @@ def test_no_script_has_a_list_of_kinds_names_limits_or_colours_of_its_own(script
     words = [text.lower() for found in literals for text in found if " " not in text]  # sentences may name a kind
     parts = {part for word in words for part in re.split(r"[.|/()\\$?,]+", word)}
     own = parts & set(OF_THE_TABLE)
-    # A mask is saved as "mask.png" of type image/png: that is what the canvas writes, not what the server reads.
-    assert own - ({"png"} if script.name in ("raster.js", "save.js", "live.js") else set()) == set()
+    # Masks and frames go out as image/png: that is what the canvas writes, not what the server reads.
+    writes_png = script.name in ("raster.js", "save.js", "live.js", "clicks.js", "player.js")
+    assert own - ({"png"} if writes_png else set()) == set()
     assert not [color for color in map(palette.color, range(formats.UNPAINTED)) if color in code.lower()]
     assert not re.search(r"\b(200e6|200 \* 1|200 MB)", code)
 
