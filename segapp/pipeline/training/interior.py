@@ -20,8 +20,8 @@ from segapp.pipeline.inference.forward import normalised
 from segapp.pipeline.training.features import FeatureCache, Prepared, features_for, varied, varied_labels
 
 HIDDEN = 32
-STEPS = 240
-FOLD_STEPS = 120  # of a head of the cross-validation
+STEPS = 150
+FOLD_STEPS = 75  # of a head of the cross-validation
 BATCH = 4
 CROP = 48  # places of the map a side
 RATE = 4e-3
