@@ -19,8 +19,8 @@ from registry import bases, checkpoint, store
 from registry.files import write_atomically
 from registry.models import UserModel, new_public_id
 from registry.runtime import changed_part, with_base
-from segapp.models import State, TrainingRun
-from segapp.pipeline.training.finetune import Trained
+from segapp.models import State, Stop, TrainingRun
+from segapp.pipeline.training.finetune import Cancelled, Trained
 from segapp.pipeline.training.half_precision import to_half_precision
 from segapp.services import storage
 from segapp.visitors import current_id
@@ -46,7 +46,9 @@ def publish(
     metrics: dict[str, Any] | None = None,
     images: Sequence[np.ndarray] = (),
 ) -> UserModel:
-    """Write `user_<id>.pth` and make it the visitor's model. Raises LeaseLost, and OSError when the disk is full.
+    """Write `user_<id>.pth` and make it the visitor's model.
+
+    Raises LeaseLost, Cancelled, and OSError when the disk is full.
 
     With a `run`, the row, the active pointer and the run's end are one transaction that holds only while the run's
     lease is still `run.lease`; a reset in the meantime leaves the model kept and not active. A crash between the
@@ -109,6 +111,8 @@ def _enter(model: UserModel, run: TrainingRun | None) -> None:
         held = TrainingRun.objects.held(run.pk, run.lease).select_for_update().first()
         if held is None:
             raise LeaseLost
+        if held.stop == Stop.DISCARD:  # cancelled since the last step
+            raise Cancelled
         active, model.visitor = held.activate, current_id(held.visitor)  # it may have joined another one
     if active:
         mine = UserModel.objects.filter(visitor=model.visitor)

@@ -5,6 +5,8 @@ from django.db import OperationalError, connection
 
 from registry.models import UserModel
 from segapp.models import State, TrainingRun
+from segapp.pipeline.training.finetune import Cancelled
+from segapp.services import runs
 from segapp.tests.planting import plant
 
 ALICE = "a" * 32
@@ -48,3 +50,13 @@ def test_a_connection_lost_during_commit_never_costs_the_file(monkeypatch, tmp_p
     else:
         assert not UserModel.objects.exists() and run.state == State.RUNNING, "its lease runs out and it is tried again"
         assert len(files(tmp_path)) == 1, "an orphan, which cleanup collects"
+
+
+def test_a_training_cancelled_after_its_last_step_publishes_nothing(tmp_path):
+    old = plant(ALICE, "Old", 1)
+    run = TrainingRun.objects.create(visitor=ALICE, state=State.RUNNING, lease="token")
+    runs.stop(run, keep=False)
+    with pytest.raises(Cancelled):
+        plant(ALICE, "New", 2, run=run)
+    assert list(UserModel.objects.filter(active=True)) == [old] and UserModel.objects.count() == 1
+    assert files(tmp_path) == [old.path.name]
