@@ -6,4 +6,4 @@ class RegistryConfig(AppConfig):
     verbose_name = "Models"
 
     def ready(self) -> None:
-        from registry import store  # noqa: F401  hears of every file that is written
+        from registry import store  # noqa: F401  is notified of every file that is written

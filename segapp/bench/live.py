@@ -48,7 +48,7 @@ class Session:
 def run(strokes: int) -> dict[str, Any]:
     """So many strokes of each of VISITORS visitors at once; with pauses, and then without. The home must be empty."""
     with Group(Path(settings.SEGAPP_HOME)) as group:
-        tell(f"{VISITORS} visitors paint {strokes} strokes each ...")
+        log(f"{VISITORS} visitors paint {strokes} strokes each ...")
         alone = _segment_for(group.url, 15.0)
         beside: list[float] = []
         over = threading.Event()
@@ -59,11 +59,11 @@ def run(strokes: int) -> dict[str, Any]:
             took = time.monotonic() - began
             over.set()
             other.result()
-        tell("The same without pauses ...")
+        log("The same without pauses ...")
         began = time.monotonic()
         fast = _paint(group.url, strokes, 0.0, 100)
         fast_took = time.monotonic() - began
-        tell("Regions from clicks ...")
+        log("Regions from clicks ...")
         clicks = _click(group.url)
         cache = group.cache()
     return {
@@ -230,5 +230,5 @@ def _png(values: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def tell(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+def log(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -31,9 +31,9 @@ COLD_TARGET, SWITCH_TARGET, FILE_TARGET_MB = 1 / 50, 1 / 3, 8.0
 CACHE_BYTES = 2 << 30
 
 
-def measure(key: str, tell: Callable[[str], None]) -> dict[str, Any]:
+def measure(key: str, log: Callable[[str], None]) -> dict[str, Any]:
     """Figures of the base `key`: medians in ms, sizes in MB, ratios with what they should be at most."""
-    tell(f"{key}: building and loading whole networks, and putting models beside their base ...")
+    log(f"{key}: building and loading whole networks, and putting models beside their base ...")
     with tempfile.TemporaryDirectory(prefix="segapp-bench-") as folder:
         media = Path(folder) / "media"
         weights = Path(folder) / "weights"

@@ -23,7 +23,7 @@ from segapp.worker import networks
 SAMPLES = 12  # drawn images when there is no set at hand
 
 
-def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+def run(options: dict[str, Any], log: Callable[[str], None]) -> dict[str, Any]:
     """Rows, their summary and the machine; `options` has sets, base, seeds, recipes (or images) and tests.
 
     Raises ValueError where no set is found or one is too small, and BaseMissing.
@@ -33,7 +33,7 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
 
     def report(row: dict[str, Any]) -> None:
         kept.add(row)
-        tell(_line(row))
+        log(_line(row))
 
     common: dict[str, Any] = {"seeds": options["seeds"], "tests": options["tests"], "report": report}
     common["known"] = [entry["set"] for entry in ready.card.get("data", [])]

@@ -15,14 +15,14 @@ from segapp.worker import networks
 LIVE = 1  # counts the changes of how strokes are answered; rows of another one are not taken
 
 
-def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+def run(options: dict[str, Any], log: Callable[[str], None]) -> dict[str, Any]:
     """Latency in a real session on a server of its own, then the table of strokes; `options` are the command's.
 
     Raises ValueError where no set is found or one is too small, BenchFailed, and BaseMissing.
     """
     runtime = networks.runtime()
     ready = runtime.base(options["base"])
-    tell("A server of its own is started on a temporary home; this takes some minutes.")
+    log("A server of its own is started on a temporary home; this takes some minutes.")
     times = alone("live", {"strokes": options["requests"]}, {"SEGAPP_BASE": options["base"]})
     stamp = f"{ready.sha256[:12]}, recipe {RECIPE}, live {LIVE}, {options['tests']} tests"
     kept = Rows(options.get("rows"), stamp)
@@ -30,7 +30,7 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     def report(row: dict[str, Any]) -> None:
         kept.add(row)
         strokes = f"{row['strokes']} strokes" if row["strokes"] else "whole masks"
-        tell(f"{row['set']}, seed {row['seed']}, {strokes}, {row['way']}: mean IoU {row['miou']:.3f}")
+        log(f"{row['set']}, seed {row['seed']}, {strokes}, {row['way']}: mean IoU {row['miou']:.3f}")
 
     with drawn_or_named(options["sets"]) as folders, runtime.use_base(ready) as base:
         rows = live_quality.measure(

@@ -23,7 +23,7 @@ COLUMNS = (
 )
 
 
-def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+def run(options: dict[str, Any], log: Callable[[str], None]) -> dict[str, Any]:
     """Rows, their summary, the large mask and the machine; `options` has sets, base, seeds, tests and rows.
 
     Raises ValueError where no set numbers its objects or one is too small, and BaseMissing.
@@ -33,7 +33,7 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
 
     def report(row: dict[str, Any]) -> None:
         kept.add(row)
-        tell(_line(row))
+        log(_line(row))
 
     kept = Rows(options.get("rows"), f"objects, {ready.sha256[:12]}, recipe {RECIPE}, {options['tests']} tests")
     with _sets(options["sets"], options["tests"]) as folders, runtime.use_base(ready) as base:
@@ -41,7 +41,7 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
             base, folders, seeds=options["seeds"], tests=options["tests"], report=report, earlier=kept.read()
         )
         machine = {"device": str(base.device), "threads": torch.get_num_threads(), "processor": platform.machine()}
-        tell("A mask of 24 megapixels is measured, by scikit-image too; that takes a minute.")
+        log("A mask of 24 megapixels is measured, by scikit-image too; that takes a minute.")
         return {"base": base.base_key, **machine, **result, "large": large_mask.run()}
 
 

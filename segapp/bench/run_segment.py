@@ -10,13 +10,13 @@ from segapp.imaging import formats
 MOST = 60  # requests in each phase; more say nothing new about medians
 
 
-def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+def run(options: dict[str, Any], log: Callable[[str], None]) -> dict[str, Any]:
     """What a request, an activation and a switch cost. Raises ValueError where --sets has no image, BenchFailed."""
     folders: list[Path] = options["sets"]
     files = sorted(path for folder in folders for path in folder.rglob("*") if is_image(path))
     if folders and not files:
         raise ValueError(f"There is no image in {', '.join(map(str, folders))}. Name a folder with images.")
-    tell("A server of its own is started on a temporary home; this takes some minutes.")
+    log("A server of its own is started on a temporary home; this takes some minutes.")
     wanted = {
         "requests": max(1, min(MOST, options["requests"])),
         "base": options["base"],

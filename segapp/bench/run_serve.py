@@ -42,7 +42,7 @@ def measure(options: Options, environment: dict[str, str] | None = None) -> dict
     return alone("serve", asdict(options), environment)
 
 
-def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+def run(options: dict[str, Any], log: Callable[[str], None]) -> dict[str, Any]:
     """`measure` with the command's options. Raises ValueError when they do not fit, BenchFailed."""
     models = options["models"]
     chosen = Options(
@@ -54,7 +54,7 @@ def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
         base=options["base"],
     )
     chosen.check()
-    tell("A server of its own is started on a temporary home; this takes some minutes.")
+    log("A server of its own is started on a temporary home; this takes some minutes.")
     return measure(chosen)
 
 

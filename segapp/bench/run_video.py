@@ -12,7 +12,7 @@ from segapp.bench.video import bench
 from segapp.imaging.formats import is_video
 
 
-def run(options: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+def run(options: dict[str, Any], log: Callable[[str], None]) -> dict[str, Any]:
     """A row a video in the folders of `options["sets"]`, or one for a drawn video. Raises ValueError without videos."""
     folders: list[Path] = options["sets"]
     videos = [video for folder in folders for video in _videos(folder)]

@@ -42,16 +42,16 @@ def run(requests: int, base: str, images: list[str]) -> dict[str, Any]:
     runtime = Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE)
     files = [Path(p) for p in images]
     with runtime.use_base(runtime.base(base)) as network, Group(Path(settings.SEGAPP_HOME)) as group:
-        tell(f"{network.key}: {requests} requests beside the bare network, in turns ...")
+        log(f"{network.key}: {requests} requests beside the bare network, in turns ...")
         rows = [request(network, group, requests, files)]
-        tell(f"{requests} requests alone and as many while a thorough training runs ...")
+        log(f"{requests} requests alone and as many while a thorough training runs ...")
         training = beside_training(group, requests)
-    models = [one_network.measure(key, tell) for key in dict.fromkeys((REFERENCE, network.key))]
+    models = [one_network.measure(key, log) for key in dict.fromkeys((REFERENCE, network.key))]
     if network.key != REFERENCE:
-        tell(f"{REFERENCE}: requests beside the bare network, in turns ...")
+        log(f"{REFERENCE}: requests beside the bare network, in turns ...")
         rows.insert(0, of_reference(min(requests, REFERENCE_REQUESTS), files))
     with runtime.use_base(runtime.base(base)) as network, Group(Path(settings.SEGAPP_HOME)) as group:
-        tell(f"{network.key}: the same with freed memory kept on both sides ...")
+        log(f"{network.key}: the same with freed memory kept on both sides ...")
         rows[-1] |= beside_kept(network, group, requests, files)
     return {
         "base": network.key,
@@ -204,5 +204,5 @@ def _until(condition: Any, patience: float) -> None:
         time.sleep(0.3)
 
 
-def tell(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+def log(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -36,7 +36,7 @@ def run(options: Options) -> dict[str, Any]:
     runtime = networks.runtime()
     with runtime.use_base(runtime.base(options.base)) as base:
         result = {"base": base.key, "visitors": options.visitors, "models": options.models, "rotate": options.rotate}
-        tell(f"Publishing {options.models} models on {base.key} ...")
+        log(f"Publishing {options.models} models on {base.key} ...")
         began = time.monotonic()
         owners, sizes = publish_all(base, options)
         result["publish_ms"] = round((time.monotonic() - began) * 1000 / options.models, 1)
@@ -44,7 +44,7 @@ def run(options: Options) -> dict[str, Any]:
         way = PlainWay(base, min(PLAIN_MODELS, options.rotate), Path(settings.SEGAPP_HOME))
         sent, figures = _send(owners, options, way)
         result |= {**figures, "plain": way.summary()}
-        tell("Holding every mask to its own model's reference ...")
+        log("Holding every mask to its own model's reference ...")
         result["masks"] = masks.check(sent, synthetic.Reference(base))
         result["memory_mb_per_model"] = round(own_bytes(synthetic.tensors(base, 0).values()) / MB, 3)
     return {**result, "ratios": ratios(result)}
@@ -64,7 +64,7 @@ def publish_all(base: LoadedNetwork, options: Options) -> tuple[list[tuple[str, 
         keys[number] = model.key
         sizes.append(model.size_bytes)
         if done % 200 == 0:
-            tell(f"  {done} of {options.models}")
+            log(f"  {done} of {options.models}")
     owners = [
         (visitor, number, keys[number]) if number < options.models else (visitor, -1, base.key)
         for number, visitor in enumerate(ids)
@@ -79,11 +79,11 @@ def _send(owners: Sequence[tuple[str, int, str]], options: Options, way: PlainWa
         own, on_base = visitors[: options.rotate], visitors[options.models :]
         load.one_by_one([own[0]] * WARM_UP, synthetic.encoded, WARM_UP_FIRST)
         looks = {"before": look(group)}
-        tell(f"{options.requests} requests to one model and as many over {options.rotate}, in turns ...")
+        log(f"{options.requests} requests to one model and as many over {options.rotate}, in turns ...")
         one, rotated = in_turns(own, options.requests, way, options.plain)
         looks["after_rotation"] = look(group)
         rate = options.rate or round(LOAD_FACTOR * len(rotated) / sum(sent.seconds for sent in rotated), 2)
-        tell(f"{options.requests} requests at {rate:g} a second ...")
+        log(f"{options.requests} requests at {rate:g} a second ...")
         chosen = random.Random(0).choices([*own, *on_base], k=options.requests)
         loaded, took = load.at_rate(chosen, rate, synthetic.encoded, RATE_FIRST)
         looks["after"] = look(group)
@@ -149,5 +149,5 @@ def quotient(above: float | None, below: float | None) -> float | None:
     return round(above / below, 3) if above is not None and below else None
 
 
-def tell(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+def log(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

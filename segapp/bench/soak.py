@@ -18,7 +18,7 @@ END_SECONDS = 420.0  # for the last runs
 
 
 def run(
-    minutes: float, visitors: int, seed: int, database: str, redis: str, tell: Callable[[str], None]
+    minutes: float, visitors: int, seed: int, database: str, redis: str, log: Callable[[str], None]
 ) -> dict[str, Any]:
     """What `--json` prints. `database` and `redis` are addresses of empty servers, or "" for the embedded ones.
 
@@ -28,7 +28,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="segapp-soak-") as folder, small_disk(Path(folder)) as disk:
         environment = {**home_environment(Path(folder)), **variables}
         with Group(Path(folder), environment, inherits=False) as group:
-            tell(f"{visitors} visitors for {minutes:g} minutes" + ("" if disk else ", without filling the disk"))
+            log(f"{visitors} visitors for {minutes:g} minutes" + ("" if disk else ", without filling the disk"))
             return _soak(group, minutes, visitors, seed, disk, own_broker=not redis)
 
 

@@ -1,7 +1,7 @@
 """An uploaded image's own bytes with nothing in them but the image: no EXIF, no comments, nothing behind its end.
 
-Cutting takes no time, where encoding anew takes longer than a small network's pass, and no pixel changes. Only plain
-cases are cut; for whatever is unusual the answer is None, and the caller encodes the pixels anew.
+Cutting takes no time, where encoding again takes longer than a small network's pass, and no pixel changes. Only plain
+cases are cut; for whatever is unusual the answer is None, and the caller encodes the pixels again.
 """
 
 import struct
@@ -20,7 +20,7 @@ PLAIN_APP14 = 14  # of Adobe's, which says how the colours are coded
 
 
 def bare(content: bytes) -> tuple[str, bytes] | None:
-    """(suffix, bytes) of a JPEG or PNG that decodes to the same pixels. None: encode the pixels anew.
+    """(suffix, bytes) of a JPEG or PNG that decodes to the same pixels. None: encode the pixels again.
 
     `content` was decoded before and found whole and upright.
     """

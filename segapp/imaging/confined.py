@@ -94,7 +94,7 @@ def read(
         raise InvalidFile(
             name,
             "It could not be read: it is damaged, or needs more memory or time than it may have.",
-            "Save it anew, uncompressed or as PNG, and add that file.",
+            "Save it again, uncompressed or as PNG, and add that file.",
         )
     values = np.frombuffer(body, np.dtype(header["dtype"]))
     if values.size != int(np.prod(header["shape"])):

@@ -42,12 +42,12 @@ class ProjectCommand(BaseCommand):
     def print_json(self, value: Any) -> None:
         self.stdout.write(json.dumps(value, ensure_ascii=False))
 
-    def tell(self, words: str) -> None:
+    def log(self, text: str) -> None:
         """A line for people: on stderr, so that stdout stays what --json promises."""
-        self.stderr.write(words, style_func=str)
+        self.stderr.write(text, style_func=str)
 
-    def tell_progress(self, words: str) -> None:
+    def log_progress(self, text: str) -> None:
         """A line that overwrites itself on a terminal, and is silent elsewhere."""
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r\033[K{words}")
+            sys.stderr.write(f"\r\033[K{text}")
             sys.stderr.flush()

@@ -88,7 +88,7 @@ def from_instances(labels: np.ndarray, ids: np.ndarray) -> Objects:
 
 
 def without(objects: Objects, numbers: Collection[int]) -> Objects:
-    """The objects without these, numbered afresh."""
+    """The objects without these, renumbered."""
     kept = ~np.isin(np.arange(1, objects.count + 1), list(numbers))
     return _kept(objects.labels, objects.class_ids, kept)
 

@@ -30,14 +30,14 @@ FORMAT = 1
 INDEX, ROWS, KEY, MEDIA = "backup.json", "database.jsonl", "secret_key", "media/"
 # Made by every installation for itself, or of no use in another one.
 LEFT_OUT = {"contenttypes.contenttype", "auth.permission", "sessions.session", "segapp.worker"}
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class BackupError(ValueError):
     """The backup cannot be made or used; the message says why and what to do."""
 
 
-def backup(target: Path, tell: Tell) -> dict[str, int]:
+def backup(target: Path, log: Log) -> dict[str, int]:
     """Write a backup to `target`, whole or not at all; returns how many rows, files and bytes it holds.
 
     Raises BackupError where the target lies in the media folder, OSError, and StoreUnreachable.
@@ -48,18 +48,18 @@ def backup(target: Path, tell: Tell) -> dict[str, int]:
     with locked(settings.SEGAPP_HOME, "cleanup"), _draft(target) as draft:  # no cleanup removes what a row names
         with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as archive:
             rows = _add_rows(archive)
-            tell(f"{rows} rows")
+            log(f"{rows} rows")
             _add_bytes(archive, KEY, key_file(settings.SEGAPP_HOME).read_bytes())
             files = 0
             for path in _media_files(media):
                 files += _add_file(archive, path, MEDIA + path.relative_to(media).as_posix())
-            tell(f"{files} files")
+            log(f"{files} files")
             about = {"format": FORMAT, "created": datetime.now(UTC).isoformat(), "rows": rows, "files": files}
             _add_bytes(archive, INDEX, json.dumps(about).encode())
     return {"rows": rows, "files": files, "bytes": target.stat().st_size}
 
 
-def restore(source: Path, tell: Tell) -> dict[str, int]:
+def restore(source: Path, log: Log) -> dict[str, int]:
     """Put a backup into this home, whose database must be migrated and hold no visitor's rows.
 
     Rows and key are only put in place when every file is. Raises BackupError for what is not a backup, a newer format,
@@ -75,11 +75,11 @@ def restore(source: Path, tell: Tell) -> dict[str, int]:
                 files = _put_media(Path(scratch) / MEDIA)
                 if files != about["files"]:
                     raise BackupError(f"{source} names {about['files']} files and holds {files}. Use another backup.")
-                tell(f"{files} files")
+                log(f"{files} files")
                 rows = _load_rows(Path(scratch) / ROWS)
                 if rows != about["rows"]:
                     raise BackupError(f"{source} names {about['rows']} rows and holds {rows}. Use another backup.")
-                tell(f"{rows} rows")
+                log(f"{rows} rows")
                 _put_key(Path(scratch) / KEY)
     except (tarfile.TarError, EOFError, serializers.base.DeserializationError) as error:
         raise BackupError(f"{source} is damaged or no backup ({error}). Use another one.") from error

@@ -115,7 +115,7 @@ def _show(
         "retry_after": retry_after,
         "usual": usual(request.visitor),
         "layers": LAYERS,
-        "rivals": rivals(request.visitor, analysis) if analysis else [],
+        "alternatives": alternatives(request.visitor, analysis) if analysis else [],
         "classes": sorted(analysis.classes, key=lambda found: -found["pixels"]) if analysis else [],
         "result_days": settings.SEGAPP_RESULT_DAYS,
         "oob": bool(request.htmx),
@@ -170,7 +170,7 @@ def usual(visitor: str) -> float | None:
     return last.timings.get("inference_ms") if last else None
 
 
-def rivals(visitor: str, analysis: Analysis) -> list[tuple[str, str]]:
+def alternatives(visitor: str, analysis: Analysis) -> list[tuple[str, str]]:
     """(key, name) of the models to compare this result with; the base's key is empty."""
     base = registry.current_base()
     found = [("", f"{base.name} (base model)")] if base and base.key != analysis.model_key else []

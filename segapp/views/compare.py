@@ -50,7 +50,7 @@ def _run(
 
 def _ask(request: VisitorRequest, problems: list[Problem] | None = None) -> HttpResponse:
     """The form; `left` and `right` of the address, or of the refused post, are chosen in it."""
-    choices = rivals(request.visitor)
+    choices = alternatives(request.visitor)
     keys = [key for key, _ in choices]
     sent = request.POST if request.method == "POST" else request.GET
     right = sent.get("right", "")
@@ -68,7 +68,7 @@ def _ask(request: VisitorRequest, problems: list[Problem] | None = None) -> Http
     return render(request, "models/compare.html", context, status=422 if problems else 200)
 
 
-def rivals(visitor: str) -> list[tuple[str, str]]:
+def alternatives(visitor: str) -> list[tuple[str, str]]:
     """(key, label) of all that can be compared: the versions, newest first, then the base."""
     own = registry.versions(visitor).filter(file_state=FileState.OK)
     found = [(model.public_id, f"{model.name}{' (active)' if model.active else ''}") for model in own]

@@ -38,7 +38,7 @@ def context(request: VisitorRequest) -> dict[str, Any]:
     except InvalidFile as error:
         problems = [error.entry]
     mark(shown, mapping, problems)
-    stumbled = run is not None and not live and not done and not drafts
+    failed_run = run is not None and not live and not done and not drafts
     fresh = done and bool(drafts) and _just_trained(run, drafts)
     model = None if live else continued(request)
     adding = model is not None and not drafts  # to what the model has learnt from
@@ -61,14 +61,14 @@ def context(request: VisitorRequest) -> dict[str, Any]:
         "run": run,
         "live": live,
         "result": done,
-        "stumbled": stumbled,
+        "failed_run": failed_run,
         "open": {
-            "images": editable or adding or not (live or done or stumbled),
+            "images": editable or adding or not (live or done or failed_run),
             "classes": editable,
-            "train": live or stumbled or editable,
+            "train": live or failed_run or editable,
             "result": done and (fresh or not drafts) and not adding,
         },
-        "land": "result" if fresh else _landing(live or stumbled, editable, mapping is not None, done and not adding),
+        "land": "result" if fresh else _landing(live or failed_run, editable, mapping is not None, done and not adding),
         "notes": intake.notes_of(shown),
         **(input_choice(drafts) if editable else {}),
         "choices": request.session.get(EDITS, {}).get(intake.CHOICES, {}) if editable else {},
@@ -200,12 +200,12 @@ def stamp(mapping: ClassMapping | None) -> str:
 
 def live_parts(run: TrainingRun) -> dict[str, Any]:
     preview = store.fetch(run.folder / "preview.webp", newer=True)
-    rival = run.metrics.get("comparison", {})
-    if rival.get("miou") is not None:
-        rival = {**rival, "y": round(100 - 100 * rival["miou"], 2)}
+    baseline_model = run.metrics.get("comparison", {})
+    if baseline_model.get("miou") is not None:
+        baseline_model = {**baseline_model, "y": round(100 - 100 * baseline_model["miou"], 2)}
     return {
         "preview_stamp": preview.stat().st_mtime_ns if preview.exists() else 0,
-        "rival": rival if "y" in rival else None,
+        "baseline_model": baseline_model if "y" in baseline_model else None,
         "wait_seconds": queueing.wait_seconds(run),
         "videos_before": VideoJob.objects.filter(state=State.RUNNING).count() if run.state == State.QUEUED else 0,
     }

@@ -25,7 +25,7 @@ from segapp.worker import analysis_objects, claims, intensities, measuring, netw
 
 logger = logging.getLogger(__name__)
 
-TELL_SECONDS = 0.7  # between two writes of progress
+WRITE_SECONDS = 0.7  # between two writes of progress
 
 _encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
 
@@ -98,8 +98,8 @@ class Ended(Exception):
     """The image was cancelled, deleted or handed back while it was read in parts."""
 
 
-class Teller:
-    """Hears how far an image is and writes it into its row, for those that take long enough to be watched."""
+class ProgressWriter:
+    """Writes how far an image is into its row, for those that take long enough to be watched."""
 
     def __init__(self, analysis: Analysis, ended: bool = False) -> None:
         """`ended`: raise Ended when the row was cancelled or deleted, or this process is asked to stop."""
@@ -107,7 +107,7 @@ class Teller:
 
     def __call__(self, progress: float) -> None:
         heartbeat.tick()
-        if time.monotonic() - self._written >= TELL_SECONDS:
+        if time.monotonic() - self._written >= WRITE_SECONDS:
             mine = Analysis.objects.filter(pk=self._pk, state=State.RUNNING)
             if not mine.update(progress=round(progress, 3)) and self._ended:
                 raise Ended
@@ -125,7 +125,7 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     with Image.open(store.fetch(analysis.image_path)) as stored:
         image = np.asarray(stored.convert("RGB"))
     read = time.perf_counter()
-    found = predict(network, image, Teller(analysis), interior=True)  # objects may be asked for later
+    found = predict(network, image, ProgressWriter(analysis), interior=True)  # objects may be asked for later
     ran = time.perf_counter()
     classes = _write(analysis, found, network)
     written = time.perf_counter()
@@ -157,8 +157,8 @@ def _answer_windows(analysis: Analysis, network: LoadedNetwork) -> dict[str, obj
     began = time.perf_counter()
     folder, choice = analysis.folder, ImageInput.from_dict(analysis.image_input)
     source = store.fetch(analysis.image_path)
-    tell = Teller(analysis, ended=True)
-    found = windows.segment(network, source, analysis.title, folder / "mask.tif", choice, tell)
+    progress = ProgressWriter(analysis, ended=True)
+    found = windows.segment(network, source, analysis.title, folder / "mask.tif", choice, progress)
     colors = [{"id": c.id, "name": c.name, "color": c.color} for c in network.spec.classes]
     drawn = render.overlay(found.shown, found.ids, colors, 0.5)
     small = Image.fromarray(found.confidence).resize(found.shown.size, Image.Resampling.BILINEAR)

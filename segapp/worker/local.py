@@ -48,8 +48,8 @@ def train_folders(
     swap: bool = False,
     things: tuple[int, ...] | None = None,
     image_input: ImageInput | None = None,
-    tell: Callable[[str], None] = lambda words: None,
-    note: Callable[[str], None] = lambda words: None,
+    log: Callable[[str], None] = lambda text: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> UserModel:
     """Train on two folders, paired by names, and publish the model as `visitor`'s active one.
 
@@ -68,12 +68,12 @@ def train_folders(
 
     def watch(progress: Progress) -> bool:
         loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
-        tell(f"{progress.fraction:4.0%}, {progress.eta_seconds:.0f} s left{loss}")
+        log(f"{progress.fraction:4.0%}, {progress.eta_seconds:.0f} s left{loss}")
         return True
 
     with runtime.use_base(ready) as base:
         trained = finetune(base, examples, classes, effort=effort, seed=seed, steps=steps, watch=watch)
-    tell("")
+    log("")
     trained = counting.counted(trained, examples)
     trained = replace(trained, spec=replace(trained.spec, image_input=learnt_from.to_dict()))
     return publish(
@@ -194,7 +194,7 @@ def segment_image(
     stem: str = "",
     overlays: Path | None = None,
     choice: ImageInput | None = None,
-    tell: Callable[[str], None] = lambda words: None,
+    log: Callable[[str], None] = lambda text: None,
     objects: ObjectSink | None = None,
 ) -> dict[str, Any]:
     """Write `<stem>.png`, the index mask at the image's own size, and say what is on it.
@@ -207,7 +207,7 @@ def segment_image(
         with open(file, "rb") as opened:
             decoded = decode.read_or_windows(opened, file.name, wanted)
     except NeedsWindows:
-        return _segment_windows(network, file, out / f"{stem or file.stem}.tif", wanted, tell)
+        return _segment_windows(network, file, out / f"{stem or file.stem}.tif", wanted, log)
     image = decoded.image
     found = predict(network, np.asarray(image), interior=objects is not None)
     stem = stem or file.stem
@@ -229,11 +229,11 @@ def segment_image(
 
 
 def _segment_windows(
-    network: LoadedNetwork, file: Path, target: Path, choice: ImageInput, tell: Callable[[str], None]
+    network: LoadedNetwork, file: Path, target: Path, choice: ImageInput, log: Callable[[str], None]
 ) -> dict[str, Any]:
     """The same of an image that is too large to read at once: the mask is a tiled TIFF."""
     began = time.perf_counter()
-    found = windows.segment(network, file, file.name, target, choice, lambda share: tell(f"{file.name}: {share:.0%}"))
+    found = windows.segment(network, file, file.name, target, choice, lambda share: log(f"{file.name}: {share:.0%}"))
     return {
         "file": str(file.resolve()),
         "mask": str(target.resolve()),

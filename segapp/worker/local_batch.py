@@ -57,7 +57,7 @@ def segment(
     out: Path,
     overlays: Path | None,
     go_on: bool,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
     choice: ImageInput | None = None,
     objects: ObjectSink | None = None,
 ) -> Done:
@@ -73,14 +73,14 @@ def segment(
             done.results.append(segment_file(network, file, out))
             continue
         try:
-            found = segment_image(network, file, out, stem, overlays, choice, tell, objects)
+            found = segment_image(network, file, out, stem, overlays, choice, log, objects)
         except InvalidFile as refused:
             if not go_on:
                 raise
             done.left_out.append((str(file), refused.message))
             continue
         finally:
-            tell(f"{len(done.results) + len(done.left_out) + 1} of {len(files)}: {file.name}")
+            log(f"{len(done.results) + len(done.left_out) + 1} of {len(files)}: {file.name}")
         done.results.append(found)
         mask = f"masks/{stem}{Path(found['mask']).suffix}"
         done.areas.append(tables.Areas(str(file), mask, found["classes"], network.key, network.sha256))

@@ -36,7 +36,7 @@ class LargeResult:
 def segment(
     network: LoadedNetwork, file: Path, name: str, mask: Path, choice: ImageInput, progress: Callable[[float], None]
 ) -> LargeResult:
-    """Write the mask of a large TIFF to `mask` (.tif). `progress` hears 0 to 1, and may raise to end it.
+    """Write the mask of a large TIFF to `mask` (.tif). `progress` is called with 0 to 1, and may raise to end it.
 
     Raises InvalidFile, and OSError when the disk is full.
     """

@@ -15,7 +15,7 @@ class Command(ProjectCommand):
         parser.add_argument("--json", action="store_true", help="print what it holds as JSON")
 
     def handle(self, *, file: Path, json: bool, **_: Any) -> None:
-        held = backup.backup(file, self.tell)
+        held = backup.backup(file, self.log)
         if json:
             self.print_json({"file": str(file.resolve()), **held})
         else:

@@ -12,7 +12,7 @@ from segapp.management.output import ProjectCommand
 
 COUNTS = (1, 2, 5, 20, 50)
 RECIPES = ("naive", "usual", "quick", "thorough")
-# What can be measured, and the module that does it: run(options, tell) -> what --json prints, and
+# What can be measured, and the module that does it: run(options, log) -> what --json prints, and
 # table(result) -> the lines for people. `options` are this command's; run raises ValueError or OSError when it cannot.
 BENCHES = {
     "finetune": "segapp.bench.run_finetune",
@@ -67,7 +67,7 @@ class Command(ProjectCommand):
         if options["images"] is not None:
             options["images"] = options["images"] or list(COUNTS)
         bench = import_module(BENCHES[what])
-        result = bench.run(options, self.tell)
+        result = bench.run(options, self.log)
         if options["json"]:
             self.print_json(result)
             return

@@ -62,7 +62,7 @@ class Command(ProjectCommand):
             card = train(options["key"], options["data"], options["stems"], out, self.report, **limits)
         else:
             card = distil(options["key"], options["teacher"], options["images"], out, self.report, **limits)
-        self.tell_progress("")
+        self.log_progress("")
         if options["json"]:
             self.print_json(card)
             return
@@ -72,7 +72,7 @@ class Command(ProjectCommand):
 
     def _tell_report(self, figures: dict[str, Any]) -> None:
         shown = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in figures.items()}
-        self.tell_progress(", ".join(f"{name} {value}" for name, value in shown.items()))
+        self.log_progress(", ".join(f"{name} {value}" for name, value in shown.items()))
 
     def _print_report(self, figures: dict[str, Any]) -> None:
         print(json.dumps(figures), flush=True)

@@ -61,7 +61,7 @@ class Command(ProjectCommand):
             swap=options["swap"],
             things=parse_things(options["things"]),
             image_input=image_input.parse(options["channels"], options["page"]),
-            tell=self.tell_progress,
+            log=self.log_progress,
             note=notes.append,
         )
         for said in notes:

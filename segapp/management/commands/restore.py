@@ -17,7 +17,7 @@ class Command(ProjectCommand):
 
     def handle(self, *, file: Path, json: bool, **_: Any) -> None:
         with only_one_per_home():
-            held = backup.restore(file, self.tell)
+            held = backup.restore(file, self.log)
         if json:
             self.print_json(held)
         else:

@@ -70,17 +70,17 @@ class Command(ProjectCommand):
             go_on = together or files != options["files"]
             with local.named_network(options["model"]) as network:
                 done = local_batch.segment(
-                    network, files, options["out"], overlays, go_on, self.tell_progress, choice, sink
+                    network, files, options["out"], overlays, go_on, self.log_progress, choice, sink
                 )
-            self.tell_progress("")
+            self.log_progress("")
             if sink:
                 sink.finish()
                 if sink.note:
-                    self.tell(sink.note)
+                    self.log(sink.note)
             for note in dict.fromkeys(note for result in done.results for note in result.get("notes", ())):
-                self.tell(note)
+                self.log(note)
             for file, message in done.left_out:
-                self.tell(f"{file}: {message}")
+                self.log(f"{file}: {message}")
             if options["csv"]:
                 local_batch.write_table(options["csv"], done)
             if options["zip"]:

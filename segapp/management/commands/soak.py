@@ -29,7 +29,7 @@ class Command(ProjectCommand):
             options["seed"],
             options["database"],
             options["redis"],
-            self.tell,
+            self.log,
         )
         if options["json"]:
             self.print_json(result)

@@ -61,7 +61,7 @@ class Command(ProjectCommand):
             if options["json"]:
                 self.print_json({"file": outcome.file, "problem": outcome.problem or None, **(outcome.result or {})})
             elif outcome.result is None:
-                self.tell(f"{outcome.file}: {outcome.problem}")
+                self.log(f"{outcome.file}: {outcome.problem}")
             else:
                 self.stdout.write(f"{outcome.file}: {_summary(outcome.result)}")
             self.stdout.flush()
@@ -76,10 +76,10 @@ class Command(ProjectCommand):
             if options["once"]:
                 watch.once(told, pause)
             else:
-                self.tell(f"Watching {options['folder']}; results go to {options['out']}.")
-                watch.forever(told, self.tell, pause)
+                self.log(f"Watching {options['folder']}; results go to {options['out']}.")
+                watch.forever(told, self.log, pause)
         except Ended:
-            self.tell("Ended; what is not done yet is done next time.")
+            self.log("Ended; what is not done yet is done next time.")
 
 
 def _summary(result: dict[str, Any]) -> str:

@@ -87,11 +87,11 @@ def held_out_figures(spec: Spec, network: Network, labels: Labels) -> dict[str, 
             (pair,) = load_pairs(label_set.folder, [stem], label_set.table)
             counts += count(pair.codes, predict(net, pair.image).ids, labels.allowed)
         right, missed, wrong = counts
-        spoken = right + missed > 0
+        present = right + missed > 0
         per_class = {
             c.name: round(float(right[k] / (right[k] + missed[k] + wrong[k])), 4)
             for k, c in enumerate(spec.classes)
-            if spoken[k]
+            if present[k]
         }
         if per_class:
             figures[label_set.name] = {

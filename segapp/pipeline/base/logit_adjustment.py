@@ -84,8 +84,8 @@ def _mean_iou(samples: Sequence[Sample], allowed: np.ndarray, offsets: np.ndarra
     values: list[float] = []
     for logits, codes in samples:
         right, missed, wrong = count(codes, (logits + offsets).argmax(axis=1), allowed)
-        spoken = right + missed > 0
-        values += (right[spoken] / (right + missed + wrong)[spoken]).tolist()
+        present = right + missed > 0
+        values += (right[present] / (right + missed + wrong)[present]).tolist()
     return sum(values) / max(1, len(values))
 
 

@@ -51,7 +51,7 @@ class Prediction:
 
 
 def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None, interior: bool = False) -> Prediction:
-    """Segment an RGB image (uint8 H,W,3) of any size from 1x1 pixel. `progress` hears 0 to 1.
+    """Segment an RGB image (uint8 H,W,3) of any size from 1x1 pixel. `progress` is called with 0 to 1.
 
     `interior`: objects will be counted, so the map that tells touching ones apart is wanted, where the model has one.
 

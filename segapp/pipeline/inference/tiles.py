@@ -22,7 +22,7 @@ def strips(
     """(first row, logits K,rows,W) from the top down, every row of `image` (uint8 H,W,3) once.
 
     `run` gives the logits K,h,w of a tile of at most `tile` pixels a side. Where tiles overlap, their logits are
-    blended by weights that fade towards a tile's border. `tick` hears the share of tiles done.
+    blended by weights that fade towards a tile's border. `tick` is called with the share of tiles done.
     """
     height, width = image.shape[:2]
     rows, cols = starts(height, tile), starts(width, tile)

@@ -64,8 +64,8 @@ def process(
 ) -> Outcome:
     """Segment a video into `folder`, continuing after the segments that are complete there.
 
-    `watch` hears of progress about twice a second and says how to go on; `source` is what a probe found, where one
-    was made already. Raises InvalidVideo, Cancelled, Paused and OSError (a full disk).
+    `watch` is called with the progress about twice a second and says how to go on; `source` is what a probe found,
+    where one was made already. Raises InvalidVideo, Cancelled, Paused and OSError (a full disk).
     """
     started = time.monotonic()
     source = source or probe(original, limits)

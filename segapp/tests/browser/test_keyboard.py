@@ -101,7 +101,7 @@ def test_it_trains_is_watched_and_stopped(tour):
     sound(page)
     expect(page.locator("#run-preview")).to_be_visible(timeout=60_000)
     expect(page.locator("#run-live")).to_contain_text("Held-out score 0.")
-    expect(page.locator("#run-live path.rival")).to_have_count(1)
+    expect(page.locator("#run-live path.baseline")).to_have_count(1)
     sound(page)
     tab_to(page, page.locator("#run-keep"))
     page.keyboard.press("Enter")

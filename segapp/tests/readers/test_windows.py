@@ -102,7 +102,7 @@ def test_the_command_writes_a_mask_in_the_same_place_on_earth(tmp_path, low_limi
     network = bright_network(input_size=64)
     network.module = BrightInParts()
     said: list[str] = []
-    result = local.segment_image(network, source, tmp_path, "ortho_mask", tell=said.append)
+    result = local.segment_image(network, source, tmp_path, "ortho_mask", log=said.append)
     assert result["mask"].endswith("ortho_mask.tif") and said
     with tifffile.TiffFile(result["mask"]) as mask, tifffile.TiffFile(source) as before:
         ids, page = mask.asarray(), mask.pages[0]
@@ -211,13 +211,13 @@ def test_a_large_image_can_be_cancelled_queued_and_running(alice, worker, low_li
     address = post(alice, "second.tif").json()["status_url"]
     running = Analysis.objects.latest("pk")
     monkeypatch.setattr(inference, "TELL_SECONDS", 0)
-    before = inference.Teller.__call__
+    before = inference.ProgressWriter.__call__
 
     def cancelled_meanwhile(self, progress):
         alice.post(f"{address}/stop")
         before(self, progress)
 
-    monkeypatch.setattr(inference.Teller, "__call__", cancelled_meanwhile)
+    monkeypatch.setattr(inference.ProgressWriter, "__call__", cancelled_meanwhile)
     inference.run(running.pk)
     assert alice.get(address).json()["state"] == "cancelled" and not running.folder.exists()
 

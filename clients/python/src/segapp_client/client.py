@@ -88,8 +88,8 @@ class Segapp:
 
         The active model answers, or `model` (an id), or the one behind the token `share`. `objects=False` leaves out
         measuring single objects; `scale` (like "0.65um"), `things` (ids of the classes to count), `split`, `min_area`,
-        `edges` and `holes` go with it. Images over 50 megapixels take minutes: `on_progress` hears how far they are,
-        and `timeout` bounds the whole in seconds.
+        `edges` and `holes` go with it. Images over 50 megapixels take minutes: `on_progress` is called with how far
+        they are, and `timeout` bounds the whole in seconds.
         """
         options: dict[str, Any] = {"model": model, "share": share, "channels": channels, "page": page}
         if objects:
