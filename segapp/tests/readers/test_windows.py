@@ -210,7 +210,7 @@ def test_a_large_image_can_be_cancelled_queued_and_running(alice, worker, low_li
     assert alice.get(address).json()["state"] == "cancelled"
     address = post(alice, "second.tif").json()["status_url"]
     running = Analysis.objects.latest("pk")
-    monkeypatch.setattr(inference, "TELL_SECONDS", 0)
+    monkeypatch.setattr(inference, "WRITE_SECONDS", 0)
     before = inference.ProgressWriter.__call__
 
     def cancelled_meanwhile(self, progress):
