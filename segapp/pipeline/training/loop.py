@@ -149,6 +149,13 @@ class Trainee:
                 for parameter, value in zip(self._parameters(part), self._parameters(mixed), strict=True):
                     parameter.copy_(value)
 
+    def reset(self) -> None:
+        """Set network and EMA to the weights they started with, also where theirs are not finite any more."""
+        with torch.no_grad():
+            for part in (self.network, self.ema):
+                for parameter, start in zip(self._parameters(part), self._start, strict=True):
+                    parameter.copy_(start)
+
     def update_ema(self) -> None:
         """Count a step and move the EMA towards the network."""
         self.steps += 1

@@ -29,7 +29,7 @@ from segapp.pipeline.training.features import TARGET_STRIDE, FeatureCache, Prepa
 from segapp.pipeline.training.init import class_map
 from segapp.pipeline.training.job import Job
 from segapp.pipeline.training.knowledge import knowledge
-from segapp.pipeline.training.loop import Trainee
+from segapp.pipeline.training.loop import Trainee, TrainingFailed
 from segapp.pipeline.training.metrics import channels, confusion, ious, mean
 from segapp.pipeline.training.schedule import Schedule, TrainingTask
 
@@ -81,9 +81,16 @@ def start_cross_validation(job: Job) -> list[FoldTraining]:
 
 
 def fold_steps(job: Job, training: FoldTraining, schedule: Schedule) -> Iterator[None]:
-    """The training on a fold, one step for each `next`."""
+    """The training on a fold, one step for each `next`.
+
+    One that diverges, as may happen with a few strokes on half of the images, is judged by the weights it started
+    with: that is no reason to end the training of the model that is kept.
+    """
     on_step = training.task.stage(0.0, 1.0)
-    yield from job.train_decoder(training.trainee, training.features, training.fold.train, schedule, on_step)
+    try:
+        yield from job.train_decoder(training.trainee, training.features, training.fold.train, schedule, on_step)
+    except TrainingFailed:
+        training.trainee.reset()
 
 
 def score_folds(job: Job, trainings: Sequence[FoldTraining]) -> None:

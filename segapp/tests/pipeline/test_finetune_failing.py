@@ -30,6 +30,23 @@ def test_a_loss_that_stays_worse_than_guessing_aborts(base, discs, monkeypatch):
         finetune(base, discs, CLASSES, steps=40, watch=lambda p: heard.append(p) is None, clock=FakeClock(1.0))
 
 
+def test_a_fold_that_diverges_is_judged_by_its_start_and_the_model_is_kept(base, discs, monkeypatch):
+    train = job.train_decoder
+
+    def spoil_folds(trainee, features, members, *rest):
+        for step in train(trainee, features, members, *rest):
+            yield step
+            if len(members) < len(discs):
+                for parameter in trainee.ema.decoder.parameters():
+                    parameter.data.fill_(float("nan"))
+                raise TrainingFailed("Training diverged")
+
+    monkeypatch.setattr(job, "train_decoder", spoil_folds)
+    result = finetune(base, discs, CLASSES, steps=6)
+    assert result.steps == 6 and 0 < result.metrics["miou"] <= 1
+    assert all(torch.isfinite(tensor).all() for tensor in result.tensors.values())
+
+
 def test_one_bad_batch_is_no_divergence():
     guard = loop.LossGuard(2)
     for value in (0.5, 0.4, 9.0, 0.4, 0.5):
