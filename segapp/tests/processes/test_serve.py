@@ -151,6 +151,18 @@ def test_a_request_under_way_is_answered_before_the_end(own_server):
     own_server.stop()
 
 
+def test_what_is_no_longer_needed_is_removed_without_a_cron_job(own_server):
+    models = own_server.home / "media" / "models"
+    models.mkdir(parents=True)
+    orphan, fresh = models / f"user_{'a' * 32}.pth", models / f"user_{'b' * 32}.pth"
+    for path in (orphan, fresh):
+        path.write_bytes(b"weights whose row was never written")
+    os.utime(orphan, (time.time() - 30 * 86400,) * 2)
+    own_server.start()
+    until(lambda: not orphan.exists(), 60)
+    assert fresh.exists(), "its row may be about to be written"
+
+
 def test_a_broker_file_that_cannot_be_read_is_set_aside(own_server):
     folder = own_server.home / "var" / "redis"
     folder.mkdir(parents=True)
