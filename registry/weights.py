@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
+from huggingface_hub.utils import logging as hub_logging
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -22,6 +23,7 @@ import segmentation_models_pytorch as smp
 from registry.bases import CATALOGUE, HUB_FILE, Base, hub_file, local_weights, weights_source
 from registry.network import Uninitialised
 
+hub_logging.set_verbosity_error()  # a line for each retry; what it ends with is in the error here
 MAX_REASON = 120  # characters of what the hub's client says; the next step follows and must not be cut off
 
 
