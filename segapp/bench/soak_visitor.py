@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -119,8 +120,18 @@ class SoakVisitor:
         result = guest._ask("POST", "/api/segment", sent, [("file", "image.png", self._image)])
         if result is not None and result.status == 200:
             self._tally.count("shares")
-            if result.json()["model_key"] != f"user_{self._models[-1]}":
-                self._tally.add(self._tally.wrong_answers, "a share link was answered by another model")
+            self._check_guest(result.json(), self._models[-1])
+
+    def _check_guest(self, found: dict[str, Any], shared: str) -> None:
+        """The shared model answered, and its id was kept from the guest."""
+        if shared in json.dumps(found):
+            self._tally.add(self._tally.wrong_answers, f"the guest of a share link learnt the id {shared}")
+        listed = self._ask("GET", "/api/models")
+        if listed is None or listed.status != 200:
+            return
+        digests = [model["sha256"] for model in listed.json()["models"] if model["id"] == shared]
+        if digests and digests != [found["model_sha256"]]:
+            self._tally.add(self._tally.wrong_answers, f"a share link to {shared} was answered by {found['model_key']}")
 
     def come_back(self) -> None:
         """As another browser that has the token only."""

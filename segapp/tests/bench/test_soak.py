@@ -122,5 +122,5 @@ def test_nothing_is_lost_in_a_minute_with_faults(tmp_path):
     )
     assert done.stdout, done.stderr
     found = json.loads(done.stdout)
-    assert done.returncode == 0 and not found["lost"], found
+    assert done.returncode == 0 and not found["lost"], found["details"]
     assert found["done"]["trainings"] >= 1 and found["done"]["analyses"] >= 1 and sum(found["faults"].values()) >= 2
