@@ -1,7 +1,7 @@
 """A worker process's sign of life: its row, the leases it holds, and the chores it runs beside its work.
 
 Two daemon threads with database connections of their own, so that a worker whose main thread computes for minutes
-still counts as alive, and a chore that hangs on a broken broker never delays a beat. A task says that it gets on by
+still counts as alive, and a chore that hangs on a broken broker never delays a beat. A task reports progress by
 `tick`. One that has not for `SEGAPP_STALL_SECONDS` hangs: the worker beats no more, so that others take over what it
 holds, and `LAST_SECONDS` later the process ends, which no lock or library can prevent. Knows nothing of what the work
 is, and nothing of torch.
@@ -40,7 +40,7 @@ _described: dict[str, Any] = {"queues": "", "device": "", "ready": False}
 _info: Callable[[], dict[str, Any]] | None = None
 _count = itertools.count(1)
 _held: dict[tuple[str, int], tuple[str, bool]] = {}  # -> token, and whether the task's own thread works on it
-_ticked: float | None = None  # when the task under way last got on, on the monotonic clock; None between two tasks
+_ticked: float | None = None  # when the task last made progress, on the monotonic clock; None between two tasks
 _chores: list["_Chore"] = []
 _lock = threading.Lock()
 _beating: threading.Thread | None = None
@@ -93,7 +93,7 @@ def task_ended() -> None:
 
 
 def tick(begin: bool = False) -> None:
-    """The task under way got on: a step, a tile, a frame. Cheap; without effect between two tasks."""
+    """The task under way made progress: a step, a tile, a frame. Cheap; without effect between two tasks."""
     global _ticked
     if begin or _ticked is not None:
         _ticked = time.monotonic()
@@ -227,7 +227,7 @@ def _do(chore: _Chore) -> None:
 
 def _end_process() -> None:
     """End at once, whatever the threads are at; where they are goes into the log."""
-    logger.critical("the task under way got on no more for %s s: this worker ends", settings.SEGAPP_STALL_SECONDS)
+    logger.critical("the task under way made no progress for %s s: this worker ends", settings.SEGAPP_STALL_SECONDS)
     faulthandler.dump_traceback()
     os._exit(1)
 

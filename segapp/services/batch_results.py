@@ -44,7 +44,7 @@ def object_shapes(batch: Batch) -> dict[str, Path]:
 
 
 def object_files(batch: Batch) -> dict[str, Path]:
-    """Both."""
+    """Tables and outlines of the objects of all images, by the key of their format."""
     return object_tables(batch) | object_shapes(batch)
 
 

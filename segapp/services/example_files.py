@@ -53,7 +53,7 @@ def write(example: Example, pair: Pair, original: Original | None = None) -> Non
 
 
 def ensure_local(example: Example) -> Example:
-    """See that the files are on this machine. Those written last log: where they are the others are, too."""
+    """See that the files are on this machine. Those written last tell: where they are the others are, too."""
     if not all(path.exists() for path in _last_written(example)):
         store.fetch_folder(example.folder)
     return example

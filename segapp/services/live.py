@@ -2,6 +2,8 @@
 
 import io
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -52,23 +54,9 @@ def ask(
     content = mask.read() if mask is not None else b""
     if content:
         painted.decode(io.BytesIO(content), (example.width, example.height), example.stem, scaled=True)
-    if not Worker.objects.alive().filter(queues__contains="predict", ready=True).exists():
-        raise WorkerAway
-    painting = example.painting
-    token = secrets.token_hex(12)
-    request = LiveRequest(token, editor, sequence, classes, model.pk if model else None, content)
-    try:
-        with waiter_slot():
-            if not live_exchange.put(painting.pk, request):
-                return {"state": "superseded", "sequence": sequence}
-            dispatch.live(painting.pk)
-            found = live_exchange.wait(token, WAIT_SECONDS)
-    except (redis.RedisError, OSError):
-        raise WorkerAway from None
-    if found is None:
-        raise Overloaded("The server has a lot to do, so the answer is late. Your strokes are saved.", retry_after=2)
-    if "error" in found:
-        raise _failed(found["error"])
+    request = LiveRequest(secrets.token_hex(12), editor, sequence, classes, _pk(model), content)
+    late = "the answer is late. Your strokes are saved."
+    found = _exchanged(example.painting.pk, request, _Kind("answer", dispatch.live, WorkerAway, WAIT_SECONDS, late))
     if found.get("proposal") and found["state"] == "answered":
         proposals.keep(example, found)
     return {**found, "sequence": sequence}
@@ -83,23 +71,45 @@ def find_region(
     """
     if any(x >= example.width or y >= example.height for x, y, _ in clicks):
         raise InvalidUpload("A click is outside the image. Click on the image.")
+    request = LiveRequest(secrets.token_hex(12), editor, sequence, model=_pk(model), clicks=clicks)
+    late = "the region is late. Nothing was painted."
+    found = _exchanged(example.painting.pk, request, _Kind("region", dispatch.region, RegionAway, WAIT_SECONDS, late))
+    return {**found, "sequence": sequence}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One of the things that are asked of a worker: its slot in the exchange and how its lateness is said."""
+
+    slot: str
+    send: Callable[[int], None]
+    away: type[WorkerAway]
+    seconds: float
+    late: str
+    retry_after: int = 2
+
+
+def _exchanged(pk: int, request: LiveRequest, kind: _Kind) -> dict[str, Any]:
+    """What a worker answers about the painting; its state is "superseded" where the same page has asked again."""
     if not Worker.objects.alive().filter(queues__contains="predict", ready=True).exists():
-        raise RegionAway
-    token = secrets.token_hex(12)
-    request = LiveRequest(token, editor, sequence, model=model.pk if model else None, clicks=clicks)
+        raise kind.away
     try:
         with waiter_slot():
-            if not live_exchange.put(example.painting.pk, request, "region"):
-                return {"state": "superseded", "sequence": sequence}
-            dispatch.region(example.painting.pk)
-            found = live_exchange.wait(token, WAIT_SECONDS)
+            if not live_exchange.put(pk, request, kind.slot):
+                return {"state": "superseded"}
+            kind.send(pk)
+            found = live_exchange.wait(request.token, kind.seconds)
     except (redis.RedisError, OSError):
-        raise RegionAway from None
+        raise kind.away from None
     if found is None:
-        raise Overloaded("The server has a lot to do, so the region is late. Nothing was painted.", retry_after=2)
+        raise Overloaded(f"The server has a lot to do, so {kind.late}", retry_after=kind.retry_after)
     if "error" in found:
         raise _failed(found["error"])
-    return {**found, "sequence": sequence}
+    return found
+
+
+def _pk(model: UserModel | None) -> int | None:
+    return model.pk if model else None
 
 
 def use_as_it_is(visitor: str, model: UserModel | None = None) -> str:
@@ -112,21 +122,11 @@ def use_as_it_is(visitor: str, model: UserModel | None = None) -> str:
     )
     if painting is None:
         raise InvalidUpload("Nothing is painted yet. Paint a stroke of two classes first.")
-    if not Worker.objects.alive().filter(queues__contains="predict", ready=True).exists():
-        raise WorkerAway
     token = secrets.token_hex(12)
-    request = LiveRequest(token, token, 1, list(painting.classes), model.pk if model else None)
-    try:
-        with waiter_slot():
-            live_exchange.put(painting.pk, request, "model")
-            dispatch.live_model(painting.pk)
-            found = live_exchange.wait(token, MODEL_SECONDS)
-    except (redis.RedisError, OSError):
-        raise WorkerAway from None
-    if found is None:
-        raise Overloaded("The server has a lot to do, so your model is late. Open Models in a moment.", retry_after=5)
-    if "error" in found:
-        raise _failed(found["error"])
+    request = LiveRequest(token, token, 1, list(painting.classes), _pk(model))
+    late = "your model is late. Open Models in a moment."
+    kind = _Kind("model", dispatch.live_model, WorkerAway, MODEL_SECONDS, late, retry_after=5)
+    found = _exchanged(painting.pk, request, kind)
     return str(found["model"])
 
 

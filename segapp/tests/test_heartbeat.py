@@ -233,4 +233,4 @@ def test_a_decoder_that_never_returns_ends_with_its_process(tmp_path):
     )
     environment = {**os.environ, "SEGAPP_HOME": str(tmp_path), "DJANGO_SETTINGS_MODULE": "segapp.settings"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "lock.acquire" not in done.stdout and "got on no more" in done.stderr
+    assert done.returncode == 1 and "lock.acquire" not in done.stdout and "made no progress" in done.stderr

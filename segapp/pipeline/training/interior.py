@@ -36,7 +36,7 @@ class Data:
     """Examples at the network's size, their object numbers as `numbers_like` gives them, and which to learn from.
 
     features: cached views of `prepared`, of a network whose encoder differs from the trained one's in its deepest stage
-    at most; without it the views are encoded anew.
+    at most; without it the views are encoded here.
     """
 
     prepared: Sequence[Prepared]
