@@ -36,7 +36,7 @@ if hasattr(resource, "RLIMIT_RTTIME"):
 (Path(HOME) / "var" / "static").mkdir(parents=True)  # whitenoise warns where it is missing
 django.setup()  # before the fixtures below import models
 
-pytest_plugins = ["segapp.tests.marking", "segapp.tests.fixtures", "segapp.tests.progress"]
+pytest_plugins = ["segapp.tests.marking", "segapp.tests.fixtures", "segapp.tests.progress", "segapp.tests.faults"]
 
 
 def pytest_xdist_setupnodes() -> None:

@@ -24,6 +24,7 @@ def test_least_recently_used_goes_first_and_bytes_are_bounded():
     assert (stats["hits"], stats["misses"], stats["evictions"]) == (1, 4, 1)
 
 
+@pytest.mark.fault(45)
 def test_what_is_in_use_is_never_evicted():
     cache = NetworkCache(10)
     gone = []
@@ -92,6 +93,7 @@ def test_a_failed_load_reaches_all_who_wait_and_is_tried_again():
     assert cache.stats()["in_use"] == 0
 
 
+@pytest.mark.fault(45)
 def test_many_threads_stay_within_the_limit():
     cache = NetworkCache(50)
     wrong = []

@@ -35,6 +35,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model.pth"]
 
 
+@pytest.mark.fault(31)
 def test_missing_truncated_and_flipped_files_are_refused(tmp_path):
     path = tmp_path / "model.pth"
     sha256 = sha256_of(b"x" * 1000)

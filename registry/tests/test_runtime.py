@@ -156,6 +156,7 @@ def test_the_mit_way_is_the_same(media, weights, mit_b0, runtime):
         assert torch.equal(net.module(image), whole(image))
 
 
+@pytest.mark.fault(30)
 def test_a_cached_network_is_not_used_when_its_file_is_gone_or_changed(media, weights, lite, runtime):
     ref, _ = custom(media, weights, lite)
     with runtime.use(ref):
@@ -185,6 +186,7 @@ def test_another_models_file_is_refused(media, weights, lite, runtime):
         pass
 
 
+@pytest.mark.fault(24)
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
     ran = tmp_path / "ran"
 
@@ -237,6 +239,7 @@ def test_memory_stays_bounded_and_the_base_goes_last(media, weights, lite):
     assert runtime.stats()["entries"] == 0
 
 
+@pytest.mark.fault(45)
 def test_many_visitors_at_once_each_get_their_own_models_answer(media, weights, lite):
     """More models than the cache holds, from threads; some have encoders of their own."""
     made = [custom(media, weights, lite, 1.0 + s / 10 if s % 4 == 0 else None, seed=s) for s in range(9)]

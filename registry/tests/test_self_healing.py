@@ -40,6 +40,7 @@ def test_a_choice_that_was_made_meanwhile_stands():
     assert services.resolve(ALICE).model is None
 
 
+@pytest.mark.fault(52)
 def test_media_that_is_unmounted_marks_nothing(settings):
     model = make(ALICE, active=True)
     aside = settings.MEDIA_ROOT.rename(settings.MEDIA_ROOT.with_name("away"))
@@ -53,6 +54,7 @@ def test_media_that_is_unmounted_marks_nothing(settings):
     assert services.resolve(ALICE).model == model
 
 
+@pytest.mark.fault(52)
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ENOTCONN])
 def test_a_share_that_does_not_answer_marks_nothing(number, monkeypatch):
     model = make(ALICE, active=True)
@@ -67,6 +69,7 @@ def test_a_share_that_does_not_answer_marks_nothing(number, monkeypatch):
     assert model.active and model.file_state == FileState.OK
 
 
+@pytest.mark.fault(52)
 def test_weights_out_of_reach_mark_nothing(monkeypatch):
     model = make(ALICE, active=True)
     with monkeypatch.context() as away:

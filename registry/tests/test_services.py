@@ -89,6 +89,7 @@ def break_file(model: UserModel, how: str) -> None:
         model.path.write_bytes({"truncated": content[:-3], "flipped": content[:-1] + b"\0", "empty": b""}[how])
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("how", ["deleted", "truncated", "flipped", "empty"])
 @pytest.mark.parametrize("seen_before", [False, True], ids=["cold", "seen before"])
 def test_a_lost_file_falls_back_with_a_notice(model, how, seen_before):
@@ -107,6 +108,7 @@ def test_a_lost_file_falls_back_with_a_notice(model, how, seen_before):
         services.activate(ALICE, model.public_id)
 
 
+@pytest.mark.fault(31)
 def test_a_file_swapped_with_another_visitors_is_refused(model):
     theirs = make(CHARLIE)
     services.activate(ALICE, model.public_id)

@@ -20,6 +20,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Progress(Path(path)))
 
 
+def faults_of(report: pytest.TestReport) -> list[int]:
+    """The rows of the fault list that the test of this report tries; segapp/tests/faults.py puts them there."""
+    found: list[Any] = [rows for name, rows in report.user_properties if name == "faults"]
+    return [row for rows in found for row in rows]
+
+
 class Progress:
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -32,13 +38,14 @@ class Progress:
         self._write(test=nodeid, event="started")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        faults = faults_of(report)
         if report.failed:
-            self._write(test=report.nodeid, event="failed")
+            self._write(test=report.nodeid, event="failed", faults=faults)
         elif report.skipped:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-            self._write(test=report.nodeid, event="skipped", reason=reason.removeprefix("Skipped: "))
+            self._write(test=report.nodeid, event="skipped", faults=faults, reason=reason.removeprefix("Skipped: "))
         elif report.when == "call":
-            self._write(test=report.nodeid, event="passed")
+            self._write(test=report.nodeid, event="passed", faults=faults)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         self._write(test=nodeid, event="ended")

@@ -1,9 +1,10 @@
-"""`python -m segapp.tests.run fast|slow [pytest's arguments]`: the tests in two steps, watched from outside.
+"""`python -m segapp.tests.run fast|slow|faults [pytest's arguments]`: the tests in two steps, watched from outside.
 
 First whatever can run beside other tests, on all cores; then the tests that start the service or a browser.
 A test that hangs where pytest-timeout cannot end it (in C code, or with the machine starved) is ended from here: when
 no test has begun or ended for longer than one may take, all processes of the step are killed and the tests that were
-running are named. Prints one result at the end; the exit status is 0 only when every step was good.
+running are named. Prints one result at the end, with a table of the faults that were tried; the exit status is 0 only
+when every step was good, and of `faults` when every one was tried.
 """
 
 import contextlib
@@ -21,16 +22,17 @@ from pathlib import Path
 import psutil
 
 from segapp.home import PROJECT
+from segapp.tests.faults import Faults
 from segapp.tests.progress import VARIABLE
 
-SUITES = {"fast": "not slow", "slow": "slow"}
+SUITES = {"fast": "not slow", "slow": "slow", "faults": "fault"}
 STEPS = (
     ("parallel tests", "not processes and not browser"),
     ("tests with the running service and browsers", "(processes or browser)"),
 )
 SERVICES = 2  # processes of the second step: its tests mostly wait; every process has a service of its own
 # Seconds without a test that begins or ends: longer than the longest timeout of a test in the suite.
-PATIENCE = {"fast": 400.0, "slow": 3100.0}
+PATIENCE = {"fast": 400.0, "slow": 3100.0, "faults": 3100.0}
 LOOK_SECONDS = 1.0
 DUMP_SECONDS = 5.0  # that killed processes have to print where they were
 MAX_WORKERS = 8
@@ -45,6 +47,7 @@ class Tally:
     failed: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     running: dict[str, None] = field(default_factory=dict)
+    faults: Faults = field(default_factory=Faults)
 
     def read(self, line: str) -> None:
         found = json.loads(line)
@@ -55,6 +58,7 @@ class Tally:
             self.running.pop(test, None)
         else:
             self.outcomes[event] += 1
+            self.faults.count(test, event, found.get("faults", []))
             if event == "failed":
                 self.failed.append(test)
             elif event == "skipped":
@@ -75,6 +79,8 @@ def run(suite: str, arguments: list[str], patience: float | None = None) -> int:
         if status == INTERRUPTED:
             break
     good = set(statuses) <= {0, NO_TESTS} and 0 in statuses
+    if suite == "faults" and not arguments:
+        good = good and not tally.faults.untried()
     print(result(suite, good, tally, hung, time.monotonic() - began), flush=True)
     return 0 if good else 1
 
@@ -156,6 +162,11 @@ def result(suite: str, good: bool, tally: Tally, hung: list[str], seconds: float
     lines += [f"  failed: {test}" for test in dict.fromkeys(tally.failed)]
     lines += [f"  hung and killed: {test}" for test in hung]
     verdict = "PASSED" if good else "FAILED"
+    table = tally.faults.table()
+    if table:
+        lines.append(f"\n{table}")
+    if suite == "faults" and tally.faults.untried():
+        lines.append(f"  not tried: {', '.join(map(str, tally.faults.untried()))}")
     return "\n".join([f"\n=== {suite} tests {verdict}: {counts} in {seconds:.0f} s", *lines])
 
 

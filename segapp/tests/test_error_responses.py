@@ -79,6 +79,7 @@ def test_the_page_for_a_failing_database_asks_it_nothing(db, django_assert_num_q
         error_responses.error_response(request, errors.Busy())
 
 
+@pytest.mark.fault(22)
 def test_an_upload_over_the_limit_is_read_to_the_end_and_refused(client, settings):
     settings.UPLOAD_LIMIT_BYTES = settings.IMAGE_LIMIT_BYTES = 1000
     image = io.BytesIO(b"x" * (5000 + upload_limits.ENVELOPE))
@@ -88,6 +89,7 @@ def test_an_upload_over_the_limit_is_read_to_the_end_and_refused(client, setting
     assert response.json()["error"]["code"] == "too_large"
 
 
+@pytest.mark.fault(22)
 def test_more_files_than_django_counts_are_refused_by_name_of_the_limit(client, db, settings):
     files = [io.BytesIO(b"x") for _ in range(settings.DATA_UPLOAD_MAX_NUMBER_FILES + 1)]
     for number, file in enumerate(files):

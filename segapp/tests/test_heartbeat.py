@@ -219,6 +219,7 @@ def test_a_process_that_hangs_is_ended_after_others_could_take_over(clock, setti
         heartbeat._beat_on()
 
 
+@pytest.mark.fault(54)
 @pytest.mark.slow
 def test_a_decoder_that_never_returns_ends_with_its_process(tmp_path):
     """A lock that is never given stands for a library that hangs."""

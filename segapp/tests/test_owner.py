@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from segapp import owner
 
 
@@ -22,6 +24,7 @@ def test_a_process_that_ended_has_died():
     assert owner.has_died(done.stdout.strip())
 
 
+@pytest.mark.fault(55)
 def test_another_process_under_a_dead_ones_id_is_not_taken_for_it():
     assert owner.has_died(named(start="1"))
 

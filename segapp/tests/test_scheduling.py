@@ -10,6 +10,7 @@ from segapp.tests import scheduling
 pytestmark = pytest.mark.skipif(not scheduling.policies(), reason="this system does not tell how it schedules")
 
 
+@pytest.mark.fault(49)
 def test_a_thread_of_another_policy_is_found_and_put_right():
     usual = os.sched_getscheduler(0)
     other = os.SCHED_BATCH if usual != os.SCHED_BATCH else os.SCHED_OTHER

@@ -59,6 +59,7 @@ def visitor_of(cookie: str) -> str:
     return visitor
 
 
+@pytest.mark.fault(42)
 def test_a_cookie_under_a_rotated_key_is_good_and_under_a_removed_one_makes_a_new_visitor(db, settings):
     cookie = signed(ALICE, COOKIE)
     settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another key"
@@ -67,6 +68,7 @@ def test_a_cookie_under_a_rotated_key_is_good_and_under_a_removed_one_makes_a_ne
     assert visitor_of(cookie) != ALICE
 
 
+@pytest.mark.fault(42)
 @pytest.mark.parametrize("salt", ["", "another", HOST_COOKIE + COOKIE_SALT, "segapp.restore.token"])
 def test_a_cookie_signed_for_something_else_makes_a_new_visitor(db, salt):
     assert visitor_of(signing.get_cookie_signer(salt=salt).sign(ALICE)) != ALICE

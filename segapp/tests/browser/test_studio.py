@@ -157,6 +157,7 @@ def test_a_pair_is_looked_at_large_with_a_slider_between_image_and_mask(visit, f
     expect(dialog).to_have_count(0)
 
 
+@pytest.mark.fault(40)
 def test_a_cancel_is_acknowledged_at_once_and_leads_back_to_the_images(visit, files):
     page = visit().page
     upload(page, files)
@@ -226,6 +227,7 @@ def test_a_server_that_cannot_be_reached_is_said_in_words_and_polling_goes_on(vi
     expect(page.locator("#step-train")).to_contain_text("was cancelled", timeout=60_000)
 
 
+@pytest.mark.fault(41)
 def test_a_cancel_in_the_queue_is_acknowledged_and_the_run_never_starts(visit, files, served):
     """Another visitor trains; who waits is told so, cancels, and stays cancelled when the line is free again."""
     served.wait_ready()

@@ -92,6 +92,7 @@ def test_reset_and_undo(tour):
     tour.expect_custom()
 
 
+@pytest.mark.fault(30)
 def test_a_lost_file_is_a_quiet_notice_and_no_error(tour, served, cats):
     page = tour.page
     page.goto("/")

@@ -130,6 +130,7 @@ UNDERSTOOD = [
 ]
 
 
+@pytest.mark.fault(11, 12)
 @pytest.mark.parametrize(
     ("file", "trained", "ids", "snapped"), [r[1:] for r in UNDERSTOOD], ids=[r[0] for r in UNDERSTOOD]
 )
@@ -162,6 +163,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize("file", [row[1] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_a_photo_is_no_mask(file):
     file.seek(0)
@@ -262,6 +264,7 @@ def test_palettes_that_disagree_are_warned_about():
     assert [row["id"] for row in reading.trained] == [0, 1], "the indices are read all the same"
 
 
+@pytest.mark.fault(12)
 def test_transparent_becomes_a_class_when_the_visitor_says_so():
     source = decode.mask(clear([BLACK, RED, GREEN]), "m")
     reading = mapping_of([source])

@@ -12,6 +12,7 @@ from segapp.imaging.decode import MaskSource
 from segapp.tests.imaging.drawing import photo, saved, shapes
 
 
+@pytest.mark.fault(1)
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF"])
 def test_a_truncated_image_is_refused(format):
     whole = saved(photo(), format).getvalue()
@@ -19,6 +20,7 @@ def test_a_truncated_image_is_refused(format):
         decode.image(io.BytesIO(whole[: len(whole) // 2]), "half.png")
 
 
+@pytest.mark.fault(1)
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("kept", [0.5, 0.9, -2])
 def test_a_jpeg_without_its_end_is_used_as_far_as_it_goes(progressive, kept):
@@ -37,6 +39,7 @@ def test_a_jpeg_of_which_only_the_header_is_there_is_refused():
         decode.image(io.BytesIO(whole[:100]), "head.jpg")
 
 
+@pytest.mark.fault(3, 24)
 @pytest.mark.parametrize(
     "content",
     [
@@ -52,17 +55,20 @@ def test_other_formats_are_refused_whatever_their_name(content):
         decode.image(io.BytesIO(content), "image.png")
 
 
+@pytest.mark.fault(2)
 def test_an_empty_file_is_refused():
     with pytest.raises(InvalidFile, match="empty"):
         decode.image(io.BytesIO(), "empty.png")
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("side", [13_000, 20_000])
 def test_too_many_pixels_are_refused_before_they_are_decoded(side):
     with pytest.raises(InvalidFile, match="megapixels"):
         decode.image(saved(Image.new("1", (side, side))), "huge.png")
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_of_an_animation_the_first_frame_is_used_and_said(format):
     frames = [photo(64), photo(64).rotate(90)]
@@ -79,6 +85,7 @@ def test_what_stands_behind_the_end_of_a_png_is_not_kept():
     assert tail not in saved(image).getvalue()
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P", "LA", "1"])
 def test_every_colour_mode_becomes_rgb(mode):
     format = "JPEG" if mode == "CMYK" else "PNG"
@@ -87,6 +94,7 @@ def test_every_colour_mode_becomes_rgb(mode):
     assert np.asarray(image).std() > 10
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize("top", [1000, 4000, 60000])
 def test_sixteen_bits_are_scaled_and_not_clipped(top):
     ramp = np.linspace(0, top, 256).astype(np.uint16)[None].repeat(8, 0)
@@ -108,6 +116,7 @@ def test_a_turned_photo_stands_upright_and_its_mask_with_it(turn):
         assert np.array_equal(mask.values, np.asarray(image)[..., 0])
 
 
+@pytest.mark.fault(6)
 @pytest.mark.parametrize("size", [(1, 1), (31, 4000)])
 def test_odd_sizes_are_welcome(size):
     assert decode.image(saved(Image.new("RGB", size)), "odd.png").size == size

@@ -42,6 +42,7 @@ def test_real_index_masks_are_left_as_they_are(data, name):
         assert np.array_equal(np.array(mask.summary.keys)[mask.codes], source.values)
 
 
+@pytest.mark.fault(13)
 @pytest.mark.data
 @pytest.mark.parametrize("name", SETS)
 def test_real_masks_come_back_from_jpeg_and_from_smooth_scaling(data, name):

@@ -17,6 +17,7 @@ def test_only_ignore_is_refused(base):
         finetune(base, [blank], CLASSES, steps=2)
 
 
+@pytest.mark.fault(46)
 def test_nan_aborts(base, discs, monkeypatch):
     monkeypatch.setattr(loop, "cross_entropy_dice", lambda logits, *_: logits.sum() * float("nan"))
     with pytest.raises(TrainingFailed, match="diverged"):
@@ -53,6 +54,7 @@ def test_one_bad_batch_is_no_divergence():
         assert guard.check(torch.tensor(value)) == pytest.approx(value)
 
 
+@pytest.mark.fault(46)
 def test_weights_that_are_no_numbers_are_not_published(base, discs, monkeypatch):
     interpolate = loop.Trainee.interpolate_weights
 
@@ -73,6 +75,7 @@ def test_less_memory_means_smaller_crops_and_smaller_images(base, discs, monkeyp
     assert result.spec.input_size == 64
 
 
+@pytest.mark.fault(46)
 def test_out_of_memory_retries_smaller_then_says_so(base, discs, monkeypatch):
     sizes = []
 

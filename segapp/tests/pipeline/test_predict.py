@@ -20,6 +20,7 @@ from segapp.tests.pipeline.conftest import disc, loaded
 CLASSES = [ClassInfo(2, "a", "#000000"), ClassInfo(7, "b", "#ffffff")]
 
 
+@pytest.mark.fault(6)
 @pytest.mark.parametrize("shape", [(1, 1), (31, 400), (400, 31), (70, 50), (64, 64)])
 def test_every_size_gives_a_mask_of_that_size(base, shape):
     image = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)

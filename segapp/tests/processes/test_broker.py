@@ -72,6 +72,7 @@ def timed_start(visitor) -> str:
     return status_url
 
 
+@pytest.mark.fault(34)
 def test_a_broker_that_is_down_holds_no_page_and_its_run_starts_when_it_is_back(server, visitor, broker):
     broker.stop()
     try:
@@ -83,6 +84,7 @@ def test_a_broker_that_is_down_holds_no_page_and_its_run_starts_when_it_is_back(
     assert training.follow(visitor, status_url)["state"] == "done"
 
 
+@pytest.mark.fault(34)
 def test_a_frozen_broker_holds_no_page_and_its_run_starts_when_it_thaws(server, visitor, broker):
     broker.process.send_signal(signal.SIGSTOP)
     try:
@@ -93,6 +95,7 @@ def test_a_frozen_broker_holds_no_page_and_its_run_starts_when_it_thaws(server, 
     assert training.follow(visitor, status_url)["state"] == "done"
 
 
+@pytest.mark.fault(35)
 def test_a_broker_restarted_during_a_training_changes_nothing(server, visitor, broker):
     status_url = training.start(visitor)
     training.under_way(visitor, status_url)
@@ -118,6 +121,7 @@ def test_a_broker_that_forgot_everything_is_told_again(server, visitor, broker):
     assert training.follow(visitor, status_url)["state"] == "done"
 
 
+@pytest.mark.fault(36)
 def test_the_same_message_many_times_is_one_run_and_one_model(server, visitor, broker):
     status_url = training.start(visitor)
     sender = Celery("test", broker=broker.url)

@@ -51,6 +51,7 @@ def transparent() -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.fault(51)
 def test_sixteen_large_images_at_once_stay_within_bounds(tmp_path):
     server = Served(tmp_path / "home")
     try:

@@ -77,6 +77,7 @@ def test_services_and_views_pass_on_postgresql_too(database_url):
     assert done.returncode == 0, done.stdout[-6000:]
 
 
+@pytest.mark.fault(39)
 def test_a_model_is_trained_used_and_reset_on_postgresql(tmp_path, database_url):
     server = Served(tmp_path / "home", DATABASE_URL=database_url)
     try:

@@ -48,6 +48,7 @@ def clean(home: Path) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
+@pytest.mark.fault(33)
 def test_the_old_model_stays_and_cleanup_collects_the_file_without_a_row(tmp_path):
     home = tmp_path / "home"
     killed = run(home, "publish")

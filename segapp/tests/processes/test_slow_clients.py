@@ -41,6 +41,7 @@ def closed(connection: socket.socket) -> bool:
         return True
 
 
+@pytest.mark.fault(50)
 @pytest.mark.parametrize(
     "content", [HEAD, HEAD + b"Content-Length: 9000\r\n\r\n--x\r\n"], ids=["in its head", "in its body"]
 )

@@ -24,6 +24,7 @@ def test_an_undisturbed_training_is_done_and_active(server, visitor, record_prop
     assert (server.home / "media" / run["model_path"]).is_file()
 
 
+@pytest.mark.fault(32)
 def test_a_killed_training_worker_is_followed_by_another_and_the_old_model_answers_meanwhile(server, visitor):
     old = training.follow(visitor, training.start(visitor))
     status_url = training.start(visitor)
@@ -55,6 +56,7 @@ def test_a_run_whose_worker_dies_twice_is_given_up_with_a_reason(server, visitor
     server.wait_ready()
 
 
+@pytest.mark.fault(47)
 def test_a_training_worker_asked_to_end_hands_its_run_back_unspent(server, visitor):
     status_url = training.start(visitor)
     training.under_way(visitor, status_url)
@@ -65,6 +67,7 @@ def test_a_training_worker_asked_to_end_hands_its_run_back_unspent(server, visit
     assert len(training.models(visitor)) == 1
 
 
+@pytest.mark.fault(35)
 def test_a_restarted_web_server_does_not_disturb_a_training(server, visitor):
     status_url = training.start(visitor)
     training.under_way(visitor, status_url)
@@ -73,6 +76,7 @@ def test_a_restarted_web_server_does_not_disturb_a_training(server, visitor):
     assert training.row(server, status_url)["attempts"] == 1
 
 
+@pytest.mark.fault(37)
 def test_a_database_locked_for_ten_seconds_loses_no_run(server, visitor):
     status_url = training.start(visitor)
     training.under_way(visitor, status_url)
@@ -98,6 +102,7 @@ def test_a_database_locked_for_ten_seconds_loses_no_run(server, visitor):
     assert training.row(server, status_url)["attempts"] == 1
 
 
+@pytest.mark.fault(35)
 def test_the_whole_server_ended_during_a_training_takes_it_up_again_when_it_starts(own_server):
     own_server.start().wait_ready()
     visitor = own_server.visitor()
@@ -113,6 +118,7 @@ def test_the_whole_server_ended_during_a_training_takes_it_up_again_when_it_star
     assert len(training.models(visitor)) == 1
 
 
+@pytest.mark.fault(38)
 def test_a_full_disk_is_said_and_leaves_nothing_behind(small_disk):
     server = Served(small_disk / "home", log=small_disk.with_suffix(".log"))
     try:

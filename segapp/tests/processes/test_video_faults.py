@@ -98,6 +98,7 @@ def test_a_long_video_never_holds_up_an_image(server, visitor, ride):
     training.follow(visitor, status_url, PATIENCE)
 
 
+@pytest.mark.fault(25)
 def test_what_is_no_whole_short_small_video_ends_with_a_reason_and_leaves_nothing(server, visitor, tmp_path):
     """Refused on the spot by the first bytes, or failed by what only the probe shows."""
     for content in (b"", b"#EXTM3U\n#EXTINF:9,\nfile:///etc/hostname\n", b"Dear all, this is text. " * 99):
@@ -116,6 +117,7 @@ def test_what_is_no_whole_short_small_video_ends_with_a_reason_and_leaves_nothin
     assert set((server.home / "media" / "videos").iterdir()) == before
 
 
+@pytest.mark.fault(38)
 def test_a_full_disk_ends_the_video_with_a_reason_and_leaves_nothing(small_disk, ride):
     server = Served(small_disk / "home", log=small_disk.with_suffix(".log"))
     try:

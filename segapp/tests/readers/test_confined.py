@@ -28,6 +28,7 @@ def test_a_reader_that_needs_more_memory_than_it_may_have_is_refused():
         read(large, ResourceLimits(memory=450 << 20, processor=60, clock=60))
 
 
+@pytest.mark.fault(54)
 def test_a_reader_that_hangs_is_ended_by_the_clock(tmp_path):
     """A pipe that nobody writes to: the read never returns."""
     began = time.monotonic()
@@ -40,6 +41,7 @@ def test_a_reader_that_hangs_is_ended_by_the_clock(tmp_path):
     assert (header, body) == ({}, b"") and time.monotonic() - began < 10
 
 
+@pytest.mark.fault(54)
 def test_a_reader_that_computes_for_ever_is_ended_by_its_processor_time():
     code = "from segapp.confine import ResourceLimits, confine\nconfine(ResourceLimits(processor=1))\nwhile True: pass"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=confine.environment(), timeout=60, check=False)

@@ -11,6 +11,7 @@ from segapp.tests.imaging.drawing import saved
 from segapp.tests.readers.making import colour, heic
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("name", ["photo.heic", "photo.jpg"])
 def test_a_phones_photo_is_read_whatever_it_is_called(name):
     found = decode.read(heic(Image.fromarray(colour())), name)

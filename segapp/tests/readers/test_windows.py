@@ -84,6 +84,7 @@ def test_a_damaged_tile_is_refused_by_name():
         image.read(0, 0, 96, 96)
 
 
+@pytest.mark.fault(5)
 def test_what_can_be_read_in_parts_says_so_and_the_rest_is_refused(low_limit):
     with pytest.raises(confined.NeedsWindows) as needs:
         decode.read_or_windows(tiff(colour(150, 170), photometric="rgb", tile=(32, 32)), "a.tif")

@@ -134,6 +134,7 @@ def test_without_any_worker_it_is_given_up_in_words(clock):
     assert fresh.state == State.QUEUED
 
 
+@pytest.mark.fault(48)
 def test_a_wall_clock_that_jumps_an_hour_fails_nothing(clock):
     """Rows look an hour old and heartbeats an hour silent, but their counters move."""
     made = worker("host:1")

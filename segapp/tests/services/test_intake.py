@@ -45,11 +45,13 @@ def test_pairs_are_stored_and_read_back():
     assert example_files.image_of(stored[0]).shape == (96, 96, 3)
 
 
+@pytest.mark.fault(19)
 def test_files_without_a_partner_are_all_listed():
     found = problems(lambda: intake.store(ALICE, images("a.png", "b.png"), masks("b.png", "c.png")))
     assert found.keys() == {"a.png", "c.png"}
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize(
     ("first", "second"),
     [("a.png", "a.jpg"), ("Cat.png", "cat.png"), ("caf\u00e9.png", "cafe\u0301.png")],
@@ -60,6 +62,7 @@ def test_the_same_stem_twice_is_a_collision(first, second):
     assert problems(lambda: intake.store(ALICE, images(first), masks(first, second)))
 
 
+@pytest.mark.fault(21)
 @pytest.mark.parametrize(
     "name", ["../../etc/passwd.png", "..\\win.png", "x" * 300 + ".png", "\U0001f63a.png", "<b>.png"]
 )
@@ -105,6 +108,7 @@ def test_the_image_sent_as_its_own_mask_is_refused():
     assert "itself" in problems(lambda: intake.store(ALICE, same[:1], same[1:]))["a.png"]
 
 
+@pytest.mark.fault(4)
 def test_nothing_of_the_uploaded_file_but_its_pixels_is_kept():
     tail = b"<script>alert(1)</script>"
     exif = Image.Exif()
@@ -198,6 +202,7 @@ def test_a_row_that_cannot_be_written_takes_its_files_with_it(monkeypatch, tmp_p
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+@pytest.mark.fault(38)
 def test_a_disk_that_fills_up_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(intake, "_store_group", _full_after_one(intake._store_group))
     with pytest.raises(OSError, match="No space left"):

@@ -87,6 +87,7 @@ def test_the_corpus_is_large():
     assert len(files) >= 50
 
 
+@pytest.mark.fault(14)
 def test_zero_one_and_zero_255_teach_the_same():
     """The class table and every pixel agree, and nothing else of a mask reaches the training."""
     first, second = (send(saved(shapes([0, top])).getvalue(), visitor=f"{top}") for top in (1, 255))
@@ -95,6 +96,7 @@ def test_zero_one_and_zero_255_teach_the_same():
     assert np.array_equal(example_files.ids_of(first[0], one), example_files.ids_of(second[0], other))
 
 
+@pytest.mark.fault(7)
 def test_an_image_that_was_held_upright_keeps_its_mask_in_place():
     """The camera stored the photo lying and says so in its EXIF; the mask was drawn on the upright one."""
     exif = Image.Exif()
@@ -107,6 +109,7 @@ def test_an_image_that_was_held_upright_keeps_its_mask_in_place():
     assert ((image[..., 0] > 127) == (ids == 1)).mean() > 0.98
 
 
+@pytest.mark.fault(10)
 def test_values_of_16_bits_are_numbered_over_the_whole_set():
     image = [SimpleUploadedFile(f"{name}.jpg", saved(photo(SIZE), "JPEG").getvalue()) for name in ("one", "two")]
     files = [SimpleUploadedFile(f"{n}.png", deep(v).getvalue()) for n, v in (("one", [0, 700]), ("two", [3, 5000]))]

@@ -111,6 +111,7 @@ def test_the_endings_that_were_taken_off_are_said():
     assert "“_L”" in arrange([File("0001TP_1.png")], [File("0001TP_1_L.png")]).notes[0]
 
 
+@pytest.mark.fault(19)
 @pytest.mark.parametrize(
     ("images", "masks"),
     [

@@ -37,6 +37,7 @@ def lose_connection(monkeypatch, committed: bool) -> None:
     monkeypatch.setattr(connection, "commit", commit)
 
 
+@pytest.mark.fault(53)
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_connection_lost_during_commit_never_costs_the_file(monkeypatch, tmp_path, committed):
     run = TrainingRun.objects.create(visitor=ALICE, state=State.RUNNING, lease="token")
@@ -52,6 +53,7 @@ def test_a_connection_lost_during_commit_never_costs_the_file(monkeypatch, tmp_p
         assert len(files(tmp_path)) == 1, "an orphan, which cleanup collects"
 
 
+@pytest.mark.fault(40)
 def test_a_training_cancelled_after_its_last_step_publishes_nothing(tmp_path):
     old = plant(ALICE, "Old", 1)
     run = TrainingRun.objects.create(visitor=ALICE, state=State.RUNNING, lease="token")

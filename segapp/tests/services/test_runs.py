@@ -54,6 +54,7 @@ def test_a_lease_that_was_lost_ends_nothing(db):
     assert TrainingRun.objects.end(run.pk, "token", State.DONE)
 
 
+@pytest.mark.fault(41)
 def test_a_cancelled_queued_run_never_starts(db):
     run = queued()
     runs.stop(run, keep=False)
@@ -61,6 +62,7 @@ def test_a_cancelled_queued_run_never_starts(db):
     assert not TrainingRun.objects.claim(run.pk, "one:1", "token")
 
 
+@pytest.mark.fault(41)
 @pytest.mark.parametrize(("keep", "asked"), [(True, Stop.KEEP), (False, Stop.DISCARD)])
 def test_a_running_run_is_asked_to_stop(db, keep, asked):
     run = claimed()
@@ -99,6 +101,7 @@ def test_a_run_whose_worker_fell_silent_is_queued_again_at_most_twice(db, dispat
     assert run.state == State.FAILED and "twice" in run.message
 
 
+@pytest.mark.fault(55)
 def test_a_dead_process_of_this_host_loses_its_run_at_once(db, dispatched, clock):
     run = claimed(owner=f"{owner.name()}1")
     runs.reap()
@@ -106,6 +109,7 @@ def test_a_dead_process_of_this_host_loses_its_run_at_once(db, dispatched, clock
     assert run.state == State.QUEUED
 
 
+@pytest.mark.fault(48)
 def test_a_wall_clock_that_jumps_takes_no_run_away(db, dispatched, clock):
     """Nothing here looks at the wall clock: only the counter and the monotonic clock count."""
     run = claimed()

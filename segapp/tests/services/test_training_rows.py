@@ -249,6 +249,7 @@ def test_counts_that_differ_are_objects_and_equal_ones_are_classes():
     assert not mapping.objects and len(mapping.trained) == 6
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize("counts", [[100], [80, 80], [300, 12], [500]])
 def test_more_objects_than_classes_can_be_are_no_photo(counts):
     stored = store({f"{k}.png": png(cells(count)) for k, count in enumerate(counts)}, 200)
@@ -290,6 +291,7 @@ def test_a_half_transparent_object_on_transparent_is_object_and_background():
     assert np.array_equal(example_files.ids_of(stored[0], mapping), truth())
 
 
+@pytest.mark.fault(17)
 def test_one_class_is_refused_when_training_would_start():
     stored = store({"a.png": png(np.zeros((SIZE, SIZE), dtype=np.uint8))})
     with pytest.raises(InvalidFile, match="nothing to tell apart"):
@@ -332,6 +334,7 @@ def test_small_marks_of_seven_stay():
     assert np.array_equal(example_files.ids_of(stored[0], mapping), ids)
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize("by", [-3, -1, 1, 2, 3])
 def test_a_mask_off_by_rounding_is_fitted_and_it_is_said(by):
     small = Image.fromarray(truth(3)).resize((SIZE + by, SIZE), Image.Resampling.NEAREST)
@@ -341,6 +344,7 @@ def test_a_mask_off_by_rounding_is_fitted_and_it_is_said(by):
     assert any("fitted" in note and f"{SIZE + by} ×" in note for note in intake.notes_of(stored))
 
 
+@pytest.mark.fault(16)
 def test_a_mask_off_by_more_is_refused_with_both_sizes():
     with pytest.raises(InvalidUpload, match=r"100 × 96 pixels, its image a\.jpg is 96 × 96"):
         store({"a.png": saved(shapes([0, 255]).resize((100, 96))).getvalue()})

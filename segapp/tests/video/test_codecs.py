@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 from segapp.home import PROJECT
 from segapp.pipeline.video.demux import Limits
 from segapp.pipeline.video.job import Report, Verdict
@@ -19,6 +21,7 @@ def production_files() -> list[Path]:
     return [path for path in found if "tests" not in path.relative_to(PROJECT).parts]
 
 
+@pytest.mark.fault(49)
 def test_only_two_encoders_are_opened_and_each_is_named_where_it_is():
     opened = set()
     for path in production_files():
@@ -31,6 +34,7 @@ def test_only_two_encoders_are_opened_and_each_is_named_where_it_is():
     assert opened == ENCODERS
 
 
+@pytest.mark.fault(49)
 def test_an_av1_video_leaves_every_thread_as_it_was(tmp_path):
     plain = write_video(tmp_path / "plain.mp4", 64, 64, frames=20)
     original = in_child(plain, tmp_path / "a.mkv", "libsvtav1")

@@ -76,6 +76,7 @@ def test_a_webm_without_a_length_is_counted(tmp_path):
     assert probe(path, Limits()).seconds == pytest.approx(1.2, abs=0.11)
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize(
     ("content", "word"),
     [(b"", "empty"), (PLAYLIST.encode(), "not an MP4"), (b"hello, this is text " * 50, "not an MP4"),
@@ -88,6 +89,7 @@ def test_refuses_what_is_no_video_whatever_it_is_called(tmp_path, content, word)
     assert word in refused(path)
 
 
+@pytest.mark.fault(25)
 def test_a_playlist_behind_a_video_header_reads_nothing(tmp_path):
     """Text behind an MP4's first box reaches the MP4 demuxer only, which knows no addresses."""
     path = tmp_path / "clip.mp4"
@@ -127,6 +129,7 @@ def test_refuses_by_length_without_decoding_it_all(tmp_path):
     assert probe(path, Limits(seconds=3600)).seconds == pytest.approx(3600, abs=1)
 
 
+@pytest.mark.fault(25)
 def test_refuses_8k(tmp_path):
     path = write_video(tmp_path / "a.mp4", 7680, 4320, frames=1, options={"preset": "ultrafast"})
     assert "7680 x 4320; the limit is 8.3 megapixels" in refused(path)

@@ -29,6 +29,7 @@ def test_a_refusal_keeps_its_words(tmp_path):
         examine(path, Limits())
 
 
+@pytest.mark.fault(54)
 @pytest.mark.parametrize("resources", [ResourceLimits(processor=0), ResourceLimits(clock=0.01)])
 def test_more_than_its_resources_is_refused_in_plain_words(video, resources):
     with pytest.raises(InvalidVideo) as refused:

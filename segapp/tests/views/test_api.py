@@ -41,6 +41,7 @@ def test_the_first_answer_makes_a_visitor_with_a_signed_cookie(db):
     assert cookie["httponly"] and cookie["samesite"] == "Lax" and int(cookie["max-age"]) >= 31_000_000
 
 
+@pytest.mark.fault(42)
 @pytest.mark.parametrize("change", [lambda v: v[:-2] + "xx", lambda v: "0" * 32 + v[32:], lambda v: v.split(":")[0]])
 def test_a_tampered_cookie_is_a_new_visitor(alice, change):
     make(alice.visitor, active=True)
@@ -51,6 +52,7 @@ def test_a_tampered_cookie_is_a_new_visitor(alice, change):
     assert "segapp_visitor" in response.cookies
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize("address", ["finetune", "segment", "load-user-model", "reset-to-base-model"])
 def test_a_post_without_a_csrf_token_is_forbidden(db, address):
     response = Client(enforce_csrf_checks=True).post(f"/api/{address}")
@@ -74,6 +76,7 @@ def test_a_training_is_accepted_and_can_be_followed_by_its_owner_only(alice, cha
     assert charlie.get(address).json() == unknown, "another's run looks like none"
 
 
+@pytest.mark.fault(39)
 def test_a_second_training_is_refused_while_one_is_under_way(alice):
     first = alice.post("/api/finetune", pair("one")).json()
     response = alice.post("/api/finetune", pair("two"))
@@ -133,6 +136,7 @@ def test_reset_goes_back_to_the_base(alice):
     assert not UserModel.objects.filter(active=True).exists()
 
 
+@pytest.mark.fault(40)
 def test_a_reset_during_a_training_keeps_its_model_inactive(alice):
     alice.post("/api/finetune", pair("one"))
     alice.post("/api/reset-to-base-model")
@@ -157,6 +161,7 @@ def test_a_valid_token_restores_the_visitor_even_when_the_file_is_gone(alice):
     assert other.public_id in {row["id"] for row in browser.get("/api/models").json()["models"]}
 
 
+@pytest.mark.fault(43)
 def test_a_wrong_token_and_a_foreign_model_are_told_apart(alice, charlie):
     model = make(alice.visitor)
     wrong = charlie.post("/api/load-user-model", {"user_id": model.public_id, "token": "wrong"})

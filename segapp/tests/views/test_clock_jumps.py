@@ -21,6 +21,7 @@ def text_of(client, address: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
 
 
+@pytest.mark.fault(48)
 @pytest.mark.parametrize("hours", [-1, 1])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_time_left_is_what_the_worker_counted(alice, kind, hours):
@@ -31,6 +32,7 @@ def test_the_time_left_is_what_the_worker_counted(alice, kind, hours):
     assert alice.get(STATUS[kind].format(row.public_id)).json()["eta_seconds"] == 40
 
 
+@pytest.mark.fault(48)
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_job_during_which_the_clock_jumped_makes_no_negative_time(alice, charlie, hours):
     """It ended an hour before it began, or took an hour too long; the median of the latest and 0 bound it."""

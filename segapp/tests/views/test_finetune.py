@@ -17,6 +17,7 @@ def drafts(visitor: str) -> list[str]:
     return [example.stem for example in Example.objects.filter(visitor=visitor, draft=True)]
 
 
+@pytest.mark.fault(22)
 def test_the_empty_page_states_the_limits_beforehand(alice):
     page = text(alice.get("/finetune/"))
     assert "1 to 50 pairs" in page and "200 MB" in page and "Try it with sample images" in page
@@ -83,6 +84,7 @@ def test_what_is_warned_about_follows_the_class_table(alice):
     assert "one image only" not in page and "The only one" not in page
 
 
+@pytest.mark.fault(17)
 def test_an_image_whose_mask_is_empty_says_so_on_itself(alice):
     sent = pairs("one", "two")
     sent["masks"][1] = upload("two.png", saved(shapes([0, 0])))
@@ -110,6 +112,7 @@ def test_masks_that_do_not_go_together_are_kept_and_the_one_to_fix_says_so(alice
     assert "train-form" in page and "faulty" not in page
 
 
+@pytest.mark.fault(15)
 def test_255_is_a_class_or_ignored_as_the_visitor_says(alice):
     sent = pairs("one")
     sent["masks"] = [upload("one.png", saved(shapes([0, 1, 255])))]
@@ -158,6 +161,7 @@ def test_training_without_images_is_refused(alice):
     assert not TrainingRun.objects.exists()
 
 
+@pytest.mark.fault(39)
 def test_a_second_tab_is_shown_the_run_of_the_first(alice):
     alice.post("/finetune/", pairs("one"))
     alice.post("/finetune/train/", {"name": "First"})
