@@ -76,6 +76,16 @@ def scales_note(sizes: Sequence[PixelSize | None]) -> str:
     return "The images have different pixel sizes: all are converted to one unit; pixel_size_um says each one's."
 
 
+def plain_column(values: Any) -> list[Any]:
+    """The same as `plain` of every value of a column, array or list, several times as fast."""
+    array = np.asarray(values)
+    if array.dtype.kind in "biu":
+        return list(array.tolist())
+    if array.dtype.kind != "f" or not (np.abs(array) < 1e6).all():  # other kinds, large numbers, and what is no number
+        return [plain(value) for value in values]
+    return [float(f"{value:.6g}") for value in array.tolist()]
+
+
 def plain(value: Any) -> Any:
     """A table's value as JSON and spreadsheets take it: whole numbers whole, others with six figures at most, None for
     what is no number."""

@@ -3,6 +3,7 @@
 Coordinates are those of pixel corners: the image's top left corner is (0, 0), and pixel (0, 0) ends at (1, 1).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cc3d
@@ -24,6 +25,8 @@ class Part:
 
 
 Outline = tuple[Part, ...]
+Member = tuple[int, tuple[slice, slice], int]  # an object's number, its box, and its first column on a sheet
+SHEET = 1 << 21  # pixels on which objects are traced at once
 
 
 def outlines(objects: Objects, tolerance: float = 0.0) -> list[Outline]:
@@ -31,12 +34,42 @@ def outlines(objects: Objects, tolerance: float = 0.0) -> list[Outline]:
 
     tolerance: in pixels; above 0 outlines get fewer points, and borders between neighbours stay shared.
     """
-    found: list[Outline] = []
-    for number, box in enumerate(ndimage.find_objects(objects.labels, objects.count), 1):
-        parts = _parts(np.pad(objects.labels[box] == number, 1))
-        corner = np.array([box[1].start - 1, box[0].start - 1])
-        found.append(tuple(Part(part.outer + corner, tuple(hole + corner for hole in part.holes)) for part in parts))
+    found = list(_traced(objects))
     return simplified(found, tolerance) if tolerance > 0 else found
+
+
+def _traced(objects: Objects) -> Iterator[Outline]:
+    """Many objects at once, because numpy has a cost a call; a sheet has at most SHEET pixels or one object."""
+    members: list[Member] = []
+    tall = wide = 0
+    for number, box in enumerate(ndimage.find_objects(objects.labels, objects.count), 1):
+        height, width = (side.stop - side.start + 2 for side in box)
+        if members and max(tall, height) * (wide + width) > SHEET:
+            yield from _of_sheet(objects.labels, members, tall, wide)
+            members, tall, wide = [], 0, 0
+        members.append((number, box, wide))
+        tall, wide = max(tall, height), wide + width
+    if members:
+        yield from _of_sheet(objects.labels, members, tall, wide)
+
+
+def _of_sheet(labels: np.ndarray, members: list[Member], tall: int, wide: int) -> Iterator[Outline]:
+    """Outlines of objects that are drawn side by side on a sheet, with an empty pixel around each."""
+    sheet = np.zeros((tall, wide), bool)
+    for number, (rows, columns), left in members:
+        place = slice(1, rows.stop - rows.start + 1), slice(left + 1, left + columns.stop - columns.start + 1)
+        np.equal(labels[rows, columns], number, out=sheet[place])
+    lefts = np.array([left for _, _, left in members])
+    rings = _rings(sheet)
+    owners = np.searchsorted(lefts, [ring.corner[0] for ring in rings], "right") - 1
+    own: list[list[_Ring]] = [[] for _ in members]
+    for ring, owner in zip(rings, owners.tolist(), strict=True):
+        own[owner].append(ring)
+    for (_, (rows, columns), left), found in zip(members, own, strict=True):
+        shift = np.array([columns.start - 1 - left, rows.start - 1])
+        yield tuple(
+            Part(part.outer + shift, tuple(hole + shift for hole in part.holes)) for part in _parts(sheet, left, found)
+        )
 
 
 def simplified(found: list[Outline], tolerance: float) -> list[Outline]:
@@ -74,29 +107,34 @@ def filled(outline: Outline, shape: tuple[int, int]) -> np.ndarray:
     return inside
 
 
-def _parts(inside: np.ndarray) -> list[Part]:
-    """The parts of one object, which no pixel of the array's edge belongs to."""
-    outer: list[tuple[Corner, Ring]] = []
-    holes: list[tuple[Corner, Ring]] = []
-    for ring in _rings(inside):
-        place = int(np.lexsort((ring[:, 0], ring[:, 1]))[0])
-        x, y = int(ring[place, 0]), int(ring[place, 1])
-        # Below the first corner of an outer ring lies the object, below that of a hole's nothing.
-        is_outer = bool(inside[y, x])
-        if (_twice_area(ring) > 0) != is_outer:
-            ring = ring[::-1]
-        (outer if is_outer else holes).append(((x, y), ring))
+Corner = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Ring:
+    """corner: x, y of its topmost corner, the leftmost of these. outer: else it is a hole's. Outer ones run clockwise
+    as seen on the screen, holes' the other way."""
+
+    points: Ring
+    corner: Corner
+    outer: bool
+
+
+def _parts(sheet: np.ndarray, left: int, rings: list[_Ring]) -> list[Part]:
+    """The parts of one object, from its rings on a sheet, where it begins at column `left`."""
+    outer = [ring for ring in rings if ring.outer]
     if len(outer) == 1:
-        return [Part(outer[0][1], tuple(ring for _, ring in holes))]
+        return [Part(outer[0].points, tuple(ring.points for ring in rings if not ring.outer))]
+    right = max(int(ring.points[:, 0].max()) for ring in outer)
+    inside = np.ascontiguousarray(sheet[:, left : right + 1])
     pieces = cc3d.connected_components(inside.view(np.uint8), connectivity=4, out_dtype=np.uint32)
     own: dict[int, list[Ring]] = {}
-    for (x, y), ring in holes:
-        own.setdefault(int(pieces[y - 1, x]), []).append(ring)
-    numbered = sorted((int(pieces[y, x]), place) for place, ((x, y), _) in enumerate(outer))
-    return [Part(outer[place][1], tuple(own.get(piece, ()))) for piece, place in numbered]
+    for ring in rings:
+        if not ring.outer:
+            own.setdefault(int(pieces[ring.corner[1] - 1, ring.corner[0] - left]), []).append(ring.points)
+    numbered = sorted((int(pieces[ring.corner[1], ring.corner[0] - left]), k) for k, ring in enumerate(outer))
+    return [Part(outer[k].points, tuple(own.get(piece, ()))) for piece, k in numbered]
 
-
-Corner = tuple[int, int]
 
 # A corner with two pixels of the object that touch only there is a corner of each of them: (the rank among those of its
 # row, among those of its column) of the first and the second, by which pixels are set.
@@ -105,11 +143,12 @@ FALLING, RISING = UPPER_LEFT + LOWER_RIGHT, UPPER_RIGHT + LOWER_LEFT
 TURNS = np.array([code not in (0, 15, 3, 5, 10, 12) for code in range(16)])
 
 
-def _rings(inside: np.ndarray) -> list[Ring]:
+def _rings(inside: np.ndarray) -> list[_Ring]:
     """Simple rings without points on straight lines, of x, y.
 
     Along a row of corners those where an outline turns are joined two by two, along a column likewise; a ring follows
     these sides in turn. Where four sides meet it stays with its own pixel; one that comes back to a corner is cut.
+    No pixel of the array's edge may be inside.
     """
     pixels = inside.view(np.uint8)
     codes = pixels[:-1, :-1] | pixels[:-1, 1:] << 1 | pixels[1:, :-1] << 2 | pixels[1:, 1:] << 3
@@ -121,21 +160,50 @@ def _rings(inside: np.ndarray) -> list[Ring]:
     rising = np.concatenate([code == RISING, code[shared] == RISING])
     beside = _partners(np.lexsort((second, x, y)))
     below = _partners(np.lexsort((second ^ rising, y, x)))
-    rings, left = [], [True] * len(x)
-    points = np.stack([x, y], axis=1)
-    for begin in range(len(x)):
+    path, starts = _paths(beside, below)
+    points = np.stack([x, y], axis=1)[path]
+    meets = np.zeros(len(x), bool)
+    meets[shared], meets[len(code) :] = True, True
+    cut = np.logical_or.reduceat(meets[path], starts).tolist() if starts else []
+    rings: list[_Ring] = []
+    for first, last, several in zip(starts, [*starts[1:], len(path)], cut, strict=True):
+        if several:
+            rings += [_turned(ring, inside) for ring in _simple(points[first:last])]
+            continue
+        ring = points[first:last]  # begins with its first corner, and runs to the right from there
+        corner = int(ring[0, 0]), int(ring[0, 1])
+        outer = bool(inside[corner[1], corner[0]])  # below an outer ring's first corner lies the object
+        rings.append(_Ring(ring if outer else ring[::-1], corner, outer))
+    return rings
+
+
+def _paths(beside: list[int], below: list[int]) -> tuple[list[int], list[int]]:
+    """Corners in the order in which rings follow them, ring after ring, and where in it each ring starts."""
+    path: list[int] = []
+    starts: list[int] = []
+    left = bytearray(b"\1") * len(beside)
+    for begin in range(len(beside)):
         if not left[begin]:
             continue
-        path, at = [], begin
+        starts.append(len(path))
+        at = begin
         while True:
             end = beside[at]
-            path += [at, end]
-            left[at] = left[end] = False
+            path.append(at)
+            path.append(end)
+            left[at] = left[end] = 0
             at = below[end]
             if at == begin:
                 break
-        rings += _simple(points[path]) if len(shared) else [points[path]]
-    return rings
+    return path, starts
+
+
+def _turned(points: Ring, inside: np.ndarray) -> _Ring:
+    """A ring that may begin anywhere and run either way."""
+    place = int(np.lexsort((points[:, 0], points[:, 1]))[0])
+    corner = int(points[place, 0]), int(points[place, 1])
+    outer = bool(inside[corner[1], corner[0]])
+    return _Ring(points if (_twice_area(points) > 0) == outer else points[::-1], corner, outer)
 
 
 def _partners(order: np.ndarray) -> list[int]:

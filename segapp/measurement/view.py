@@ -7,7 +7,7 @@ import numpy as np
 
 from segapp.imaging.object_options import ObjectOptions
 from segapp.measurement import polygons
-from segapp.measurement.document import Document, plain
+from segapp.measurement.document import Document, plain, plain_column
 from segapp.measurement.exporters.tables import units_of
 
 SHOWN_SIDE = 2048  # pixels of an image on screen: outlines need not be finer
@@ -30,7 +30,7 @@ def view(document: Document, options: ObjectOptions) -> bytes:
         "things": list(document.things),
         "classes": [{key: plain(value) for key, value in row.items()} for row in document.rows],
         "columns": list(columns),
-        "rows": [list(row) for row in zip(*(_plain(values) for values in columns.values()), strict=True)],
+        "rows": [list(row) for row in zip(*(plain_column(values) for values in columns.values()), strict=True)],
         "tolerance": tolerance,
         "outlines": [[[_flat(ring) for ring in (part.outer, *part.holes)] for part in outline] for outline in shown],
     }
@@ -42,10 +42,8 @@ def finest(document: Document) -> float:
     return 0.5 * max(1.0, max(document.width, document.height) / SHOWN_SIDE)
 
 
-def _plain(values: Any) -> list[Any]:
-    return [plain(value) for value in values]
-
-
 def _flat(ring: np.ndarray) -> list[float]:
     """x, y, x, y …, to a tenth of a pixel."""
+    if ring.dtype.kind == "i":
+        return list(ring.ravel().tolist())
     return [int(value) if float(value).is_integer() else value for value in np.round(ring, 1).ravel().tolist()]

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from segapp.measurement.document import Document
-from segapp.measurement.exporters.geojson import plain_number
+from segapp.measurement.exporters.geojson import plain_numbers
 from segapp.measurement.polygons import Outline
 
 
@@ -42,7 +42,7 @@ def _annotation(document: Document, place: int, outline: Outline) -> dict[str, A
     if any(part.holes for part in outline):
         segmentation = run_lengths(document.objects.labels, place + 1, (left, top, right, bottom))
     else:
-        segmentation = [[plain_number(value) for value in part.outer.ravel()] for part in outline]
+        segmentation = [plain_numbers(part.outer.ravel()) for part in outline]
     return {
         "category_id": int(columns["class_id"][place]),
         "segmentation": segmentation,

@@ -9,9 +9,9 @@ import shapely
 
 from segapp.imaging.palette import rgb
 from segapp.imaging.pixel_size import GeoReference
-from segapp.measurement.document import Document, plain
+from segapp.measurement.document import Document, plain_column
 from segapp.measurement.exporters.tables import units_of
-from segapp.measurement.polygons import Outline, Ring
+from segapp.measurement.polygons import Outline, Part, Ring
 
 SAME = uuid.UUID("7c4c2a1e-8a57-4d38-9d1f-0b6f0a3c5e21")  # so that an object has the same id in every export
 
@@ -28,17 +28,19 @@ def geojson(document: Document) -> bytes:
 def _features(document: Document) -> list[dict[str, Any]]:
     columns = document.table.columns_with(units_of([document])[0])
     skipped = {"object", "class_id", "class"}
+    measured = {name: plain_column(values) for name, values in columns.items() if name not in skipped}
     features = []
     for place, outline in enumerate(document.outlines):
         row = document.class_of(place + 1)
-        measured = {name: plain(values[place]) for name, values in columns.items() if name not in skipped}
         properties = {
             "objectType": "annotation",
             "name": f"{row['name']} {place + 1}",
             "classification": {"name": row["name"], "color": [int(part) for part in rgb(row["color"])]},
             "object": place + 1,
             "class_id": int(row["id"]),
-            "measurements": {name: float(value) for name, value in measured.items() if value is not None},
+            "measurements": {
+                name: float(values[place]) for name, values in measured.items() if values[place] is not None
+            },
         }
         own = str(uuid.uuid5(SAME, f"{document.name}/{document.width}x{document.height}/{place + 1}"))
         geometry = _geometry(outline, document.geo)
@@ -47,25 +49,36 @@ def _features(document: Document) -> list[dict[str, Any]]:
 
 
 def _geometry(outline: Outline, geo: GeoReference | None) -> dict[str, Any]:
-    polygons = []
-    for part in outline:
-        polygon = shapely.Polygon(_placed(part.outer, geo), [_placed(hole, geo) for hole in part.holes])
-        if geo is not None:  # on maps outer rings run anticlockwise
-            polygon = shapely.geometry.polygon.orient(polygon)
-        rings = [polygon.exterior, *polygon.interiors]
-        polygons.append([[[plain_number(x), plain_number(y)] for x, y in ring.coords] for ring in rings])
+    polygons = [[plain_numbers(ring) for ring in _closed(part, geo)] for part in outline]
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}
     return {"type": "MultiPolygon", "coordinates": polygons}
 
 
-def _placed(ring: Ring, geo: GeoReference | None) -> np.ndarray:
+def _closed(part: Part, geo: GeoReference | None) -> list[Ring]:
+    """A piece's rings, the outer one first, each ending where it begins."""
     if geo is None:
-        return ring
+        return [np.concatenate([ring, ring[:1]]) for ring in (part.outer, *part.holes)]
+    polygon = shapely.Polygon(_placed(part.outer, geo), [_placed(hole, geo) for hole in part.holes])
+    polygon = shapely.geometry.polygon.orient(polygon)  # on maps outer rings run anticlockwise
+    return [np.asarray(ring.coords) for ring in (polygon.exterior, *polygon.interiors)]
+
+
+def _placed(ring: Ring, geo: GeoReference) -> np.ndarray:
     x, y = ring[:, 0], ring[:, 1]
     return np.stack([geo.a * x + geo.b * y + geo.c, geo.d * x + geo.e * y + geo.f], axis=1)
 
 
-def plain_number(value: float) -> int | float:
-    """Whole coordinates as whole numbers: shorter, and exact."""
-    return int(value) if float(value).is_integer() else round(float(value), 9)
+def plain_numbers(values: np.ndarray) -> list[Any]:
+    """An array of coordinates as lists, whole coordinates as whole numbers: shorter, and exact."""
+    if values.dtype.kind != "i":
+        if not (values == np.rint(values)).all():
+            return _mixed(np.round(values, 9).tolist())
+        values = values.astype(np.int64)
+    return list(values.tolist())
+
+
+def _mixed(values: list[Any]) -> list[Any]:
+    return [
+        _mixed(value) if isinstance(value, list) else int(value) if value.is_integer() else value for value in values
+    ]

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from segapp.measurement.document import Document
-from segapp.measurement.exporters.geojson import plain_number
+from segapp.measurement.exporters.geojson import plain_numbers
 
 
 def labelme(document: Document) -> bytes:
@@ -19,9 +19,8 @@ def labelme(document: Document) -> bytes:
         if any(part.holes for part in outline):
             shapes.append(shape | _mask(document, place))
             continue
-        for part in outline:
-            points = [[plain_number(x), plain_number(y)] for x, y in part.outer]
-            shapes.append(shape | {"points": points, "shape_type": "polygon", "mask": None})
+        own = {"shape_type": "polygon", "mask": None}
+        shapes += [{**shape, **own, "points": plain_numbers(part.outer)} for part in outline]
     found: dict[str, Any] = {
         "version": "5.5.0",
         "flags": {},
@@ -30,7 +29,7 @@ def labelme(document: Document) -> bytes:
         "imageData": None,
     }
     found |= {"imageHeight": document.height, "imageWidth": document.width}
-    return json.dumps(found, ensure_ascii=False, indent=1).encode()
+    return json.dumps(found, ensure_ascii=False).encode()
 
 
 def _mask(document: Document, place: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from segapp.measurement.document import Document, plain
+from segapp.measurement.document import Document, plain, plain_column
 from segapp.measurement.units import Unit, unit_of
 
 BOM = "\ufeff"  # without it spreadsheets take µ and é for other letters
@@ -30,10 +30,10 @@ def object_rows(documents: Sequence[Document], named: bool) -> Iterator[list[Any
     yield ["file", *columns] if named else columns
     for document, unit in zip(documents, units, strict=True):
         found = _columns(document, unit)
-        own = [found.get(name) for name in columns]
-        for place in range(document.table.count):
-            row = ["" if values is None else plain(values[place]) for values in own]
-            yield [document.name, *row] if named else row
+        empty = [""] * document.table.count
+        own = [plain_column(found[name]) if name in found else empty for name in columns]
+        for row in zip(*own, strict=True):
+            yield [document.name, *row] if named else list(row)
 
 
 def units_of(documents: Sequence[Document]) -> list[Unit | None]:
