@@ -76,6 +76,49 @@ def test_a_restarted_web_server_does_not_disturb_a_training(server, visitor):
     assert training.row(server, status_url)["attempts"] == 1
 
 
+@pytest.mark.fault(40)
+def test_a_training_cancelled_under_way_publishes_nothing_and_its_worker_goes_on(server, visitor):
+    old = training.follow(visitor, training.start(visitor))
+    before = model_files(server)
+    status_url = training.start(visitor, "thorough")
+    training.under_way(visitor, status_url)
+    began = time.monotonic()
+    assert visitor.post(f"{status_url}/stop", {"keep": "false"}).status == 200
+    assert time.monotonic() - began < 2, "acknowledged at once"
+    run = training.follow(visitor, status_url, 30)
+    assert run["state"] == "cancelled", run
+    assert not run["user_id"] and training.row(server, status_url)["lease"] == ""
+    assert model_files(server) == before
+    assert training.active(visitor) == f"user_{old['user_id']}"
+    assert [model["id"] for model in training.models(visitor)] == [old["user_id"]]
+    again = training.follow(visitor, training.start(visitor))
+    assert again["state"] == "done" and training.active(visitor) == f"user_{again['user_id']}"
+
+
+@pytest.mark.fault(40)
+@pytest.mark.parametrize("had_one", [True, False])
+def test_a_reset_under_way_keeps_the_new_model_and_leaves_the_base_in_use(server, visitor, had_one):
+    if had_one:
+        assert training.follow(visitor, training.start(visitor))["state"] == "done"
+    base = server.visitor().get("/api/health").json()["active_model"]
+    status_url = training.start(visitor)
+    training.under_way(visitor, status_url)
+    assert visitor.post("/api/reset-to-base-model").status == 200
+    assert training.active(visitor) == base
+    run = training.follow(visitor, status_url)
+    assert run["state"] == "done", run
+    assert training.active(visitor) == base, "the reset was the later wish"
+    kept = {model["id"]: model for model in training.models(visitor)}
+    assert set(kept) >= {run["user_id"]} and len(kept) == 1 + had_one
+    assert (server.home / "media" / run["model_path"]).is_file()
+    assert visitor.post(f"/api/models/{run['user_id']}/activate").status == 200
+    assert training.active(visitor) == f"user_{run['user_id']}"
+
+
+def model_files(server: Served) -> set[str]:
+    return {path.name for path in (server.home / "media" / "models").rglob("user_*")}
+
+
 @pytest.mark.fault(37)
 def test_a_database_locked_for_ten_seconds_loses_no_run(server, visitor):
     status_url = training.start(visitor)
