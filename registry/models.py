@@ -41,6 +41,8 @@ class UserModel(models.Model):
     base_sha256 = models.CharField(max_length=64)
     classes = models.JSONField(default=list, help_text="[{id, name, color}] in channel order")
     image_input = models.JSONField(default=dict, help_text="Page and channels it learnt from; empty: plain images")
+    input_size = models.PositiveIntegerField(default=0, help_text="Long side at which the network runs; 0: not known")
+    example_side = models.PositiveIntegerField(default=0, help_text="Long side of its examples; 0: not known")
     metrics = models.JSONField(default=dict)
     recipe = models.JSONField(default=dict, help_text="What trains the same weights again: seed, steps, versions")
     sha256 = models.CharField(max_length=64)

@@ -23,8 +23,9 @@ from segapp.bench import networks as one_network
 from segapp.bench.client import Client, Upload
 from segapp.bench.group import Group
 from segapp.imaging import render, sample
+from segapp.imaging.tiling import fitted
 from segapp.pipeline.inference.forward import normalised
-from segapp.pipeline.inference.predict import fitted, resized
+from segapp.pipeline.inference.predict import resized
 
 REFERENCE = "mit_b3"
 REFERENCE_REQUESTS = 15  # each, with its bare pass, takes about a second

@@ -26,6 +26,7 @@ class Analysis(Pinned):
     image_input = models.JSONField(default=dict, help_text="Page and channels to use, of a file that a worker reads")
     source = models.JSONField(default=dict, help_text="What the file says: {pixel_size, place, channels, deep}")
     windows = models.BooleanField(default=False, help_text="Too large to read at once: read and written in parts")
+    passes = models.PositiveIntegerField(default=1, help_text="Forward passes it takes: what it costs in the queue")
     worker = models.CharField(max_length=120, blank=True, help_text="Who claimed it")
     attempts = models.PositiveSmallIntegerField(default=0)
     created = models.DateTimeField(auto_now_add=True, db_index=True)

@@ -4,6 +4,9 @@ A row is the queue's truth and a broker's message only a hint, so every claim an
 conditional UPDATE whose count decides.
 """
 
+from typing import Any
+
+from django.apps import apps
 from django.db import models
 from django.db.models import F
 from django.utils import timezone
@@ -111,7 +114,7 @@ class Work(models.Model):
         """How many stand before this one at most, running ones included; 0 when it runs or has ended."""
         return len(self.ahead())
 
-    def ahead(self) -> list["Work"]:
+    def ahead(self) -> list[Any]:
         """What is done before this one at most, running first. A row that was claimed since it was read does not stand
         before itself.
 
@@ -120,23 +123,26 @@ class Work(models.Model):
         """
         if self.state != State.QUEUED:
             return []
-        kinds = [kind for kind in Work.__subclasses__() if kind.by_turn] if self.by_turn else [type(self)]
-        running: list[Work] = []
-        queued: list[Work] = []
-        for kind in kinds:
-            rows = kind._default_manager.exclude(pk=self.pk) if kind is type(self) else kind._default_manager.all()
-            running += rows.filter(state=State.RUNNING)
-            queued += rows.filter(state=State.QUEUED)
-        if not self.by_turn:
-            return [*running, *(row for row in queued if row.pk < self.pk)]
-        queued.sort(key=lambda row: row.created)
-        mine = [row for row in queued if row.visitor == self.visitor and row.created < self.created]
-        others: dict[str, list[Work]] = {}
-        for row in queued:
-            if row.visitor != self.visitor:
-                others.setdefault(row.visitor, []).append(row)
-        turns = len(mine) + 1
-        return [*running, *mine, *(row for theirs in others.values() for row in theirs[:turns])]
+        if self.by_turn:
+            return ahead_by_turn(self)
+        rows = type(self)._default_manager.exclude(pk=self.pk)
+        return [*rows.filter(state=State.RUNNING), *rows.filter(state=State.QUEUED, pk__lt=self.pk).order_by("pk")]
+
+
+def ahead_by_turn(row: Any) -> list[Any]:
+    """What is done before a queued row beside the videos at most, images that are read in parts among it."""
+    rows: list[Any] = [kind._default_manager.all() for kind in Work.__subclasses__() if kind.by_turn]
+    rows.append(apps.get_model("segapp.Analysis")._default_manager.filter(windows=True))
+    found = [each for kind in rows for each in kind.filter(state__in=UNFINISHED) if each != row]
+    running = [each for each in found if each.state == State.RUNNING]
+    queued = sorted((each for each in found if each.state == State.QUEUED), key=lambda each: each.created)
+    mine = [each for each in queued if each.visitor == row.visitor and each.created < row.created]
+    others: dict[str, list[Any]] = {}
+    for each in queued:
+        if each.visitor != row.visitor:
+            others.setdefault(each.visitor, []).append(each)
+    turns = len(mine) + 1
+    return [*running, *mine, *(each for theirs in others.values() for each in theirs[:turns])]
 
 
 class Pinned(models.Model):

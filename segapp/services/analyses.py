@@ -19,7 +19,7 @@ from registry import store
 from registry.files import write_atomically
 from registry.models import UserModel
 from segapp import dispatch, owner
-from segapp.imaging import decode, memory, render, stored
+from segapp.imaging import decode, memory, render, stored, tiling
 from segapp.imaging.bare import bare
 from segapp.imaging.confined import NeedsWindows
 from segapp.imaging.image_input import ImageInput
@@ -27,7 +27,7 @@ from segapp.imaging.object_formats import WRITTEN_AT_ONCE
 from segapp.imaging.object_options import ObjectOptions
 from segapp.models import UNFINISHED, Analysis, Measurement, State, Worker
 from segapp.models.measurement import wanted
-from segapp.services import model_snapshot, schemas, storage
+from segapp.services import admission, model_snapshot, queueing, schemas, storage
 from segapp.services.admission import admit, waiter_slot
 from segapp.services.errors import (
     Busy,
@@ -86,18 +86,26 @@ def submit(
     Raises imaging.InvalidFile for what is not an image, Overloaded, StorageFull, DiskFull, and
     registry.services.NoBaseReady.
     """
-    admit()
     storage.hold_to_quota(visitor, file.seek(0, os.SEEK_END))
     answer = answer or registry.resolve(visitor)
     chosen = model or answer.model
     check_things(objects, chosen.classes if chosen else answer.base.card.get("classes", []) if answer.base else [])
     chosen_input = (choice or ImageInput()).over(ImageInput.from_dict(chosen.image_input if chosen else {}))
+    admit(visitor, _passes(chosen, decode.glance(file, name)))
     with memory.decoding.hold(_cost(file, name)):
         try:
             decoded = decode.read_or_windows(file, name, chosen_input)
         except NeedsWindows as large:
             return _submit_windows(visitor, file, large, name, chosen, answer, chosen_input, shared, objects)
         return _submit_decoded(visitor, file, decoded, name, chosen, answer, chosen_input, shared, objects)
+
+
+def _passes(model: UserModel | None, size: tuple[int, int], windows: bool = False) -> int:
+    """Forward passes of an image of (width, height); 1 where size or model are not known."""
+    width, height = size
+    if model is None or not model.input_size or not width:
+        return 1
+    return tiling.passes(height, width, model.input_size, model.example_side, max(1, len(model.classes)), windows)
 
 
 def _cost(file: IO[bytes], name: str) -> int:
@@ -187,13 +195,23 @@ def cancel(analysis: Analysis) -> Analysis:
 
 def progress(analysis: Analysis) -> schemas.AnalysisProgress:
     """How far an image is that has not been answered yet."""
+    position, seconds = place(analysis)
     return {
         "analysis_id": analysis.public_id,
         "model_key": key_of(analysis),
         "state": analysis.state,
         "progress": round(analysis.progress, 3),
+        "queue_position": position,
+        "wait_seconds": seconds,
         "message": analysis.message,
     }
+
+
+def place(analysis: Analysis) -> tuple[int, float | None]:
+    """How many stand before a queued image at most, and the seconds until its turn; None when nothing tells."""
+    if analysis.windows:
+        return len(queueing.ahead(analysis)), queueing.wait_seconds(analysis)
+    return admission.wait(analysis)
 
 
 def progress_or_result(analysis: Analysis) -> schemas.AnalysisProgress | schemas.LargeAnalysis:
@@ -209,7 +227,7 @@ def again(analysis: Analysis, model: UserModel | None) -> Analysis:
     """
     if analysis.windows:
         raise NotFound("An image of this size is not kept. Send it again with the other model active.")
-    admit()
+    admit(analysis.visitor, _passes(model, (analysis.width, analysis.height)))
     content = store.fetch(analysis.image_path).read_bytes()
     storage.hold_to_quota(analysis.visitor, len(content))
     row = _pinned(analysis.visitor, analysis, analysis.title, model, registry.resolve(analysis.visitor))
@@ -228,9 +246,9 @@ def _pinned(
     answer: registry.ActiveModel,
 ) -> Analysis:
     """A new row that names what is to answer. Raises NoBaseReady."""
-    return Analysis(
-        visitor=visitor, title=title[:200], width=size.width, height=size.height, **model_snapshot.chosen(model, answer)
-    )
+    chosen = model_snapshot.chosen(model, answer)
+    passes = _passes(model, (size.width, size.height), isinstance(size, NeedsWindows))
+    return Analysis(visitor=visitor, title=title[:200], width=size.width, height=size.height, passes=passes, **chosen)
 
 
 def _queue(row: Analysis, write: Callable[[BinaryIO], object], objects: ObjectOptions | None = None) -> Analysis:
@@ -306,7 +324,9 @@ def not_done(analysis: Analysis) -> UserError:
     if analysis.state == State.FAILED:
         return Failed(analysis.message) if analysis.worker else NotAnswered(analysis.message)
     address = reverse("api-segment-result", args=[analysis.public_id])
-    message = f"No worker has answered yet. Your image keeps its place; ask GET {address} for it."
+    position, seconds = place(analysis)
+    before = f"Before it come {position} at most, about {seconds:.0f} s. " if position and seconds is not None else ""
+    message = f"No worker has answered yet. {before}Your image keeps its place; ask GET {address} for it."
     return Busy(message, location=address)
 
 

@@ -1,10 +1,13 @@
 """Queues of trainings, videos and batches: how many may wait over all visitors, and how long one is likely to wait."""
 
 from statistics import median
+from typing import Any
 
 from django.conf import settings
 
-from segapp.models import UNFINISHED, Batch, State, TrainingRun, VideoJob, Work, Worker
+from segapp.models import UNFINISHED, Analysis, Batch, State, TrainingRun, VideoJob, Work, Worker
+from segapp.models.work import ahead_by_turn
+from segapp.services import admission
 from segapp.services.errors import Overloaded
 
 RECENT = 5  # ended ones that say how long one takes
@@ -41,17 +44,21 @@ def usual_seconds(kind: type[Work]) -> float | None:
     return median(taken) if taken else None
 
 
-def wait_seconds(row: Work) -> float | None:
+def wait_seconds(row: Work | Analysis) -> float | None:
     """How long a queued row is likely to wait, as the latest of each kind took; 0 when nothing stands before it.
 
     None when nothing tells: none of what waits before it has ended before, nor says how long it still takes.
     """
-    before = row.ahead()
-    if row.by_turn and row.state == State.QUEUED:  # a training goes before these
+    before = ahead(row)
+    by_turn = isinstance(row, Analysis) or row.by_turn
+    if by_turn and row.state == State.QUEUED:  # a training goes before these
         before += TrainingRun.objects.filter(state__in=UNFINISHED)
-    usual = {kind: usual_seconds(kind) for kind in {type(each) for each in before}}
+    usual = {kind: usual_seconds(kind) for kind in {type(each) for each in before} - {Analysis}}
     total = 0.0
     for each in before:
+        if isinstance(each, Analysis):
+            total += admission.seconds_left(each)
+            continue
         left = each.eta_seconds if each.state == State.RUNNING else None
         left = usual[type(each)] if left is None else left
         if left is None:
@@ -60,6 +67,13 @@ def wait_seconds(row: Work) -> float | None:
     return round(total / _workers(type(row)), 1)
 
 
-def _workers(kind: type[Work]) -> int:
+def ahead(row: Work | Analysis) -> list[Any]:
+    """What is done before a queued row at most; `row` may be an image that is read in parts."""
+    if isinstance(row, Work):
+        return row.ahead()
+    return ahead_by_turn(row) if row.state == State.QUEUED else []
+
+
+def _workers(kind: type[Work | Analysis]) -> int:
     queue = "train" if kind is TrainingRun else "video"
     return max(1, Worker.objects.alive().filter(queues__contains=queue).count())

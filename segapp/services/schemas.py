@@ -218,6 +218,8 @@ class AnalysisProgress(TypedDict):
     model_key: ModelKey
     state: Annotated[str, _one_of(State.values, "Where the work stands", "running")]
     progress: Annotated[float, Meta(ge=0, le=1, description="From 0 to 1", examples=[0.4])]
+    queue_position: QueuePosition
+    wait_seconds: WaitSeconds
     message: Message
 
 
@@ -234,6 +236,8 @@ class LargeAnalysis(Analysis):
 
     state: RunState
     progress: Fraction
+    queue_position: QueuePosition
+    wait_seconds: WaitSeconds
     message: Message
 
 

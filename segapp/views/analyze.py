@@ -114,6 +114,7 @@ def _show(
         "problems": problems or [],
         "retry_after": retry_after,
         "usual": usual(request.visitor),
+        "place": analyses.place(analysis) if analysis and analysis.state == State.QUEUED else (0, None),
         "layers": LAYERS,
         "alternatives": alternatives(request.visitor, analysis) if analysis else [],
         "classes": sorted(analysis.classes, key=lambda found: -found["pixels"]) if analysis else [],

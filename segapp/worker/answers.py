@@ -14,6 +14,9 @@ def name_what_answers(work: Pinned, network: LoadedNetwork) -> str:
     model = work.model if work.model is not None and work.model.key == network.key else None
     if model is not None:
         registry.mark_used(model)
+        if not model.input_size:  # published before these were kept
+            sizes = {"input_size": network.spec.input_size, "example_side": network.spec.example_side}
+            type(model).objects.filter(pk=model.pk).update(**sizes)
     elif work.model is not None or pinned_key.startswith("user_"):
         wanted = work.model.name if work.model else work.model_name
         note = f"“{wanted}” could not be used any more, so {CATALOGUE[network.base_key].name} answered."

@@ -57,7 +57,7 @@ def _claim(pk: int, windows: bool) -> int | None:
 
 def _run(pk: int) -> None:
     analysis = Analysis.objects.select_related("model").get(pk=pk)
-    turns.begun(analysis.visitor)
+    turns.begun(analysis.visitor, 1 if analysis.windows else analysis.passes)
     try:
         with networks.pinned(analysis) as network:
             values = _answer(analysis, network)

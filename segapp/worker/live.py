@@ -20,13 +20,14 @@ from registry.network import ClassInfo
 from registry.runtime import BaseMissing, LoadedNetwork
 from segapp.imaging import InvalidFile, painted
 from segapp.imaging.class_areas import class_areas
+from segapp.imaging.tiling import fitted
 from segapp.models import Example, Painting
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference import live
 from segapp.pipeline.inference.doubt import doubt
 from segapp.pipeline.inference.live import ImageFeatures, LiveHead, PaintedImage, Samples
 from segapp.pipeline.inference.live_model import live_network
-from segapp.pipeline.inference.predict import fitted, predict
+from segapp.pipeline.inference.predict import predict
 from segapp.pipeline.inference.upsample import decide
 from segapp.pipeline.training.finetune import Trained, changed_tensors
 from segapp.services import example_files, intake, live_exchange, runs

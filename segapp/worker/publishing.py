@@ -64,6 +64,8 @@ def publish(
         base_sha256=base.sha256,
         classes=[c.to_dict() for c in trained.spec.classes],
         image_input=trained.spec.image_input,
+        input_size=trained.spec.input_size,
+        example_side=trained.spec.example_side,
         metrics=metrics if metrics is not None else trained.metrics,
         recipe=trained.recipe,
         seconds=round(trained.seconds, 2),

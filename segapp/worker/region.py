@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image
 
+from segapp.imaging.tiling import fitted
 from segapp.models import Painting
 from segapp.pipeline.inference import region
-from segapp.pipeline.inference.predict import fitted
 from segapp.services import example_files
 from segapp.services.live_exchange import LiveRequest
 from segapp.worker import networks

@@ -1,7 +1,10 @@
-"""Whose turn it is: of the visitors who wait, the one whom this worker has served least recently.
+"""Whose turn it is: of the visitors who wait, the one who has had least of this worker, and of these the one served
+least recently.
 
-So one visitor's hundred jobs delay another's first by no more than the one that is being done. Each worker remembers
-for itself, by a counter and not by a clock; after a restart everybody starts alike.
+A job costs 1, an image as many forward passes as it takes: after an image of a thousand passes the others' next
+thousand go first. Who comes after a pause starts where the others are, and saves nothing up. So one visitor's hundred
+jobs delay another's first by no more than the one that is being done. Each worker remembers for itself, by counters and
+not by a clock; after a restart everybody starts alike.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,29 +16,37 @@ from segapp.models import MAX_ATTEMPTS, Analysis, Batch, Export, State, VideoJob
 MAX_KNOWN = 10_000  # visitors remembered
 BESIDE_VIDEOS: tuple[type[Any], ...] = (VideoJob, Batch, Export)  # and images read in windows
 
-_served: dict[str, int] = {}  # visitor -> the count at which a job of theirs was begun last
+_served: dict[str, tuple[float, int]] = {}  # visitor -> what they have had, and the count of their latest job
 _counter = count(1)
+_now = 0.0  # what whoever is served now had had before; nobody who waits counts as having had less
 
 
-def begun(visitor: str) -> None:
+def begun(visitor: str, cost: float = 1) -> None:
     """Remember that a job of the visitor's was begun."""
+    global _now
+    _now = _had(visitor)[0]
     _served.pop(visitor, None)
-    _served[visitor] = next(_counter)
+    _served[visitor] = _now + cost, next(_counter)
     while len(_served) > MAX_KNOWN:
         _served.pop(next(iter(_served)))
 
 
+def _had(visitor: str) -> tuple[float, int]:
+    had, latest = _served.get(visitor, (0.0, 0))
+    return max(had, _now), latest
+
+
 def in_order(waiting: Iterable[tuple[int, str]], preferred: int | None = None) -> list[int]:
-    """Primary keys of (primary key, visitor) by turn: the visitor served least recently first, then the oldest.
+    """Primary keys of (primary key, visitor) by turn: of the visitor who has had least first, then the oldest.
 
     Of the same visitor's, `preferred` comes first.
     """
-    return [pk for pk, who in sorted(waiting, key=lambda row: (_served.get(row[1], 0), row[0] != preferred, row[0]))]
+    return [pk for pk, who in sorted(waiting, key=lambda row: (_had(row[1]), row[0] != preferred, row[0]))]
 
 
 def next_kind(asked: type[Any]) -> type[Any]:
     """Which kind of work beside videos to begin now that a message for one of kind `asked` came."""
-    heads = [(_served.get(who, 0), kind is not asked, created, kind) for created, who, kind in _beside_videos()]
+    heads = [(_had(who), kind is not asked, created, kind) for created, who, kind in _beside_videos()]
     return min(heads, key=lambda head: head[:3])[3] if heads else asked
 
 

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from registry.network import Network, Spec
+from segapp.imaging.tiling import fitted
 from segapp.pipeline.base.datasets import Labels
 from segapp.pipeline.base.loop import as_loaded
 from segapp.pipeline.constants import IGNORE
-from segapp.pipeline.inference.predict import fitted, logits_of, resized
+from segapp.pipeline.inference.predict import logits_of, resized
 from segapp.pipeline.training.augment import Pair
 
 MAX_IMAGES = 60  # per set

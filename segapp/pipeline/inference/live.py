@@ -16,10 +16,11 @@ from registry.cache import Loaded, NetworkCache
 from registry.detail import filter_bank, filtered
 from registry.network import own_bytes
 from registry.runtime import LoadedNetwork
+from segapp.imaging.tiling import fitted
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.forward import normalised
 from segapp.pipeline.inference.logistic import fit_logistic
-from segapp.pipeline.inference.predict import fitted, resized
+from segapp.pipeline.inference.predict import resized
 
 GRID = 2  # pixels of the network's input between two places that are learnt from and answered for
 MAX_PER_CLASS = 400  # places of one class of one image that are learnt from

@@ -13,14 +13,10 @@ from torch import Tensor
 from registry.network import ClassInfo, has_interior
 from registry.runtime import LoadedNetwork
 from segapp.imaging.class_areas import ClassArea, class_areas
+from segapp.imaging.tiling import PASS, finer, fitted
 from segapp.pipeline.inference.forward import run
 from segapp.pipeline.inference.tiles import strips
 from segapp.pipeline.inference.upsample import Decision, coarse_map, enlarged, interior_map
-
-PASS = 1024  # pixels a side that one pass takes at most
-REACH = 2.0  # an image so many times as long as the examples may show more rather than the same more finely
-FINEST = 16_384  # pixels a side that the network is made to see at most
-MAX_SUMS = 160_000_000  # of a row of tiles, all classes together: 640 MB
 
 Tick = Callable[[float], None]
 
@@ -61,10 +57,11 @@ def predict(net: LoadedNetwork, image: np.ndarray, progress: Tick | None = None,
     tick = progress or (lambda _: None)
     height, width = image.shape[:2]
     found = _look(net, image, fitted(height, width, net.spec.input_size), PASS, tick, interior)
-    finer = _finer(net, height, width)
-    if finer is not None:
+    spec = net.spec
+    again = finer(height, width, spec.input_size, spec.example_side, len(spec.classes))
+    if again is not None:
         tile = min(PASS, net.spec.input_size)
-        in_tiles = _look(net, image, finer, tile, lambda share: tick(0.05 + 0.9 * share), interior)
+        in_tiles = _look(net, image, again, tile, lambda share: tick(0.05 + 0.9 * share), interior)
         for stage, spent in found.timings.items():
             in_tiles.timings[stage] += spent
         found = _more_confident(found, in_tiles)
@@ -82,12 +79,6 @@ def shares(ids: np.ndarray, classes: Sequence[ClassInfo]) -> list[ClassArea]:
     """How much of a mask (H, W) of class ids each class covers."""
     counts = np.bincount(ids.ravel(), minlength=256)
     return class_areas(classes, [int(counts[one.id]) for one in classes], ids.size)
-
-
-def fitted(height: int, width: int, long_side: float) -> tuple[int, int]:
-    """Height and width scaled so that the longer is `long_side`, both at least 1."""
-    factor = long_side / max(height, width)
-    return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -121,17 +112,6 @@ def _look(
     in_ms = {stage: spent * 1000 for stage, spent in timings.items()}
     coarse = np.concatenate(inner) if interior else None
     return Prediction(decision.ids, decision.coarse_confidence, in_ms, tiled, coarse)
-
-
-def _finer(net: LoadedNetwork, height: int, width: int) -> tuple[int, int] | None:
-    """The size at which an image has the examples' own scale; None where the whole view is all there is to try."""
-    spec = net.spec
-    if not spec.example_side or max(height, width) < REACH * spec.example_side:
-        return None
-    longest = max(height, width)
-    scale = min(spec.input_size / spec.example_side, FINEST / longest)
-    tile = min(PASS, spec.input_size)
-    return fitted(height, width, longest * min(scale, MAX_SUMS / (len(spec.classes) * tile * width)))
 
 
 def _more_confident(whole: Prediction, tiled: Prediction) -> Prediction:

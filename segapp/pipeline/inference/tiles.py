@@ -3,14 +3,14 @@
 Only one strip of sums stands in memory, however high the image.
 """
 
-import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-OVERLAP = 0.25  # of a tile
+from segapp.imaging.tiling import OVERLAP, starts
+
 STRIP_VALUES = 8_000_000  # logits given at once
 
 Run = Callable[[np.ndarray], Tensor]
@@ -47,14 +47,6 @@ def strips(
             left_over = sums[done:].clone()
             sums.zero_()
             sums[: len(left_over)] = left_over
-
-
-def starts(length: int, tile: int) -> list[int]:
-    """Where tiles begin along a side, so that they overlap and end with it."""
-    if length <= tile:
-        return [0]
-    count = math.ceil((length - tile) / (tile * (1 - OVERLAP))) + 1
-    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
 
 
 def fades(length: int, tile: int) -> Tensor:

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from registry.runtime import LoadedNetwork
+from segapp.imaging.tiling import PASS, fitted, in_parts
 from segapp.pipeline.inference.forward import run
-from segapp.pipeline.inference.predict import FINEST, MAX_SUMS, PASS, fitted
 from segapp.pipeline.inference.tiles import strips
 from segapp.pipeline.inference.upsample import Decision
 
@@ -45,11 +45,8 @@ def predict_windows(
     """
     height, width = size
     spec = net.spec
-    longest = max(height, width)
     tile = min(PASS, spec.input_size)
-    known = spec.input_size / spec.example_side if spec.example_side else 1.0
-    scale = min(1.0, known, FINEST / longest, MAX_SUMS / (len(spec.classes) * tile * width))
-    small = fitted(height, width, longest * scale)
+    small = in_parts(height, width, spec.input_size, spec.example_side, len(spec.classes))
     image = _Scaled(read, size, small)
     with tempfile.TemporaryFile(dir=scratch) as file:
         file.truncate(height * width)

@@ -16,9 +16,10 @@ from torch import Tensor
 from registry.network import Network
 from registry.runtime import LoadedNetwork
 from registry.stages import deepest_stage, run_stage
+from segapp.imaging.tiling import fitted
 from segapp.pipeline.constants import IGNORE, STRIDE
 from segapp.pipeline.inference.forward import normalised
-from segapp.pipeline.inference.predict import fitted, resized
+from segapp.pipeline.inference.predict import resized
 from segapp.pipeline.training.augment import VIEW_SCALES, recolor
 
 TARGET_STRIDE = 4

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from registry.checkpoint import halve
 from registry.runtime import LoadedNetwork, with_base
+from segapp.imaging.tiling import PASS, fitted
 from segapp.pipeline.inference.forward import run
-from segapp.pipeline.inference.predict import PASS, fitted, resized
+from segapp.pipeline.inference.predict import resized
 
 MAX_LOGIT_ERROR = 1e-3  # on every image checked
 MIN_AGREEMENT = 0.999  # share of the pixels with the same class

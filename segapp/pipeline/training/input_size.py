@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from segapp.imaging.tiling import fitted
 from segapp.pipeline.constants import IGNORE
-from segapp.pipeline.inference.predict import fitted
 
 FACTORS = (1.0, 1.5, 2.0)  # of the base's input size
 MIN_WIDTH = 7.0  # pixels of width at which objects are still segmented well at a quarter of the resolution

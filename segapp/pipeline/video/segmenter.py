@@ -12,8 +12,8 @@ from torch import Tensor
 
 from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
+from segapp.imaging.tiling import PASS, fitted
 from segapp.pipeline.inference.forward import normalised
-from segapp.pipeline.inference.predict import PASS, fitted
 from segapp.pipeline.inference.upsample import channels
 from segapp.pipeline.video.smoothing import TemporalSmoother
 

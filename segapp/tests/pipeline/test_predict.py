@@ -9,11 +9,13 @@ import torch
 from registry.network import ClassInfo
 from registry.runtime import with_base
 from registry.stages import deepest_stage
+from segapp.imaging import tiling
+from segapp.imaging.tiling import starts
 from segapp.pipeline.inference import forward as passes
 from segapp.pipeline.inference import predict as module
 from segapp.pipeline.inference import tiles
 from segapp.pipeline.inference.predict import logits_of, predict, shares
-from segapp.pipeline.inference.tiles import fades, starts, strips
+from segapp.pipeline.inference.tiles import fades, strips
 from segapp.pipeline.training.input_size import MAX_EXAMPLE_SIDE, median_side
 from segapp.tests.pipeline.conftest import disc, loaded
 
@@ -184,3 +186,17 @@ def test_the_same_image_more_finely_is_seen_as_a_whole(base, trained):
 def test_the_median_side_is_unknown_where_examples_were_shrunk():
     assert median_side([np.zeros((3, side), np.uint8) for side in (5, 900, 7)]) == 7
     assert median_side([np.zeros((MAX_EXAMPLE_SIDE, 1), np.uint8)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "example_side"), [((64, 64), 0), ((300, 200), 64), ((129, 640), 32), ((640, 64), 64)]
+)
+def test_an_image_takes_the_passes_that_were_counted_for_it(base, shape, example_side, monkeypatch):
+    net = dataclasses.replace(base, spec=dataclasses.replace(base.spec, example_side=example_side))
+    image = np.random.default_rng(1).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    taken = []
+    real = module.run
+    monkeypatch.setattr(module, "run", lambda *args, **kwargs: taken.append(1) or real(*args, **kwargs))
+    predict(net, image)
+    counted = tiling.passes(*shape, net.spec.input_size, example_side, len(net.spec.classes))
+    assert len(taken) == counted

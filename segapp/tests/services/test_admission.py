@@ -44,10 +44,10 @@ def test_sixteen_are_taken_at_any_pace():
     worker()
     measured(100_000)
     for _ in range(MIN_ADMITTED):
-        admit()
+        admit("alice")
         waiting(1)
     with pytest.raises(Overloaded) as full:
-        admit()
+        admit("alice")
     assert full.value.retry_after == 30, "never longer than that, though it takes 1600 s"
 
 
@@ -55,10 +55,10 @@ def test_a_quick_server_takes_as_many_as_its_queue_holds(settings):
     worker()
     measured(200)
     waiting(settings.SEGAPP_QUEUE - 1)
-    admit()
+    admit("alice")
     waiting(1)
     with pytest.raises(Overloaded) as full:
-        admit()
+        admit("alice")
     assert 2 <= full.value.retry_after <= 30
 
 
@@ -68,18 +68,18 @@ def test_more_workers_take_more(settings):
     measured(1000)
     waiting(60)
     with pytest.raises(Overloaded):
-        admit()
+        admit("alice")
     worker("host:2")
     worker("host:3", "train,video")
-    admit()
+    admit("alice")
 
 
 def test_a_smaller_queue_is_the_operators_word(settings):
     settings.SEGAPP_QUEUE = 1
-    admit()
+    admit("alice")
     waiting(1)
     with pytest.raises(Overloaded):
-        admit()
+        admit("alice")
 
 
 def test_requests_that_wait_leave_threads_for_pages(monkeypatch):
@@ -167,3 +167,74 @@ def test_a_dead_workers_image_goes_to_another_one_and_not_for_ever():
     assert states[first.pk] == State.QUEUED
     assert states[second.pk] == State.FAILED
     assert states[held.pk] == State.RUNNING, "a large image may take a while"
+
+
+# --- cost ------------------------------------------------------------------------------------------------
+
+
+def test_one_image_of_many_passes_counts_as_many():
+    """48 passes at a second each are left of an image of somebody else's."""
+    worker()
+    measured(1000)
+    waiting(MIN_ADMITTED - 1)
+    waiting(1, passes=60, state=State.RUNNING, progress=0.2)
+    with pytest.raises(Overloaded):
+        admit("charlie")
+    Analysis.objects.filter(passes=60).update(progress=0.9)
+    admit("charlie")
+
+
+def test_the_pace_is_that_of_a_pass():
+    worker()
+    ended = {"state": State.DONE, "ended": timezone.now(), "timings": {"inference_ms": 100_000}}
+    waiting(1, passes=1000, **ended)
+    assert admission.pace() == pytest.approx(0.1)
+
+
+def test_a_visitor_with_images_waiting_adds_no_costly_one_beyond_two_minutes_of_work():
+    worker()
+    measured(1000)
+    admit("alice", passes=500)
+    waiting(1, passes=100)
+    with pytest.raises(Overloaded, match="500 passes"):
+        admit("alice", passes=500)
+    admit("alice", passes=20)
+    admit("alice")
+    admit("charlie", passes=500)
+
+
+def test_costly_images_of_all_together_are_capped():
+    worker()
+    measured(1000)
+    for number in range(7):
+        Analysis.objects.create(visitor=f"guest{number}", title="p", width=9, height=9, passes=100)
+    with pytest.raises(Overloaded, match="such images are waiting"):
+        admit("charlie", passes=100)
+    admit("charlie")
+
+
+def test_place_and_time_count_what_turns_by_cost_put_before_it():
+    worker()
+    measured(100)
+    (running,) = waiting(1, passes=200, state=State.RUNNING, progress=0.75)
+    hers = waiting(3, passes=10)
+    mine = Analysis.objects.create(visitor="charlie", title="p", width=9, height=9, passes=4)
+    later = Analysis.objects.create(visitor="charlie", title="p", width=9, height=9)
+    assert admission.wait(running) == (0, 0.0)
+    assert admission.wait(mine) == (2, 6.0), "50 passes that run and one image of ten"
+    assert admission.wait(later) == (3, 6.4)
+    assert admission.wait(hers[2]) == (5, 7.5), "both of hers, both of his"
+    assert admission.seconds_left(mine) == pytest.approx(0.4)
+
+
+def test_an_image_costs_what_its_model_takes(settings, tmp_path):
+    from registry.tests.test_services import make
+    from segapp.tests.imaging.drawing import photo, saved
+
+    settings.MEDIA_ROOT = tmp_path
+    measured(10)
+    model = make("alice", active=True)
+    type(model).objects.filter(pk=model.pk).update(input_size=64, example_side=64)
+    small, large = (analyses.submit("alice", saved(photo(side)), "p.png") for side in (96, 640))
+    assert (small.passes, large.passes) == (1, 1 + 13 * 13)
+    assert analyses.submit("charlie", saved(photo(640)), "p.png").passes == 1, "the base takes one"

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from segapp.models import Batch, State, TrainingRun, VideoJob
-from segapp.services import queueing
+from segapp.models import Analysis, Batch, State, TrainingRun, VideoJob
+from segapp.services import analyses, queueing
 from segapp.services.errors import Overloaded
 from segapp.tests.services.test_painting import own_media
 from segapp.tests.views.rows import pairs
@@ -91,3 +91,21 @@ def test_trainings_say_their_place_and_time(alice, charlie):
     status = charlie.get(sent["status_url"]).json()
     assert status["queue_position"] == 1 and status["wait_seconds"] == 50
     assert "1 training before yours, about 50 s" in " ".join(charlie.get("/finetune/").content.decode().split())
+
+
+def test_an_image_that_is_read_in_parts_stands_in_the_queue_of_the_videos():
+    Analysis.objects.create(
+        visitor="dora", title="l", width=9, height=9, state=State.DONE, timings={"inference_ms": 50}
+    )
+    large = {"visitor": "alice", "title": "l", "width": 9, "height": 9, "windows": True}
+    running = Analysis.objects.create(**large, state=State.RUNNING, passes=400, progress=0.5)
+    Analysis.objects.create(**large, passes=100)
+    job = VideoJob.objects.create(visitor="charlie", title="v")
+    assert job.queue_position() == 2, "the one that runs and the first of hers"
+    assert queueing.wait_seconds(job) == pytest.approx((200 + 100) * 0.05)
+    mine = Analysis.objects.create(**{**large, "visitor": "charlie"}, passes=7)
+    assert analyses.place(mine) == (3, None), "nothing tells how long a video takes"
+    VideoJob.objects.filter(pk=job.pk).delete()
+    assert analyses.place(mine) == (2, 15.0)
+    assert analyses.place(running) == (0, 0.0)
+    assert analyses.progress(mine)["queue_position"] == 2

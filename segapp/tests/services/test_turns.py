@@ -12,6 +12,7 @@ ALICE, CHARLIE, DORA = "a" * 32, "c" * 32, "d" * 32
 @pytest.fixture(autouse=True)
 def fresh_worker(monkeypatch):
     monkeypatch.setattr(turns, "_served", {})
+    monkeypatch.setattr(turns, "_now", 0.0)
 
 
 def videos(visitor: str, count: int) -> list[VideoJob]:
@@ -72,7 +73,7 @@ def answered(monkeypatch):
 
     def run(pk: int) -> None:
         row = Analysis.objects.get(pk=pk)
-        turns.begun(row.visitor)
+        turns.begun(row.visitor, row.passes)
         order.append(row.visitor)
         Analysis.objects.filter(pk=pk).update(state=State.DONE)
 
@@ -80,8 +81,9 @@ def answered(monkeypatch):
     return order
 
 
-def images(visitor: str, count: int) -> list[int]:
-    return [Analysis.objects.create(visitor=visitor, title="p", width=9, height=9).pk for _ in range(count)]
+def images(visitor: str, count: int, passes: int = 1) -> list[int]:
+    values = {"visitor": visitor, "title": "p", "width": 9, "height": 9, "passes": passes}
+    return [Analysis.objects.create(**values).pk for _ in range(count)]
 
 
 def test_images_take_turns_and_every_message_answers_one(answered):
@@ -92,6 +94,17 @@ def test_images_take_turns_and_every_message_answers_one(answered):
         inference.run(pk)
     assert answered == [ALICE, CHARLIE, DORA, ALICE, CHARLIE, ALICE, ALICE, ALICE]
     assert not Analysis.objects.exclude(state=State.DONE).exists()
+
+
+def test_turns_are_taken_by_cost_and_nobody_saves_any_up(answered):
+    messages = images(ALICE, 2, passes=5) + images(CHARLIE, 8)
+    for pk in messages[:8]:
+        inference.run(pk)
+    assert answered == [ALICE, *[CHARLIE] * 5, ALICE, CHARLIE], "five of one pass are as much as one of five"
+    messages += images(DORA, 3)
+    for pk in messages[8:]:
+        inference.run(pk)
+    assert answered[8:] == [DORA, CHARLIE, DORA, CHARLIE, DORA], "not all of hers first, though she has had nothing yet"
 
 
 def test_a_doubled_message_answers_nothing(answered):

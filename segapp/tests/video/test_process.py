@@ -7,8 +7,9 @@ import av
 import numpy as np
 import pytest
 
+from segapp.imaging.tiling import fitted
 from segapp.pipeline.inference.forward import normalised
-from segapp.pipeline.inference.predict import fitted, resized
+from segapp.pipeline.inference.predict import resized
 from segapp.pipeline.inference.upsample import decide
 from segapp.pipeline.video.demux import InvalidVideo, Limits
 from segapp.pipeline.video.plan import EVERY, Options

@@ -217,3 +217,15 @@ def test_an_image_that_waits_can_be_cancelled_by_its_owner_only(alice, charlie):
     row.refresh_from_db()
     assert row.state == State.CANCELLED
     assert "was cancelled" in alice.get(address).content.decode()
+
+
+def test_who_waits_is_told_the_place_and_an_honest_time(alice):
+    """One image of 60 passes stands before, at 0.1 s a pass."""
+    size = {"width": 96, "height": 96, "title": "p"}
+    Analysis.objects.create(visitor="dora", **size, state=State.DONE, timings={"inference_ms": 100})
+    Analysis.objects.create(visitor="dora", **size, passes=60)
+    mine = Analysis.objects.create(visitor=alice.visitor, **size)
+    page = alice.get(f"/analyze/{mine.public_id}/").content.decode()
+    assert "Waiting: 1 job before yours, about 6 s." in page
+    answer = alice.get(f"/api/segment/{mine.public_id}")
+    assert answer.status_code == 503 and "Before it come 1 at most, about 6 s." in answer.json()["error"]["message"]
