@@ -11,14 +11,17 @@ def main() -> None:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line, get_commands
 
-    try:
-        django.setup()  # before get_commands(), which remembers what it found
-    except ImproperlyConfigured as error:
-        sys.exit(str(error))
-    if len(sys.argv) > 1 and "--help" not in sys.argv and get_commands().get(sys.argv[1]) in ("segapp", "registry"):
-        from segapp.home import prepare_database
+    from segapp.importing import without_collection
 
-        prepare_database()
+    with without_collection():
+        try:
+            django.setup()  # before get_commands(), which remembers what it found
+        except ImproperlyConfigured as error:
+            sys.exit(str(error))
+        if len(sys.argv) > 1 and "--help" not in sys.argv and get_commands().get(sys.argv[1]) in ("segapp", "registry"):
+            from segapp.home import prepare_database
+
+            prepare_database()
     execute_from_command_line(sys.argv)
 
 

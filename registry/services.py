@@ -32,6 +32,11 @@ class NoBaseReady(Exception):
     """No base model is ready on this machine; the message says what to do."""
 
 
+def default_name(visitor: str) -> str:
+    """The name of the visitor's next model, where none was given."""
+    return f"Model {UserModel.objects.filter(visitor=visitor).count() + 1}"
+
+
 @dataclass(frozen=True)
 class ActiveModel:
     """What answers a visitor now, and what they should know about it."""

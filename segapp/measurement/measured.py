@@ -72,12 +72,7 @@ def _counts(ids: np.ndarray, row: dict[str, Any]) -> bool:
     stated = row.get("things")
     if stated is not None:
         return bool(stated)
-    return not is_background(row) and objects.countable(ids, int(row["id"]))
-
-
-def is_background(row: dict[str, Any]) -> bool:
-    """Whether a class is what lies between objects: id 0, or one of that name."""
-    return int(row["id"]) == 0 or str(row["name"]).strip().lower() == "background"
+    return not objects.is_background(row) and objects.countable(ids, int(row["id"]))
 
 
 def strength(split: str | float) -> float | None:

@@ -5,10 +5,11 @@ Pixels that touch by a side or a corner belong together, so a crack one pixel wi
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import cc3d
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts are loaded where they are first used
 
 from segapp.imaging.object_options import DROP, KEEP
 from segapp.measurement import splitting
@@ -154,7 +155,7 @@ def _numbered(labels: np.ndarray, codes: np.ndarray, settings: Settings) -> Obje
 def _filled(codes: np.ndarray, things: int) -> np.ndarray:
     """Holes of each class that nothing else lies in belong to it."""
     for code in range(1, things + 1):
-        holes = ndimage.binary_fill_holes(codes == code) & (codes == 0)
+        holes = scipy.ndimage.binary_fill_holes(codes == code) & (codes == 0)
         codes = np.where(holes, np.uint8(code), codes)
     return codes
 
@@ -163,3 +164,8 @@ def _kept(labels: np.ndarray, class_ids: np.ndarray, kept: np.ndarray) -> Object
     table = np.zeros(len(class_ids) + 1, np.int32)
     table[1:][kept] = np.arange(1, int(kept.sum()) + 1)
     return Objects(table[labels], class_ids[kept])
+
+
+def is_background(row: dict[str, Any]) -> bool:
+    """Whether a class is what lies between objects: id 0, or one of that name."""
+    return int(row["id"]) == 0 or str(row["name"]).strip().lower() == "background"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
+import scipy  # its parts are loaded where they are first used
 import shapely
-from scipy import ndimage
 
 from segapp.measurement.objects import Objects
 
@@ -42,7 +42,7 @@ def _traced(objects: Objects) -> Iterator[Outline]:
     """Many objects at once, because numpy has a cost a call; a sheet has at most SHEET pixels or one object."""
     members: list[Member] = []
     tall = wide = 0
-    for number, box in enumerate(ndimage.find_objects(objects.labels, objects.count), 1):
+    for number, box in enumerate(scipy.ndimage.find_objects(objects.labels, objects.count), 1):
         height, width = (side.stop - side.start + 2 for side in box)
         if members and max(tall, height) * (wide + width) > SHEET:
             yield from _of_sheet(objects.labels, members, tall, wide)

@@ -7,8 +7,7 @@ one middle only, which most are, cost nothing.
 
 import cv2
 import numpy as np
-from scipy import ndimage
-from skimage.segmentation import watershed
+import scipy  # its parts are loaded where they are first used
 
 SMOOTHING = 1.0  # sigma in pixels: the staircase of an edge makes no middles
 MIN_DEPTH = 0.75  # pixels: a narrow place shallower than this is the pixel grid's doing
@@ -36,7 +35,7 @@ def split(labels: np.ndarray, codes: np.ndarray, strength: float, distance: np.n
     result = labels.astype(np.int32)
     after = int(labels.max()) + 1
     several = _with_several(labels, peaks)
-    boxes = ndimage.find_objects(result) if len(several) else []
+    boxes = scipy.ndimage.find_objects(result) if len(several) else []
     for number in several:
         box = boxes[number - 1]
         inside = labels[box] == number
@@ -87,9 +86,11 @@ def _parts(heights: np.ndarray, peaks: np.ndarray, inside: np.ndarray, share: fl
     markers = markers.reshape(peaks.shape).astype(np.int32)
     if numbers[0] != 0:
         markers += 1
+    from skimage.segmentation import watershed  # here: its import takes longer than all others of a training together
+
     basins = watershed(-heights, markers, mask=inside, connectivity=2)
     count = int(basins.max())
-    tops = ndimage.maximum(heights, basins, np.arange(1, count + 1))
+    tops = scipy.ndimage.maximum(heights, basins, np.arange(1, count + 1))
     joined = _joined(_passes(basins, heights, count), np.asarray(tops), share, least)
     return joined[basins]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts are loaded where they are first used
 from skimage.measure import regionprops
 from skimage.morphology import skeletonize
 
@@ -216,7 +216,7 @@ def _orientation(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray) -> np.ndarray:
 
 def _boxes(objects: Objects) -> np.ndarray:
     """int64 n,4: see BOX."""
-    found = ndimage.find_objects(objects.labels, objects.count)
+    found = scipy.ndimage.find_objects(objects.labels, objects.count)
     boxes = [(b[1].start, b[0].start, b[1].stop, b[0].stop) for b in found]
     return np.array(boxes, np.int64).reshape(-1, 4)
 

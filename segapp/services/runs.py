@@ -80,7 +80,7 @@ def start(
             _hold(examples)
             run = TrainingRun.objects.create(
                 visitor=visitor,
-                name=name or default_name(visitor),
+                name=name or registry.default_name(visitor),
                 effort=effort,
                 classes=mapping.trained,
                 reading=mapping.to_dict(),
@@ -148,10 +148,6 @@ def _short_training(base_key: str) -> float | None:
 def _size_factor(images: int) -> float:
     """Steps of a training, relative to one of five images; the engine's own rule."""
     return max(0.7, images / 5)
-
-
-def default_name(visitor: str) -> str:
-    return f"Model {UserModel.objects.filter(visitor=visitor).count() + 1}"
 
 
 def in_progress(visitor: str) -> TrainingRun | None:

@@ -30,7 +30,7 @@ from segapp.pipeline.inference.live_model import live_network
 from segapp.pipeline.inference.predict import predict
 from segapp.pipeline.inference.upsample import decide
 from segapp.pipeline.training.finetune import Trained, changed_tensors
-from segapp.services import example_files, intake, live_exchange, runs
+from segapp.services import example_files, intake, live_exchange
 from segapp.services.live_exchange import LiveRequest
 from segapp.worker import networks
 from segapp.worker.publishing import publish
@@ -128,7 +128,7 @@ def _made(pk: int, asked: LiveRequest) -> dict[str, Any]:
             recipe={"live": True, "images": images},
         )
         model = publish(
-            visitor, trained, name=runs.default_name(visitor), base=ready, image_count=images, parent=parent
+            visitor, trained, name=registry.default_name(visitor), base=ready, image_count=images, parent=parent
         )
     return {"model": model.public_id}
 

@@ -1,45 +1,15 @@
 """What is measured of a prediction: from the network's classes, the image and its file to the objects' document."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from registry.models import UserModel
-from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
 from segapp.imaging import decode
 from segapp.imaging.decode import Decoded
 from segapp.imaging.image_input import ImageInput
-from segapp.measurement import objects
-from segapp.measurement.measured import is_background
-
-LOOK = 1024  # pixels of a training mask's longer side are enough to tell objects from a ground
-
-
-def with_things(
-    classes: Sequence[ClassInfo], masks: Iterable[np.ndarray], parent: Sequence[dict[str, Any]] = ()
-) -> list[ClassInfo]:
-    """The classes with `things` stated for all that is not a background and occurs in the training masks (uint8 H,W).
-
-    What the masks or the visitor say already stays; then counts what `parent`, the classes of the model that is trained
-    on from, say; then what looks like separate objects on most masks.
-    """
-    known = {(row["id"], row["name"]): row.get("things") for row in parent}
-    small = [mask[:: _step(mask), :: _step(mask)] for mask in masks]
-    found = []
-    for one in classes:
-        things = one.things if one.things is not None else known.get((one.id, one.name))
-        if things is None and not is_background(one.to_dict()):
-            things = objects.countable_on_most(small, one.id)
-        found.append(replace(one, things=things))
-    return found
-
-
-def _step(mask: np.ndarray) -> int:
-    return max(1, max(mask.shape) // LOOK)
 
 
 def classes_of(network: LoadedNetwork) -> list[dict[str, Any]]:

@@ -6,9 +6,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 
-import numpy as np
 from django.db import DatabaseError
-from PIL import Image
 
 from registry import services as registry
 from registry.bases import ReadyBase
@@ -18,21 +16,18 @@ from registry.network import ClassInfo
 from registry.runtime import BaseMissing, LoadedNetwork
 from segapp import dispatch, heartbeat
 from segapp.imaging.class_mapping import ClassMapping
-from segapp.imaging.numbering import IGNORE
 from segapp.models import State, TrainingRun
 from segapp.pipeline.training.finetune import Cancelled, Example, Trained, TrainingFailed, finetune
-from segapp.pipeline.training.input_size import MAX_EXAMPLE_SIDE
 from segapp.pipeline.training.loop import Settings
 from segapp.services import example_files, intake, storage
-from segapp.worker import counting, images, measuring, networks
+from segapp.worker import counting, images, networks
 from segapp.worker.progress import HandBack, Watcher, publishing_took
 from segapp.worker.publishing import LeaseLost, publish
+from segapp.worker.training_examples import numbers_of_things, resized_numbers, shrink, with_things
 
 logger = logging.getLogger(__name__)
 
 LABEL = "segapp.TrainingRun"
-MAX_SIDE = MAX_EXAMPLE_SIDE  # pixels; larger images are trained on at this size, so that fifty of them fit in memory
-MOSTLY = 0.5  # share of ignored pixels above which a mask is taken for scribbles
 DISK_FULL = "The disk is full, so the model could not be saved. Your earlier model is still in use. Free some space."
 UNKNOWN = "The training failed on the server. Your images and your earlier model are kept. Try again."
 
@@ -80,7 +75,7 @@ def _train(row: TrainingRun) -> None:
     examples = read_examples(row)
     parent = row.continued_from.classes if row.continued_from is not None else []
     masks = (example.mask for example in examples)
-    classes = measuring.with_things([ClassInfo.from_dict(found) for found in row.classes], masks, parent)
+    classes = with_things([ClassInfo.from_dict(found) for found in row.classes], masks, parent)
     ready = _base_of(row)
     with networks.runtime().use_base(ready) as base:
         watcher = Watcher(row, examples, row.classes)
@@ -139,44 +134,7 @@ def read_examples(row: TrainingRun) -> list[Example]:
     for example in row.examples.all():
         heartbeat.tick()
         image, mask = example_files.image_of(example), example_files.ids_of(example, mapping)
-        numbers = of_things(example_files.instances_of(example, mapping), mask, mapping)
+        numbers = numbers_of_things(example_files.instances_of(example, mapping), mask, mapping)
         image, mask = shrink(image, mask)
-        found.append(Example(example.stem, image, mask, like(numbers, mask)))
+        found.append(Example(example.stem, image, mask, resized_numbers(numbers, mask)))
     return found
-
-
-def of_things(numbers: np.ndarray | None, ids: np.ndarray, mapping: ClassMapping) -> np.ndarray | None:
-    """The object numbers (H, W) of classes that are counted, by their ids (H, W); None where there are none."""
-    if numbers is None:
-        return None
-    kept = np.where(np.isin(ids, [row["id"] for row in mapping.classes if row.get("things")]), numbers, 0)
-    return kept if kept.any() else None
-
-
-def like(numbers: np.ndarray | None, ids: np.ndarray) -> np.ndarray | None:
-    """Object numbers at the size of a mask that may have been scaled down."""
-    if numbers is None or numbers.shape == ids.shape:
-        return numbers
-    whole = Image.fromarray(numbers.astype(np.int32))
-    return np.asarray(whole.resize((ids.shape[1], ids.shape[0]), Image.Resampling.NEAREST))
-
-
-def shrink(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Image (H, W, 3) and ids (H, W), both scaled down together when longer than MAX_SIDE pixels.
-
-    In a mask that is mostly unknown, as scribbles leave it, a thin stroke is not lost between two sampled pixels.
-    """
-    height, width = mask.shape
-    factor = MAX_SIDE / max(height, width)
-    if factor >= 1:
-        return image, mask
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    small = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    ids = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    if (ids == IGNORE).mean() > MOSTLY:
-        rows, columns = (
-            np.arange(count) * length // count for count, length in zip(ids.shape, mask.shape, strict=True)
-        )
-        known = np.minimum.reduceat(np.minimum.reduceat(mask, rows, axis=0), columns, axis=1)
-        ids = np.where(ids == IGNORE, known, ids)
-    return np.asarray(small), ids

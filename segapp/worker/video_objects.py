@@ -20,7 +20,7 @@ from segapp.imaging import decode
 from segapp.imaging.class_areas import write_csv
 from segapp.imaging.object_options import ObjectOptions
 from segapp.measurement import objects
-from segapp.measurement.measured import is_background, settings_of
+from segapp.measurement.measured import settings_of
 from segapp.pipeline.video.stats import MAX_POINTS
 from segapp.worker import measuring
 
@@ -62,7 +62,7 @@ def _things(classes: list[dict[str, Any]], masks: list[np.ndarray], options: Obj
     for row in classes:
         things = row["things"]
         if things is None:
-            things = not is_background(row) and objects.countable_on_most(masks, int(row["id"])) is not False
+            things = not objects.is_background(row) and objects.countable_on_most(masks, int(row["id"])) is not False
         if things:
             counted.append(int(row["id"]))
     return tuple(sorted(counted))

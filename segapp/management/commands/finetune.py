@@ -8,6 +8,7 @@ from django.conf import settings
 
 from segapp.imaging import InvalidFile, image_input
 from segapp.imaging.object_options import parse_things
+from segapp.importing import without_collection
 from segapp.management.output import ProjectCommand, add_image_input, share_the_cores
 from segapp.models import Effort
 from segapp.services.errors import InvalidUpload
@@ -42,9 +43,10 @@ class Command(ProjectCommand):
 
     def handle(self, **options: Any) -> None:
         share_the_cores()
-        from registry.runtime import BaseMissing  # here: they bring torch, and --help should not wait for it
-        from segapp.pipeline.training.finetune import TrainingFailed
-        from segapp.worker.local import train_folders
+        with without_collection():  # here: they bring torch, and --help should not wait for it
+            from registry.runtime import BaseMissing
+            from segapp.pipeline.training.finetune import TrainingFailed
+            from segapp.worker.local_training import train_folders
 
         self.expected = (*self.expected, BaseMissing, TrainingFailed)
         notes: list[str] = []
@@ -64,8 +66,8 @@ class Command(ProjectCommand):
             log=self.log_progress,
             note=notes.append,
         )
-        for said in notes:
-            self.stderr.write(said)
+        for line in notes:
+            self.stderr.write(line)
         if options["json"]:
             self.print_json(
                 {

@@ -8,6 +8,7 @@ from typing import Any
 from segapp.imaging import InvalidFile, image_input, object_formats
 from segapp.imaging.formats import is_video
 from segapp.imaging.object_formats import KEYS
+from segapp.importing import without_collection
 from segapp.management.object_options import add_object_options, object_options
 from segapp.management.output import ProjectCommand, add_image_input, share_the_cores
 
@@ -50,12 +51,13 @@ class Command(ProjectCommand):
         share_the_cores()
         choice = image_input.parse(options["channels"], options["page"])
         wanted, formats = object_options(options), object_formats.parse(options["formats"])
-        from registry.files import ModelFileDamaged, ModelFileMissing
-        from registry.runtime import BaseMissing
-        from segapp.measurement.objects import TooManyObjects
-        from segapp.pipeline.video.demux import InvalidVideo
-        from segapp.worker import local, local_batch
-        from segapp.worker.local_objects import ObjectSink
+        with without_collection():  # here: they bring torch, and --help should not wait for it
+            from registry.files import ModelFileDamaged, ModelFileMissing
+            from registry.runtime import BaseMissing
+            from segapp.measurement.objects import TooManyObjects
+            from segapp.pipeline.video.demux import InvalidVideo
+            from segapp.worker import local, local_batch
+            from segapp.worker.local_objects import ObjectSink
 
         self.expected = (*self.expected, BaseMissing, ModelFileMissing, ModelFileDamaged, InvalidVideo, TooManyObjects)
         with tempfile.TemporaryDirectory() as scratch:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import scipy  # its parts are loaded where they are first used
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 
 from registry.interior import STRIDE as GRID
@@ -78,7 +78,7 @@ def numbers_like(prepared: Prepared, instances: np.ndarray | None) -> np.ndarray
 def target_of(instances: np.ndarray) -> np.ndarray:
     """float32 H,W: how far inside its object each pixel is, of the object's own middle; 0 between objects."""
     found = np.zeros(instances.shape, np.float32)
-    for number, box in enumerate(ndimage.find_objects(instances), 1):
+    for number, box in enumerate(scipy.ndimage.find_objects(instances), 1):
         if box is None:
             continue
         inside = np.pad((instances[box] == number).astype(np.uint8), 1)

@@ -4,11 +4,18 @@ import pytest
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
-SIZES = [{"width": 1280, "height": 900}, {"width": 360, "height": 740}]
+SCREEN, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES, ids=["screen", "phone"])
+@pytest.mark.parametrize(
+    ("size", "theme"),
+    [
+        pytest.param(SCREEN, "light", id="screen-light"),
+        pytest.param(PHONE, "dark", id="phone-dark"),
+        pytest.param(SCREEN, "dark", id="screen-dark", marks=pytest.mark.slow),
+        pytest.param(PHONE, "light", id="phone-light", marks=pytest.mark.slow),
+    ],
+)
 def test_calls_can_be_read_and_tried(visit, size, theme):
     """A violation of the policy is a console error, which fails the test."""
     page = visit(color_scheme=theme, viewport=size).page

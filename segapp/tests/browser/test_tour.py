@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from segapp.tests.browser.visits import Tour
 from segapp.tests.test_lifecycle import few_shot, file_of
 
 pytestmark = pytest.mark.browser
+SIDE = 160  # pixels
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +23,15 @@ def tour(chromium, served, data):
 
 
 @pytest.fixture(scope="module")
-def cats(data) -> Path:
-    return data / "cats_feral"
+def cats(data, tmp_path_factory) -> Path:
+    """Six cats with masks, made small: how good the model becomes is tested in test_lifecycle."""
+    small = tmp_path_factory.mktemp("cats")
+    for kind, filter in (("images", Image.Resampling.BILINEAR), ("masks", Image.Resampling.NEAREST)):
+        (small / kind).mkdir()
+        for stem in few_shot(data / "cats_feral", 6):
+            path = file_of(data / "cats_feral", kind, stem)
+            Image.open(path).resize((SIDE, SIDE), filter).save(small / kind / path.name)
+    return small
 
 
 # The tests below are one tour and run in this order.

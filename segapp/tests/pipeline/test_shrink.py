@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from segapp.worker.training import MAX_SIDE, shrink
+from segapp.worker.training_examples import MAX_SIDE, shrink
 
 
 def test_a_thin_stroke_in_an_unknown_mask_survives():

@@ -16,6 +16,15 @@ from segapp.tests.imaging.drawing import saved
 from segapp.tests.serving import until
 
 SIDE = 256
+
+
+@pytest.fixture(scope="module")
+def server(served):
+    """Nothing here leaves the service otherwise than it was."""
+    served.wait_ready()
+    return served
+
+
 CLASSES = [{"id": 0, "name": "background", "color": "#4b5563"}, {"id": 3, "name": "disc", "color": "#00ff00"}]
 
 

@@ -17,7 +17,7 @@ from segapp.models import Example
 from segapp.services import example_files, intake
 from segapp.services.errors import InvalidUpload
 from segapp.tests.imaging.drawing import photo, saved
-from segapp.worker.local import read_folders
+from segapp.worker.local_training import read_folders
 
 ALICE = "a" * 32
 WIDTH, HEIGHT = 120, 90

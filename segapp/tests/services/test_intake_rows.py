@@ -22,7 +22,7 @@ from segapp.services import example_files, intake
 from segapp.tests.fixtures import Visitor
 from segapp.tests.imaging.drawing import photo, saved
 from segapp.tests.readers.making import deep_png, heic, tiff
-from segapp.worker.local import read_folders
+from segapp.worker.local_training import read_folders
 
 WIDTH, HEIGHT = 64, 48
 PHOTO = np.ascontiguousarray(np.asarray(photo(WIDTH))[:HEIGHT])

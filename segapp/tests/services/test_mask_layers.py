@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from segapp.tests.imaging.drawing import photo
-from segapp.worker.local import read_folders
+from segapp.worker.local_training import read_folders
 
 SIZE = (80, 60)
 

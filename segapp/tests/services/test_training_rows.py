@@ -16,7 +16,7 @@ from segapp.models import Example, TrainingRun
 from segapp.services import example_files, intake, runs, training_files
 from segapp.services.errors import InvalidUpload
 from segapp.tests.imaging.drawing import SIZE, photo, saved, shapes, truth
-from segapp.worker.local import read_folders
+from segapp.worker.local_training import read_folders
 from segapp.worker.training import read_examples
 
 ALICE = "a" * 32

@@ -11,7 +11,8 @@ from segapp.tests.imaging.drawing import photo, saved, shapes
 from segapp.tests.measurement import photos
 from segapp.tests.views.rows import HTMX, pairs, trained
 from segapp.worker import measuring
-from segapp.worker.local import read_folders
+from segapp.worker.local_training import read_folders
+from segapp.worker.training_examples import with_things
 
 
 def test_the_owner_ticks_what_is_counted_and_the_worker_follows(alice, charlie):
@@ -46,7 +47,7 @@ def test_training_masks_say_what_looks_like_objects():
     ground[:, :40], ground[5:9, 50:54] = 1, 2
     names = ("background", "field", "stone", "tree", "road")
     classes = [ClassInfo(k, name, "#00ff00", False if name == "road" else None) for k, name in enumerate(names)]
-    found = measuring.with_things(classes, [ground, ground], [{"id": 3, "name": "tree", "things": True}])
+    found = with_things(classes, [ground, ground], [{"id": 3, "name": "tree", "things": True}])
     assert [one.things for one in found] == [None, False, True, True, False]
 
 
