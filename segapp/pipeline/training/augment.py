@@ -12,7 +12,7 @@ from torch import Tensor
 from segapp.pipeline.constants import IGNORE
 
 CROP_SCALES = (0.6, 1.8)  # of the input size
-VIEW_SCALES = (0.65, 1.3)
+MAX_VIEW_SIDE = 1024  # pixels, but for views that are only a little larger than their image
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,24 @@ class Pair:
 
     image: np.ndarray
     codes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How far the views of an image may differ from it: scales (lowest, highest), strength of the recolouring, and the
+    number of views, the plain one included."""
+
+    scales: tuple[float, float]
+    recolor: float
+    views: int
+
+
+MILD = Variation((0.65, 1.3), 0.6, 8)
+
+
+def strong(input_size: int, views: int) -> Variation:
+    """For subjects that are new to the base: new images may show them in another size and light."""
+    return Variation((0.5, max(MILD.scales[1], min(1.8, MAX_VIEW_SIDE / input_size))), 1.0, views)
 
 
 def random_crop(pair: Pair, side: int, input_size: int, rng: random.Random) -> Pair:

@@ -20,10 +20,9 @@ from segapp.imaging.tiling import fitted
 from segapp.pipeline.constants import IGNORE, STRIDE
 from segapp.pipeline.inference.forward import normalised
 from segapp.pipeline.inference.predict import resized
-from segapp.pipeline.training.augment import VIEW_SCALES, recolor
+from segapp.pipeline.training.augment import MILD, Variation, recolor
 
 TARGET_STRIDE = 4
-MAX_VIEWS = 8  # per example, the plain one included
 MAX_CACHE_BYTES = 1 << 30  # for all views of a run
 STEPS_PER_VIEW = 3  # steps between two new views of PLAIN_PIXELS pixels
 PLAIN_PIXELS = 512 * 512
@@ -63,7 +62,8 @@ class Crops:
 class FeatureCache:
     """Encoded views of a run's examples, computed at the first request.
 
-    `report` is called before each computation; all views together take at most `max_bytes`.
+    `report` is called before each computation; all views together take at most `max_bytes`. `variation` may be set
+    as long as only plain views have been asked for.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class FeatureCache:
         self._net = net
         self._prepared = prepared
         self.seed = seed
+        self.variation = MILD
         self._report = report
         self._max_bytes = max_bytes
         self._encoded: dict[tuple[int, int], EncodedView] = {}
@@ -89,7 +90,7 @@ class FeatureCache:
             prepared = self._prepared[example]
             if number > 0:
                 rng = random.Random(f"{self.seed}/{example}/{number}")
-                prepared = varied(prepared, number, rng)
+                prepared = varied(prepared, number, rng, self.variation)
             self._encoded[key] = encode(self._net, prepared)
         return self._encoded[key]
 
@@ -104,7 +105,7 @@ class FeatureCache:
         """How many views an example may have, from sizes alone, so that memory stays bounded."""
         plain = self.get(0, 0)
         size = sum(f.numel() * f.element_size() for f in plain.features)
-        return max(1, min(MAX_VIEWS, self._max_bytes // (size * len(self._prepared))))
+        return max(1, min(self.variation.views, self._max_bytes // (size * len(self._prepared))))
 
 
 def prepare(image: np.ndarray, channels: np.ndarray, input_size: int) -> Prepared:
@@ -114,18 +115,18 @@ def prepare(image: np.ndarray, channels: np.ndarray, input_size: int) -> Prepare
     return Prepared(resized(image, size), np.asarray(mask))
 
 
-def varied(prepared: Prepared, number: int, rng: random.Random) -> Prepared:
+def varied(prepared: Prepared, number: int, rng: random.Random, variation: Variation = MILD) -> Prepared:
     """A random variation of an example: odd numbers are mirrored, all are scaled and recoloured."""
-    labels = varied_labels(prepared.mask, number, rng)
+    labels = varied_labels(prepared.mask, number, rng, variation)
     image = prepared.image[:, ::-1] if number % 2 else prepared.image
     size = labels.shape[1], labels.shape[0]
     scaled = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BILINEAR)
-    return Prepared(recolor(np.asarray(scaled), rng, strength=0.6), labels)
+    return Prepared(recolor(np.asarray(scaled), rng, variation.recolor), labels)
 
 
-def varied_labels(labels: np.ndarray, number: int, rng: random.Random) -> np.ndarray:
+def varied_labels(labels: np.ndarray, number: int, rng: random.Random, variation: Variation = MILD) -> np.ndarray:
     """Labels (H,W, uint8 or int32) of the variation of this number, from `rng` as it is before the variation."""
-    low, high = VIEW_SCALES
+    low, high = variation.scales
     scale = low * (high / low) ** rng.random()
     size = max(1, round(labels.shape[1] * scale)), max(1, round(labels.shape[0] * scale))
     whole = Image.fromarray(np.ascontiguousarray(labels[:, ::-1] if number % 2 else labels))

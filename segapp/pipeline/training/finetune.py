@@ -48,7 +48,7 @@ from segapp.pipeline.training.validation import (
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
-RECIPE = 5
+RECIPE = 6
 SECONDS = {"quick": 19.0, "thorough": 40.0}  # for five images with the smallest base, on two idle cores
 PATIENCE = 40.0  # times as long a busy machine may take before the clock ends a training early
 NEW_STEPS = {"quick": 126, "thorough": 288}  # for five images of a subject that is new to the base
@@ -322,6 +322,7 @@ def _recipe(job: Job) -> dict[str, Any]:
         "effort": job.effort,
         "seed": job.seed,
         "input_size": job.spec.input_size,
+        "size_gain": None if job.size_gain is None else round(job.size_gain, 4),
         "share": job.alpha,
         "knowledge": round(job.knowledge, 3),
         "adapted": job.adapts,

@@ -17,6 +17,7 @@ from registry.interior import InteriorHead, interior_features
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.constants import IGNORE, STRIDE
 from segapp.pipeline.inference.forward import normalised
+from segapp.pipeline.training.augment import MILD
 from segapp.pipeline.training.features import FeatureCache, Prepared, features_for, varied, varied_labels
 
 HIDDEN = 32
@@ -93,6 +94,7 @@ View = tuple[Tensor, Tensor, Tensor]  # features 1,C,h,w; the map's target h,w; 
 def _views(net: LoadedNetwork, data: Data, members: Sequence[int], seed: int, tick: Callable[[], None]) -> list[View]:
     """Views of the examples, plain ones first, as many as MAX_BYTES allows."""
     found: list[View] = []
+    variation = MILD if data.features is None else data.features.variation
     for number in range(VIEWS if data.features is None else min(VIEWS, data.features.per_example)):
         for member in members:
             tick()
@@ -101,8 +103,8 @@ def _views(net: LoadedNetwork, data: Data, members: Sequence[int], seed: int, ti
             known = prepared.mask != IGNORE
             rng = f"{seed if data.features is None else data.features.seed}/{member}/{number}"  # FeatureCache's
             if number:
-                numbers = varied_labels(numbers, number, random.Random(rng))
-                known = varied_labels(known.view(np.uint8), number, random.Random(rng)) > 0
+                numbers = varied_labels(numbers, number, random.Random(rng), variation)
+                known = varied_labels(known.view(np.uint8), number, random.Random(rng), variation) > 0
             with torch.no_grad():
                 if data.features is not None:
                     features = features_for(net.module, data.features.get(member, number))

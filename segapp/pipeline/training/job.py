@@ -8,6 +8,7 @@ from torch import Tensor
 
 from registry.network import ClassInfo, Spec
 from registry.runtime import LoadedNetwork
+from segapp.pipeline.training.augment import strong
 from segapp.pipeline.training.cross_validation import HeldOut
 from segapp.pipeline.training.features import FeatureCache, Prepared, prepare
 from segapp.pipeline.training.init import class_weights, new_network
@@ -17,6 +18,9 @@ from segapp.pipeline.training.knowledge import KNOWN
 from segapp.pipeline.training.loop import OnStep, Settings, Trainee, train_decoder
 from segapp.pipeline.training.metrics import channels
 from segapp.pipeline.training.schedule import ProgressReporter, Schedule
+from segapp.pipeline.training.smaller_size import smaller_input_size
+
+NEW_VIEWS = {"quick": 12, "thorough": 24}  # of an image of a subject that is new to the base, at most
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Job:
     alpha: float = 1.0  # between initial and trained weights of the model; chosen by cross-validation
     detail_gain: float | None = None  # mean IoU on held-out images that the detail branch adds, where it was tried
     use_detail: bool = False
+    size_gain: float | None = None  # mean IoU on held-out images that a smaller input size than the base's gives
     instances: list[np.ndarray | None] = field(default_factory=list)  # object numbers at the size of `prepared`
     cut_short: str = ""  # said of a training that the clock ended early
     _base_features: FeatureCache | None = None
@@ -66,6 +71,12 @@ class Job:
     def adapts(self) -> bool:
         """Whether the encoder's deepest stage learns too: where the base knows the subject, five images spoil it."""
         return self.knowledge < KNOWN
+
+    def vary_views(self) -> None:
+        """Let the views differ more from their images where the subject is new to the base."""
+        if self.adapts:
+            variation = strong(self.spec.input_size, NEW_VIEWS[self.effort])
+            self.features.variation = self.base_features.variation = variation
 
     @property
     def base_features(self) -> FeatureCache:
@@ -108,6 +119,10 @@ def prepare_job(
     ids = [c.id for c in classes]
     masks = [channels(e.mask, ids) for e in examples]
     size = min(choose_input_size(masks, base.spec.input_size), settings.side)
+    smaller = None
+    if root is base and size == base.spec.input_size:
+        smaller = smaller_input_size(base, [e.image for e in examples], masks, len(ids), seed, progress.report)
+        size = smaller[0] if smaller else size
     spec = Spec(
         base_key=base.spec.base_key,
         encoder=base.spec.encoder,
@@ -121,4 +136,6 @@ def prepare_job(
     prepared = [prepare(e.image, m, size) for e, m in zip(examples, masks, strict=True)]
     features = FeatureCache(root, prepared, seed, progress.report)
     instances = [numbers_like(p, e.instances) for p, e in zip(prepared, examples, strict=True)]
-    return Job(base, root, examples, spec, prepared, features, effort, seed, progress, settings, instances=instances)
+    job = Job(base, root, examples, spec, prepared, features, effort, seed, progress, settings, instances=instances)
+    job.size_gain = smaller[1] if smaller else None
+    return job

@@ -63,6 +63,7 @@ def start_cross_validation(job: Job) -> list[FoldTraining]:
     images that are held out here.
     """
     job.knowledge = _knowledge(job)
+    job.vary_views()
     parts = folds(len(job.examples))
     for fold in parts:
         for index in fold.held_out:
@@ -228,6 +229,17 @@ def metrics_of(job: Job) -> dict[str, Any]:
 
 def choices_of(job: Job) -> list[str]:
     """What the training chose and why, a sentence each."""
+    return [*_subject_choices(job), *_size_choices(job)]
+
+
+def _size_choices(job: Job) -> list[str]:
+    if job.size_gain is None:
+        return []
+    sizes = f"enlarged to {job.spec.input_size} pixels only instead of {job.base.spec.input_size}"
+    return [f"Your images are small and are {sizes}: {job.size_gain:+.2f} mean IoU on held-out images."]
+
+
+def _subject_choices(job: Job) -> list[str]:
     if not job.adapts:
         far = "all of the way" if job.alpha == 1.0 else f"{job.alpha:.0%} of the way"
         return [f"The base model knows this subject, so training went {far} from it: as far as held-out images gained."]
@@ -357,4 +369,6 @@ def _data_of(job: Job, fold: Fold) -> tuple[Sequence[Prepared], FeatureCache]:
     if fold.train_half is None:
         return job.prepared, job.base_features
     half = [only_half(p, fold.train_half) for p in job.prepared]
-    return half, FeatureCache(job.base, half, job.seed, job.progress.report)
+    features = FeatureCache(job.base, half, job.seed, job.progress.report)
+    features.variation = job.features.variation
+    return half, features
