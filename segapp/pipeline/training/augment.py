@@ -12,7 +12,7 @@ from torch import Tensor
 from segapp.pipeline.constants import IGNORE
 
 CROP_SCALES = (0.6, 1.8)  # of the input size
-MAX_VIEW_SIDE = 1024  # pixels, but for views that are only a little larger than their image
+MIN_VIEW_SIDE, MAX_VIEW_SIDE = 256, 1024  # pixels, of views that differ from their image by more than MILD's scales
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ MILD = Variation((0.65, 1.3), 0.6, 8)
 
 def strong(input_size: int, views: int) -> Variation:
     """For subjects that are new to the base: new images may show them in another size and light."""
-    return Variation((0.5, max(MILD.scales[1], min(1.8, MAX_VIEW_SIDE / input_size))), 1.0, views)
+    low, high = MILD.scales
+    low = min(low, max(0.5, MIN_VIEW_SIDE / input_size))
+    high = max(high, min(1.8, MAX_VIEW_SIDE / input_size))
+    return Variation((low, high), 1.0, views)
 
 
 def random_crop(pair: Pair, side: int, input_size: int, rng: random.Random) -> Pair:
