@@ -14,7 +14,7 @@ from segapp.bench.soak_visitor import SoakVisitor, Tally
 
 LAST_FAULT = 15.0  # seconds before the end from which nothing is broken any more
 LOOK_SECONDS = 2.0
-END_SECONDS = 420.0  # for the last runs
+END_SECONDS = 1200.0  # for the last runs, as long as they move
 
 
 def run(

@@ -21,7 +21,7 @@ from segapp.bench.client import Answer, Client, Upload
 SIDE = 96
 LATER = {0, 429, 502, 503, 507}  # try again; 0: no answer came
 EXPECTED = {200, 201, 202, 204, 404, 409} | LATER
-PATIENCE = 240.0  # seconds for a run, and for a request that is turned away
+PATIENCE = 240.0  # seconds in which nothing of a run moves, neither itself nor what waits before it: it is stuck
 
 
 @dataclass
@@ -148,7 +148,7 @@ class SoakVisitor:
 
     def finish(self) -> None:
         """Wait for the last run, then count the models."""
-        if self._run and not self._follow(PATIENCE):
+        if self._run and not self._follow(PATIENCE, moving=True):
             self._tally.add(self._tally.stuck_runs, self._run)
         if not self._models:
             return
@@ -158,9 +158,10 @@ class SoakVisitor:
             if listed.get(model) != "ok":
                 self._tally.add(self._tally.lost_models, f"{model}: {listed.get(model, 'not listed')}")
 
-    def _follow(self, seconds: float) -> bool:
-        """Look at the run until it ends, for so long at most; whether it ended."""
-        deadline = time.monotonic() + seconds
+    def _follow(self, seconds: float, moving: bool = False) -> bool:
+        """Look at the run until it ends, for so long at most; whether it ended. `moving`: the time begins again
+        whenever something of it has changed."""
+        deadline, before = time.monotonic() + seconds, None
         while time.monotonic() < deadline:
             answer = self._ask("GET", self._run, wait=False)
             if answer is not None and answer.status == 200:
@@ -168,6 +169,9 @@ class SoakVisitor:
                 if run["state"] in ("done", "failed", "cancelled"):
                     self._ended(run)
                     return True
+                now = [run[key] for key in ("state", "progress", "queue_position", "wait_seconds")]
+                if moving and now != before:
+                    deadline, before = time.monotonic() + seconds, now
             time.sleep(0.5)
         return False
 

@@ -4,6 +4,7 @@ What Pillow reads exactly is decoded here; everything else in a confined process
 """
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
@@ -53,6 +54,8 @@ OTHERS = (
 BAND = 1 << 20  # pixels composed at a time
 CUT_OFF = "This file is cut off or damaged."
 JPEG_END = b"\xff\xd9"
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # the others are part of compressed data
+MAX_SCANS = 100  # a progressive JPEG has about ten
 
 Image.MAX_IMAGE_PIXELS = None  # the limit above is checked for every file before a pixel is decoded
 
@@ -424,6 +427,8 @@ def _open(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KIND
     Only a JPEG may lack its end: it is decoded as far as it goes. Raises InvalidFile.
     """
     opened = _unread(file, name, kinds)
+    if opened.format in ("JPEG", PHONE_JPEG):
+        _hold_scans(file, name)
     try:
         opened.load()
         return opened, True
@@ -445,6 +450,29 @@ def _open(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KIND
     return opened, False
 
 
+def _hold_scans(file: IO[bytes], name: str) -> None:
+    """A decoder goes over the whole image for each scan, and a scan takes as little as 23 bytes: a small file would
+    keep it busy for hours."""
+    file.seek(0)
+    scans = _scans(file.read())
+    file.seek(0)
+    if scans > MAX_SCANS:
+        raise InvalidFile(name, "This JPEG is stored in far too many scans.", "Save it again as JPEG or PNG.")
+
+
+def _scans(content: bytes) -> int:
+    """Scans of a JPEG up to its end, as far as it matters; what stands behind the end may be a whole video."""
+    scans, place = 0, 2
+    while scans <= MAX_SCANS and (marker := JPEG_MARKER.search(content, place)):
+        code, place = content[marker.end() - 1], marker.end()
+        if code == 0xD9:
+            break
+        scans += code == 0xDA
+        if code not in (0x01, 0xD8):  # all others have a length: thumbnails in them are passed over
+            place += int.from_bytes(content[place : place + 2])
+    return scans
+
+
 def _unread(file: IO[bytes], name: str, kinds: Sequence[Kind]) -> Image.Image:
     head = _head(file)
     if not head:
@@ -461,7 +489,7 @@ def _unread(file: IO[bytes], name: str, kinds: Sequence[Kind]) -> Image.Image:
 
 
 def _animated(opened: Image.Image) -> bool:
-    return getattr(opened, "n_frames", 1) > 1 and opened.format != PHONE_JPEG
+    return getattr(opened, "is_animated", False) and opened.format != PHONE_JPEG  # n_frames would read every frame
 
 
 def _what_else(head: bytes, kinds: Sequence[Kind]) -> str:

@@ -35,7 +35,7 @@ def decode(file: IO[bytes], size: tuple[int, int], name: str, scaled: bool = Fal
     advice = "Reload the page and paint on; what was saved before is kept."
     try:
         with Image.open(file, formats=("PNG",)) as opened, memory.decoding.hold(memory.STORED * size[0] * size[1]):
-            if opened.mode != "L" or getattr(opened, "n_frames", 1) > 1:
+            if opened.mode != "L" or getattr(opened, "is_animated", False):
                 raise InvalidFile(name, "The painted mask is not an 8-bit grey image.", advice)
             if opened.size != size and not (scaled and _is_smaller(opened.size, size)):
                 words = f"The painted mask is {opened.width} × {opened.height} pixels, its image {size[0]} × {size[1]}."

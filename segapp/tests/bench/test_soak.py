@@ -1,5 +1,6 @@
 """The soak test sees what is lost, and loses nothing itself on either pair of database and broker."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -124,3 +125,22 @@ def test_nothing_is_lost_in_a_minute_with_faults(tmp_path):
     found = json.loads(done.stdout)
     assert done.returncode == 0 and not found["lost"], found["details"]
     assert found["done"]["trainings"] >= 1 and found["done"]["analyses"] >= 1 and sum(found["faults"].values()) >= 2
+
+
+def test_a_run_that_moves_is_waited_for_and_one_that_does_not_is_stuck(monkeypatch):
+    """Two minutes pass with every look."""
+    clock = itertools.count(0, 120)
+    monkeypatch.setattr("segapp.bench.soak_visitor.time.sleep", lambda _: None)
+    monkeypatch.setattr("segapp.bench.soak_visitor.time.monotonic", lambda: next(clock))
+    run = {"state": "queued", "progress": 0, "queue_position": 1, "wait_seconds": 9}
+    ended = {**run, "state": "failed", "user_id": "", "restore_token": ""}
+    made, tally = visitor(
+        *[Reply(200, **{**run, "wait_seconds": left}) for left in range(9, 0, -1)], Reply(200, **ended)
+    )
+    made._run = "/r"
+    made.finish()
+    assert not tally.stuck_runs and tally.done["trainings failed"] == 1
+    made, tally = visitor(*[Reply(200, **run)] * 9)
+    made._run = "/r"
+    made.finish()
+    assert tally.stuck_runs == ["/r"]

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import struct
+import time
 
 import numpy as np
 import pytest
@@ -31,6 +33,40 @@ def test_a_jpeg_without_its_end_is_used_as_far_as_it_goes(progressive, kept):
     assert found.notes == ("cut.jpg is cut off: it is used as far as it goes.",)
     assert not found.as_stored, "its own bytes would be refused later"
     assert np.abs(np.asarray(found.image, dtype=int)[:64] - expected[:64]).mean() < (40 if progressive else 3)
+
+
+def of_scans(count: int, side: int = 256) -> bytes:
+    """A progressive JPEG whose last scan comes `count` times, each 23 bytes or so and a whole pass over the image."""
+    whole = saved(Image.new("L", (side, side), 128), "JPEG", progressive=True).getvalue()
+    last = whole.rindex(b"\xff\xda")
+    return whole[:last] + whole[last:-2] * count + whole[-2:]
+
+
+@pytest.mark.fault(54)
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded():
+    decode.image(io.BytesIO(of_scans(20)), "some.jpg")
+    crafted = of_scans(100_000, side=3000)  # an hour of decoding in 2.3 MB
+    began = time.process_time()
+    with pytest.raises(InvalidFile, match="too many scans"):
+        decode.read(io.BytesIO(crafted), "crafted.jpg")
+    assert time.process_time() - began < 1
+
+
+def test_what_stands_behind_a_jpeg_does_not_count_as_scans():
+    """Phones append a film, whose bytes are any."""
+    whole = saved(photo(256), "JPEG").getvalue()
+    assert decode.image(io.BytesIO(whole + b"\xff\xda" * 500), "film.jpg").size == (256, 256)
+
+
+@pytest.mark.fault(54)
+def test_the_frames_of_a_gif_are_not_counted():
+    """Two million of them are 30 MB, and counting them takes as long as reading them all."""
+    head = b"GIF89a" + struct.pack("<HHBBB", 16, 16, 0x80, 0, 0) + bytes(6)
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    file = io.BytesIO(head + frame * 2_000_000 + b"\x3b")
+    began = time.process_time()
+    assert decode.read(file, "long.gif").notes == ("long.gif is animated: its first frame is used.",)
+    assert time.process_time() - began < 2
 
 
 def test_a_jpeg_of_which_only_the_header_is_there_is_refused():
