@@ -1,6 +1,5 @@
 """A real decoder of a real worker stops in the middle of a file, while a second worker has other work."""
 
-import os
 import signal
 import subprocess
 import time
@@ -39,12 +38,12 @@ def workers(own_server: Served) -> Iterator[list[psutil.Process]]:
         process.wait()
 
 
-def decoders(server: Served) -> list[psutil.Process]:
-    """Decoders that read a file right now, whoever started them."""
+def decoders(workers: list[psutil.Process]) -> list[psutil.Process]:
+    """The decoders that read a file for these workers right now."""
     found = []
-    for process in psutil.process_iter():
+    for process in [child for worker in workers for child in worker.children(recursive=True)]:
         try:
-            if DECODER in process.cmdline() and process.environ().get("PATH") == os.defpath and lives(process):
+            if DECODER in process.cmdline() and lives(process):
                 found.append(process)
         except psutil.Error:
             continue
@@ -59,17 +58,14 @@ def ended(browser, status_url: str, patience: float) -> dict:
 
 
 @pytest.mark.fault(54)
-def test_a_decoder_that_stops_is_ended_by_its_deadline_and_other_work_goes_on(own_server, second_worker):
+def test_a_decoder_that_stops_is_ended_by_its_deadline_and_other_work_goes_on(own_server, workers):
     alice, charlie = own_server.visitor(), own_server.visitor()
     pixels = np.random.default_rng(0).integers(0, 255, (3000, 3000, 3), dtype=np.uint8)
     large, good = tiff(pixels).getvalue(), saved(photo(96)).getvalue()
     answer = alice.post("/api/batch", {}, [("files", "hangs.tif", large), ("files", "good.png", good)])
     assert answer.status == 202, answer.body
     hers = answer.json()["status_url"]
-    workers = [
-        worker for worker in psutil.process_iter() if "-Q" in worker.cmdline() and "train,video" in worker.cmdline()
-    ]
-    (hanging,) = until(lambda: [one for one in decoders(own_server) if _of(one, workers)], 120, pause=0.01)
+    (hanging,) = until(lambda: decoders(workers), 120, pause=0.01)
     hanging.send_signal(signal.SIGSTOP)
     stopped = time.monotonic()
 
@@ -82,10 +78,3 @@ def test_a_decoder_that_stops_is_ended_by_its_deadline_and_other_work_goes_on(ow
     assert not hanging.is_running()
     assert batch["state"] == "done" and batch["done"] == 1 and batch["failed"] == 1, batch
     assert training.row(own_server, hers, "batch")["attempts"] == 1, "its worker went on"
-
-
-def _of(process: psutil.Process, parents: list[psutil.Process]) -> bool:
-    try:
-        return any(parent in parents for parent in process.parents())
-    except psutil.Error:
-        return False
