@@ -10,7 +10,7 @@ import numpy as np
 from segapp.imaging.pixel_size import GeoReference, PixelSize
 from segapp.measurement import polygons
 from segapp.measurement.objects import Objects
-from segapp.measurement.table import Table
+from segapp.measurement.table import BOX, Table
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Document:
     geo: GeoReference | None = None
     tolerance: float = 0.0
     rows: list[dict[str, Any]] = field(default_factory=list)
+    traced: list[polygons.Outline] | None = None
+    cut_at: int = 0
 
     @property
     def stem(self) -> str:
@@ -52,7 +54,19 @@ class Document:
 
     @cached_property
     def outlines(self) -> list[polygons.Outline]:
-        return polygons.outlines(self.objects, self.tolerance)
+        return polygons.outlines(self.objects, self.tolerance) if self.traced is None else self.traced
+
+    def inside(self, number: int) -> np.ndarray:
+        """bool h,w: where in its box an object is."""
+        left, top, right, bottom = (int(self.table.columns[name][number - 1]) for name in BOX)
+        if self.traced is None:
+            return np.asarray(self.objects.labels[top:bottom, left:right] == number)
+        corner = np.array([left, top])
+        moved = tuple(
+            polygons.Part(part.outer - corner, tuple(hole - corner for hole in part.holes))
+            for part in self.traced[number - 1]
+        )
+        return polygons.filled(moved, (bottom - top, right - left))
 
     def class_of(self, number: int) -> dict[str, Any]:
         """The class row of an object, by its number."""

@@ -58,17 +58,32 @@ def find(ids: np.ndarray, settings: Settings, distance: np.ndarray | None = None
     `distance`, float32 H,W from 0 at an object's border to 1 at its middle, is a model's own opinion of where objects
     end; without it objects are split by their shape. Raises TooManyObjects.
     """
+    _, labels, codes = parts_of(ids, settings, distance)
+    found = numbered(labels, codes, settings)
+    if found.count > MAX_OBJECTS:
+        raise TooManyObjects(
+            f"This image has {found.count:,} objects; at most {MAX_OBJECTS:,} can be numbered. "
+            "Raise the minimum area, or count fewer classes."
+        )
+    return found
+
+
+def parts_of(
+    ids: np.ndarray, settings: Settings, distance: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers (H,W) of the connected parts before splitting and after it, and codes: 1.. for the places in
+    settings.things, 0 for all else."""
     counted = np.zeros(256, np.uint8)
     counted[list(settings.things)] = np.arange(1, len(settings.things) + 1)
-    codes = counted[ids]  # 1..things: class id 0 may be a thing, and 0 is the space between objects
+    codes = counted[ids]  # class id 0 may be a thing, and code 0 is the space between objects
     if settings.fill_holes:
         codes = _filled(codes, len(settings.things))
-    labels = connected(codes)
-    if settings.split is not None and labels.any():
-        labels = splitting.split(labels, codes, settings.split, distance)
+    parts = labels = connected(codes)
+    if settings.split is not None and parts.any():
+        labels = splitting.split(parts, codes, settings.split, distance)
         if distance is not None and settings.split > 0:
             labels = splitting.with_middle(labels, distance)
-    return _numbered(labels, codes, settings)
+    return parts, labels, codes
 
 
 def connected(codes: np.ndarray) -> np.ndarray:
@@ -130,7 +145,7 @@ def countable_on_most(masks: Iterable[np.ndarray], class_id: int) -> bool | None
     return 2 * sum(found) >= len(found) if found else None
 
 
-def _numbered(labels: np.ndarray, codes: np.ndarray, settings: Settings) -> Objects:
+def numbered(labels: np.ndarray, codes: np.ndarray, settings: Settings) -> Objects:
     """Those large enough and whole enough, in the order of their first pixels."""
     found, most = runs(labels), int(labels.max(initial=0))
     areas, first = found.areas(most), found.first_pixels(most)
@@ -141,11 +156,6 @@ def _numbered(labels: np.ndarray, codes: np.ndarray, settings: Settings) -> Obje
             keep[line] = False
     keep[0] = False
     numbers = np.flatnonzero(keep)
-    if len(numbers) > MAX_OBJECTS:
-        raise TooManyObjects(
-            f"This image has {len(numbers):,} objects; at most {MAX_OBJECTS:,} can be numbered. "
-            "Raise the minimum area, or count fewer classes."
-        )
     numbers = numbers[np.argsort(first[numbers], kind="stable")]
     table = np.zeros(len(areas), np.int32)
     table[numbers] = np.arange(1, len(numbers) + 1)

@@ -5,6 +5,8 @@ between them is nearly as wide as the smaller one. Parts are found once and join
 one middle only, which most are, cost nothing.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import scipy  # its parts are loaded where they are first used
@@ -12,9 +14,12 @@ import scipy  # its parts are loaded where they are first used
 SMOOTHING = 1.0  # sigma in pixels: the staircase of an edge makes no middles
 MIN_DEPTH = 0.75  # pixels: a narrow place shallower than this is the pixel grid's doing
 MIN_LEARNT_DEPTH = 0.04  # the same for a model's map, whose middles are 1
-LEARNT_DEPTH = 0.3  # of the depth that shapes need: a model's map is low between objects that look like one shape
+MAP_WEIGHT, SHAPE_WEIGHT = 0.875, 0.7  # of how far the map, and the width, fall between two objects of a learnt split
 CORE = 0.15  # of a model's map: below this nothing is a middle
-MIDDLE = 0.3  # of a model's map: a part that is nowhere higher is no object
+MIDDLE = 0.35  # of a model's map: a part that is nowhere higher is no object
+
+# Whether two basins stay apart, by (their numbers, the lower of their tops in each landscape, the passage's height).
+Apart = Callable[[tuple[int, int], list[float], float], bool]
 
 
 def split(labels: np.ndarray, codes: np.ndarray, strength: float, distance: np.ndarray | None = None) -> np.ndarray:
@@ -25,21 +30,24 @@ def split(labels: np.ndarray, codes: np.ndarray, strength: float, distance: np.n
     """
     if strength <= 0:
         return labels.astype(np.int32)
+    shape = None
     if distance is None:
-        heights, least, floor, share = _heights(codes), MIN_DEPTH, 0.0, 1.0 - strength
+        heights, floor = _heights(codes), 0.0
     else:
-        heights = cv2.GaussianBlur(distance.astype(np.float32), (0, 0), SMOOTHING)
-        least, floor, share = MIN_LEARNT_DEPTH, CORE, LEARNT_DEPTH * (1.0 - strength)
+        heights, floor = cv2.GaussianBlur(distance.astype(np.float32), (0, 0), SMOOTHING), CORE
         heights = np.where(labels > 0, heights + 1e-6, 0).astype(np.float32)
     peaks = _peaks(heights, labels, floor)
     result = labels.astype(np.int32)
     after = int(labels.max()) + 1
     several = _with_several(labels, peaks)
     boxes = scipy.ndimage.find_objects(result) if len(several) else []
+    if distance is not None and len(several):
+        shape = _heights(codes)
     for number in several:
         box = boxes[number - 1]
         inside = labels[box] == number
-        parts = _parts(heights[box], np.where(inside, peaks[box], 0), inside, share, least)
+        own = None if shape is None else shape[box]
+        parts = _parts(heights[box], own, np.where(inside, peaks[box], 0), inside, 1.0 - strength)
         for part in range(1, int(parts.max()) + 1):
             if part > 1:
                 result[box][parts == part] = after
@@ -80,8 +88,10 @@ def _with_several(labels: np.ndarray, peaks: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.bincount(pairs // count) > 1)
 
 
-def _parts(heights: np.ndarray, peaks: np.ndarray, inside: np.ndarray, share: float, least: float) -> np.ndarray:
-    """Numbers 1..n of the parts of one connected object."""
+def _parts(
+    heights: np.ndarray, shape: np.ndarray | None, peaks: np.ndarray, inside: np.ndarray, needed: float
+) -> np.ndarray:
+    """Numbers 1..n of the parts of one connected object. shape: the smoothed distances, where heights are a map."""
     numbers, markers = np.unique(peaks, return_inverse=True)
     markers = markers.reshape(peaks.shape).astype(np.int32)
     if numbers[0] != 0:
@@ -90,9 +100,22 @@ def _parts(heights: np.ndarray, peaks: np.ndarray, inside: np.ndarray, share: fl
 
     basins = watershed(-heights, markers, mask=inside, connectivity=2)
     count = int(basins.max())
-    tops = scipy.ndimage.maximum(heights, basins, np.arange(1, count + 1))
-    joined = _joined(_passes(basins, heights, count), np.asarray(tops), share, least)
-    return joined[basins]
+    passes, tops = _passes(basins, heights, count), _tops(heights, basins, count)
+    if shape is None:
+        return _joined(passes, [tops], lambda _, low, at: low[0] - at >= max(MIN_DEPTH, needed * low[0]))[basins]
+    widths = {(a, b): width for width, a, b in _passes(basins, shape, count)}
+
+    def apart(pair: tuple[int, int], low: list[float], at: float) -> bool:
+        map_falls, narrows = 1 - at / low[0], max(0.0, 1 - widths[pair] / max(low[1], MIN_LEARNT_DEPTH))
+        deep = low[0] - at >= MIN_LEARNT_DEPTH
+        return deep and MAP_WEIGHT * map_falls + SHAPE_WEIGHT * narrows >= needed
+
+    return _joined(passes, [tops, _tops(shape, basins, count)], apart)[basins]
+
+
+def _tops(heights: np.ndarray, basins: np.ndarray, count: int) -> list[float]:
+    """Of each basin 0..count the highest value; 0 is none."""
+    return [0.0, *(float(value) for value in scipy.ndimage.maximum(heights, basins, np.arange(1, count + 1)))]
 
 
 def _passes(basins: np.ndarray, heights: np.ndarray, count: int) -> list[tuple[float, int, int]]:
@@ -116,9 +139,11 @@ def _passes(basins: np.ndarray, heights: np.ndarray, count: int) -> list[tuple[f
     return [(float(value[i]), int(key[i] // (count + 1)), int(key[i] % (count + 1))) for i in chosen]
 
 
-def _joined(passes: list[tuple[float, int, int]], tops: np.ndarray, share: float, least: float) -> np.ndarray:
-    """int32 count+1: for each basin the number of its part, after joining over every passage that is not narrow."""
-    parent = list(range(len(tops) + 1))
+def _joined(passes: list[tuple[float, int, int]], tops: list[list[float]], apart: Apart) -> np.ndarray:
+    """int32 count+1: for each basin the number of its part, after joining over every passage that `apart` does not
+    keep. tops: of each landscape the basins' highest values; the first one's tell which basin joins the other."""
+    parent = list(range(len(tops[0])))
+    tops = [list(values) for values in tops]
 
     def root(basin: int) -> int:
         while parent[basin] != basin:
@@ -126,15 +151,14 @@ def _joined(passes: list[tuple[float, int, int]], tops: np.ndarray, share: float
             basin = parent[basin]
         return basin
 
-    top = [0.0, *(float(value) for value in tops)]
     for height, one, other in passes:
         a, b = root(one), root(other)
-        if a == b:
+        if a == b or apart((one, other), [min(values[a], values[b]) for values in tops], height):
             continue
-        lower, higher = (a, b) if top[a] < top[b] else (b, a)
-        depth = top[lower] - height
-        if depth < max(least, share * top[lower]):
-            parent[lower] = higher
+        lower, higher = (a, b) if tops[0][a] < tops[0][b] else (b, a)
+        parent[lower] = higher
+        for values in tops:
+            values[higher] = max(values[lower], values[higher])
     roots = [root(basin) for basin in range(1, len(parent))]
     _, numbers = np.unique(roots, return_inverse=True)
     return np.concatenate([[0], numbers + 1]).astype(np.int32)

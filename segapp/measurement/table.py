@@ -78,7 +78,7 @@ def measure(
     """
     sums = _sums(objects, intensity, confidence)
     area = sums["area"]
-    x, y = sums["x"] / area, sums["y"] / area
+    x, y = sums["x"] / area, sums["y"] / area  # from the object's first pixel
     xx, yy = sums["xx"] / area - x * x, sums["yy"] / area - y * y
     xy = sums["xy"] / area - x * y
     major, minor = _axes(xx, yy, xy)
@@ -95,8 +95,8 @@ def measure(
         "circularity": np.minimum(1.0, 4 * np.pi * area / perimeter**2),
         "eccentricity": np.where(major > 0, np.sqrt(np.clip(1 - (minor / np.maximum(major, 1e-12)) ** 2, 0, 1)), 0.0),
         "orientation_deg": _orientation(xx, yy, xy),
-        "centroid_x_px": x,
-        "centroid_y_px": y,
+        "centroid_x_px": sums["first_x"] + x,
+        "centroid_y_px": sums["first_y"] + y,
         **{name: boxes[:, place] for place, name in enumerate(BOX)},
         "touches_edge": touches_edge(objects),
     }
@@ -184,9 +184,12 @@ def _sums(objects: Objects, intensity: np.ndarray | None, confidence: Confidence
 
 
 def _moments(of: Runs, count: int) -> dict[str, np.ndarray]:
-    """Per object its area and the sums of x, y and their products, run by run: n columns from x on sum up to
-    n x + n(n-1)/2, their squares to n x² + x n(n-1) + n(n-1)(2n-1)/6."""
-    n, x, y = (values.astype(np.float64) for values in (of.lengths, of.firsts, of.rows))
+    """Per object its area, its first pixel, and the sums of x, y and their products, from that pixel on, so that no
+    figure depends on where an object lies. Run by run: n columns from x on sum up to n x + n(n-1)/2, their squares to
+    n x² + x n(n-1) + n(n-1)(2n-1)/6."""
+    first_y, first_x = np.divmod(of.first_pixels(count), of.width)
+    n = of.lengths.astype(np.float64)
+    x, y = (of.firsts - first_x[of.numbers]).astype(np.float64), (of.rows - first_y[of.numbers]).astype(np.float64)
     more = n * (n - 1)
     along = n * x + more / 2
     weights = {
@@ -197,7 +200,8 @@ def _moments(of: Runs, count: int) -> dict[str, np.ndarray]:
         "yy": n * y * y,
         "xy": along * y,
     }
-    return {name: of.sums(count, values)[1:] for name, values in weights.items()}
+    found = {name: of.sums(count, values)[1:] for name, values in weights.items()}
+    return {**found, "first_x": first_x[1:], "first_y": first_y[1:]}
 
 
 def _axes(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

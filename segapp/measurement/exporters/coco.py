@@ -40,7 +40,7 @@ def _annotation(document: Document, place: int, outline: Outline) -> dict[str, A
     left, top, right, bottom = (int(columns[f"bbox_{axis}_px"][place]) for axis in ("x_min", "y_min", "x_max", "y_max"))
     segmentation: Any
     if any(part.holes for part in outline):
-        segmentation = run_lengths(document.objects.labels, place + 1, (left, top, right, bottom))
+        segmentation = run_lengths(document.inside(place + 1), (left, top), (document.height, document.width))
     else:
         segmentation = [plain_numbers(part.outer.ravel()) for part in outline]
     return {
@@ -52,12 +52,13 @@ def _annotation(document: Document, place: int, outline: Outline) -> dict[str, A
     }
 
 
-def run_lengths(labels: np.ndarray, number: int, box: tuple[int, int, int, int]) -> dict[str, Any]:
-    """Uncompressed run lengths, column by column, of one object; `box` is where it lies."""
-    height, width = labels.shape
-    left, top, right, bottom = box
-    columns = np.zeros((right - left, height), np.uint8)
-    columns[:, top:bottom] = (labels[top:bottom, left:right] == number).T
+def run_lengths(inside: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:
+    """Uncompressed run lengths, column by column of an image of this height and width, of one object: bool h,w, whose
+    box begins at `corner` (x, y)."""
+    height, width = size
+    left, top = corner
+    columns = np.zeros((inside.shape[1], height), np.uint8)
+    columns[:, top : top + len(inside)] = inside.T
     flat = columns.ravel()
     changes = np.flatnonzero(np.diff(flat, prepend=0, append=0)) + left * height
     counts = np.diff(changes, prepend=0, append=width * height)

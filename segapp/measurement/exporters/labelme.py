@@ -35,7 +35,7 @@ def labelme(document: Document) -> bytes:
 def _mask(document: Document, place: int) -> dict[str, Any]:
     columns = document.table.columns
     left, top, right, bottom = (int(columns[f"bbox_{axis}_px"][place]) for axis in ("x_min", "y_min", "x_max", "y_max"))
-    inside = document.objects.labels[top:bottom, left:right] == place + 1
+    inside = document.inside(place + 1)
     out = io.BytesIO()
     Image.fromarray(inside.astype(np.uint8) * 255).convert("1").save(out, "PNG")
     # labelme takes the last row and column as part of the box.
