@@ -81,7 +81,7 @@ def segment_image(
         with open(file, "rb") as opened:
             decoded = decode.read_or_windows(opened, file.name, wanted)
     except NeedsWindows:
-        return _segment_windows(network, file, out / f"{stem or file.stem}.tif", wanted, log)
+        return _segment_windows(network, file, out / f"{stem or file.stem}.tif", wanted, log, objects)
     image = decoded.image
     found = predict(network, np.asarray(image), interior=objects is not None)
     stem = stem or file.stem
@@ -103,16 +103,28 @@ def segment_image(
 
 
 def _segment_windows(
-    network: LoadedNetwork, file: Path, target: Path, choice: ImageInput, log: Callable[[str], None]
+    network: LoadedNetwork,
+    file: Path,
+    target: Path,
+    choice: ImageInput,
+    log: Callable[[str], None],
+    objects: ObjectSink | None,
 ) -> dict[str, Any]:
     """The same of an image that is too large to read at once: the mask is a tiled TIFF."""
     began = time.perf_counter()
-    found = windows.segment(network, file, file.name, target, choice, lambda share: log(f"{file.name}: {share:.0%}"))
+    if objects is not None:
+        objects.hold_windowed(file)
+    options = objects.options if objects else None
+    found = windows.segment(
+        network, file, file.name, target, choice, lambda share: log(f"{file.name}: {share:.0%}"), options
+    )
+    counted = objects.write(target.stem, found.document) if objects and found.document else {}
     return {
         "file": str(file.resolve()),
         "mask": str(target.resolve()),
         "model_key": network.key,
         "classes": found.classes,
         "inference_ms": round((time.perf_counter() - began) * 1000, 1),
-        "notes": list(found.notes),
+        "notes": [*found.notes, *counted.pop("notes", [])],
+        **counted,
     }

@@ -9,7 +9,8 @@ from registry.files import write_atomically
 from registry.runtime import LoadedNetwork
 from segapp.imaging.decode import Decoded
 from segapp.imaging.image_input import ImageInput
-from segapp.imaging.object_formats import GEOJSON, ObjectFormat
+from segapp.imaging.invalid_file import InvalidFile
+from segapp.imaging.object_formats import GEOJSON, INSTANCES, ObjectFormat
 from segapp.imaging.object_options import ObjectOptions
 from segapp.measurement import files
 from segapp.measurement.document import Document, scales_note
@@ -51,6 +52,20 @@ class ObjectSink:
             size=decoded.pixel_size,
             geo=decoded.place,
         )
+        return self.write(stem, document)
+
+    def hold_windowed(self, file: Path) -> None:
+        """Raise InvalidFile where something is asked for that is not made of an image read in windows."""
+        numbers = [one.key for one in self.formats if one.key in (INSTANCES.key, "instances_tiff")]
+        if self.export is not None and numbers:
+            raise InvalidFile(
+                file.name,
+                f"It is too large for {numbers[0]}: one image of all object numbers.",
+                "Leave this format out of --formats; the tables and polygons hold every object.",
+            )
+
+    def write(self, stem: str, document: Document) -> dict[str, Any]:
+        """Write one image's own files, keep it for those of all images, and return what the command says of it."""
         if self.geojson is not None:
             _write(self.geojson / f"{stem}{GEOJSON.ending}", files.content(GEOJSON.key, document))
         for one in self.formats:
@@ -60,7 +75,10 @@ class ObjectSink:
         self.done.append(document if drawn else document.for_tables())
         self.stems.append(stem)
         scale = document.size.words() if document.size else None
-        return {"objects": document.counts, "things": list(document.things), "scale": scale}
+        said = {"objects": document.counts, "things": list(document.things), "scale": scale}
+        if document.cut_at:
+            said["notes"] = [f"Objects taller than about {document.cut_at:,} rows were cut, and count as several."]
+        return said
 
     def finish(self) -> None:
         """Write what holds all images."""

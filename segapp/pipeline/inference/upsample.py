@@ -37,11 +37,14 @@ def channels(logits: Tensor, height: int, width: int) -> np.ndarray:
     return by_edges(values, neighbours(values.shape[1], height), neighbours(values.shape[2], width))
 
 
-def enlarged(confidence: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Confidence (uint8 h,w) at another height and width, bilinear."""
+Span = tuple[int, int]  # the first row and the one after the last
+
+
+def enlarged(confidence: np.ndarray, size: tuple[int, int], rows: Span | None = None) -> np.ndarray:
+    """Confidence (uint8 h,w) at another height and width, bilinear; `rows`: only these of them."""
     if confidence.shape == size:
-        return confidence
-    return np.asarray(Image.fromarray(confidence).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+        return confidence if rows is None else confidence[slice(*rows)]
+    return _resized(confidence, size, rows)
 
 
 def coarse_map(top: int, strip: Tensor) -> np.ndarray:
@@ -49,10 +52,25 @@ def coarse_map(top: int, strip: Tensor) -> np.ndarray:
     return strip[top % 2 :: 2, ::2].mul(255).round_().clamp_(0, 255).to(torch.uint8).numpy()
 
 
-def interior_map(coarse: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A coarse map (uint8 h,w) at another height and width, bilinear, float32 of 0 to 1."""
-    whole = Image.fromarray(coarse.astype(np.float32) / 255)
-    return np.asarray(whole.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+def interior_map(coarse: np.ndarray, size: tuple[int, int], rows: Span | None = None) -> np.ndarray:
+    """A coarse map (uint8 h,w) at another height and width, bilinear, float32 of 0 to 1; `rows`: only these of them."""
+    if rows is None:
+        return _resized(coarse.astype(np.float32) / 255, size, None)
+    down = coarse.shape[0] / size[0]
+    above = max(0, int(rows[0] * down) - 2)  # a conversion of all of it would take four times its memory
+    part = coarse[above : int(rows[1] * down) + 3].astype(np.float32) / 255
+    return _resized(part, size, rows, down, above)
+
+
+def _resized(
+    values: np.ndarray, size: tuple[int, int], rows: Span | None, down: float | None = None, above: int = 0
+) -> np.ndarray:
+    """Rows of `values` at another height and width; down: places of it a row, above: places that it lacks."""
+    first, last = rows or (0, size[0])
+    down = down or values.shape[0] / size[0]
+    box = (0.0, max(0.0, first * down - above), float(values.shape[1]), min(last * down - above, float(len(values))))
+    whole = Image.fromarray(values)
+    return np.asarray(whole.resize((size[1], last - first), Image.Resampling.BILINEAR, box=box))
 
 
 class Decision:

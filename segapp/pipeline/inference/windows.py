@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from registry.network import has_interior
 from registry.runtime import LoadedNetwork
 from segapp.imaging.tiling import PASS, fitted, in_parts
 from segapp.pipeline.inference.forward import run
 from segapp.pipeline.inference.tiles import strips
-from segapp.pipeline.inference.upsample import Decision
+from segapp.pipeline.inference.upsample import Decision, coarse_map, enlarged, interior_map
 
 PREVIEW = 2048  # pixels of the longer side
 
@@ -27,21 +28,41 @@ Read = Callable[[int, int, int, int], np.ndarray]
 @dataclass
 class LargePrediction:
     """ids: uint8 H,W of class ids, in a file that goes with it. preview: the image, uint8 h,w,3, small, and coarse
-    confidence uint8; pixels: of each class id, int64 (256)."""
+    confidence uint8; pixels: of each class id, int64 (256); coarse_interior as inference.Prediction has it."""
 
     ids: np.ndarray
     preview: np.ndarray
     coarse_confidence: np.ndarray
     pixels: np.ndarray
+    coarse_interior: np.ndarray | None = None
+
+    def interior_rows(self, first: int, last: int) -> np.ndarray:
+        """float32 rows,W of 0 to 1: some rows of the map that tells touching objects apart."""
+        assert self.coarse_interior is not None
+        return interior_map(self.coarse_interior, self._size, (first, last))
+
+    def confidence_rows(self, first: int, last: int) -> np.ndarray:
+        """uint8 rows,W, 255 is certain."""
+        return enlarged(self.coarse_confidence, self._size, (first, last))
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.ids.shape[0], self.ids.shape[1]
 
 
 def predict_windows(
-    net: LoadedNetwork, read: Read, size: tuple[int, int], scratch: Path, progress: Callable[[float], None]
+    net: LoadedNetwork,
+    read: Read,
+    size: tuple[int, int],
+    scratch: Path,
+    progress: Callable[[float], None],
+    interior: bool = False,
 ) -> LargePrediction:
     """Segment an image of `size` (height, width) that `read(top, left, height, width)` gives in parts, uint8 (h,w,3).
 
     It is seen in tiles at the scale of the model's examples, or at its own where that is unknown. `scratch` is a
-    folder with room for one byte a pixel. `progress` is called with 0 to 1, and may raise to end it.
+    folder with room for one byte a pixel. `progress` is called with 0 to 1, and may raise to end it. `interior`
+    as for predict.
     """
     height, width = size
     spec = net.spec
@@ -53,14 +74,20 @@ def predict_windows(
         ids = np.memmap(file, np.uint8, "r+", shape=size)
     decision = Decision(spec.classes, small, size)
     decision.ids = ids
-    for top, strip in strips(partial(run, net), image, tile, len(spec.classes), progress):  # type: ignore[arg-type]
-        decision.add(top, strip)
+    interior = interior and has_interior(net.module)
+    inner, several = [], len(spec.classes)
+    passes = partial(run, net, interior=interior)
+    for top, strip in strips(passes, image, tile, several + interior, progress):  # type: ignore[arg-type]
+        decision.add(top, strip[:several])
+        if interior:
+            inner.append(coarse_map(top, strip[several]))
         _give_back(ids)
     pixels = np.zeros(256, np.int64)
     for top in range(0, height, 1024):
         pixels += np.bincount(ids[top : top + 1024].ravel(), minlength=256)
         _give_back(ids)
-    return LargePrediction(ids, image.preview, decision.coarse_confidence, pixels)
+    coarse = np.concatenate(inner) if inner else None
+    return LargePrediction(ids, image.preview, decision.coarse_confidence, pixels, coarse)
 
 
 def _give_back(ids: np.memmap) -> None:
