@@ -99,7 +99,12 @@ def test_no_window_is_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> 
     ids, _ = drawn()
     sizes: list[int] = []
     looked: Callable[..., Any] = objects.parts_of
-    monkeypatch.setattr(objects, "parts_of", lambda ids, *rest: (sizes.append(ids.size), looked(ids, *rest))[1])
+
+    def watched(ids: np.ndarray, *rest: Any) -> Any:
+        sizes.append(ids.size)
+        return looked(ids, *rest)
+
+    monkeypatch.setattr(objects, "parts_of", watched)
     measured_in_windows("x.tif", ids, CLASSES, ObjectOptions())
     assert len(sizes) > 4
     assert max(sizes) <= windowed.LARGEST
