@@ -75,7 +75,7 @@ class ObjectSink:
         self.done.append(document if drawn else document.for_tables())
         self.stems.append(stem)
         scale = document.size.words() if document.size else None
-        said = {"objects": document.counts, "things": list(document.things), "scale": scale}
+        said: dict[str, Any] = {"objects": document.counts, "things": list(document.things), "scale": scale}
         if document.cut_at:
             said["notes"] = [f"Objects taller than about {document.cut_at:,} rows were cut, and count as several."]
         return said
