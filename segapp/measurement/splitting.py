@@ -6,6 +6,7 @@ one middle only, which most are, cost nothing.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -92,18 +93,22 @@ def _parts(
     heights: np.ndarray, shape: np.ndarray | None, peaks: np.ndarray, inside: np.ndarray, needed: float
 ) -> np.ndarray:
     """Numbers 1..n of the parts of one connected object. shape: the smoothed distances, where heights are a map."""
-    numbers, markers = np.unique(peaks, return_inverse=True)
-    markers = markers.reshape(peaks.shape).astype(np.int32)
-    if numbers[0] != 0:
-        markers += 1
+    places = np.flatnonzero(peaks)
+    numbers = peaks.ravel()[places]
+    table = np.zeros(int(numbers.max()) + 1, np.int32)
+    table[numbers] = 1
+    table = np.cumsum(table, dtype=np.int32)
+    markers = np.zeros(peaks.shape, np.int32)
+    markers.ravel()[places] = table[numbers]
     from skimage.segmentation import watershed  # here: its import takes longer than all others of a training together
 
     basins = watershed(-heights, markers, mask=inside, connectivity=2)
     count = int(basins.max())
-    passes, tops = _passes(basins, heights, count), _tops(heights, basins, count)
+    borders = _borders(basins, count)
+    passes, tops = _passes(borders, heights), _tops(heights, basins, count)
     if shape is None:
         return _joined(passes, [tops], lambda _, low, at: low[0] - at >= max(MIN_DEPTH, needed * low[0]))[basins]
-    widths = {(a, b): width for width, a, b in _passes(basins, shape, count)}
+    widths = {(a, b): width for width, a, b in _passes(borders, shape)}
 
     def apart(pair: tuple[int, int], low: list[float], at: float) -> bool:
         map_falls, narrows = 1 - at / low[0], max(0.0, 1 - widths[pair] / max(low[1], MIN_LEARNT_DEPTH))
@@ -115,28 +120,50 @@ def _parts(
 
 def _tops(heights: np.ndarray, basins: np.ndarray, count: int) -> list[float]:
     """Of each basin 0..count the highest value; 0 is none."""
-    return [0.0, *(float(value) for value in scipy.ndimage.maximum(heights, basins, np.arange(1, count + 1)))]
+    places = np.flatnonzero(basins)
+    found = np.zeros(count + 1, heights.dtype)
+    np.maximum.at(found, basins.ravel()[places], heights.ravel()[places])
+    return list(found.tolist())
 
 
-def _passes(basins: np.ndarray, heights: np.ndarray, count: int) -> list[tuple[float, int, int]]:
-    """(height, a, b) of the highest passage between each two basins that touch, highest first."""
-    keys, values = [], []
-    for one, other in (
-        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
-        ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
-        ((slice(1, None), slice(1, None)), (slice(None, -1), slice(None, -1))),
-        ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))),
+@dataclass(frozen=True)
+class _Borders:
+    """Where two basins touch: the numbers of both as one key each, and the flat places of the two pixels."""
+
+    keys: np.ndarray
+    ones: np.ndarray
+    others: np.ndarray
+    base: int  # key = lower number * base + higher number
+
+
+def _borders(basins: np.ndarray, count: int) -> _Borders:
+    width = basins.shape[1]
+    flat = basins.ravel()
+    ones, others = [], []
+    for one, other, shift in (
+        ((slice(None), slice(1, None)), (slice(None), slice(None, -1)), -1),
+        ((slice(1, None), slice(None)), (slice(None, -1), slice(None)), -width),
+        ((slice(1, None), slice(1, None)), (slice(None, -1), slice(None, -1)), -width - 1),
+        ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None)), -width + 1),
     ):
         a, b = basins[one], basins[other]
-        where = (a != b) & (a > 0) & (b > 0)
-        low, high = np.minimum(a[where], b[where]), np.maximum(a[where], b[where])
-        keys.append(low.astype(np.int64) * (count + 1) + high)
-        values.append(np.minimum(heights[one][where], heights[other][where]))
-    key, value = np.concatenate(keys), np.concatenate(values)
-    order = np.argsort(-value, kind="stable")
-    _, first = np.unique(key[order], return_index=True)
+        rows, columns = np.nonzero((a != b) & (a > 0) & (b > 0))
+        places = (rows + (one[0].start or 0)) * width + columns + (one[1].start or 0)
+        ones.append(places)
+        others.append(places + shift)
+    here, there = np.concatenate(ones), np.concatenate(others)
+    a, b = flat[here].astype(np.int64), flat[there].astype(np.int64)
+    return _Borders(np.minimum(a, b) * (count + 1) + np.maximum(a, b), here, there, count + 1)
+
+
+def _passes(borders: _Borders, heights: np.ndarray) -> list[tuple[float, int, int]]:
+    """(height, a, b) of the highest passage between each two basins that touch, highest first."""
+    values = np.minimum(heights.ravel()[borders.ones], heights.ravel()[borders.others])
+    order = np.argsort(-values, kind="stable")
+    _, first = np.unique(borders.keys[order], return_index=True)
     chosen = order[np.sort(first)]
-    return [(float(value[i]), int(key[i] // (count + 1)), int(key[i] % (count + 1))) for i in chosen]
+    lower, higher = np.divmod(borders.keys[chosen], borders.base)
+    return list(zip(values[chosen].tolist(), lower.tolist(), higher.tolist(), strict=True))
 
 
 def _joined(passes: list[tuple[float, int, int]], tops: list[list[float]], apart: Apart) -> np.ndarray:
