@@ -77,35 +77,37 @@ def test_a_restarted_web_server_does_not_disturb_a_training(server, visitor):
 
 
 @pytest.mark.fault(40)
+@pytest.mark.timeout(1800)
 def test_a_training_cancelled_under_way_publishes_nothing_and_its_worker_goes_on(server, visitor):
-    old = training.follow(visitor, training.start(visitor))
+    old = training.follow(visitor, training.start(visitor), 600)
     before = model_files(server)
     status_url = training.start(visitor, "thorough")
-    training.under_way(visitor, status_url)
+    training.under_way(visitor, status_url, 300)
     began = time.monotonic()
     assert visitor.post(f"{status_url}/stop", {"keep": "false"}).status == 200
     assert time.monotonic() - began < 2, "acknowledged at once"
-    run = training.follow(visitor, status_url, 30)
+    run = training.follow(visitor, status_url, 120)
     assert run["state"] == "cancelled", run
     assert not run["user_id"] and training.row(server, status_url)["lease"] == ""
     assert model_files(server) == before
     assert training.active(visitor) == f"user_{old['user_id']}"
     assert [model["id"] for model in training.models(visitor)] == [old["user_id"]]
-    again = training.follow(visitor, training.start(visitor))
+    again = training.follow(visitor, training.start(visitor), 600)
     assert again["state"] == "done" and training.active(visitor) == f"user_{again['user_id']}"
 
 
 @pytest.mark.fault(40)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("had_one", [True, False])
 def test_a_reset_under_way_keeps_the_new_model_and_leaves_the_base_in_use(server, visitor, had_one):
     if had_one:
-        assert training.follow(visitor, training.start(visitor))["state"] == "done"
+        assert training.follow(visitor, training.start(visitor), 600)["state"] == "done"
     base = server.visitor().get("/api/health").json()["active_model"]
     status_url = training.start(visitor)
-    training.under_way(visitor, status_url)
+    training.under_way(visitor, status_url, 300)
     assert visitor.post("/api/reset-to-base-model").status == 200
     assert training.active(visitor) == base
-    run = training.follow(visitor, status_url)
+    run = training.follow(visitor, status_url, 600)
     assert run["state"] == "done", run
     assert training.active(visitor) == base, "the reset was the later wish"
     kept = {model["id"]: model for model in training.models(visitor)}
