@@ -17,6 +17,7 @@ class VideoJob(Work, Pinned):
     frames_skipped = models.PositiveIntegerField(default=0)
     timeline = models.JSONField(default=list, help_text="[[seconds, {class id: percent}], …]")
     object_timeline = models.JSONField(default=list, help_text="[[seconds, {class id: mean count}], …]")
+    doubtful = models.JSONField(default=list, help_text="[[seconds, doubt, frame], …], the most doubtful moments first")
     error = models.TextField(blank=True)
 
     by_turn = True

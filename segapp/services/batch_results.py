@@ -25,10 +25,12 @@ def totals(batch: Batch) -> list[ClassArea]:
 
 def table(batch: Batch) -> str:
     """CSV: one row for each finished image and class."""
-    return tables.class_areas(
-        tables.Areas(item.name, _mask_name(item), item.classes, item.model_key, item.model_sha256)
-        for item in batch.items.filter(state=ItemState.DONE)
+    items = batch.items.filter(state=ItemState.DONE)
+    areas = (
+        tables.Areas(item.name, _mask_name(item), item.classes, item.model_key, item.model_sha256, item.doubt)
+        for item in items
     )
+    return tables.class_areas(areas, doubt=True)
 
 
 def object_tables(batch: Batch) -> dict[str, Path]:

@@ -257,6 +257,7 @@ def _status_of(batch: Batch, item: BatchItem) -> schemas.BatchFile:
         "message": item.message,
         "mask_url": address("mask"),
         "overlay_url": address("overlay"),
+        "doubt": item.doubt,
     }
     return {**body, **_counted(item, address)} if batch.objects_wanted else body
 

@@ -45,7 +45,7 @@ SHOWN: dict[type[models.Model], list[str]] = {
     TrainingSet: ["public_id", "name", "open", "edits", "created", "updated"],
     TrainingRun: [*WORK, "name", "effort", "seed", "base_key", "classes", "reading", "losses", "scores", "metrics"],
     Analysis: ["public_id", "title", "state", "width", "height", *MODEL, "timings", "notes", "created", "ended"],
-    VideoJob: [*WORK, "title", *MODEL, "options", "frames", "timeline", "object_timeline"],
+    VideoJob: [*WORK, "title", *MODEL, "options", "frames", "timeline", "object_timeline", "doubtful"],
     Batch: [*WORK, "title", *MODEL, "total", "done", "failed"],
     Export: [*WORK, "format", "size_bytes", "sha256"],
     ApiKey: ["public_id", "name", "scope", "created", "expires", "last_used"],

@@ -332,6 +332,10 @@ class BatchFile(BatchFileObjects):
     message: Message
     mask_url: Annotated[str | None, Meta(examples=["/analyze/batch/…/files/1/mask"])]
     overlay_url: Annotated[str | None, Meta(examples=["/analyze/batch/…/files/1/overlay"])]
+    doubt: Annotated[
+        float | None,
+        Meta(description="Mean of 1 - confidence along the borders of its mask, 0 to 1", examples=[0.14]),
+    ]
 
 
 class Batch(BatchObjects):
@@ -373,6 +377,12 @@ class VideoSource(TypedDict):
     audio: Annotated[str | None, Meta(description="Codec of the sound; empty without", examples=["aac"])]
 
 
+class DoubtfulMoment(TypedDict):
+    seconds: Annotated[float, Meta(ge=0, examples=[12.4])]
+    doubt: Annotated[float, Meta(ge=0, le=1, examples=[0.31])]
+    frame: Annotated[int, Meta(ge=0, description="Its number, from 0", examples=[310])]
+
+
 class Video(TypedDict):
     job_id: Annotated[str, Meta(examples=["v7Kd3MzYp0qS9wJf"])]
     state: RunState
@@ -403,6 +413,10 @@ class Video(TypedDict):
     object_timeline: Annotated[
         list[tuple[float, dict[str, float]]],
         Meta(description="Seconds, and mean count by class id; empty unless asked for", examples=[[[0.0, {"1": 7}]]]),
+    ]
+    doubtful: Annotated[
+        list[DoubtfulMoment],
+        Meta(description="At most five moments, the most doubtful first; empty until the video is done"),
     ]
     message: Message
 

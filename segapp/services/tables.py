@@ -10,13 +10,14 @@ from segapp.imaging.class_areas import ClassArea, write_csv
 
 @dataclass(frozen=True)
 class Areas:
-    """What was found on one image, and which model found it."""
+    """What was found on one image, and which model found it; `doubt` where it is known."""
 
     file: str
     mask: str
     classes: Sequence[ClassArea]
     model_key: str
     model_sha256: str
+    doubt: float | None = None
 
 
 def classes(rows: Iterable[ClassArea]) -> str:
@@ -25,11 +26,11 @@ def classes(rows: Iterable[ClassArea]) -> str:
     return _text(columns, ([row[column] for column in columns] for row in rows))
 
 
-def class_areas(images: Iterable[Areas]) -> str:
-    """One row for each image and class."""
+def class_areas(images: Iterable[Areas], *, doubt: bool = False) -> str:
+    """One row for each image and class, with a column for the image's doubt on request."""
     columns = ("file", "mask", "id", "name", "pixels", "percent", "model_key", "model_sha256")
     return _text(
-        columns,
+        (*columns, "doubt") if doubt else columns,
         (
             [
                 one.file,
@@ -37,6 +38,7 @@ def class_areas(images: Iterable[Areas]) -> str:
                 *(row["id"], row["name"], row["pixels"], row["percent"]),
                 one.model_key,
                 one.model_sha256,
+                *(["" if one.doubt is None else one.doubt] if doubt else []),
             ]
             for one in images
             for row in one.classes

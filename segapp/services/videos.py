@@ -157,6 +157,7 @@ def status(job: VideoJob) -> schemas.Video:
         "classes": job.classes,
         "timeline": job.timeline,
         "object_timeline": job.object_timeline,
+        "doubtful": [{"seconds": at, "doubt": doubt, "frame": frame} for at, doubt, frame in job.doubtful],
         "message": job.message,
     }
 

@@ -141,6 +141,7 @@ def publish(job: VideoJob, outcome: Outcome, note: str, counted: VideoObjects | 
         segments_done=outcome.segments,
         classes=_with_counts(outcome.classes, counted),
         timeline=outcome.timeline,
+        doubtful=outcome.doubtful,
         object_timeline=counted.timeline if counted else [],
         message=" ".join(note for note in notes if note)[:500],
         **{**values, "source": {**values["source"], "predicted": outcome.predicted}},

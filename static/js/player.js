@@ -20,6 +20,17 @@ player.querySelector("[data-views]").hidden = player.querySelector("[data-transp
 lead.controls = false;
 
 const timeline = createTimeline(player.querySelector("[data-timeline]"), status, seek);
+
+// The most doubtful moments as buttons, in the order of the video: one goes there, and the frame can be fixed.
+const doubtful = player.querySelector("[data-doubtful]");
+for (const { seconds, doubt } of [...(status.doubtful || [])].sort((one, other) => one.seconds - other.seconds)) {
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", className: "button small number", textContent: clock(seconds), title: `Doubt ${doubt.toFixed(2)}` });
+  button.setAttribute("aria-label", `Go to ${clock(seconds)}, doubt ${doubt.toFixed(2)}`);
+  button.addEventListener("click", () => { lead.pause(); seek(seconds + frame / 2); });
+  doubtful?.append(button);
+}
+
 const length = () => (Number.isFinite(lead.duration) ? lead.duration : status.source.seconds || 1);
 
 function clock(seconds) {

@@ -13,6 +13,11 @@ export function createTimeline(box, status, onPoint) {
   const length = Math.max(status.source.seconds || 0, points.length ? points[points.length - 1][0] : 0) || 1;
   const hidden = new Set();
   const cursor = make("g", {});
+  // Moments at which the masks are most doubtful: a line over the whole height each.
+  const marks = (status.doubtful || []).flatMap(({ seconds }) => {
+    const x = (WIDTH * Math.min(seconds, length)) / length;
+    return ["doubt-halo", "doubt-mark"].map((name) => make("line", { class: name, x1: x, x2: x, y1: 0, y2: HEIGHT }));
+  });
   cursor.append(make("line", { class: "halo", x1: 0, x2: 0, y1: 0, y2: HEIGHT }), make("line", { class: "cursor", x1: 0, x2: 0, y1: 0, y2: HEIGHT }));
 
   function draw() {
@@ -29,7 +34,7 @@ export function createTimeline(box, status, onPoint) {
       const outline = [...close(edge(base)), ...close(edge(lower)).reverse()];
       shapes.push(make("polygon", { fill: found.color, points: outline.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ") }));
     }
-    chart.replaceChildren(...shapes, cursor);
+    chart.replaceChildren(...shapes, ...marks, cursor);
   }
 
   // Index of the last point at or before a time.

@@ -1,9 +1,12 @@
 """How doubtful an answer is, as one number that images are ordered by."""
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 MAX_SIDE = 1024  # pixels looked at: of larger masks every second, third …
+FRAME_SIDE = 256  # of a video's frames, where it is to cost little beside the network
 
 
 def doubt(ids: np.ndarray, confidence: np.ndarray) -> float:
@@ -21,3 +24,11 @@ def doubt(ids: np.ndarray, confidence: np.ndarray) -> float:
     border[1:] |= ids[1:] != ids[:-1]
     chosen = confidence[border] if border.any() else confidence
     return round(1 - float(chosen.mean()) / 255, 4)
+
+
+def doubt_of_logits(logits: Tensor) -> float:
+    """The same from logits K,h,w, on a coarse grid."""
+    step = -(-max(logits.shape[-2:]) // FRAME_SIDE)
+    confidence, channel = torch.softmax(logits[:, ::step, ::step], dim=0).max(dim=0)
+    ids = channel.to(torch.uint8).cpu().numpy()
+    return doubt(ids, (confidence * 255).round().to(torch.uint8).cpu().numpy())

@@ -16,6 +16,7 @@ from typing import Any
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.video import plan as plans
 from segapp.pipeline.video.demux import InvalidVideo, Limits, Tally
+from segapp.pipeline.video.doubts import Moment
 from segapp.pipeline.video.frames import frames
 from segapp.pipeline.video.job import Cancelled, Job, Paused, Report, Verdict, Watch
 from segapp.pipeline.video.mux import join
@@ -45,6 +46,7 @@ class Outcome:
     segments: int
     classes: list[dict[str, Any]]
     timeline: list[list[Any]]
+    doubtful: list[Moment]
     notes: list[str]
     seconds: float
 
@@ -223,6 +225,7 @@ def finish(job: Job, plan: Plan, sink: SegmentSink, stopped: bool) -> Outcome:
         segments=count,
         classes=sink.stats.summary(),
         timeline=sink.stats.timeline(),
+        doubtful=sink.doubts.moments(),
         notes=notes,
         seconds=time.monotonic() - job.started,
     )
@@ -232,8 +235,8 @@ def rows(job: Job) -> Iterator[Row]:
     """Every frame of the complete segments, one segment in memory at a time."""
     for number in range(job.store.count):
         segment = job.store.read(number)
-        for offset, (pts, predicted, shares) in enumerate(segment.rows):
-            yield segment.first_frame + offset, job.source.at(pts), predicted, shares
+        for offset, (pts, predicted, shares, doubt) in enumerate(segment.rows):
+            yield segment.first_frame + offset, job.source.at(pts), predicted, shares, doubt
 
 
 def segment_file(

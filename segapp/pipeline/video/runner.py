@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from segapp.pipeline.video.doubts import Doubts
 from segapp.pipeline.video.frames import Frame
 from segapp.pipeline.video.job import Job
 from segapp.pipeline.video.overlay import Painter
@@ -48,6 +49,7 @@ class FramePredictor:
     def __init__(self, segmenter: Segmenter) -> None:
         self.image: np.ndarray | None = None
         self.ids: np.ndarray | None = None
+        self._doubt = 0.0
         self._segmenter = segmenter
         self._waiting: list[InputFrame] = []
         self._sent: deque[Batch] = deque()
@@ -83,21 +85,21 @@ class FramePredictor:
     def _receive(self) -> Iterator[MaskedFrame]:
         """The frames of the batch that was sent first."""
         batch = self._sent.popleft()
-        masks: Iterator[np.ndarray] = iter(())
+        masks: Iterator[tuple[np.ndarray, float]] = iter(())
         if batch.logits is not None:
             cuts = [frame.cut for frame in batch.frames if frame.image is not None]
             masks = iter(self._segmenter.decide(batch.logits.result(), batch.images, cuts))
         for frame in batch.frames:
             if frame.image is not None:
-                self.ids, self.image = next(masks), frame.image
+                (self.ids, self._doubt), self.image = next(masks), frame.image
             assert self.ids is not None, "the first frame is always predicted"
-            yield MaskedFrame(frame.frame, self.ids, frame.image is not None)
+            yield MaskedFrame(frame.frame, self.ids, frame.image is not None, self._doubt)
 
 
 class SegmentSink:
     """Draws and encodes frames with masks in a thread of its own, a segment after the other.
 
-    frames, predicted, skipped and stats include the segments that were complete before.
+    frames, predicted, skipped, stats and doubts include the segments that were complete before.
     """
 
     def __init__(self, job: Job, segmenter: Segmenter) -> None:
@@ -107,6 +109,7 @@ class SegmentSink:
         self._class_ids = [c.id for c in classes]
         self._mask_step = segmenter.step
         self.stats = Stats(classes, source.seconds, source.rate, source.width * source.height)
+        self.doubts = Doubts(source.seconds)
         self.frames = self.predicted = self.skipped = 0
         self.last_pts = source.first
         for number in range(self._store.count):
@@ -117,8 +120,10 @@ class SegmentSink:
         self._thread: WriterThread[MaskedFrame | None] | None = None
 
     def _count(self, segment: Segment) -> None:
-        for pts, predicted, shares in segment.rows:
+        for offset, (pts, predicted, shares, doubt) in enumerate(segment.rows):
             self.stats.add(self._source.at(pts), shares)
+            if predicted and doubt is not None:
+                self.doubts.add(self._source.at(pts), doubt, segment.first_frame + offset)
             self.predicted += predicted
         self.frames += len(segment.rows)
         self.skipped = segment.skipped
@@ -162,8 +167,11 @@ class SegmentSink:
             segment = Segment(self._store.count, self.stats.frames, self.skipped)
             self._writer = SegmentWriter(self._store, segment, self._source, self._painter, self._class_ids)
         self._writer.add(masked, self._mask_step)
-        pts, _, shares = self._writer.segment.rows[-1]
+        segment = self._writer.segment
+        pts, predicted, shares, doubt = segment.rows[-1]
         self.stats.add(self._source.at(pts), shares)
+        if predicted and doubt is not None:
+            self.doubts.add(self._source.at(pts), doubt, segment.first_frame + len(segment.rows) - 1)
 
     def _end_segment(self) -> None:
         if self._writer is not None:

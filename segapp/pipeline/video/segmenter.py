@@ -13,6 +13,7 @@ from torch import Tensor
 from registry.network import ClassInfo
 from registry.runtime import LoadedNetwork
 from segapp.imaging.tiling import PASS, fitted
+from segapp.pipeline.inference.doubt import doubt_of_logits
 from segapp.pipeline.inference.forward import normalised
 from segapp.pipeline.inference.upsample import channels
 from segapp.pipeline.video.smoothing import TemporalSmoother
@@ -76,10 +77,14 @@ class Segmenter:
         return self._pool.submit(self._logits, images)
 
     @torch.inference_mode()
-    def decide(self, logits: Tensor, images: Sequence[np.ndarray], cuts: Sequence[bool]) -> list[np.ndarray]:
-        """Masks (uint8 of class ids, `grid`) of the next images in order; a cut begins another scene."""
+    def decide(
+        self, logits: Tensor, images: Sequence[np.ndarray], cuts: Sequence[bool]
+    ) -> list[tuple[np.ndarray, float]]:
+        """Masks (uint8 of class ids, `grid`) of the next images in order, each with its doubt; a cut begins another
+        scene."""
         frames = zip(logits, images, cuts, strict=True)
-        return [self._mask(self._smoother(one, image, cut)) for one, image, cut in frames]
+        smooth = [self._smoother(one, image, cut) for one, image, cut in frames]
+        return [(self._mask(one), doubt_of_logits(one)) for one in smooth]
 
     @torch.inference_mode()
     def _logits(self, images: Sequence[np.ndarray]) -> Tensor:

@@ -30,12 +30,13 @@ ENCODER = {"preset": "ultrafast", "bf": "0"}
 
 @dataclass
 class Segment:
-    """What one complete segment holds: per frame its time in ticks, whether predicted, and the class shares."""
+    """What one complete segment holds: per frame its time in ticks, whether predicted, the class shares, and the doubt
+    of its mask (None in records of earlier versions)."""
 
     number: int
     first_frame: int
     skipped: int
-    rows: list[tuple[int, bool, list[float]]] = field(default_factory=list)
+    rows: list[tuple[int, bool, list[float], float | None]] = field(default_factory=list)
 
     @property
     def last_pts(self) -> int:
@@ -78,7 +79,10 @@ class SegmentStore:
 
     def read(self, number: int) -> Segment:
         saved = json.loads(self.record(number).read_text())
-        rows = [(int(pts), bool(predicted), [float(v) for v in shares]) for pts, predicted, shares in saved.pop("rows")]
+        rows = [
+            (int(pts), bool(predicted), [float(v) for v in shares], doubt[0] if doubt else None)
+            for pts, predicted, shares, *doubt in saved.pop("rows")
+        ]
         return Segment(**saved, rows=rows)
 
     def complete(self, segment: Segment) -> None:
@@ -91,11 +95,13 @@ class SegmentStore:
 
 @dataclass
 class MaskedFrame:
-    """A frame with its mask (uint8 of class ids) on the segmenter's grid; predicted: not carried on from before."""
+    """A frame with its mask (uint8 of class ids) on the segmenter's grid, and the mask's doubt; predicted: not carried
+    on from before."""
 
     frame: Frame
     ids: np.ndarray
     predicted: bool
+    doubt: float
 
 
 class SegmentWriter:
@@ -128,7 +134,7 @@ class SegmentWriter:
             image.duration = source.step
             tag(image, source)
             container.mux(stream.encode(image))
-        self.segment.rows.append((frame.pts, masked.predicted, self._shares))
+        self.segment.rows.append((frame.pts, masked.predicted, self._shares, masked.doubt))
 
     def finish(self) -> Segment:
         """Flush the encoders and make the segment complete."""

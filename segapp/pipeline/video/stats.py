@@ -56,17 +56,22 @@ class Stats:
         return class_areas(self.classes, pixels, self.pixels)
 
 
-Row = tuple[int, float, bool, Sequence[float]]  # frame, seconds, predicted, share of each class
+Row = tuple[int, float, bool, Sequence[float], float | None]  # frame, seconds, predicted, share of each class, doubt
 
 
 def write_frames_csv(path: Path, classes: Sequence[ClassInfo], rows: Iterable[Row]) -> None:
-    """One line a frame: its number, seconds, whether its mask was predicted or carried over, percent per class."""
+    """One line a frame: its number, seconds, whether its mask was predicted or carried over, percent per class, and the
+    mask's doubt (empty where an earlier version made the mask)."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         write_csv(
             file,
-            ["frame", "seconds", "predicted", *(f"{c.id} {c.name} %" for c in classes)],
+            ["frame", "seconds", "predicted", *(f"{c.id} {c.name} %" for c in classes), "doubt"],
             (
-                [number, f"{at:.4f}", int(predicted), *(f"{100 * share:.3f}" for share in shares)]
-                for number, at, predicted, shares in rows
+                [
+                    *(number, f"{at:.4f}", int(predicted)),
+                    *(f"{100 * share:.3f}" for share in shares),
+                    "" if doubt is None else f"{doubt:.4f}",
+                ]
+                for number, at, predicted, shares, doubt in rows
             ),
         )

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 def finished(batch: Batch, number: int, name: str = "road", pixels: int = 10) -> BatchItem:
     """One image as a worker leaves it."""
     item = batch.items.get(number=number)
-    item.state, item.model_key, item.model_sha256 = ItemState.DONE, "user_x", "5" * 64
+    item.state, item.model_key, item.model_sha256, item.doubt = ItemState.DONE, "user_x", "5" * 64, 0.25
     item.classes = [
         {"id": 0, "name": "background", "color": "#000000", "pixels": 90, "percent": 90.0},
         {"id": 1, "name": name, "color": "#ff0000", "pixels": pixels, "percent": 10.0},
@@ -209,7 +209,7 @@ def test_the_zip_holds_masks_overlays_the_table_and_what_was_left_out():
         (left,) = csv.DictReader(io.StringIO(archive.read("left_out.csv").decode()))
     assert len(rows) == 4
     wanted = {"file": "'=x.png", "mask": "masks/=x.png", "id": "1", "name": "'@road", "pixels": "10", "percent": "10.0"}
-    assert rows[1] == {**wanted, "model_key": "user_x", "model_sha256": "5" * 64}
+    assert rows[1] == {**wanted, "model_key": "user_x", "model_sha256": "5" * 64, "doubt": "0.25"}
     assert left["file"] == "c.png" and "empty" in left["message"]
 
 

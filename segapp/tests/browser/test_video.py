@@ -120,6 +120,16 @@ def test_the_timeline_moves_with_the_film_and_the_film_with_the_timeline(page):
     assert chart.locator("polygon").count() == before - 1
 
 
+def test_the_most_doubtful_moments_are_marked_and_a_button_goes_to_each(page):
+    buttons = page.locator("[data-doubtful] button")
+    assert 1 <= buttons.count() <= 5
+    assert page.locator("[data-chart] .doubt-mark").count() == buttons.count()
+    last = buttons.last
+    minutes, seconds = last.inner_text().split(":")
+    last.click()
+    until(lambda: film(page, "overlay", "currentTime") == pytest.approx(60 * int(minutes) + float(seconds), abs=0.15))
+
+
 def test_the_sound_is_there_and_can_be_switched_off(page):
     assert film(page, "overlay", "webkitAudioDecodedByteCount") > 0
     page.click("[data-mute]")

@@ -184,6 +184,21 @@ def test_the_table_and_the_timeline_hold_every_frames_shares(tmp_path):
     assert bright["percent"] == pytest.approx(np.mean([100 * 2 * k / 64 for k in range(30)]), abs=2)
 
 
+def test_the_frame_that_the_network_is_least_sure_of_is_the_most_doubtful_moment(tmp_path):
+    def hesitant(number: int) -> np.ndarray:
+        image = np.full((48, 64, 3), 20, np.uint8)
+        image[:, 32:] = 130 if number == 17 else 230  # hardly brighter than what counts as dark
+        return image
+
+    original = write_video(tmp_path / "a.mp4", frames=30, draw=hesitant)
+    done = process(bright_network(), original, tmp_path / "job", EACH, Limits())
+    seconds, doubt, frame = done.doubtful[0]
+    assert (seconds, frame) == (pytest.approx(1.7), 17)
+    with open(tmp_path / "job" / "frames.csv", newline="") as file:
+        table = [float(row["doubt"]) for row in csv.DictReader(file)]
+    assert table[17] == doubt == max(table) > 2 * table[16]
+
+
 def test_damaged_frames_are_left_out_and_mentioned(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (30, 48, 64, 3), dtype=np.uint8)
     path = write_video(tmp_path / "a.mp4", frames=30, draw=lambda k: noise[k], codec="mpeg4", options={"g": "1"})
