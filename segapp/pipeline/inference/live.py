@@ -4,6 +4,7 @@ The classifier is linear on the decoder's features and on those of the detail br
 can be stored as a head and a detail branch of the same network. Knows nothing of rows, files or requests.
 """
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,10 +22,14 @@ from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.forward import normalised
 from segapp.pipeline.inference.logistic import fit_logistic
 from segapp.pipeline.inference.predict import resized
+from segapp.pipeline.inference.priors import estimated_shares
 
 GRID = 2  # pixels of the network's input between two places that are learnt from and answered for
 MAX_PER_CLASS = 400  # places of one class of one image that are learnt from
 MAX_SAMPLES = 6000  # places of all images together
+ANYWHERE = 400  # places of an image from which the shares of the classes are estimated
+FAR = 10.0  # mean square of an image's mean filter features, in standard deviations: beyond it they count less
+MAX_SHIFT = 0.5  # of a class's logit towards its estimated share
 L2 = 0.1  # penalty on the head's weights; docs/interactive.md has the measurements
 DETAIL_SHARE = 0.58  # how much filter features count beside decoder features: as under three times the penalty
 USUAL = 0.99  # of the painted places are within the filter features' reach
@@ -62,12 +67,15 @@ class PaintedImage:
 
 @dataclass(frozen=True)
 class Samples:
-    """Features (N, C) and (N, D) of painted places and their class ids (N); how many places each class has (256); mean
-    and standard deviation (D) of the filter features of the whole image."""
+    """Features (N, C) and (N, D) of painted places and their class ids (N); the same features (M, C) and (M, D) of
+    places all over the image, painted or not; how many places each class has (256); mean and standard deviation (D) of
+    the filter features of the whole image."""
 
     deep: Tensor
     detail: Tensor
     ids: Tensor
+    any_deep: Tensor
+    any_detail: Tensor
     counts: Tensor
     mean: Tensor
     std: Tensor
@@ -120,7 +128,8 @@ def samples_of(cache: NetworkCache, net: LoadedNetwork, image: PaintedImage) -> 
 
     def load() -> Loaded:
         found = sampled(kept(cache, net, image.key, image.read), image.labels)
-        return Loaded(found, own_bytes([found.deep, found.detail, found.ids]))
+        parts = [found.deep, found.detail, found.ids, found.any_deep, found.any_detail]
+        return Loaded(found, own_bytes(parts))
 
     with cache.use((net.sha256, net.spec.input_size, image.key, image.stamp), load) as samples:
         return samples
@@ -140,11 +149,16 @@ def sampled(features: ImageFeatures, labels: np.ndarray) -> Samples:
         ids.append(np.full(len(found), value))
     y, x = np.divmod(np.concatenate(found_at), features.size[1])
     deep, detail = _gathered(features, torch.from_numpy(y), torch.from_numpy(x))
+    step = math.ceil(math.sqrt(features.size[0] * features.size[1] / ANYWHERE))
+    rows, columns = (torch.arange(step // 2, side, step) for side in features.size)
+    any_deep, any_detail = _gathered(features, rows.repeat_interleave(len(columns)), columns.repeat(len(rows)))
     device = deep.device
     return Samples(
         deep,
         detail,
         torch.from_numpy(np.concatenate(ids)).to(device),
+        any_deep,
+        any_detail,
         torch.from_numpy(counts).to(device),
         features.mean,
         features.std,
@@ -205,7 +219,19 @@ def fit(samples: Sequence[Samples], start: LiveHead | None = None) -> LiveHead |
         iterations=ITERATIONS,
     )
     channels = deep.shape[1]
-    return LiveHead(known, weight[:, :channels] * unit, weight[:, channels:] * DETAIL_SHARE, bias, mean, scale, reach)
+    head = LiveHead(known, weight[:, :channels] * unit, weight[:, channels:] * DETAIL_SHARE, bias, mean, scale, reach)
+    return _with_shares(head, used, torch.bincount(target) * importance)
+
+
+def _with_shares(head: LiveHead, samples: Sequence[Samples], counted: Tensor) -> LiveHead:
+    """The head with biases moved towards the classes' shares of the images: strokes are drawn for every class, however
+    little it covers. `counted`: how much each class counted in the fit."""
+    deep = torch.cat([one.any_deep for one in samples])
+    standard = (torch.cat([one.any_detail for one in samples]) - head.mean) * head.scale
+    filters = standard * familiar(standard.square().mean(dim=1), head.reach)[:, None]
+    logits = F.linear(deep, head.deep, head.bias) + F.linear(filters, head.detail)
+    shift = torch.log(estimated_shares(logits, counted) / (counted / counted.sum()))
+    return replace(head, bias=head.bias + shift.clamp(-MAX_SHIFT, MAX_SHIFT))
 
 
 def _thinned(samples: Samples, images: int) -> Samples:
@@ -230,6 +256,7 @@ def live_logits(features: ImageFeatures, head: LiveHead) -> Tensor:
         standard = (features.detail.float() - head.mean[:, None, None]) * head.scale[:, None, None]
         detail = F.conv2d(standard, head.detail[:, :, None, None])
         detail = detail * familiar(standard.square().mean(dim=1, keepdim=True), head.reach)
+        detail = detail * familiar(((features.mean - head.mean) * head.scale).square().mean(), FAR)
         deep = F.interpolate(deep, size=detail.shape[-2:], mode="bilinear", align_corners=False)
         logits = (deep + detail)[0, :, : features.size[0], : features.size[1]]
     return logits.cpu()

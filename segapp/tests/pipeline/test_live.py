@@ -145,6 +145,30 @@ def test_a_head_as_a_network_gives_the_same_logits(net):
     assert (whole.argmax(0) == live_logits(features, head).argmax(0)).float().mean() > 0.97
 
 
+def test_filter_features_count_nothing_on_an_image_that_is_nothing_like_the_painted_ones(net):
+    example = disc(0, 256)
+    (strokes,) = scribbled([example.mask], [0, 3], 5, seed=0)
+    features = image_features(net, example.image)
+    head = fit([sampled(features, strokes)])
+    without = live_logits(features, replace(head, detail=torch.zeros_like(head.detail)))
+    assert not torch.allclose(live_logits(features, head), without)
+    strange = replace(features, mean=features.mean + 5 * features.std)
+    assert torch.allclose(live_logits(strange, head), without)
+
+
+def test_a_class_that_covers_more_than_its_strokes_is_answered_more_often(net):
+    example = disc(0, 256)
+    (strokes,) = scribbled([example.mask], [0, 3], 5, seed=0)
+    found = sampled(image_features(net, example.image), strokes)
+    background = int((example.mask == 0).sum())
+    assert background > 2 * (example.mask == 3).sum() and found.any_deep.shape[0] == found.any_detail.shape[0] > 100
+    head, few = (
+        fit([found]),
+        fit([replace(found, any_deep=found.deep[found.ids == 3], any_detail=found.detail[found.ids == 3])]),
+    )
+    assert head.bias[0] - head.bias[1] > few.bias[0] - few.bias[1]
+
+
 def test_an_image_is_like_itself_and_unlike_one_of_other_features():
     def features(level: float) -> ImageFeatures:
         deep = torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(0)) + level
