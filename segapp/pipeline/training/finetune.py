@@ -224,7 +224,7 @@ def _train_decoder_with_cross_validation(
     """
     clock = job.progress.clock
     if job.effort == "quick" or job.adapts:
-        usual = NEW_STEPS[job.effort] if job.adapts else KNOWN_STEPS
+        usual = NEW_STEPS[job.effort] if job.adapts else STEPS_MULTIPLE if job.fits_head_only else KNOWN_STEPS
         limit = round(usual * size_factor(len(job.examples)))
         totals = range(STEPS_MULTIPLE, max(STEPS_MULTIPLE, limit) + 1, STEPS_MULTIPLE)
         schedule = Schedule(clock, steps=steps, seconds=job.progress.seconds_left(1.0), totals=totals)
@@ -326,6 +326,7 @@ def _recipe(job: Job) -> dict[str, Any]:
         "share": job.alpha,
         "knowledge": round(job.knowledge, 3),
         "adapted": job.adapts,
+        "strokes": job.shares is not None,
         "detail": job.use_detail,
         "detail_gain": None if job.detail_gain is None else round(job.detail_gain, 4),
         "batch": job.settings.batch,

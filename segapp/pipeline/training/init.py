@@ -9,14 +9,17 @@ from torch import Tensor, nn
 from registry.network import ClassInfo, Network, Spec, build
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.constants import IGNORE
-from segapp.pipeline.inference.logistic import fit_logistic
+from segapp.pipeline.inference.logistic import L2, fit_logistic
 from segapp.pipeline.training.features import EncodedView
 
+STROKES_L2 = 0.05  # penalty on a head that is fitted to strokes; docs/engine.md has the measurements
 MAX_SAMPLES = 12_000  # pixels that the head is fitted to, divided equally among classes and views
 
 
-def new_network(root: LoadedNetwork, spec: Spec, views: Sequence[EncodedView], seed: int) -> Network:
-    """A network of `spec` around the root's encoder, ready to be trained.
+def new_network(
+    root: LoadedNetwork, spec: Spec, views: Sequence[EncodedView], seed: int, shares: Tensor | None = None
+) -> Network:
+    """A network of `spec` around the root's encoder, ready to be trained; `shares` as of `fit_head`.
 
     The decoder starts as the root's, and so does the head when the root is a model of the
     same classes; otherwise the head is fitted to `views` by logistic regression.
@@ -26,17 +29,26 @@ def new_network(root: LoadedNetwork, spec: Spec, views: Sequence[EncodedView], s
     if root.spec.classes == spec.classes:
         network.segmentation_head = _trainable_copy(root.module.segmentation_head)
         return network
-    weight, bias = fit_head(network.decoder, views, len(spec.classes), seed)
+    penalty = L2 if shares is None else STROKES_L2
+    weight, bias = fit_head(network.decoder, views, len(spec.classes), seed, shares, penalty)
     convolution = network.segmentation_head[0]
     convolution.weight = nn.Parameter(weight[:, :, None, None])
     convolution.bias = nn.Parameter(bias)
     return network
 
 
-def fit_head(decoder: Network, views: Sequence[EncodedView], classes: int, seed: int) -> tuple[Tensor, Tensor]:
+def fit_head(
+    decoder: Network,
+    views: Sequence[EncodedView],
+    classes: int,
+    seed: int,
+    shares: Tensor | None = None,
+    l2: float = L2,
+) -> tuple[Tensor, Tensor]:
     """Weight (classes, channels) and bias (classes) by logistic regression on decoder features.
 
-    Classes are weighted by the square root of their share of the pixels. A class without
+    Classes are weighted by the square root of their share of the pixels, or of `shares` (classes) where labels are
+    strokes. A class without
     pixels gets a row of zeros and the lowest bias.
     """
     device = next(decoder.parameters()).device
@@ -46,12 +58,21 @@ def fit_head(decoder: Network, views: Sequence[EncodedView], classes: int, seed:
         return torch.zeros(classes, channels, device=device), torch.zeros(classes, device=device)
     features, target = features.to(device), target.to(device)
     sampled = torch.bincount(target, minlength=classes).float()
-    importance = counts.to(device).sqrt() / sampled.clamp(min=1)
+    importance = (counts if shares is None else shares).to(device).sqrt() / sampled.clamp(min=1)
     scale = features.std(dim=0, correction=0).mean().clamp(min=1e-6)
-    weight, bias = fit_logistic(features / scale, target, importance / importance.max())
+    weight, bias = fit_logistic(features / scale, target, importance / importance.max(), l2=l2)
     absent = sampled == 0
     weight[absent], bias[absent] = 0.0, bias[~absent].min() - 4.0
     return weight / scale, bias
+
+
+def importance_of(views: Sequence[EncodedView], classes: int) -> Tensor:
+    """By how much each class counts in `fit_head`, without `shares`."""
+    counts = torch.zeros(classes)
+    for view in views:
+        target = view.target[view.target != IGNORE].cpu()
+        counts += torch.bincount(target.flatten(), minlength=classes).float()
+    return counts.sqrt()
 
 
 def _sample(decoder: Network, views: Sequence[EncodedView], classes: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,20 +1,21 @@
 """The data of one attempt at a training: examples at the network's size, cached features, progress."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
 
 from registry.network import ClassInfo, Spec
 from registry.runtime import LoadedNetwork
+from segapp.pipeline.training import sparse
 from segapp.pipeline.training.augment import strong
 from segapp.pipeline.training.cross_validation import HeldOut
 from segapp.pipeline.training.features import FeatureCache, Prepared, prepare
 from segapp.pipeline.training.init import class_weights, new_network
 from segapp.pipeline.training.input_size import choose_input_size, median_side
 from segapp.pipeline.training.interior import numbers_like
-from segapp.pipeline.training.knowledge import KNOWN
+from segapp.pipeline.training.knowledge import KNOWN, KNOWN_BY_STROKES
 from segapp.pipeline.training.loop import OnStep, Settings, Trainee, train_decoder
 from segapp.pipeline.training.metrics import channels
 from segapp.pipeline.training.schedule import ProgressReporter, Schedule
@@ -57,6 +58,7 @@ class Job:
     use_detail: bool = False
     size_gain: float | None = None  # mean IoU on held-out images that a smaller input size than the base's gives
     instances: list[np.ndarray | None] = field(default_factory=list)  # object numbers at the size of `prepared`
+    shares: Tensor | None = None  # of the classes, estimated, where the masks are strokes
     cut_short: str = ""  # said of a training that the clock ended early
     _base_features: FeatureCache | None = None
 
@@ -65,12 +67,18 @@ class Job:
     ) -> Trainee:
         """A trainee that starts from the root (or `start`), its head fitted to the members' plain views."""
         plain = [features.get(i, 0) for i in members]
-        return Trainee(new_network(start or self.root, self.spec, plain, self.seed), self.adapts)
+        return Trainee(new_network(start or self.root, self.spec, plain, self.seed, self.shares), self.adapts)
 
     @property
     def adapts(self) -> bool:
         """Whether the encoder's deepest stage learns too: where the base knows the subject, five images spoil it."""
-        return self.knowledge < KNOWN
+        return self.knowledge < (KNOWN if self.shares is None else KNOWN_BY_STROKES)
+
+    @property
+    def fits_head_only(self) -> bool:
+        """Whether the fitted head is the model: where the base knows the subject, training on strokes spoils it."""
+        fitted = self.root is self.base and self.root.spec.classes != self.spec.classes
+        return self.shares is not None and not self.adapts and fitted
 
     def vary_views(self) -> None:
         """Let the views differ more from their images where the subject is new to the base."""
@@ -90,6 +98,8 @@ class Job:
     def class_weights(self, features: FeatureCache, members: Sequence[int]) -> Tensor:
         """Loss weights per class, from the members' plain views, on the job's device."""
         plain = [features.get(i, 0) for i in members]
+        if self.shares is not None:
+            return sparse.stroke_weights(plain, self.shares).to(self.root.device)
         return class_weights(plain, len(self.spec.classes)).to(self.root.device)
 
     def train_decoder(
@@ -118,9 +128,10 @@ def prepare_job(
     """Choose the input size and bring the examples to it."""
     ids = [c.id for c in classes]
     masks = [channels(e.mask, ids) for e in examples]
-    size = min(choose_input_size(masks, base.spec.input_size), settings.side)
+    strokes = sparse.is_sparse(masks)
+    size = min(base.spec.input_size if strokes else choose_input_size(masks, base.spec.input_size), settings.side)
     smaller = None
-    if root is base and size == base.spec.input_size:
+    if root is base and size == base.spec.input_size and not strokes:
         smaller = smaller_input_size(base, [e.image for e in examples], masks, len(ids), seed, progress.report)
         size = smaller[0] if smaller else size
     spec = Spec(
@@ -134,8 +145,15 @@ def prepare_job(
         example_side=median_side(masks),
     )
     prepared = [prepare(e.image, m, size) for e, m in zip(examples, masks, strict=True)]
+    if strokes:
+        prepared = [sparse.broadened(p, m) for p, m in zip(prepared, masks, strict=True)]
+        settings = replace(settings, strokes=True)
     features = FeatureCache(root, prepared, seed, progress.report)
+    shares = None
+    if strokes:
+        plain = [features.get(k, 0) for k in range(len(prepared))]
+        shares = sparse.class_shares(root.module.decoder, plain, len(classes), seed)
     instances = [numbers_like(p, e.instances) for p, e in zip(prepared, examples, strict=True)]
     job = Job(base, root, examples, spec, prepared, features, effort, seed, progress, settings, instances=instances)
-    job.size_gain = smaller[1] if smaller else None
+    job.size_gain, job.shares = smaller[1] if smaller else None, shares
     return job

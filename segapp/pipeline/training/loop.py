@@ -20,6 +20,7 @@ from segapp.pipeline.training.input_size import MAX_INPUT_SIDE
 from segapp.pipeline.training.losses import cross_entropy_dice
 from segapp.pipeline.training.optim import adamw, optimizer_step, update_ema
 from segapp.pipeline.training.schedule import Schedule
+from segapp.pipeline.training.sparse import stroke_loss
 
 EMA_DECAY = 0.97
 DECODER_PARTS = ("decoder", "segmentation_head")
@@ -46,6 +47,7 @@ class Settings:
     encoder_rate: float = 2e-4
     deepest_rate: float = 5e-4  # of the encoder's deepest stage, on cached features
     dice: float = 1.0
+    strokes: bool = False  # the masks are strokes; job.prepare_job finds out
     detail: bool = False  # try a detail branch on subjects new to the base; docs/engine.md has what it cost on most
     thorough_decoder_steps: int = 90  # before the whole network is trained
     evaluation_interval: float = 2.0  # seconds between two evaluations on held-out images, at least
@@ -212,7 +214,7 @@ def train_decoder(
         if stage:
             batch.features[-1] = run_stage(stage, batch.features[-2])
         logits = trainee.network.segmentation_head[0](trainee.network.decoder(batch.features))
-        loss = cross_entropy_dice(logits, batch.target, class_weights, settings.dice)
+        loss = _loss(logits, batch.target, class_weights, settings)
         _update(optimizer, loss, schedule, on_step, guard)
         trainee.update_ema()
         with rng_state.preserved():
@@ -258,11 +260,17 @@ def train_whole(
         small = network.segmentation_head[0](network.decoder(features))
         logits = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
         target = target[:, 1::2, 1::2].to(device)
-        loss = cross_entropy_dice(logits, target, class_weights, settings.dice)
+        loss = _loss(logits, target, class_weights, settings)
         _update(optimizer, loss, schedule, on_step, guard)
         trainee.update_ema()
         with rng_state.preserved():
             yield
+
+
+def _loss(logits: Tensor, target: Tensor, class_weights: Tensor, settings: Settings) -> Tensor:
+    if settings.strokes:
+        return stroke_loss(logits, target, class_weights)
+    return cross_entropy_dice(logits, target, class_weights, settings.dice)
 
 
 def _update(

@@ -111,6 +111,13 @@ def score_folds(job: Job, trainings: Sequence[FoldTraining]) -> None:
 
 def _score_interpolated(job: Job, trainings: Sequence[FoldTraining]) -> None:
     """The base knows the subject: go only as far from it as that helps."""
+    if job.fits_head_only:
+        job.alpha = 0.0
+        for training in trainings:
+            training.scored = training.trainee.interpolated(job.alpha)
+            for index in training.fold.held_out:
+                predict_held_out(job, training.scored, training.fold, index)
+        return
     curves = [_alpha_curve(job, training) for training in trainings]
     for training, other in zip(trainings, reversed(curves), strict=True):
         training.scored = training.trainee.interpolated(best_alpha([other]))
@@ -240,6 +247,8 @@ def _size_choices(job: Job) -> list[str]:
 
 
 def _subject_choices(job: Job) -> list[str]:
+    if job.fits_head_only:
+        return ["The base model knows this subject, and strokes are few, so only its last layer was fitted to them."]
     if not job.adapts:
         far = "all of the way" if job.alpha == 1.0 else f"{job.alpha:.0%} of the way"
         return [f"The base model knows this subject, so training went {far} from it: as far as held-out images gained."]
@@ -361,7 +370,8 @@ def _knowledge(job: Job) -> float:
             logits = base.segmentation_head[0](base.decoder(list(view.features)))
         predicted.append(logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy())
         truths.append(view.target.cpu().numpy().astype(np.uint8))
-    return knowledge(predicted, truths, len(job.base.spec.classes), len(job.spec.classes))
+    shares = None if job.shares is None else job.shares.numpy()
+    return knowledge(predicted, truths, len(job.base.spec.classes), len(job.spec.classes), shares)
 
 
 def _data_of(job: Job, fold: Fold) -> tuple[Sequence[Prepared], FeatureCache]:

@@ -1,0 +1,92 @@
+"""Trainings on strokes: what is not read from them as it is from whole masks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from registry.network import ClassInfo
+from segapp.bench.scribbles import scribbled
+from segapp.pipeline.constants import IGNORE
+from segapp.pipeline.training.features import Prepared, encode
+from segapp.pipeline.training.finetune import finetune
+from segapp.pipeline.training.job import prepare_job
+from segapp.pipeline.training.knowledge import knowledge
+from segapp.pipeline.training.loop import Settings
+from segapp.pipeline.training.schedule import ProgressReporter
+from segapp.pipeline.training.sparse import broadened, is_sparse, stroke_loss, stroke_weights
+from segapp.tests.pipeline.conftest import disc
+
+CLASSES = [ClassInfo(0, "background", "#000000"), ClassInfo(3, "disc", "#ff0000")]
+
+
+def job_of(base, examples):
+    return prepare_job(base, base, examples, CLASSES, "quick", 0, ProgressReporter(lambda _: True, 60.0), Settings())
+
+
+def with_strokes(examples, count=5):
+    masks = scribbled([e.mask for e in examples], [0, 3], count, seed=0)
+    return [replace(e, mask=mask) for e, mask in zip(examples, masks, strict=True)]
+
+
+def test_whole_masks_are_trained_on_as_ever(base):
+    job = job_of(base, [disc(k, 96) for k in range(2)])
+    assert job.shares is None and not job.settings.strokes
+
+
+def test_strokes_do_not_decide_how_large_images_are_seen_and_class_shares_are_estimated(base):
+    job = job_of(base, with_strokes([disc(k, 512) for k in range(2)]))
+    assert job.settings.strokes and job.spec.input_size == base.spec.input_size
+    painted = np.concatenate([p.mask[p.mask != IGNORE] for p in job.prepared])
+    truth = np.mean([(disc(k, 512).mask == 0).mean() for k in range(2)])
+    assert abs(float(job.shares[0]) - truth) < abs((painted == 0).mean() - truth)
+
+
+def test_a_mask_with_holes_is_no_strokes():
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:20] = IGNORE
+    assert not is_sparse([mask]) and is_sparse([np.where(np.arange(40) < 2, mask, np.uint8(IGNORE))])
+
+
+def test_a_line_thinner_than_the_grid_of_targets_is_learnt_from(base):
+    mask = np.full((256, 256), IGNORE, np.uint8)
+    mask[100] = 1
+    small = np.full((64, 64), IGNORE, np.uint8)
+    seen = encode(base, broadened(Prepared(np.zeros((64, 64, 3), np.uint8), small), mask))
+    assert (seen.target[25 // 4] == 1).all() and (seen.target == 1).sum() == 16
+
+
+def test_strokes_count_as_the_classes_they_stand_for(base):
+    mask = np.full((64, 64), IGNORE, np.uint8)
+    mask[:4], mask[8:12] = 0, 1
+    view = encode(base, Prepared(np.zeros((64, 64, 3), np.uint8), mask))
+    rare = stroke_weights([view], torch.tensor([0.9, 0.1]))
+    assert rare[0] / rare[1] == pytest.approx(3.0) and rare.mean() == pytest.approx(1.0)
+    assert stroke_weights([view], torch.tensor([0.5, 0.5])).tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_the_loss_of_a_place_does_not_depend_on_what_else_was_painted():
+    logits = torch.randn(1, 2, 4, 4)
+    weights = torch.tensor([1.8, 0.2])
+    second = torch.full((1, 4, 4), IGNORE)
+    second[0, 0] = 1
+    assert stroke_loss(logits, torch.full((1, 4, 4), IGNORE), weights) == 0
+    plain = torch.nn.functional.cross_entropy(logits, second, ignore_index=IGNORE)
+    assert stroke_loss(logits, second, weights) == pytest.approx(0.2 * float(plain))
+
+
+def test_a_base_that_finds_the_object_too_often_does_not_know_it_though_its_strokes_say_so():
+    # Of the background, which covers 98 %, the base takes a tenth for the object.
+    truth = np.repeat(np.array([0, 1], np.uint8), 100)
+    predicted = truth.copy()
+    predicted[:10] = 1
+    by_strokes = knowledge([predicted] * 2, [truth] * 2, 2, 2)
+    by_shares = knowledge([predicted] * 2, [truth] * 2, 2, 2, np.array([0.98, 0.02]))
+    assert by_strokes > 0.8 and by_shares < 0.4
+
+
+def test_a_training_on_strokes_finds_the_discs(base):
+    examples = [disc(k, 96) for k in range(4)]
+    trained = finetune(base, with_strokes(examples), CLASSES, steps=18)
+    assert trained.steps == 18 and trained.metrics["miou"] is not None
