@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('segapp', '0026_batch_doubt'),
+        ('segapp', '0027_analysis_passes'),
     ]
 
     operations = [
