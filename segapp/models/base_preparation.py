@@ -15,6 +15,7 @@ class Phase(models.TextChoices):
 class BasePreparation(Work):
     """One for each base that SEGAPP_BASE has named while it was not ready. It belongs to no visitor."""
 
+    visitor = None  # type: ignore[assignment]  # Django leaves a field of an abstract model out that is None here
     key = models.CharField(max_length=64, unique=True)
     phase = models.CharField(max_length=10, choices=Phase.choices, default=Phase.WAITING)
 

@@ -19,7 +19,6 @@ from registry.models import UserModel
 from segapp.models import (
     UNFINISHED,
     ApiKey,
-    BasePreparation,
     Hook,
     RestoreUse,
     Stop,
@@ -37,9 +36,8 @@ TABS = timedelta(minutes=10)  # a used token is good at least so long
 
 
 def kinds() -> list[type[models.Model]]:
-    """Every kind of row that belongs to a visitor: those with a field `visitor`, but for the server's own work."""
-    owned = [kind for kind in apps.get_models() if any(field.name == "visitor" for field in kind._meta.get_fields())]
-    return [kind for kind in owned if kind is not BasePreparation]
+    """Every kind of row that belongs to a visitor: those with a field `visitor`."""
+    return [kind for kind in apps.get_models() if any(field.name == "visitor" for field in kind._meta.get_fields())]
 
 
 def token(visitor: str, chain: str = "") -> str:

@@ -1,11 +1,29 @@
-"""A pytest plugin that marks tests by what they use, and takes no skipped data test in CI."""
+"""A pytest plugin that marks tests by what they use, orders them, and takes no skipped data test in CI."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-PROCESSES = Path(__file__).parent / "processes"
+TESTS = Path(__file__).parent
+PROCESSES = TESTS / "processes"
+# Files that take long begin first, so that no process is left with one of them when the others have ended.
+LONG_FILES = [
+    TESTS / name
+    for name in (
+        "test_lifecycle.py",
+        "browser/test_tour.py",
+        "browser/test_fix.py",
+        "browser/test_keyboard.py",
+        "browser/test_studio.py",
+        "browser/test_objects.py",
+        "client/test_client.py",
+        "browser/test_versions.py",
+        "test_crafted_input.py",
+        "test_two_visitors.py",
+        "test_supervisor.py",
+    )
+]
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses among the tests
@@ -16,6 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.processes)
         if "data" in uses:
             item.add_marker(pytest.mark.data)
+    items.sort(key=lambda item: LONG_FILES.index(item.path) if item.path in LONG_FILES else len(LONG_FILES))
 
 
 @pytest.hookimpl(wrapper=True)

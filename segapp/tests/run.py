@@ -72,7 +72,7 @@ def run(suite: str, arguments: list[str], patience: float | None = None) -> int:
         print(f"\n--- {title}", flush=True)
         command = [sys.executable, "-m", "pytest", "-m", f"{SUITES[suite]} and {expression}"]
         if processes > 1:
-            command += ["-n", str(processes), "--dist", "loadfile"]
+            command += ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]
         status, stuck = watched([*command, *arguments], tally, patience or PATIENCE[suite])
         statuses.append(status)
         hung += stuck

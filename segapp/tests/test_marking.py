@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from segapp.home import PROJECT
+from segapp.tests.marking import LONG_FILES
 
 SKIPPED = """
 import pytest
@@ -44,6 +45,13 @@ def run(folder, *options: str, **environment: str) -> subprocess.CompletedProces
         timeout=120,
         check=False,
     )
+
+
+def test_long_files_are_there_and_run_first(request):
+    assert all(path.is_file() for path in LONG_FILES)
+    files = list(dict.fromkeys(item.path for item in request.session.items))
+    long = [path for path in files if path in LONG_FILES]
+    assert files[: len(long)] == long == [path for path in LONG_FILES if path in long]
 
 
 @pytest.mark.parametrize(("ci", "status"), [("true", 1), ("", 0)])
