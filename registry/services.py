@@ -25,7 +25,7 @@ CUSTOM_NAME = "Custom Model"
 
 
 class ModelNotFound(Exception):
-    """No such model, another visitor's, in the trash, or its file is gone: nobody can tell which from outside."""
+    """No such model, another visitor's, in the trash, or its file is gone: the answer does not tell which."""
 
 
 class NoBaseReady(Exception):

@@ -1,7 +1,7 @@
 """Makes `import torchvision` work where its compiled operators do not load.
 
 With torch's CPU build the binary part of torchvision may be missing, and the
-import then stops at two operators whose schemas nobody defined. Nothing here
+import then stops at two operators whose schemas are not defined. Nothing here
 calls them; defining the schemas is enough. Import this module before smp or
 timm.
 

@@ -64,7 +64,7 @@ def load_encoder(encoder: str, folder: Path, allow_hub: bool = True) -> tuple[nn
 def download(encoder: str, folder: Path, report: Callable[[float], object] = lambda _: None) -> None:
     """Fetch an encoder's weights from the hub where nothing at hand has them.
 
-    `report` is told the share of the file that is here, 0 to 1. Raises WeightsUnavailable with a next step.
+    `report` gets the share of the file that is here, 0 to 1. Raises WeightsUnavailable with a next step.
     """
     base = _entry(encoder)
     if base.hub is None or weights_source(base, folder) is not None:

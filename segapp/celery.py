@@ -101,7 +101,7 @@ def vanish() -> None:
 def introduce(options: dict[str, Any], **_: Any) -> None:
     from segapp import heartbeat
 
-    warnings.filterwarnings("ignore", category=SecurityWarning)  # against root; a container often has nobody else
+    warnings.filterwarnings("ignore", category=SecurityWarning)  # against root; a container often has no other user
     queues = options.get("queues") or app.conf.task_default_queue
     heartbeat.describe(queues=queues if isinstance(queues, str) else ",".join(queues))
 

@@ -45,7 +45,7 @@ def batch_tables(row: Batch) -> None:
 
 
 def analysis(row: Analysis) -> None:
-    """One that is read in windows takes minutes: it goes beside the videos, where nobody waits for it."""
+    """One that is read in windows takes minutes: it goes beside the videos, where no visitor waits for an image."""
     if row.windows:
         _after_commit("segapp.analyze_windows", row.pk, VIDEO)
     else:
@@ -57,7 +57,7 @@ def measurement(row: Measurement) -> None:
 
 
 def export(row: Export) -> None:
-    """Beside the videos: an export may take as long as a hundred images, which nobody should have to wait for."""
+    """Beside the videos: an export may take as long as a hundred images, too long to hold up single images."""
     _after_commit("segapp.export", row.pk, VIDEO)
 
 

@@ -151,7 +151,7 @@ class ObjectsPageForm(ObjectOptionsForm, BaseForm):
 
 
 class ObjectsForm(ObjectOptionsForm):
-    """`objects` becomes how they are to be counted and measured, None where nobody wants it."""
+    """`objects` becomes how they are to be counted and measured, None where they are not wanted."""
 
     objects = forms.ChoiceField(
         required=False,

@@ -36,7 +36,7 @@ class BrokerMissing(Exception):
 
 
 def web(listener: int) -> Part:
-    """gunicorn on a socket that is open already, so that a restart refuses nobody."""
+    """gunicorn on a socket that is open already, so that no connection is refused during a restart."""
     command = [sys.executable, "-m", "gunicorn", "-c", "python:segapp.gunicorn_conf"]
     return Part(
         "web", [*command, "--bind", f"fd://{listener}", "segapp.wsgi"], WEB_PHASE, patience=3.0, keep=(listener,)

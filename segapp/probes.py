@@ -14,7 +14,7 @@ LIVE, READY = "/live", "/ready"
 
 
 class Probes:
-    """Middleware before all that looks at who is asking, or at the host's name."""
+    """Middleware before all that checks who is asking, or at the host's name."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -48,7 +48,7 @@ heartbeat.every(3600, cleanup.run_in_background)
 
 @signals.worker_ready.connect(weak=False)
 def get_ready(**_: Any) -> None:
-    """Bring the base network into memory before the first image asks for it."""
+    """Bring the base network into memory before the first image needs it."""
     networks.warm_up()
     heartbeat.describe(ready=True)
     pace.measure()

@@ -22,5 +22,5 @@ class UnderWayMiddleware:
         visitor, seen = request.visitor, moves.latest()
         response = self.get_response(request)
         if request.visitor == visitor:  # else this very request moved it
-            moves.settle(visitor, seen)
+            moves.move_stored(visitor, seen)
         return response

@@ -64,7 +64,7 @@ training_set_urls = [
 
 paint_urls = [
     path("", paint.begin, name="finetune-paint-begin"),
-    path("afresh/", paint.afresh, name="finetune-afresh"),
+    path("afresh/", paint.start_new, name="finetune-start-new"),
     path("use-live/", paint_live.use_as_it_is, name="finetune-live-model"),
     path("on/<str:public_id>/", paint.train_on, name="finetune-train-on"),
     path("improve/<str:public_id>/", paint.improve, name="finetune-improve"),

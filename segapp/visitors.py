@@ -35,7 +35,7 @@ class VisitorRequest(HttpRequest):
 
 
 class VisitorMiddleware:
-    """Puts `visitor` on every request and sees to it that the answer's client knows its id."""
+    """Puts `visitor` on every request and makes sure that the client keeps its id."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -104,7 +104,7 @@ def _whole(spec: Spec, file: Path) -> Network:
 
 
 def _activate(runtime: Runtime, ref: ModelRef) -> LoadedNetwork:
-    """From the file, which nobody has read before, to a network that is ready to run."""
+    """From the file, which was not read before, to a network that is ready to run."""
     with runtime.use(ref) as network:
         return network
 

@@ -38,7 +38,7 @@ STAGES = ("decode_ms", "inference_ms", "encode_ms")  # of a request, as in a pla
 
 
 def run(requests: int, base: str, images: list[str]) -> dict[str, Any]:
-    """All phases; the home must be empty and nobody else's. `images` are files, drawn ones when there are none."""
+    """All phases; the home must be empty and used by nothing else. `images` are files; without them some are drawn."""
     # Not the workers' runtime: the bare network runs as in any plain process.
     runtime = Runtime(settings.MEDIA_ROOT, settings.SEGAPP_WEIGHTS, settings.SEGAPP_DEVICE)
     files = [Path(p) for p in images]

@@ -24,7 +24,7 @@ from segapp.bench.run_serve import Options
 from segapp.visitors import COOKIE, COOKIE_SALT, new_id
 from segapp.worker import networks
 
-WARM_UP = 5  # requests that nobody counts
+WARM_UP = 5  # requests that are not counted
 WARM_UP_FIRST, RATE_FIRST = 500_000, 200_000  # their images' numbers; those of the turns begin with 0
 LOAD_FACTOR = 0.7  # of what one request after the other gives, where no rate is named
 PLAIN_MODELS = 8  # whole checkpoints to rotate over the plain way
@@ -32,7 +32,7 @@ MB = 2**20
 
 
 def run(options: Options) -> dict[str, Any]:
-    """All phases; the home must be empty and nobody else's."""
+    """All phases; the home must be empty and used by nothing else."""
     runtime = networks.runtime()
     with runtime.use_base(runtime.base(options.base)) as base:
         result = {"base": base.key, "visitors": options.visitors, "models": options.models, "rotate": options.rotate}

@@ -35,7 +35,7 @@ class ClassMapping:
 
     classes: rows {id, name, color, ignore, things (its objects are counted), source, share (percent of all known
     pixels), images (how many hold it)}; the ignored ones are rows too, so that a visitor can take them back in. ids:
-    value -> id, IGNORE for none; pixels that nobody painted are always IGNORE and have no row. rules say what was
+    value -> id, IGNORE for none; unpainted pixels are always IGNORE and have no row. rules say what was
     decided, warnings what may go wrong; both are plain sentences. hints: for each mask in order what is odd about it in
     a few words, "" for nothing. snapped: blur was taken out of some mask.
     objects: the masks number objects, which are one class. asks: what the visitor should decide: "objects" (numbered
@@ -298,7 +298,7 @@ def apply(source: MaskSource | Mask, mapping: ClassMapping) -> np.ndarray:
 
 
 def object_numbers(mask: Mask, mapping: ClassMapping) -> np.ndarray | None:
-    """uint16 (H, W): numbers of a mask's objects from 1, 0 for none; None where nobody numbered them.
+    """uint16 (H, W): numbers of a mask's objects from 1, 0 for none; None where they are not numbered.
 
     Of masks that only number objects each value is one. A mask among others that only happens to look as if it did has
     no numbers.

@@ -17,7 +17,7 @@ from segapp.imaging.values import TRANSPARENT, Mask, Summary
 
 KIND = "painted"
 PAINTED = 1 << 24
-UNKNOWN = PAINTED + UNPAINTED  # the key of pixels that nobody has painted: no class, and none can be made of them
+UNKNOWN = PAINTED + UNPAINTED  # the key of unpainted pixels: no class, and none can be made of them
 
 _EVERY = Summary(KIND, tuple(PAINTED + value for value in range(256)), (0,) * 256)
 

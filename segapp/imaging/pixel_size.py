@@ -40,7 +40,7 @@ class PixelSize:
         """Micrometres: the side of a square pixel of the same area."""
         return (self.x * self.y) ** 0.5
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """As "0.65 µm per pixel, typed in"."""
         shown = f"{self.x / MICROMETRES[self.unit]:.4g}"
         if abs(self.x - self.y) > 1e-3 * self.x:

@@ -1,6 +1,6 @@
 """The sample set: drawn leaves with brown spots on soil, with exact masks, for a tour without data of one's own.
 
-Drawn, so nobody's images are shipped; the same every time.
+Drawn, so no person's images are shipped; the same every time.
 """
 
 import numpy as np

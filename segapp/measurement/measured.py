@@ -30,7 +30,7 @@ def measured(
     """The objects of a mask with their measures.
 
     name: the image's. ids: uint8 H,W of class ids. classes: [{id, name, color, things}], `things` None or absent where
-    nobody has said it. interior: the model's own map of how far inside an object each pixel lies, float H,W from 0 at
+    it was not chosen. interior: the model's own map of how far inside an object each pixel lies, float H,W from 0 at
     borders to 1; without it objects are split by their shape. confidence: uint8 H,W, 255 is certain. intensity: H,W or
     H,W,C of any depth. size, geo: what the file says; a typed scale goes before it. Raises TooManyObjects.
     """

@@ -23,7 +23,7 @@ def view(document: Document, options: ObjectOptions) -> bytes:
     found: dict[str, Any] = {
         "width": document.width,
         "height": document.height,
-        "scale": size.words() if size else None,
+        "scale": size.describe() if size else None,
         "pixel_size_um": [size.x, size.y] if size else None,
         "unit": unit.name if unit else None,
         "options": options.to_dict(),

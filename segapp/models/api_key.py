@@ -11,7 +11,7 @@ class Scope(models.TextChoices):
 
 
 class ApiKey(models.Model):
-    """A key that stands for its visitor. Only its digest is kept, so nobody can read it here."""
+    """A key that stands for its visitor. Only its digest is kept, so it cannot be read here."""
 
     public_id = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
     visitor = models.CharField(max_length=64, db_index=True)

@@ -12,7 +12,7 @@ IGNORE = 255
 
 class PaintingQuerySet(models.QuerySet["Painting"]):
     def save_next(self, pk: int, base: int, editor: str, sequence: int, **values: object) -> bool:
-        """Count the revision up, if nobody else has since `base`. Of two tabs that started from it one sees True.
+        """Count the revision up, if no other request has since `base`. Of two tabs that started from it one sees True.
 
         `editor` is a page that was opened, `sequence` counts its saves: a save that is sent again after its answer was
         lost goes through, and one that arrives after a later one of the same page does not.

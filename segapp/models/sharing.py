@@ -6,7 +6,7 @@ from registry.models import UserModel, new_public_id
 
 
 class TransferCode(models.Model):
-    """A code that gives another browser this visitor, once. Only its digest is kept, so nobody can read it here."""
+    """A code that gives another browser this visitor, once. Only its digest is kept, so it cannot be read here."""
 
     public_id = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
     visitor = models.CharField(max_length=64, db_index=True)

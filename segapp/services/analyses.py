@@ -40,7 +40,7 @@ from segapp.services.errors import (
     UserError,
 )
 
-MAX_WITHOUT_WORKER = 120  # seconds; a worker may warm up; when none has come by then, the visitor is told
+MAX_WITHOUT_WORKER = 120  # seconds; a worker may warm up; when none has come by then, the analysis fails
 REDISPATCH_AGE = timedelta(seconds=5)  # the first message was sent with the commit
 MAX_UNFINISHED_AGE = 1200.0  # seconds; an accepted image is not given up before, while there are workers
 MAX_ATTEMPTS = 2
@@ -414,7 +414,7 @@ _without_worker: list[float] = []  # since when no worker answers images; empty 
 
 
 def reap() -> None:
-    """Requeue what a dead worker held, dispatch again what waits, and give up what nobody can answer.
+    """Requeue what a dead worker held, dispatch again what waits, and fail what no worker can answer.
 
     What was accepted is kept as long as there is a worker that may come to it.
     """

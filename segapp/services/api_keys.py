@@ -20,7 +20,7 @@ USE_NOTED_EVERY = timedelta(minutes=1)
 
 
 class Unauthorized(UserError):
-    """A key that is not one, was revoked or has expired: nobody can tell which from outside."""
+    """A key that is not one, was revoked or has expired: the answer does not tell which."""
 
     status, code = 401, "invalid_key"
     title = "This key is not valid"

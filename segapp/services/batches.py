@@ -270,7 +270,7 @@ def _counted(item: BatchItem, address: Callable[[str], str | None]) -> schemas.B
         "objects": item.counted["counts"],
         "geojson_url": address("polygons"),
         "instances_url": address("instances"),
-        "scale": PixelSize.from_dict(size).words() if size else None,
+        "scale": PixelSize.from_dict(size).describe() if size else None,
     }
 
 
@@ -298,14 +298,14 @@ def stop(batch: Batch, keep: bool) -> None:
         eta_seconds=0,
     )
     if ended and keep:
-        settle(batch, "Stopped on request.")
+        complete(batch, "Stopped on request.")
     elif ended:
         Batch.objects.filter(pk=batch.pk).update(message="Nothing was kept of it.")
         forget(batch)
     batch.refresh_from_db()
 
 
-def settle(batch: Batch, message: str) -> None:
+def complete(batch: Batch, message: str) -> None:
     """After the end: the figures over all images, and no copies of what was sent."""
     classes = batch_results.totals(batch)
     Batch.objects.filter(pk=batch.pk).update(classes=classes, message=message[:500], lease="")
@@ -340,9 +340,9 @@ def clear_up(batch: Batch) -> None:
 
 
 def sweep() -> None:
-    """What a worker that died had no chance to do: remove a cancelled batch's files, settle one that was given up."""
+    """What a worker that died had no chance to do: remove a cancelled batch's files, complete one that was given up."""
     for batch in Batch.objects.filter(state=State.CANCELLED).only("public_id"):
         if batch.folder.exists():
             store.remove_folder(batch.folder)
     for batch in Batch.objects.filter(state=State.FAILED).exclude(lease=""):
-        settle(batch, batch.message)
+        complete(batch, batch.message)

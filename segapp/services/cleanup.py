@@ -1,4 +1,4 @@
-"""What nobody needs any more: emptied trash, orphan files, expired results, abandoned uploads. Says what it does."""
+"""Removes what is no longer needed: emptied trash, orphan files, expired results, abandoned uploads. Reports it."""
 
 import logging
 import threading

@@ -81,7 +81,7 @@ def start(
         raise InvalidFile(model.name, problem, f"One training takes at most {MAX_PAIRS}: remove some of the new ones.")
     runs.refuse_second(visitor)
     mapping = intake.review(added, edits, classes_of(model))
-    added = painting.settle(added, mapping)
+    added = painting.as_painted(added, mapping)
     mapping = _joined(model, before, added)
     everything = [*before, *added]
     return runs.start(

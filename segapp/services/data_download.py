@@ -1,6 +1,6 @@
 """All that is stored of one visitor as a zip, put together while it is sent.
 
-account.json          what the database knows: models, trainings, sets, results, links, keys (never a secret)
+account.json          what the database holds: models, trainings, sets, results, links, keys (never a secret)
 models/               the weights and their previews, as kept here
 training images/      an image and its mask, in a folder by name
 runs/ analyses/ batches/ videos/   the files of each, in a folder by its id
@@ -70,7 +70,7 @@ def members(visitor: str) -> Iterator[Member]:
 
 
 def account(visitor: str) -> bytes:
-    """What the database knows of the visitor, as JSON."""
+    """What the database holds of the visitor, as JSON."""
     found: dict[str, Any] = {}
     for kind, names in SHOWN.items():
         found[str(kind._meta.verbose_name_plural)] = list(kind._default_manager.filter(visitor=visitor).values(*names))

@@ -1,4 +1,4 @@
-"""Everything that can be said to a visitor who asked for what cannot be done: one small tree of exceptions.
+"""The errors that a visitor is shown, as one small tree of exceptions.
 
 Services raise these; segapp.error_responses turns them into a page, a partial or JSON. Packages below the services
 raise plain exceptions of their own, which `user_error` maps. Knows nothing of requests.
@@ -63,7 +63,7 @@ class UserError(Exception):
 
 
 class NotFound(UserError):
-    """Does not exist, is gone, or is another visitor's: nobody can tell which from outside."""
+    """Does not exist, is gone, or is another visitor's: the answer does not tell which."""
 
     status, code = 404, "not_found"
     title = "There is nothing here"

@@ -126,7 +126,7 @@ def write_proposal(example: Example, png: bytes) -> None:
 
 
 def forget_painted(example: Example, revision: int) -> None:
-    """Remove the files of a revision that nobody reads any more."""
+    """Remove the files of a revision that is no longer read."""
     for ending in ("png", "json") if revision > 0 else ():
         store.remove(_painted(example, revision, ending))
 

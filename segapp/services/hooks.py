@@ -100,7 +100,7 @@ def log(hook: Hook) -> list[Delivery]:
 def collect() -> int:
     """Make a delivery for each piece of work that ended since its visitor's hooks were made; how many were new.
 
-    Several workers may do this at once: the database holds that a hook is told of a piece of work once.
+    Several workers may do this at once: a database constraint allows one delivery of a piece of work to a hook.
     """
     hooks = list(Hook.objects.all())
     if not hooks:
@@ -133,7 +133,7 @@ def _ended(visitors: set[str], since: datetime) -> Iterator[tuple[str, Any]]:
 
 
 def _told(event: str, row: Any) -> dict[str, Any]:
-    """What a hook is told of a piece of work: how it ended, and where to look. No secrets, no results."""
+    """What a webhook sends of a piece of work: how it ended, and where to look. No secrets, no results."""
     found = {
         "event": event,
         "state": row.state,

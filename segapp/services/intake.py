@@ -29,7 +29,7 @@ from segapp.services.errors import InvalidUpload, NotFound
 from segapp.services.pairing import Group, fold, shown, stem_of, unique
 from segapp.services.training_files import TrainingFiles
 
-CHOICES = ""  # among edits by mask value: what is said of all masks, as the fields of class_mapping.Choices
+CHOICES = ""  # among edits by mask value: what is chosen for all masks, as the fields of class_mapping.Choices
 
 
 def store(
@@ -173,8 +173,8 @@ def review(
     """
     edits = dict(edits or {})
     if CHOICES in edits:
-        said = edits.pop(CHOICES)
-        choices = choices or Choices(said.get("objects"), bool(said.get("swap")))
+        for_all = edits.pop(CHOICES)
+        choices = choices or Choices(for_all.get("objects"), bool(for_all.get("swap")))
     examples = ready(examples)
     summaries = [example_files.summary_of(example) for example in examples]
     chosen = painted.known_by_id([chosen_classes(examples), list(known)])

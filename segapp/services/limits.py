@@ -1,4 +1,4 @@
-"""How often one address may ask for expensive work. Counted in Redis; without a broker nobody is held up."""
+"""How often one address may ask for expensive work. Counted in Redis; without a broker there is no limit."""
 
 import time
 from dataclasses import dataclass

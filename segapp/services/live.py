@@ -79,7 +79,7 @@ def find_region(
 
 @dataclass(frozen=True)
 class _Kind:
-    """One of the things that are asked of a worker: its slot in the exchange and how its lateness is said."""
+    """One of the things that are asked of a worker: its slot in the exchange and the message when it is late."""
 
     slot: str
     send: Callable[[int], None]

@@ -12,7 +12,7 @@ from typing import Any
 
 from segapp import dispatch
 
-SECONDS = 60  # that a request or an answer nobody fetched is kept
+SECONDS = 60  # that a request or an answer is kept until it is fetched
 REMEMBERED = 3600  # seconds that a page's last sequence number is
 SLICE = 1.0  # seconds of one wait; the connection's own timeout is longer
 
@@ -50,7 +50,10 @@ class LiveRequest:
 
 
 def put(painting: int, request: LiveRequest, kind: str = "answer") -> bool:
-    """Leave a request in place of the one before, which is told so. False when the same page has sent a later one."""
+    """Leave a request in place of the one before, which is then superseded.
+
+    False when the same page has sent a later one already.
+    """
     rest = {name: value for name, value in asdict(request).items() if name != "mask"}
     before = dispatch.connection().eval(
         _PUT, 1, _slot(painting, kind),

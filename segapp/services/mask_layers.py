@@ -23,7 +23,7 @@ WITHIN = 0.99  # of what the other masks mark that lies in it
 
 
 def sorted_out(groups: Sequence[Group]) -> tuple[list[Group], list[str]]:
-    """The groups with the masks that say their classes, and what was left out, in words."""
+    """The groups with the masks that say their classes, and notes on what was left out."""
     kinds = _common(groups)
     if not kinds:
         return list(groups), []

@@ -83,7 +83,7 @@ def wait(row: Measurement, seconds: float = WAIT_SECONDS) -> Measurement:
 
 
 def current(analysis: Analysis) -> Measurement | None:
-    """The measurement that was asked for last; None where nobody has asked."""
+    """The measurement that was asked for last; None where there is none."""
     row = analysis.measurements.first()
     if row is not None:
         row.analysis = analysis
@@ -166,7 +166,7 @@ def status(row: Measurement) -> schemas.Objects:
         "objects_message": row.message or None,
         "objects_total": row.total,
         "objects_by_class": row.rows,
-        "scale": size.words() if size else None,
+        "scale": size.describe() if size else None,
         "pixel_size_um": [size.x, size.y] if size else None,
         "objects_url": address["csv"],
         "geojson_url": address["geojson"],

@@ -1,6 +1,6 @@
 """Requests that were under way while their visitor was joined, signed out elsewhere or deleted.
 
-What such a request stored belongs to an id that nobody has any more: it goes where everything else went.
+What such a request stored belongs to an id that is no longer in use: it goes where everything else went.
 """
 
 from datetime import timedelta
@@ -20,7 +20,7 @@ def latest() -> int:
     return VisitorMove.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
-def settle(visitor: str, seen: int) -> None:
+def move_stored(visitor: str, seen: int) -> None:
     """Take along what a request of `visitor` stored, if its visitor has moved since the move `seen`."""
     if (joined := current_id(visitor)) != visitor:
         restore.join(visitor, joined)

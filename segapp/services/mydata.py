@@ -71,7 +71,7 @@ def holdings(visitor: str) -> list[Holding]:
 def erase(visitor: str) -> None:
     """Delete every row and file of the visitor and of those who joined them.
 
-    Rows go first and together, so that work in progress finds that it is nobody's any more and publishes nothing;
+    Rows go first and together, so that work in progress finds its row gone and publishes nothing;
     what a worker still writes after that is an orphan, which cleanup collects.
     """
     files: list[Path] = []

@@ -42,7 +42,7 @@ def usual_unpainted(drafts: Sequence[Example]) -> int:
 
 
 def share_unpainted(painting: Painting) -> None:
-    """What unpainted pixels are to be on this image holds for the visitor's images that nobody has painted on yet."""
+    """What unpainted pixels are to be on this image holds for the visitor's images that are not painted on yet."""
     untouched = Painting.objects.filter(
         example__visitor=painting.example.visitor, example__draft=True, revision=0, nothing_there=False, origin=""
     )

@@ -105,7 +105,7 @@ def to_edit(
     return _convert(found, values, classes, unpainted)
 
 
-def settle(examples: Iterable[Example], mapping: ClassMapping) -> list[Example]:
+def as_painted(examples: Iterable[Example], mapping: ClassMapping) -> list[Example]:
     """These examples with masks in class ids by the mapping: uploaded ones become painted ones. Raises InvalidFile."""
     classes, found = paint_classes.classes_of(mapping), []
     for example in examples:

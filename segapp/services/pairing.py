@@ -443,7 +443,7 @@ def _stems(shots: Sequence[_Entry]) -> list[str]:
 
 
 def _how_named(taken_off: Sequence[_Affixes], shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> list[str]:
-    said = []
+    parts_named = []
     for what, entries, ends in (
         ("masks", drawn, [(affixes.mask_start, affixes.mask_end) for affixes in taken_off]),
         ("images", shots, [(affixes.image_start, affixes.image_end) for affixes in taken_off]),
@@ -453,13 +453,13 @@ def _how_named(taken_off: Sequence[_Affixes], shots: Sequence[_Entry], drawn: Se
             every = " or ".join(dict.fromkeys(parts))
             for verb in ("end in", "begin with"):
                 every = every.replace(f"” or {verb} ", "” or ") if every.count(verb) == len(set(parts)) else every
-            said.append(f"your {what} {every}")
-    return [f"{_capital(' and '.join(said))}: they are paired by what is left."] if said else []
+            parts_named.append(f"your {what} {every}")
+    return [f"{_capital(' and '.join(parts_named))}: they are paired by what is left."] if parts_named else []
 
 
 def _pattern(shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> str:
     """What the names of both sides look like, where nothing could be made of it; "" when they have no pattern."""
-    said = []
+    parts_named = []
     seen = False
     for what, entries in (("images", shots), ("masks", drawn)):
         stems = [entry.stem for entry in entries]
@@ -468,14 +468,14 @@ def _pattern(shots: Sequence[_Entry], drawn: Sequence[_Entry]) -> str:
         parts = _parts(entries, start, end)
         example = shown(entries[0].file.name)
         seen = seen or bool(parts)
-        said.append(f"your {what} {' and '.join(parts)}" if parts else f"your {what} are named like {example}")
+        parts_named.append(f"your {what} {' and '.join(parts)}" if parts else f"your {what} are named like {example}")
     if not seen:
         return ""
-    return f"{_capital(' and '.join(said))}. An image and its mask need the same name, up to such endings."
+    return f"{_capital(' and '.join(parts_named))}. An image and its mask need the same name, up to such endings."
 
 
 def _parts(entries: Sequence[_Entry], start: str, end: str) -> list[str]:
-    """The affixes in words, in the capitals of a file that has them."""
+    """The affixes as text, in the capitals of a file that has them."""
     names = [_stem(entry.file.name) for entry in entries]
     starts = next((name[: len(start)] for name in names if fold(name[: len(start)]) == start), start)
     ends = next((name[-len(end) :] for name in names if end and fold(name[-len(end) :]) == end), end)
@@ -483,7 +483,7 @@ def _parts(entries: Sequence[_Entry], start: str, end: str) -> list[str]:
 
 
 def several(groups: Sequence[Group]) -> list[str]:
-    """Images with more than one mask, in words."""
+    """A sentence on images with more than one mask."""
     many = [group for group in groups if len(group.masks) > 1 and not any(map(is_drawing, group.masks))]
     if not many:
         return []

@@ -1,4 +1,4 @@
-"""Answers that a model or the live head proposes for images nobody has painted on, and what people make of them.
+"""Answers that a model or the live head proposes for images without paint, and whether people accept them.
 
 A proposal is never training truth by itself: only what is painted, or accepted as a whole, is. Free of torch.
 """
@@ -24,7 +24,7 @@ UNLIKE = 0.5  # how much being unlike the painted images counts beside doubt at 
 
 
 def keep(example: Example, answer: dict[str, Any]) -> None:
-    """Keep a live answer as the proposal of an image that nobody has painted on."""
+    """Keep a live answer as the proposal of an image that is not painted on."""
     if not example.painting.empty or example.painting.origin:
         return
     write(example, base64.b64decode(answer["mask"]), answer["by"])

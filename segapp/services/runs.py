@@ -111,9 +111,9 @@ def _hold(examples: list[Example]) -> None:
 
 
 def notes(run: TrainingRun) -> list[str]:
-    """What was decided about its files and masks, and what looks odd, in words."""
-    said = [note for example in run.examples.all() for note in example.notes]
-    return list(dict.fromkeys([*said, *run.reading.get("rules", []), *run.reading.get("warnings", [])]))
+    """What was decided about its files and masks, and what looks odd."""
+    notes = [note for example in run.examples.all() for note in example.notes]
+    return list(dict.fromkeys([*notes, *run.reading.get("rules", []), *run.reading.get("warnings", [])]))
 
 
 def usual_seconds(effort: str, images: int) -> float | None:

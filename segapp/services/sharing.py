@@ -20,7 +20,7 @@ MAX_PER_MODEL = 20
 
 
 class ShareNotFound(NotFound):
-    """No such link: revoked, its model deleted or lost, or never there. Nobody can tell which from outside."""
+    """No such link: revoked, its model deleted or lost, or never there. The answer does not tell which."""
 
     title = "This link is no longer valid"
     message = "This link leads nowhere any more. Whoever sent it may have revoked it or deleted the model."

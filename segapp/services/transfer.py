@@ -27,7 +27,7 @@ SALT = "segapp.transfer.code"
 
 
 class InvalidCode(UserError):
-    """Not a code, used, revoked or too old: nobody can tell which from outside."""
+    """Not a code, used, revoked or too old: the answer does not tell which."""
 
     status, code = 422, "invalid_code"
     title = "This code is not valid"
@@ -58,7 +58,7 @@ def listed(visitor: str) -> QuerySet[TransferCode]:
 
 
 def revoke(visitor: str, public_id: str) -> bool:
-    """Whether there was such a code of the visitor's that nobody had used yet."""
+    """Whether there was such a code of the visitor's that was not used yet."""
     gone, _ = TransferCode.objects.filter(visitor=visitor, public_id=public_id, claimed_at=None).delete()
     return gone > 0
 

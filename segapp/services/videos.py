@@ -176,7 +176,7 @@ def stop(job: VideoJob, keep: bool) -> None:
 
 
 def delete(job: VideoJob) -> None:
-    """Forget a video and its files; one that is running is told to stop and swept up afterwards."""
+    """Forget a video and its files; one that is running is stopped and removed afterwards."""
     stop(job, keep=False)
     if job.unfinished:
         VideoJob.objects.filter(pk=job.pk).update(visitor="")

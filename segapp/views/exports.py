@@ -53,7 +53,7 @@ def offer(model: UserModel, format: str, row: Export | None) -> Offer:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def export(request: VisitorRequest, public_id: str, format: str) -> HttpResponse:
-    """POST asks for the file; htmx gets the format's line, and asks for it until it is ready."""
+    """POST asks for the file; htmx gets the format's line, and polls until it is ready."""
     model = exports.exportable(request.visitor, public_id, format)
     if request.method == "POST":
         try:

@@ -147,7 +147,7 @@ def analysis_objects(request: VisitorRequest, public_id: str, key: str, format: 
 def analysis_view(request: VisitorRequest, public_id: str, kind: str) -> HttpResponseBase:
     """What pages look at: class ids (`ids`) or confidence as a grey PNG of the shown image's size, or `small`.
 
-    Grey, because a browser hands out the colours of a palette PNG and never its indices.
+    Grey, because a browser gives a script the colours of a palette PNG and never its indices.
     """
     found = analyses.owned(request.visitor, public_id)
     if kind in ("ids", "small"):

@@ -110,7 +110,7 @@ def image_input(request: VisitorRequest) -> HttpResponse:
 @require_POST
 @shows_again(refuse)
 def train(request: VisitorRequest) -> HttpResponse:
-    """On all that has a mask. Images that nobody has painted on wait, and then the others stay beside them."""
+    """On all that has a mask. Images that are not painted on wait, and then the others stay beside them."""
     sent = TrainForm(request.POST).checked()
     drafts = list(intake.drafts(request.visitor))
     painted = intake.ready(drafts)

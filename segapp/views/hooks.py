@@ -70,7 +70,7 @@ def test(request: VisitorRequest, public_id: str) -> HttpResponse:
 
 @require_safe
 def hook(request: VisitorRequest, public_id: str) -> HttpResponse:
-    """One webhook with its log, which asks for itself while a delivery is on its way."""
+    """One webhook with its log, which polls while a delivery is on its way."""
     row = hooks.owned(request.visitor, public_id)
     return _row(request, row) if request.htmx else _to_section()
 

@@ -247,7 +247,7 @@ def improve(request: VisitorRequest, public_id: str) -> HttpResponse:
 
 
 @require_POST
-def afresh(request: VisitorRequest) -> HttpResponse:
+def start_new(request: VisitorRequest) -> HttpResponse:
     """The next training starts from the base model again."""
     request.session.pop(finetune_context.CONTINUE, None)
     return redirect("finetune")

@@ -99,7 +99,7 @@ def video_live(request: VisitorRequest, public_id: str) -> HttpResponse:
 
 
 def _live(job: VideoJob) -> dict[str, Any]:
-    """What the part that asks for itself shows."""
+    """What the part that polls shows."""
     stamp = _preview_stamp(job) if job.unfinished else 0
     return {
         "job": job,

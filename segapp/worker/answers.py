@@ -9,7 +9,7 @@ from segapp.models import Pinned
 
 
 def name_what_answers(work: Pinned, network: LoadedNetwork) -> str:
-    """Write into the row what really answers; words for the visitor when it is not what was pinned."""
+    """Write into the row what really answers; a message for the visitor when it is not what was pinned."""
     pinned_key, note = work.model_key, ""
     model = work.model if work.model is not None and work.model.key == network.key else None
     if model is not None:

@@ -70,7 +70,7 @@ def run(pk: int) -> None:
         _withdraw(batch)
     except BaseMissing as error:
         _end(batch, State.FAILED, str(error))
-    except StoreUnreachable as error:  # a try for nobody's fault: the reaper takes the row back until it answers
+    except StoreUnreachable as error:  # an attempt that does not count: the reaper takes the row back until it answers
         logger.warning("batch %s waits: %s", batch.public_id, error)
         _held(batch).update(attempts=1)
     except DatabaseError:  # nothing can be written now; without beats the reaper takes the row back
@@ -242,7 +242,7 @@ def _end(batch: Batch, state: State, message: str, error: Exception | None = Non
         values["progress"] = 1.0
     try:
         if Batch.objects.end(batch.pk, batch.lease, state, **values):
-            batches.settle(batch, message)
+            batches.complete(batch, message)
         else:
             _withdraw(batch)
     except DatabaseError:  # the reaper takes the row back

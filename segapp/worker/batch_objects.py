@@ -78,14 +78,14 @@ def measure(
 
 
 def write_files(batch: Batch) -> str:
-    """What holds the objects of all finished images; returns what is to be said of their scales, "" for nothing."""
+    """What holds the objects of all finished images; returns a note on their scales, "" for nothing."""
     note = write_tables(batch)
     write_shapes(batch)
     return note
 
 
 def write_tables(batch: Batch) -> str:
-    """The tables over all finished images; returns what is to be said of their scales, "" for nothing."""
+    """The tables over all finished images; returns a note on their scales, "" for nothing."""
     documents = list(_documents(batch))
     stems = [document.stem for document in documents]
     for key, path in batch_results.object_tables(batch).items():

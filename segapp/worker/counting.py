@@ -58,7 +58,7 @@ def without_interior(trained: Trained) -> Trained:
 
 
 def sentence(found: dict[str, Any]) -> str:
-    """The figures in words."""
+    """The figures as a sentence."""
     where = "the held-out image" if found["images"] == 1 else f"{found['images']} held-out images"
     how = "a map learnt from your numbered objects" if found["split"] == LEARNT else "their shape"
     off = f"{100 * found['count_error']:.0f} % on {where} ({found['miscounted']:.1f} objects an image)"

@@ -58,7 +58,7 @@ def run(pk: int) -> None:
 
 def answered(pk: int, kind: str, work: Callable[[int, LiveRequest], dict[str, Any]], failed: str) -> None:
     """Take the newest request of a kind for a painting, and give back what `work` makes of it, or what went wrong;
-    `failed` is said of an unexpected error."""
+    `failed` is the message of an unexpected error."""
     try:
         asked = live_exchange.take(pk, kind)
     except (redis.RedisError, OSError) as error:
@@ -189,7 +189,7 @@ def _answer(pk: int, asked: LiveRequest, heads: list[tuple[LiveHead, list[ClassI
 
 
 def _look_ahead(pk: int, head: LiveHead, shown: list[ClassInfo], asked: LiveRequest) -> None:
-    """Doubt and distance of one image that nobody has opened yet, while its visitor looks at the answer: one after
+    """Doubt and distance of one image that was not opened yet, while its visitor looks at the answer: one after
     each answer, so that others wait no longer than for one more image. Its features are there when it is opened."""
     painting = Painting.objects.select_related("example").get(pk=pk)
     ahead = intake.drafts(painting.example.visitor).filter(

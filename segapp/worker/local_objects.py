@@ -74,11 +74,11 @@ class ObjectSink:
         drawn = any(one.key in ("coco", "yolo") for one in self.formats)
         self.done.append(document if drawn else document.for_tables())
         self.stems.append(stem)
-        scale = document.size.words() if document.size else None
-        said: dict[str, Any] = {"objects": document.counts, "things": list(document.things), "scale": scale}
+        scale = document.size.describe() if document.size else None
+        found: dict[str, Any] = {"objects": document.counts, "things": list(document.things), "scale": scale}
         if document.cut_at:
-            said["notes"] = [f"Objects taller than about {document.cut_at:,} rows were cut, and count as several."]
-        return said
+            found["notes"] = [f"Objects taller than about {document.cut_at:,} rows were cut, and count as several."]
+        return found
 
     def finish(self) -> None:
         """Write what holds all images."""

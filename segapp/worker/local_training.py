@@ -54,8 +54,8 @@ def train_folders(
     """
     choices = Choices(objects, swap)
     examples, classes, notes, learnt_from = read_folders(image_folder, mask_folder, choices, image_input, things)
-    for said in notes:
-        note(said)
+    for line in notes:
+        note(line)
     runtime = networks.runtime()
     ready = runtime.base(base_key)
 
@@ -116,8 +116,8 @@ def read_folders(
     examples = [_example(stem, image, mask, mapping) for stem, image, mask in read]
     stated = [ClassInfo.from_dict(found) for found in mapping.trained]
     classes = with_things(stated, (example.mask for example in examples))
-    said = list(dict.fromkeys([*notes, *mapping.notes]))
-    return examples, classes, said, of_set(image_input or ImageInput(), layouts)
+    all_notes = list(dict.fromkeys([*notes, *mapping.notes]))
+    return examples, classes, all_notes, of_set(image_input or ImageInput(), layouts)
 
 
 def _counting(mapping: ClassMapping, things: tuple[int, ...]) -> ClassMapping:

@@ -51,7 +51,7 @@ class Failed(Exception):
 
 
 def turn() -> None:
-    """Prepare the wanted base if it is not ready and nobody else is at it; returns when that has ended."""
+    """Prepare the wanted base if it is not ready and no other process prepares it; returns when that has ended."""
     if "train" not in heartbeat.queues():
         return
     if preparing.wanted() is not None and store.is_shared():

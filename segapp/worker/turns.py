@@ -1,10 +1,10 @@
-"""Whose turn it is: of the visitors who wait, the one who has had least of this worker, and of these the one served
-least recently.
+"""Fair scheduling: the next job is that of the waiting visitor whose jobs have cost this worker least so far; where
+several are equal, of the one served least recently.
 
 A job costs 1, an image as many forward passes as it takes: after an image of a thousand passes the others' next
-thousand go first. Who comes after a pause starts where the others are, and saves nothing up. So one visitor's hundred
-jobs delay another's first by no more than the one that is being done. Each worker remembers for itself, by counters and
-not by a clock; after a restart everybody starts alike.
+thousand go first. A visitor who returns after a pause starts with the cost of the visitor being served, so a pause
+earns no credit. One visitor's hundred jobs therefore delay another's first by no more than the job in progress. Each
+worker keeps its own counters, uses no clock, and starts with none after a restart.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ BESIDE_VIDEOS: tuple[type[Any], ...] = (VideoJob, Batch, Export)  # and images r
 
 _served: dict[str, tuple[float, int]] = {}  # visitor -> what they have had, and the count of their latest job
 _counter = count(1)
-_now = 0.0  # what whoever is served now had had before; nobody who waits counts as having had less
+_now = 0.0  # the share of the visitor served now, before this turn; a waiting visitor counts as having had no less
 
 
 def begun(visitor: str, cost: float = 1) -> None:
@@ -51,7 +51,7 @@ def next_kind(asked: type[Any]) -> type[Any]:
 
 
 def others_wait(visitor: str) -> bool:
-    """Whether somebody else's work waits beside the videos."""
+    """Whether another visitor's work waits beside the videos."""
     return any(who != visitor for _, who, _ in _beside_videos())
 
 

@@ -275,7 +275,7 @@ class Watch:
     # --- the table of all images --------------------------------------------------------------------------
 
     def _write_classes(self) -> None:
-        """classes.csv anew from the journal: what a killed process had not come to is in it, and nothing twice."""
+        """classes.csv rewritten from the journal: what a killed process had not come to is in it, and nothing twice."""
         latest = {line["file"]: line for line in self.journal.lines() if line["step"] == DONE}
         if latest:
             text = tables.class_areas(_areas(name, line) for name, line in latest.items())

@@ -1,6 +1,6 @@
 """What a watched folder's files have come to: one line of JSON for each step, only ever added to.
 
-A line counts when it is whole, so a process that dies in the middle of one leaves nothing half said. Knows nothing of
+A line counts when it is whole, so a process that dies in the middle of one leaves no half entry. Knows nothing of
 images and networks.
 """
 

@@ -23,7 +23,7 @@ function follow(memory, server) {
   if (server.token) memory.setItem(TOKEN, server.token);
 }
 
-// The visitor has deleted everything: there is nobody to give back any more.
+// The visitor has deleted everything: there is no visitor to restore.
 function forget(memory) {
   memory.removeItem(ID);
   memory.removeItem(TOKEN);

@@ -1,6 +1,6 @@
 """The confined process that reads one stranger's file: `python -m segapp.imaging.readers.child ORDER < FILE`.
 
-It limits itself before it looks at the file. To stdout goes one line of JSON, then the array's bytes.
+It limits itself before it opens the file. To stdout goes one line of JSON, then the array's bytes.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What a reader hands over: an image's chosen page and channels, brought to eight bits, or a mask's own values."""
+"""What a reader returns: an image's chosen page and channels, brought to eight bits, or a mask's own values."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,6 +1,6 @@
 """TIFF as microscopes, cameras and maps write it: one page and its channels out of whatever the file holds.
 
-Strips and tiles, all compressions that imagecodecs knows, planar and interleaved, stacks, OME, ImageJ, BigTIFF.
+Strips and tiles, all compressions of imagecodecs, planar and interleaved, stacks, OME, ImageJ, BigTIFF.
 """
 
 from dataclasses import dataclass

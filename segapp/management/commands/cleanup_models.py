@@ -1,4 +1,4 @@
-"""manage.py cleanup_models: remove what nobody needs any more, and say so line by line."""
+"""manage.py cleanup_models: remove what is no longer needed, and list it line by line."""
 
 from argparse import ArgumentParser
 from typing import Any

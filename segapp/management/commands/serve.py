@@ -96,7 +96,7 @@ class Command(BaseCommand):
 
 
 def listen(bind: str, port: int) -> socket.socket:
-    """The listening socket. Raises CommandError in plain words when the address cannot be had."""
+    """The listening socket. Raises CommandError when the address cannot be had."""
     if not 0 <= port <= 65535:
         raise CommandError(f"{port} is no port. Choose one from 0 to 65535 with --port.")
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET

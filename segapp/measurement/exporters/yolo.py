@@ -1,6 +1,6 @@
 """YOLO segmentation: a text file an image, a line an outline, and the classes' names in data.yaml.
 
-The format knows neither holes nor objects of several pieces: holes are left out, a piece is a line of its own.
+The format has neither holes nor objects of several pieces: holes are left out, a piece is a line of its own.
 """
 
 import json

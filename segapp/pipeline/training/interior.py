@@ -68,7 +68,7 @@ def train_interior(
 
 
 def numbers_like(prepared: Prepared, instances: np.ndarray | None) -> np.ndarray | None:
-    """Object numbers (H,W of any size) as int32 at the size of a prepared example; None where nobody gave any."""
+    """Object numbers (H,W of any size) as int32 at the size of a prepared example; None where there are none."""
     if instances is None or not instances.any():
         return None
     height, width = prepared.mask.shape

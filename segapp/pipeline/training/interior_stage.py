@@ -18,7 +18,7 @@ from segapp.pipeline.training.validation import FoldTraining
 
 
 def train_interiors(job: Job, network: Network, folds: Sequence[FoldTraining]) -> InteriorHead | None:
-    """The head of the model's trained `network`; None where nobody numbered objects.
+    """The head of the model's trained `network`; None where no objects are numbered.
 
     The folds get heads of their own, which put their maps of what was held out into job.held_out.
     """

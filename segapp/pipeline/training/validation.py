@@ -252,12 +252,12 @@ def _subject_choices(job: Job) -> list[str]:
     if not job.adapts:
         far = "all of the way" if job.alpha == 1.0 else f"{job.alpha:.0%} of the way"
         return [f"The base model knows this subject, so training went {far} from it: as far as held-out images gained."]
-    said = ["The subject is new to the base model, so the deepest part of its encoder was adapted as well."]
+    notes = ["The subject is new to the base model, so the deepest part of its encoder was adapted as well."]
     if job.detail_gain is None:
-        return said
+        return notes
     if job.use_detail:
-        return [*said, f"Fine texture helped: {job.detail_gain:+.2f} mean IoU on held-out images."]
-    return [*said, f"Fine texture did not help ({job.detail_gain:+.2f} mean IoU on held-out images) and is not used."]
+        return [*notes, f"Fine texture helped: {job.detail_gain:+.2f} mean IoU on held-out images."]
+    return [*notes, f"Fine texture did not help ({job.detail_gain:+.2f} mean IoU on held-out images) and is not used."]
 
 
 class Evaluator:

@@ -25,7 +25,7 @@ NOT_SHOWN = Disposition.attached_pic | Disposition.timed_thumbnails  # covers an
 
 
 class InvalidVideo(Exception):
-    """The file is not taken; the text says why and what to do, in plain words."""
+    """The file is refused; the message says why and what to do."""
 
 
 @dataclass(frozen=True)

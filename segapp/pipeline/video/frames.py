@@ -129,7 +129,7 @@ def ticks(pts: int, stream: VideoStream, source: Source) -> int:
 
 
 def timed(raws: Iterator[VideoFrame], stream: VideoStream, source: Source, start: int, tally: Tally) -> Iterator[Frame]:
-    """Frames with strictly rising times from `start` on; what is damaged before it counts for nobody."""
+    """Frames with strictly rising times from `start` on; damage before it is not counted."""
     before = tally.skipped
     last: int | None = None
     for raw in raws:

@@ -49,7 +49,7 @@ def examine(path: Path, limits: Limits, resources: ResourceLimits | None = None)
 
 
 def main() -> None:
-    """Read an order from stdin, write the answer to stdout: `{"source": …}` or `{"refused": words}`."""
+    """Read an order from stdin, write the answer to stdout: `{"source": …}` or `{"refused": message}`."""
     order = json.loads(sys.stdin.read())
     confine(ResourceLimits(**order["resources"]))
     answer: dict[str, Any]

@@ -40,7 +40,7 @@ def test_what_is_no_length_is_refused_with_an_example(text):
 
 
 def test_it_is_said_in_words():
-    assert typed("0.65um").words() == "0.65 µm per pixel, typed in"
+    assert typed("0.65um").describe() == "0.65 µm per pixel, typed in"
 
 
 def test_imagej_ome_and_plain_tiffs_say_their_pixel_size():

@@ -299,7 +299,7 @@ def test_photos_added_to_a_model_are_painted_with_its_classes(alice):
     assert newest.continued_from == run.model and newest.examples.count() == 2
 
 
-def test_starting_afresh_takes_it_back(alice):
+def test_starting_a_new_model_takes_it_back(alice):
     run = done(alice)
     alice.post(f"/finetune/paint/improve/{run.model.public_id}/")
     alice.post("/finetune/paint/afresh/")

@@ -31,7 +31,7 @@ from segapp_client.results import Progress
 
 T = TypeVar("T")
 OnProgress = Callable[[Progress], Any]
-SAFE = ("GET", "DELETE")  # may be sent again when nobody knows whether it arrived
+SAFE = ("GET", "DELETE")  # may be sent again when it is unknown whether it arrived
 PASSING = (502, 503, 504)  # what a proxy answers while the server behind it restarts
 FIRST_LOOK, LONGEST_LOOK = 0.3, 2.0  # seconds between two looks at work in progress
 BACK_OFF = 0.5  # seconds before the second attempt; doubles with each
