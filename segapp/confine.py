@@ -1,4 +1,4 @@
-"""Holding a process that reads strangers' files to its share: memory, processor time, open files, no secrets.
+"""Limits on a process that reads uploaded files: memory, processor time, open files, no secrets.
 
 What it does to itself ends itself only. Knows nothing of what is read.
 """

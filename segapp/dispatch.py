@@ -88,7 +88,7 @@ def redispatch(row: Work) -> None:
 
 
 def notify(public_id: str) -> None:
-    """Wake whoever waits for this analysis, or measurement by its name."""
+    """Wake the requests that wait for this analysis, or measurement by its name."""
     try:
         with connection().pipeline(transaction=False) as pipe:
             pipe.lpush(f"segapp:done:{public_id}", 1)

@@ -64,7 +64,7 @@ SEGAPP_RESULT_DAYS = env_int("SEGAPP_RESULT_DAYS", 7)  # analyses, batches, vide
 SEGAPP_TRASH_DAYS = 7
 SEGAPP_STORAGE_BYTES = env_int("SEGAPP_STORAGE_MB", 2048) * 2**20  # per visitor, originals and results included
 SEGAPP_ADDRESS_BYTES = env_int("SEGAPP_ADDRESS_MB", 20000) * 2**20  # all visitors of one address; IPv6: of one /64
-SEGAPP_SERVER_BYTES = env_int("SEGAPP_SERVER_MB", 0) * 2**20  # everybody's; 0: 80 % of the disk
+SEGAPP_SERVER_BYTES = env_int("SEGAPP_SERVER_MB", 0) * 2**20  # of all visitors; 0: 80 % of the disk
 # Free room that uploads leave; unset: 2000 MB, and on small disks a tenth.
 SEGAPP_FREE_BYTES = env_int("SEGAPP_FREE_MB", 2000) * 2**20 if os.environ.get("SEGAPP_FREE_MB") else None
 
@@ -79,7 +79,7 @@ SECURE = address.scheme == "https"
 PROXY = env_flag("SEGAPP_PROXY", SECURE)
 
 DEBUG = env_flag("SEGAPP_DEBUG", False)
-KEYLESS = env_flag("SEGAPP_KEYLESS", False)  # set for workers, which decode strangers' files and sign nothing
+KEYLESS = env_flag("SEGAPP_KEYLESS", False)  # set for workers, which decode uploaded files and sign nothing
 SECRET_KEY, *SECRET_KEY_FALLBACKS = (not KEYLESS and secret_keys(SEGAPP_HOME)) or [""]
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", address.hostname, *os.environ.get("SEGAPP_HOSTS", "").split()]
 

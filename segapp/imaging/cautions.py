@@ -7,7 +7,7 @@ from segapp.imaging.values import Summary
 
 FEW = 0.1  # percent of the pixels under which a class is warned about
 SOFT = 0.5  # percent of moved pixels from which it is said
-MOST = 50  # percent of the pixels that hardly anybody means to ignore, or to mark
+MOST = 50  # percent of the pixels that are rarely meant to be ignored, or to mark
 NAMED = 3  # file names given before "and 4 more"
 
 INVERTED = "Class 1 fills most of every image. If black marks the objects, swap background and foreground (swap=true)."

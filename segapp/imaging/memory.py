@@ -1,7 +1,7 @@
 """How much memory decoded images may take in one process, by the size that their headers declare.
 
-A file of 44 kB may be an image of half a gigabyte, and a web server has many threads. Whoever is about to decode takes
-its share first; what does not fit waits for its turn, in the order of coming, and for a bounded time.
+A file of 44 kB may be an image of half a gigabyte, and a web server has many threads. A thread that is about to
+decode takes its share first; what does not fit waits, in the order of arrival and for a bounded time.
 """
 
 import ctypes

@@ -41,7 +41,7 @@ OBJECT_FORMATS = (
 )
 BY_KEY = {one.key: one for one in OBJECT_FORMATS}
 KEYS = tuple(BY_KEY)
-WRITTEN_AT_ONCE = (CSV.key, GEOJSON.key, INSTANCES.key)  # the others when somebody asks for one
+WRITTEN_AT_ONCE = (CSV.key, GEOJSON.key, INSTANCES.key)  # the others on request
 
 
 def named(key: str) -> ObjectFormat:

@@ -23,7 +23,7 @@ class TransferCode(models.Model):
 
 
 class ModelShare(models.Model):
-    """A link with which anybody may analyze with one model, and do nothing else. It ends with the row."""
+    """A link with which any visitor may analyze with one model, and do nothing else. It ends with the row."""
 
     token = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
     model = models.ForeignKey(UserModel, on_delete=models.CASCADE, related_name="shares")

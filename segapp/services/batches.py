@@ -322,14 +322,14 @@ def forget(batch: Batch) -> None:
 
 
 def delete(batch: Batch) -> None:
-    """Forget a batch and its files; a worker that is at it finds its lease gone."""
+    """Forget a batch and its files; a worker that processes it finds its lease gone."""
     stop(batch, keep=False)
     batch.delete()
     store.remove_folder(batch.folder)
 
 
 def clear_up(batch: Batch) -> None:
-    """Remove what was written after the end, in the moment in which somebody else ended the batch."""
+    """Remove what was written after the end, while another process ended the batch."""
     now = Batch.objects.filter(pk=batch.pk).first()
     if now is None or now.state == State.CANCELLED:
         store.remove_folder(batch.folder)
@@ -340,7 +340,7 @@ def clear_up(batch: Batch) -> None:
 
 
 def sweep() -> None:
-    """What a worker that died had no chance to do: remove a cancelled batch's files, complete one that was given up."""
+    """What a worker that died left undone: remove a cancelled batch's files, complete one that was given up."""
     for batch in Batch.objects.filter(state=State.CANCELLED).only("public_id"):
         if batch.folder.exists():
             store.remove_folder(batch.folder)

@@ -1,6 +1,6 @@
 """Hooks: addresses that are told when a visitor's work ends. Made, listed, tried and deleted here, never called.
 
-What ended is found by looking (`collect`), not reported by whoever ended it, so that no end is missed, however it came.
+What ended is found by looking (`collect`), not reported by the code that ends work, so that no end is missed.
 Knows nothing of requests and connections.
 """
 

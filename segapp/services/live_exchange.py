@@ -75,7 +75,7 @@ def take(painting: int, kind: str = "answer") -> LiveRequest | None:
 
 
 def answer(token: str, body: dict[str, Any]) -> None:
-    """Give an answer to whoever waits for it."""
+    """Pass an answer to the request that waits for it."""
     with dispatch.connection().pipeline(transaction=False) as pipe:
         pipe.lpush(_box(token), json.dumps(body))
         pipe.expire(_box(token), SECONDS)

@@ -110,7 +110,7 @@ def file_of(row: Measurement, key: str) -> Path:
     path = row.path(key)
     if store.fetch(path).is_file():
         return path
-    more = [key] if key == VIEW else list(BY_KEY)  # whoever takes one file often takes the next
+    more = [key] if key == VIEW else list(BY_KEY)  # one download is often followed by another
     asked = wait(ask(row.analysis, ObjectOptions.from_dict(row.options), more))
     if asked.state == State.FAILED:
         raise ServerError(asked.message, code="not_measured")

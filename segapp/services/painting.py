@@ -21,7 +21,7 @@ from segapp.services import example_files, intake, paint_classes, storage
 from segapp.services.errors import Conflict, NotFound
 from segapp.services.pairing import fold, stem_of
 
-KEPT = 2  # revisions whose files stay: somebody may be reading the one before
+KEPT = 2  # revisions whose files stay: a request may still read the one before
 
 
 class PaintedElsewhere(Conflict):

@@ -69,7 +69,7 @@ def accept(example: Example, base: int, editor: str, sequence: int, sent: IO[byt
 
 
 def agreement(example: Example, values: np.ndarray) -> float | None:
-    """Mean Dice, over the classes of `values` (uint8 H,W), of what was proposed before anybody corrected it."""
+    """Mean Dice, over the classes of `values` (uint8 H,W), of the proposal before it was corrected."""
     if not example.painting.proposal:
         return None
     try:

@@ -41,7 +41,7 @@ def examples() -> QuerySet[Example]:
 def _delete(row: Example | TrainingRun, unneeded: QuerySet[Any]) -> bool:
     """Delete the row unless it is gone, or needed again since it was listed.
 
-    It is locked before it is looked at: whoever wants to use it meanwhile waits, and then finds it gone.
+    It is locked before it is checked: a request for it waits, and then finds it gone.
     """
     rows = type(row)._default_manager.filter(pk=row.pk)
     if not rows.select_for_update().exists() or not unneeded.filter(pk=row.pk).exists():

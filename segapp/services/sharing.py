@@ -1,4 +1,4 @@
-"""Share links: anybody who has one may analyze with that one model. Knows nothing of requests and no torch.
+"""Share links: whoever has one may analyze with that one model. Knows nothing of requests and no torch.
 
 A link's token is all that it is: it names neither the model nor its owner, and ends with its row.
 """

@@ -61,7 +61,7 @@ def source_of(address: str) -> str:
 
 
 def enter(*rows: Any) -> None:
-    """Count what these rows hold on this machine's disk, as sent by whoever is asking now."""
+    """Count what these rows hold on this machine's disk, as sent by the current visitor."""
     for row in rows:
         values = {"visitor": row.visitor, "bytes": bytes_of(row), "source": current_source.get() or _source_of_run(row)}
         LedgerEntry.objects.update_or_create(place=place_of(row), defaults=values)
@@ -151,7 +151,7 @@ def hold_to_quota(
 ) -> None:
     """Raises StorageFull or DiskFull when `more` bytes of the visitor's do not fit.
 
-    `source`: who sends them, None for whoever is asking now. `copies`: how often they lie on the disk while they come
+    `source`: who sends them, None for the current visitor. `copies`: how often they lie on the disk while they come
     in. `coming`, `coming_from_source`: bytes of other uploads on their way.
     """
     mine, mega = settings.SEGAPP_STORAGE_BYTES, 2**20
@@ -182,7 +182,7 @@ def disk() -> tuple[int, int]:
 
 
 def server_limit(size: int) -> float:
-    """What everybody together may store, by the size of the disk."""
+    """What all visitors together may store, by the size of the disk."""
     if settings.SEGAPP_SERVER_BYTES:
         return float(settings.SEGAPP_SERVER_BYTES)
     return math.inf if store.is_shared() else 0.8 * size  # a bucket has no size

@@ -115,7 +115,7 @@ def recent(visitor: str, count: int = 12) -> QuerySet[VideoJob]:
 
 
 def waits_for_training(job: VideoJob) -> bool:
-    """Whether a training, anybody's, is what this video waits for."""
+    """Whether this video waits for a training, of any visitor."""
     return job.state == State.QUEUED and TrainingRun.objects.filter(state__in=UNFINISHED).exists()
 
 
@@ -186,7 +186,7 @@ def delete(job: VideoJob) -> None:
 
 
 def sweep() -> None:
-    """Remove what a worker that died had no chance to: files of videos that failed, were cancelled or deleted."""
+    """Remove what a worker that died left behind: files of videos that failed, were cancelled or deleted."""
     failed = Q(state__in=(State.FAILED, State.CANCELLED)) | Q(visitor="", state=State.DONE)
     for job in VideoJob.objects.filter(failed).only("public_id", "visitor"):
         if job.folder.exists():

@@ -10,5 +10,5 @@ from segapp.services.overview import overview as look
 
 @require_safe
 def overview(request: HttpRequest) -> HttpResponse:
-    """For staff; anybody else is sent to the admin's login (see urls.py)."""
+    """For staff; others are sent to the admin's login (see urls.py)."""
     return render(request, "admin/overview.html", {**admin.site.each_context(request), "title": "Overview", **look()})

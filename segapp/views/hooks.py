@@ -31,7 +31,7 @@ class Shown:
 
     @property
     def waits(self) -> bool:
-        """Whether a delivery is on its way for the first time, so that looking again soon is worth it."""
+        """Whether a delivery is being sent for the first time, so that the page should poll soon."""
         return any(row.state == DeliveryState.WAITING and not row.attempts for row in self.log)
 
 

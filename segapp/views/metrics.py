@@ -1,4 +1,4 @@
-"""/metrics for Prometheus. Who may: whoever has the token, or without one set, this very machine."""
+"""/metrics for Prometheus. Allowed with the token or, where none is set, from this machine only."""
 
 from ipaddress import ip_address
 

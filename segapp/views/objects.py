@@ -1,4 +1,4 @@
-"""Objects of a result on Analyze: counted when somebody asks, measured again from the stored mask as sliders move."""
+"""Objects of a result on Analyze: counted on request, measured again from the stored mask as sliders move."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Videos in, the same videos with masks over them out: send one, watch it being made, look at it, take it along."""
+"""Videos in, the same videos with masks over them out: send one, follow its progress, watch and download it."""
 
 import zipfile
 from collections.abc import Iterator

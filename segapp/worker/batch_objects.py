@@ -104,7 +104,7 @@ def write_shapes(batch: Batch) -> None:
 
 
 def run(pk: int) -> None:
-    """The tables of a batch that ended without its worker: somebody stopped it."""
+    """The tables of a batch that was stopped, so ended without its worker."""
     batch = Batch.objects.filter(pk=pk).first()
     if batch is None or batch.unfinished or not batch.has_results or not batch.objects_wanted:
         return

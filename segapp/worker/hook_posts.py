@@ -1,4 +1,4 @@
-"""One POST to an address that a stranger chose, so that it reaches nothing but what is allowed.
+"""One POST to an address that a visitor chose, restricted to the networks that are allowed.
 
 The name is resolved once, every address it has is checked, and the connection goes to a checked address: the name is
 not asked again, which could by then lead elsewhere. Redirects are not followed, no proxy is used, little is read of the

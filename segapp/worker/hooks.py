@@ -43,7 +43,7 @@ def turn() -> None:
 
 
 def deliver(pk: int) -> None:
-    """Send one delivery, unless somebody else has it, or its hook is gone."""
+    """Send one delivery, unless another worker has it, or its hook is gone."""
     row = Delivery.objects.select_related("hook").filter(pk=pk).first()
     if row is None or row.due > timezone.now():
         return

@@ -76,7 +76,7 @@ def _run(pk: int) -> None:
         values = {"state": State.FAILED, "message": message}
     mine = Analysis.objects.filter(pk=pk, state=State.RUNNING, worker=heartbeat.NAME)
     ended = mine.update(ended=timezone.now(), **values)
-    dispatch.notify(analysis.public_id)  # somebody waits: what is not for them comes after it
+    dispatch.notify(analysis.public_id)  # the request waits: what it does not need comes after this
     _keep_intensities(analysis, done=values["state"] == State.DONE)
     if not ended and not Analysis.objects.filter(pk=pk).exists():  # deleted meanwhile
         store.remove_folder(analysis.folder)

@@ -1,4 +1,4 @@
-"""How fast this machine trains: a short training on drawn images, for estimates before anybody has trained here.
+"""How fast this machine trains: a short training on drawn images, for estimates before the first training.
 
 Measured with what a training is made of, because a prediction's time says little: with MiT-B3 it is eight times that of
 the packaged base, a training's three times.

@@ -28,7 +28,7 @@ class HandBack(BaseException):
 
 
 def training_waits() -> bool:
-    """Whether a training could begin: somebody sits in front of its page, so videos and batches make room for it."""
+    """Whether a training could begin: a visitor follows it, so videos and batches make room for it."""
     return TrainingRun.objects.filter(state=State.QUEUED, attempts__lt=MAX_ATTEMPTS).exists()
 
 

@@ -95,7 +95,7 @@ def _segment(job: VideoJob) -> None:
 
 
 def _count(job: VideoJob, network: LoadedNetwork) -> tuple[VideoObjects | None, str]:
-    """How many objects there are over time, where somebody asked for it, or why they are not counted.
+    """How many objects there are over time, where it was asked for, or why they are not counted.
 
     Raises as Watcher does, and Cancelled.
     """

@@ -1,4 +1,4 @@
-"""Answers while somebody paints: features of images kept in memory, a classifier fitted to strokes in a moment.
+"""Answers while a visitor paints: features of images kept in memory, a classifier fitted to strokes in a moment.
 
 The classifier is linear on the decoder's features and on those of the detail branch's filters, so that what it learnt
 can be stored as a head and a detail branch of the same network. Knows nothing of rows, files or requests.

@@ -27,7 +27,7 @@ NEW_VIEWS = {"quick": 12, "thorough": 24}  # of an image of a subject that is ne
 @dataclass(frozen=True)
 class Example:
     """An image (uint8 H,W,3) with its mask (uint8 H,W of class ids; 255 is ignore), and its objects' numbers (uint16
-    H,W, from 1) where somebody gave them."""
+    H,W, from 1) where they were given."""
 
     stem: str
     image: np.ndarray

@@ -1,4 +1,4 @@
-"""One video to segment, and what whoever ordered it hears and may ask for."""
+"""One video to segment, with the callbacks for progress and stopping."""
 
 import time
 from collections.abc import Callable
