@@ -75,10 +75,10 @@ class ObjectSink:
         self.done.append(document if drawn else document.for_tables())
         self.stems.append(stem)
         scale = document.size.describe() if document.size else None
-        found: dict[str, Any] = {"objects": document.counts, "things": list(document.things), "scale": scale}
+        summary: dict[str, Any] = {"objects": document.counts, "things": list(document.things), "scale": scale}
         if document.cut_at:
-            found["notes"] = [f"Objects taller than about {document.cut_at:,} rows were cut, and count as several."]
-        return found
+            summary["notes"] = [f"Objects taller than about {document.cut_at:,} rows were cut, and count as several."]
+        return summary
 
     def finish(self) -> None:
         """Write what holds all images."""
