@@ -52,8 +52,8 @@ def gather(
     found = arrange(contents.images, [*contents.masks, *drawings])
     problems = [*found.problems, *problems]
     if problems:
-        notes = [{"file": "", "message": note} for note in every.notes]
-        raise InvalidUpload([*_with_kinds(problems, contents), *notes])
+        remarks = [{"file": "", "message": note} for note in every.notes]
+        raise InvalidUpload([*_with_kinds(problems, contents), *remarks])
     groups, layers = mask_layers.sorted_out([_one_source(group) for group in found.groups])
     labels = annotations.numbered(every.labels, known or {})
     exact = denoise.is_exact([*_surveys(groups), *joined])
