@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('segapp', '0027_analysis_passes'),
+        ('segapp', '0028_video_doubtful'),
     ]
 
     operations = [
