@@ -188,7 +188,8 @@ def _train(job: Job, steps: int | None) -> Trained:
         detail = train_detail(job.base, job.prepared, members, len(job.spec.classes), job.seed)
 
     # Stage 4: the whole network, from there on, and as far, where the base knows the subject.
-    if job.effort == "thorough" and not job.adapts and trainee is not None and evaluator is not None and not stopped:
+    whole = job.effort == "thorough" and not job.adapts and not job.fits_head_only
+    if whole and trainee is not None and evaluator is not None and not stopped:
         try:
             _train_whole_network(job, trainee, task, evaluator, steps)
         except Stopped:
@@ -223,7 +224,7 @@ def _train_decoder_with_cross_validation(
     The fold's number of steps follows from the model's; both are fixed before a stage with the whole network.
     """
     clock = job.progress.clock
-    if job.effort == "quick" or job.adapts:
+    if job.effort == "quick" or job.adapts or job.fits_head_only:
         usual = NEW_STEPS[job.effort] if job.adapts else STEPS_MULTIPLE if job.fits_head_only else KNOWN_STEPS
         limit = round(usual * size_factor(len(job.examples)))
         totals = range(STEPS_MULTIPLE, max(STEPS_MULTIPLE, limit) + 1, STEPS_MULTIPLE)
