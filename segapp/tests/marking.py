@@ -26,15 +26,18 @@ LONG_FILES = [
 ]
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m chooses among the tests
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]):
+    """Marks before -m chooses among the tests; order after pytest-django has put those of the database first."""
     for item in items:
         uses = set(getattr(item, "fixturenames", ()))
         if uses & {"served", "own_server"} or PROCESSES in item.path.parents:
             item.add_marker(pytest.mark.processes)
         if "data" in uses:
             item.add_marker(pytest.mark.data)
+    result = yield
     items.sort(key=lambda item: LONG_FILES.index(item.path) if item.path in LONG_FILES else len(LONG_FILES))
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

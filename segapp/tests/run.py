@@ -26,9 +26,10 @@ from segapp.tests.faults import Faults
 from segapp.tests.progress import VARIABLE
 
 SUITES = {"fast": "not slow", "slow": "slow", "faults": "fault"}
-STEPS = (
-    ("parallel tests", "not processes and not browser"),
-    ("tests with the running service and browsers", "(processes or browser)"),
+# Files with many tests begin first, or, where few tests take most of the time, those that marking.LONG_FILES names.
+STEPS: tuple[tuple[str, str, list[str]], ...] = (
+    ("parallel tests", "not processes and not browser", []),
+    ("tests with the running service and browsers", "(processes or browser)", ["--no-loadscope-reorder"]),
 )
 SERVICES = 2  # processes of the second step: its tests mostly wait; every process has a service of its own
 # Seconds without a test that begins or ends: longer than the longest timeout of a test in the suite.
@@ -68,11 +69,11 @@ class Tally:
 def run(suite: str, arguments: list[str], patience: float | None = None) -> int:
     """Both steps of a suite, the second even when the first has failures; returns the exit status."""
     began, tally, statuses, hung = time.monotonic(), Tally(), [], []
-    for (title, expression), processes in zip(STEPS, (workers(), SERVICES), strict=True):
+    for (title, expression, order), processes in zip(STEPS, (workers(), SERVICES), strict=True):
         print(f"\n--- {title}", flush=True)
         command = [sys.executable, "-m", "pytest", "-m", f"{SUITES[suite]} and {expression}"]
         if processes > 1:
-            command += ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]
+            command += ["-n", str(processes), "--dist", "loadfile", *order]
         status, stuck = watched([*command, *arguments], tally, patience or PATIENCE[suite])
         statuses.append(status)
         hung += stuck
