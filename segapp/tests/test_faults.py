@@ -72,7 +72,7 @@ def test_the_list_has_its_rows():
     assert set(listed()) >= {*range(1, 26), *range(30, 56)}
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "2"]])
+@pytest.mark.parametrize("options", [[], pytest.param(["-n", "2"], marks=pytest.mark.slow)])
 def test_the_table_counts_tries_survived_and_lost(tmp_path, options):
     path = tmp_path / "test_tried.py"
     path.write_text(TRIED)

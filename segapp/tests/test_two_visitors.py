@@ -55,6 +55,7 @@ def owned_by(visitor: str) -> list[str]:
     return [row.public_id for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.fault(43)
 def test_nothing_of_the_first_reaches_the_second(alice, charlie):
     ids = owned_by(alice.visitor)

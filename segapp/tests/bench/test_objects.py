@@ -16,6 +16,7 @@ def folder(tmp_path_factory):
     return cells.write(tmp_path_factory.mktemp("sets") / "cells", 7)
 
 
+@pytest.mark.slow
 def test_every_method_has_a_row_as_the_contract_names_it(base, folder):
     told = []
     found = bench_objects(base, [folder], seeds=(1,), tests=2, report=told.append)

@@ -12,6 +12,7 @@ from segapp.tests.video.videos import bright_network, write_video
 GROWTH = 24 * 2**20
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_a_long_video(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
     original = write_video(tmp_path / "a.mp4", 320, 240, frames=2500, rate=25, options={"preset": "ultrafast"})
