@@ -1,6 +1,7 @@
 """A long video takes no more memory than a short one."""
 
 import psutil
+import pytest
 
 from segapp.pipeline.video import process as module
 from segapp.pipeline.video.demux import Limits
