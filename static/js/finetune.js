@@ -73,6 +73,8 @@ function show(form) {
   box.replaceChildren();
   box.hidden = !files.length;
   form.querySelector("[data-clear-choice]").hidden = !files.length;
+  const paintable = images.files.length && files.length === images.files.length && document.querySelector(".paint-photos");
+  form.querySelector("[data-draw]").hidden = !paintable;
   const send = form.querySelector("[data-send]");
   send.textContent = "Upload";
   send.disabled = false;
@@ -166,6 +168,14 @@ document.addEventListener("click", (event) => {
   const form = zone(event);
   for (const input of Object.values(inputs(form))) input.value = "";
   show(form);
+});
+
+// Images without a single mask are sent to be painted by the form for that.
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("[data-draw]")) return;
+  const paint = document.querySelector(".paint-photos");
+  put(paint.elements.images, [...inputs(zone(event)).images.files]);
+  paint.requestSubmit();
 });
 
 // --- the upload itself ---

@@ -66,6 +66,22 @@ def test_what_is_missing_is_said_before_and_after_sending_and_the_choice_is_kept
     expect(page.locator("#studio-problems .note")).to_have_count(0)
 
 
+def test_images_without_masks_can_be_painted_right_away(visit, files):
+    page = visit().page
+    page.goto("/finetune/")
+    draw = page.locator("[data-draw]")
+    expect(draw).to_be_hidden()
+    choose(page, "images", *(files / "images").iterdir())
+    expect(draw).to_be_visible()
+    choose(page, "masks", files / "masks" / "one.png")
+    expect(draw).to_be_hidden()
+    page.click("[data-clear-choice]")
+    choose(page, "images", *(files / "images").iterdir())
+    draw.click()
+    page.wait_for_url("**/finetune/paint/*/")
+    expect(page.locator("[data-siblings] li")).to_have_count(3)
+
+
 def drop(page: Page, files: dict[str, bytes]) -> None:
     """Drops files on the page, as a hand does."""
     page.evaluate(
