@@ -16,7 +16,8 @@ from segapp.measurement.table import BOX, Table
 @dataclass(frozen=True)
 class Document:
     """name: the image's file name. classes: [{id, name, color}], of which `things` are counted. tolerance: pixels by
-    which outlines may be simplified."""
+    which outlines may be simplified. traced: the outlines, where they are known already. cut_at: rows after which an
+    object too tall for a window was cut; 0 where none was."""
 
     name: str
     objects: Objects
@@ -56,16 +57,18 @@ class Document:
     def outlines(self) -> list[polygons.Outline]:
         return polygons.outlines(self.objects, self.tolerance) if self.traced is None else self.traced
 
+    def box(self, number: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of an object in pixels; right and bottom are the first beyond it."""
+        left, top, right, bottom = (int(self.table.columns[name][number - 1]) for name in BOX)
+        return left, top, right, bottom
+
     def inside(self, number: int) -> np.ndarray:
         """bool h,w: where in its box an object is."""
-        left, top, right, bottom = (int(self.table.columns[name][number - 1]) for name in BOX)
+        left, top, right, bottom = self.box(number)
         if self.traced is None:
             return np.asarray(self.objects.labels[top:bottom, left:right] == number)
         corner = np.array([left, top])
-        moved = tuple(
-            polygons.Part(part.outer - corner, tuple(hole - corner for hole in part.holes))
-            for part in self.traced[number - 1]
-        )
+        moved = tuple(part.moved(-corner) for part in self.traced[number - 1])
         return polygons.filled(moved, (bottom - top, right - left))
 
     def class_of(self, number: int) -> dict[str, Any]:

@@ -23,6 +23,10 @@ class Part:
     outer: Ring
     holes: tuple[Ring, ...] = ()
 
+    def moved(self, by: np.ndarray) -> "Part":
+        """The same elsewhere; by: x, y in pixels."""
+        return Part(self.outer + by, tuple(hole + by for hole in self.holes))
+
 
 Outline = tuple[Part, ...]
 Member = tuple[int, tuple[slice, slice], int]  # an object's number, its box, and its first column on a sheet
@@ -67,9 +71,7 @@ def _of_sheet(labels: np.ndarray, members: list[Member], tall: int, wide: int) -
         own[owner].append(ring)
     for (_, (rows, columns), left), found in zip(members, own, strict=True):
         shift = np.array([columns.start - 1 - left, rows.start - 1])
-        yield tuple(
-            Part(part.outer + shift, tuple(hole + shift for hole in part.holes)) for part in _parts(sheet, left, found)
-        )
+        yield tuple(part.moved(shift) for part in _parts(sheet, left, found))
 
 
 def simplified(found: list[Outline], tolerance: float) -> list[Outline]:

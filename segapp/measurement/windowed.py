@@ -186,10 +186,7 @@ def _add(
     columns["touches_edge"] = (left == 0) | (upper == 0) | (right == size[1]) | (lower == size[0])
     found.columns.append(columns)
     shift = np.array([0, top])
-    found.outlines += [
-        tuple(polygons.Part(part.outer + shift, tuple(hole + shift for hole in part.holes)) for part in outline)
-        for outline in polygons.outlines(own)
-    ]
+    found.outlines += [tuple(part.moved(shift) for part in outline) for outline in polygons.outlines(own)]
     rows = columns["bbox_y_min_px"].astype(np.int64)
     local = rows - top
     first = [int(np.argmax(own.labels[row] == k)) for k, row in enumerate(local.tolist(), 1)]

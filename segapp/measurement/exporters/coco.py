@@ -37,7 +37,7 @@ def _json(value: Any) -> bytes:
 
 def _annotation(document: Document, place: int, outline: Outline) -> dict[str, Any]:
     columns = document.table.columns
-    left, top, right, bottom = (int(columns[f"bbox_{axis}_px"][place]) for axis in ("x_min", "y_min", "x_max", "y_max"))
+    left, top, right, bottom = document.box(place + 1)
     segmentation: Any
     if any(part.holes for part in outline):
         segmentation = run_lengths(document.inside(place + 1), (left, top), (document.height, document.width))

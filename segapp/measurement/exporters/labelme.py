@@ -33,8 +33,7 @@ def labelme(document: Document) -> bytes:
 
 
 def _mask(document: Document, place: int) -> dict[str, Any]:
-    columns = document.table.columns
-    left, top, right, bottom = (int(columns[f"bbox_{axis}_px"][place]) for axis in ("x_min", "y_min", "x_max", "y_max"))
+    left, top, right, bottom = document.box(place + 1)
     inside = document.inside(place + 1)
     out = io.BytesIO()
     Image.fromarray(inside.astype(np.uint8) * 255).convert("1").save(out, "PNG")
