@@ -1,7 +1,6 @@
 """The moments of a video at which its masks are most doubtful, some time apart. Bounded in memory."""
 
 MAX_MOMENTS = 5
-MAX_BINS = 600
 MIN_APART = 0.5  # seconds between two moments
 APART_SHARE = 0.04  # of the video's length between two moments, where that is more
 MIN_DOUBT = 0.05  # answers that are this sure along their borders need nobody to look at them
@@ -13,12 +12,12 @@ class Doubts:
     """The most doubtful frame of each short piece of a video of `seconds`."""
 
     def __init__(self, seconds: float) -> None:
-        self._bin = max(MIN_APART, APART_SHARE * seconds, seconds / MAX_BINS) / 2
+        self._bin = max(MIN_APART, APART_SHARE * seconds) / 2
         self._bins: dict[int, Moment] = {}
 
     def add(self, at: float, doubt: float, frame: int) -> None:
         """A predicted frame."""
-        key = min(int(at / self._bin), MAX_BINS)
+        key = int(at / self._bin)
         if key not in self._bins or doubt > self._bins[key][1]:
             self._bins[key] = (round(at, 4), doubt, frame)
 
