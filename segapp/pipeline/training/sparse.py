@@ -28,8 +28,11 @@ def is_sparse(masks: Sequence[np.ndarray]) -> bool:
 def broadened(prepared: Prepared, channels: np.ndarray) -> Prepared:
     """The example with strokes on the grid of the targets, so that thin ones are not lost between its places.
 
-    channels: the mask at the image's own size.
+    channels: the mask at the image's own size. Only images that were made smaller lose strokes; in others a place that
+    is a few pixels wide would take a stroke across its object's edge.
     """
+    if prepared.mask.size >= channels.size:
+        return prepared
     height, width = prepared.mask.shape
     places = painted_places(channels, (-(-height // TARGET_STRIDE), -(-width // TARGET_STRIDE)))
     mask = places.repeat(TARGET_STRIDE, axis=0).repeat(TARGET_STRIDE, axis=1)

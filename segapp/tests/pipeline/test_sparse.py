@@ -57,6 +57,13 @@ def test_a_line_thinner_than_the_grid_of_targets_is_learnt_from(base):
     assert (seen.target[25 // 4] == 1).all() and (seen.target == 1).sum() == 16
 
 
+def test_strokes_of_an_image_that_was_not_made_smaller_stay_as_thin_as_they_are():
+    mask = np.full((64, 64), IGNORE, np.uint8)
+    mask[30] = 1
+    prepared = Prepared(np.zeros((128, 128, 3), np.uint8), mask.repeat(2, axis=0).repeat(2, axis=1))
+    assert broadened(prepared, mask) is prepared
+
+
 def test_strokes_count_as_the_classes_they_stand_for(base):
     mask = np.full((64, 64), IGNORE, np.uint8)
     mask[:4], mask[8:12] = 0, 1
