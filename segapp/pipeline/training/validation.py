@@ -100,7 +100,9 @@ def score_folds(job: Job, trainings: Sequence[FoldTraining]) -> None:
 
     What a fold is scored with is chosen on the other fold's held-out examples, so that the score is unbiased.
     """
-    if not job.adapts:
+    if job.fits_head_only:
+        _score_heads(job, trainings)
+    elif not job.adapts:
         _score_interpolated(job, trainings)
     elif job.settings.detail:
         _score_with_detail(job, trainings)
@@ -109,20 +111,18 @@ def score_folds(job: Job, trainings: Sequence[FoldTraining]) -> None:
     job.progress.miou = metrics_of(job)["miou"]
 
 
+def _score_heads(job: Job, trainings: Sequence[FoldTraining]) -> None:
+    """Few strokes of a subject that the base knows: the fitted head is kept as it is."""
+    job.alpha = 0.0
+    for training in trainings:
+        _score_fold(job, training, training.trainee.interpolated(job.alpha))
+
+
 def _score_interpolated(job: Job, trainings: Sequence[FoldTraining]) -> None:
     """The base knows the subject: go only as far from it as that helps."""
-    if job.fits_head_only:
-        job.alpha = 0.0
-        for training in trainings:
-            training.scored = training.trainee.interpolated(job.alpha)
-            for index in training.fold.held_out:
-                predict_held_out(job, training.scored, training.fold, index)
-        return
     curves = [_alpha_curve(job, training) for training in trainings]
     for training, other in zip(trainings, reversed(curves), strict=True):
-        training.scored = training.trainee.interpolated(best_alpha([other]))
-        for index in training.fold.held_out:
-            predict_held_out(job, training.scored, training.fold, index)
+        _score_fold(job, training, training.trainee.interpolated(best_alpha([other])))
     if curves:
         job.alpha = best_alpha(curves)
 
@@ -131,9 +131,7 @@ def _score_adapted(job: Job, trainings: Sequence[FoldTraining]) -> None:
     """The subject is new: go all the way, since folds that see half as much for a shorter time would always stay too
     near the start."""
     for training in trainings:
-        training.scored = training.trainee.ema
-        for index in training.fold.held_out:
-            predict_held_out(job, training.scored, training.fold, index)
+        _score_fold(job, training, training.trainee.ema)
 
 
 def _score_with_detail(job: Job, trainings: Sequence[FoldTraining]) -> None:
@@ -141,12 +139,17 @@ def _score_with_detail(job: Job, trainings: Sequence[FoldTraining]) -> None:
     gains = [_detail_tables(job, training) for training in trainings]
     for training, other in zip(trainings, reversed(gains), strict=True):
         detail = training.detail if detail_gain([other]) >= MIN_DETAIL_GAIN else None
-        training.scored = training.trainee.ema
-        for index in training.fold.held_out:
-            predict_held_out(job, training.scored, training.fold, index, detail)
+        _score_fold(job, training, training.trainee.ema, detail)
     if gains and all(training.detail is not None for training in trainings):
         job.detail_gain = detail_gain(gains)
         job.use_detail = job.detail_gain >= MIN_DETAIL_GAIN
+
+
+def _score_fold(job: Job, training: FoldTraining, network: Network, detail: DetailBranch | None = None) -> None:
+    """Predict what the fold holds out by this network of its training."""
+    training.scored = network
+    for index in training.fold.held_out:
+        predict_held_out(job, network, training.fold, index, detail)
 
 
 def detail_gain(tables: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
