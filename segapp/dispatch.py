@@ -107,6 +107,14 @@ def wait_for_notification(public_id: str, seconds: float) -> None:
         time.sleep(max(0.0, min(seconds, 0.25) - (time.monotonic() - started)))
 
 
+def is_waiting(queue: str) -> bool:
+    """Whether messages stand in a queue that no worker has taken yet; False without a broker."""
+    try:
+        return bool(connection().llen(queue))
+    except (redis.RedisError, OSError):
+        return False
+
+
 def redis_url() -> str:
     return settings.REDIS_URL or f"unix://{settings.REDIS_SOCKET}"
 

@@ -1,15 +1,17 @@
 """Messages: where they go, and that a broker that is gone or frozen never holds a page for long."""
 
 import socket
+import subprocess
 import time
 
 import pytest
 from django.conf import settings
 from django.db import transaction
 
-from segapp import dispatch
+from segapp import dispatch, parts
 from segapp.celery import app
 from segapp.models import Analysis, TrainingRun, VideoJob
+from segapp.tests.serving import until
 
 LONGEST = 6.0  # seconds a page may take when the broker fails
 
@@ -23,6 +25,29 @@ def frozen_broker():
         listener.listen(16)
         yield
     settings.REDIS_SOCKET.unlink()
+
+
+@pytest.fixture
+def broker(tmp_path):
+    """The embedded Redis on the settings' socket."""
+    command = parts.broker(tmp_path, settings.REDIS_SOCKET, print).command
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        until(settings.REDIS_SOCKET.exists, 20)
+        yield
+        process.terminate()
+
+
+def test_messages_wait_until_a_worker_takes_them(broker, transactional_db):
+    assert not dispatch.is_waiting(dispatch.PREDICT)
+    dispatch.live(1)
+    assert dispatch.is_waiting(dispatch.PREDICT) and not dispatch.is_waiting(dispatch.TRAIN)
+    with app.connection_for_read() as connection:
+        connection.SimpleQueue(dispatch.PREDICT).get(timeout=5).ack()
+    assert not dispatch.is_waiting(dispatch.PREDICT)
+
+
+def test_nothing_waits_without_a_broker():
+    assert not dispatch.is_waiting(dispatch.PREDICT)
 
 
 @pytest.mark.parametrize(("task", "queue"), [("train", "train"), ("video", "video"), ("analyze", "predict")])

@@ -18,6 +18,7 @@ from registry.files import ModelFileDamaged, ModelFileMissing
 from registry.models import UserModel
 from registry.network import ClassInfo
 from registry.runtime import BaseMissing, LoadedNetwork
+from segapp import dispatch
 from segapp.imaging import InvalidFile, painted
 from segapp.imaging.class_areas import class_areas
 from segapp.imaging.tiling import fitted
@@ -50,6 +51,8 @@ def run(pk: int) -> None:
     work = partial(_answer, heads=heads)
     answered(pk, "answer", work, "The live answer could not be computed. Your strokes are saved; paint on.")
     for head, shown, asked in heads:
+        if dispatch.is_waiting(dispatch.PREDICT):
+            return
         try:
             _look_ahead(pk, head, shown, asked)
         except Exception:
@@ -190,7 +193,8 @@ def _answer(pk: int, asked: LiveRequest, heads: list[tuple[LiveHead, list[ClassI
 
 def _look_ahead(pk: int, head: LiveHead, shown: list[ClassInfo], asked: LiveRequest) -> None:
     """Doubt and distance of one image that was not opened yet, while its visitor looks at the answer: one after
-    each answer, so that others wait no longer than for one more image. Its features are there when it is opened."""
+    each answer and only while no request waits, so that none waits for more than one image. Its features are there
+    when it is opened."""
     painting = Painting.objects.select_related("example").get(pk=pk)
     ahead = intake.drafts(painting.example.visitor).filter(
         runs=None, painting__empty=True, painting__doubt=None, painting__corrects=painting.corrects_id
