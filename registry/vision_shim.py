@@ -6,7 +6,8 @@ calls them; defining the schemas is enough. Import this module before smp or
 timm.
 
 It also imports all three without torch's compiler, which is large and which
-they only want for functions that nothing here calls.
+they only want for functions that nothing here calls, and lets torch's optimisers
+do without it.
 """
 
 import sys
@@ -56,7 +57,13 @@ def ensure_torchvision() -> bool:
     return True
 
 
+def _use_an_optimizer() -> None:
+    """torch's optimisers look the compiler up when one is first made and cleared, and keep what they found."""
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]).zero_grad()
+
+
 with _without_compiler():
     MENDED = ensure_torchvision()
+    _use_an_optimizer()
     import segmentation_models_pytorch  # noqa: F401
     import timm  # noqa: F401

@@ -9,6 +9,12 @@ WEIGHT_DECAY = 1e-2
 MAX_GRADIENT_NORM = 5.0
 
 
+class AdamW(torch.optim.AdamW):
+    """torch's own, whose step would import torch's compiler first, which takes seconds."""
+
+    step = torch.no_grad()(torch.optim.AdamW.step.__wrapped__)  # type: ignore[attr-defined]
+
+
 def adamw(parts: Sequence[tuple[nn.Module, float]]) -> torch.optim.Optimizer:
     """AdamW over (module, learning rate) pairs, all of whose parameters become trainable; norms and biases do not
     decay."""
@@ -18,7 +24,7 @@ def adamw(parts: Sequence[tuple[nn.Module, float]]) -> torch.optim.Optimizer:
         for decay, matrices in ((WEIGHT_DECAY, True), (0.0, False)):
             group = [p for p in parameters if (p.dim() > 1) == matrices]
             groups.append({"params": group, "lr": rate, "max_lr": rate, "weight_decay": decay})
-    return torch.optim.AdamW(groups, fused=True)
+    return AdamW(groups, fused=True)
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, loss: Tensor, lr_factor: float) -> None:
