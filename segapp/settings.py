@@ -46,6 +46,7 @@ SEGAPP_HOME = home()
 SEGAPP_WEIGHTS = Path(os.environ.get("SEGAPP_WEIGHTS") or SEGAPP_HOME / "weights").resolve()
 SEGAPP_BASE = os.environ.get("SEGAPP_BASE") or "auto"
 SEGAPP_PREPARE_STEPS = env_int("SEGAPP_PREPARE_STEPS", 600)  # of a decoder that the service teaches by itself
+SEGAPP_TRAIN_STEPS = env_int("SEGAPP_TRAIN_STEPS", 0)  # of every training of the service; 0: as many as suit it
 SEGAPP_PACE = env_flag("SEGAPP_PACE", True)  # measure how fast trainings are where no training has run yet
 SEGAPP_DEVICE = os.environ.get("SEGAPP_DEVICE") or "auto"
 SEGAPP_URL = os.environ.get("SEGAPP_URL") or "http://127.0.0.1:8000"

@@ -82,6 +82,7 @@ class Served:
             "SEGAPP_RATE_LIMITS": "off",
             "OMP_WAIT_POLICY": "passive",
             "SEGAPP_PACE": "off",
+            "SEGAPP_TRAIN_STEPS": "36",
         }
         return {**inherited, **own, **self.environment}
 

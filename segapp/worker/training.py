@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 
+from django.conf import settings as conf
 from django.db import DatabaseError
 
 from registry import services as registry
@@ -123,7 +124,15 @@ def _finetune(
         # A worker that died over this run may have been killed for its memory.
         settings = Settings().smaller() if row.attempts > 1 else None
         return finetune(
-            base, examples, classes, effort=row.effort, seed=row.seed, start=start, watch=watcher, settings=settings
+            base,
+            examples,
+            classes,
+            effort=row.effort,
+            seed=row.seed,
+            steps=conf.SEGAPP_TRAIN_STEPS or None,
+            start=start,
+            watch=watcher,
+            settings=settings,
         )
 
 

@@ -10,7 +10,7 @@ from segapp.tests.browser.visits import Tour
 from segapp.tests.test_lifecycle import few_shot, file_of
 
 pytestmark = pytest.mark.browser
-SIDE = 160  # pixels
+SIDE = 352  # pixels; smaller ones would also be tried at smaller input sizes
 
 
 @pytest.fixture(scope="module")
