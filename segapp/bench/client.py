@@ -22,32 +22,39 @@ class Answer:
 
 
 class Client:
-    """`cookies` may hold a signed visitor already; the server's answers add theirs."""
+    """`cookies` may hold a signed visitor already; the server's answers add theirs. `headers` go with every request."""
 
-    def __init__(self, url: str, cookies: dict[str, str] | None = None) -> None:
+    def __init__(self, url: str, cookies: dict[str, str] | None = None, headers: dict[str, str] | None = None) -> None:
         self.host = url.partition("//")[2].rstrip("/")
         self.cookies: dict[str, str] = dict(cookies or {})
+        self._headers = headers or {}
 
-    def get(self, path: str, timeout: float = 60) -> Answer:
-        return self._send("GET", path, b"", {}, timeout)
+    def get(self, path: str, timeout: float = 60, headers: dict[str, str] | None = None) -> Answer:
+        return self._send("GET", path, b"", headers or {}, timeout)
 
     def delete(self, path: str, timeout: float = 60) -> Answer:
         return self._send("DELETE", path, b"", {}, timeout)
 
     def post(
-        self, path: str, fields: dict[str, str] | None = None, files: Iterable[Upload] = (), timeout: float = 90
+        self,
+        path: str,
+        fields: dict[str, str] | None = None,
+        files: Iterable[Upload] = (),
+        timeout: float = 90,
+        headers: dict[str, str] | None = None,
     ) -> Answer:
         if "csrftoken" not in self.cookies:
             self.get("/api/health")
         body, kind = multipart(fields or {}, files)
-        return self._send("POST", path, body, {"Content-Type": kind}, timeout)
+        return self._send("POST", path, body, {"Content-Type": kind, **(headers or {})}, timeout)
 
     def _send(self, method: str, path: str, body: bytes, headers: dict[str, str], timeout: float) -> Answer:
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         token = {"X-CSRFToken": self.cookies["csrftoken"]} if "csrftoken" in self.cookies else {}
         connection = HTTPConnection(self.host, timeout=timeout)
+        own = {"Cookie": cookies, "Connection": "close", **token, **self._headers, **headers}
         try:
-            connection.request(method, path, body, {"Cookie": cookies, "Connection": "close", **token, **headers})
+            connection.request(method, path, body, own)
             response = connection.getresponse()
             content = response.read()
         finally:

@@ -3,9 +3,12 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +32,44 @@ class ServerFailed(Exception):
 class Group:
     """`manage.py serve` on the home that this process's settings name, on a free port of 127.0.0.1."""
 
-    def __init__(self, home: Path, environment: dict[str, str] | None = None, inherits: bool = True) -> None:
-        """`environment` comes on top of this process's own, or without `inherits` is all there is."""
+    def __init__(
+        self,
+        home: Path,
+        environment: dict[str, str] | None = None,
+        inherits: bool = True,
+        apart: Sequence[str] = (),
+    ) -> None:
+        """`environment` comes on top of this process's own, or without `inherits` is all there is. `apart`: the parts
+        that run instead, each `serve --only PART` as a process group of its own; they need a database and a broker."""
         self.home = home
         self.url = ""
-        self._environment, self._inherits = environment or {}, inherits
+        self._environment, self._inherits, self._apart = environment or {}, inherits, tuple(apart)
         self._log = home / "var" / "bench.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> "Group":
-        command = [sys.executable, str(PROJECT / "manage.py"), "serve", "--port", "0"]
+        self._log.write_bytes(b"")
+        try:
+            if self._apart:
+                port = free_port()
+                self.url = f"http://127.0.0.1:{port}"
+                for part in self._apart:
+                    self._start("--only", part, *(("--port", str(port)) if part == "web" else ()))
+            else:
+                self._start("--port", "0")
+                self.url = self._until(self._address, START_SECONDS)
+            self._until(self.ready, READY_SECONDS)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self, *arguments: str) -> None:
         parent = os.getpid()
-        with open(self._log, "wb") as log:
-            self._process = subprocess.Popen(
-                command,
+        with open(self._log, "ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, str(PROJECT / "manage.py"), "serve", *arguments],
                 env={**(os.environ if self._inherits else {}), "SEGAPP_RATE_LIMITS": "off", **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -51,34 +77,29 @@ class Group:
                 start_new_session=True,
                 preexec_fn=lambda: die_with_parent(parent),
             )
-        try:
-            self.url = self._until(self._address, START_SECONDS)
-            self._until(self.ready, READY_SECONDS)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        self._processes.append(process)
 
     def __exit__(self, *_: object) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()  # its children have asked the kernel to end with it
-            self._process.wait()
-        self._process = None
+        for process in self._processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()  # its children have asked the kernel to end with it
+                process.wait()
+        self._processes = []
 
     def health(self) -> dict[str, Any]:
         found: dict[str, Any] = Client(self.url).get("/api/health").json()
         return found
 
     def ready(self) -> bool:
-        """Both workers have their libraries and the base network in memory."""
+        """All workers have their libraries and the base network in memory."""
+        workers = sum(part != "web" for part in self._apart) or 2
         try:
-            return sum(worker["ready"] for worker in self.health()["workers"]) >= 2
-        except (OSError, ValueError, KeyError):
+            return sum(worker["ready"] for worker in self.health()["workers"]) >= workers
+        except (OSError, HTTPException, ValueError, KeyError):
             return False
 
     def cache(self, patience: float = 30) -> dict[str, float]:
@@ -94,9 +115,8 @@ class Group:
 
     def resident(self) -> list[tuple[str, int, float]]:
         """(part, process id, resident megabytes) of every process of a part."""
-        assert self._process is not None
         found = []
-        for pid in descendants(self._process.pid):
+        for pid in [pid for leader in self._processes for pid in (leader.pid, *descendants(leader.pid))]:
             words = _command(pid)
             found += [(part, pid, resident_mb(pid)) for part, mark in PARTS.items() if mark in words]
         return found
@@ -112,6 +132,13 @@ class Group:
             found[part] += megabytes
         return {part: round(megabytes, 1) for part, megabytes in found.items()}
 
+    def processor_seconds(self) -> dict[str, float]:
+        """Processor time that each part has taken so far, all its processes together."""
+        found = dict.fromkeys(PARTS, 0.0)
+        for part, pid, _ in self.resident():
+            found[part] += processor_seconds(pid)
+        return found
+
     def _address(self) -> str:
         found = ADDRESS.search(self._log.read_text(errors="replace"))
         return found.group(1) if found else ""
@@ -122,8 +149,8 @@ class Group:
             found = condition()
             if found:
                 return found
-            assert self._process is not None
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            ended = any(process.poll() is not None for process in self._processes)
+            if ended or time.monotonic() > deadline:
                 last = self._log.read_text(errors="replace").strip().splitlines()[-5:]
                 raise ServerFailed("The server did not start. It printed last: " + " / ".join(last))
             time.sleep(0.1)
@@ -149,6 +176,20 @@ def resident_mb(pid: int | str = "self") -> float:
     except OSError:
         return 0.0
     return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS:")), 0.0)
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process and of those of its children that have ended, 0 for one that is gone."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
 
 
 def _command(pid: int) -> str:

@@ -124,7 +124,7 @@ def beside_training(group: Group, requests: int) -> dict[str, Any]:
     """p50 of requests on an idle server and beside a training."""
     client, trainer = Client(group.url), Client(group.url)
     idle = [_timed(client, number) for number in range(requests)]
-    run = trainer.post("/api/finetune", {"effort": "thorough"}, _pairs(), timeout=60).json()
+    run = trainer.post("/api/finetune", {"effort": "thorough"}, pairs(), timeout=60).json()
     busy, states = [], []
     try:
         _until(lambda: trainer.get(run["status_url"]).json()["progress"] > 0.02, TRAINING_SECONDS)
@@ -187,7 +187,8 @@ def _timed(client: Client, number: int) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def _pairs() -> list[Upload]:
+def pairs() -> list[Upload]:
+    """Five sample images and their masks, as a form sends them."""
     files: list[Upload] = []
     for number, name in enumerate(sample.NAMES[:5]):
         for field, array in zip(("images", "masks"), sample.draw(number), strict=True):

@@ -17,6 +17,7 @@ RECIPES = ("naive", "usual", "quick", "thorough")
 BENCHES = {
     "finetune": "segapp.bench.run_finetune",
     "live": "segapp.bench.run_live",
+    "load": "segapp.bench.run_load",
     "segment": "segapp.bench.run_segment",
     "serve": "segapp.bench.run_serve",
     "video": "segapp.bench.run_video",
@@ -33,7 +34,7 @@ class Command(ProjectCommand):
         parser.add_argument(
             "--sets", nargs="+", type=Path, default=[], metavar="DIR",
             help="what to measure on: folders with images/ and masks/ (objects: and instances/), or folders of such, "
-            "of clips for video, of images for segment (default: drawn samples)",
+            "of clips for video, of images for segment and load (default: drawn samples)",
         )  # fmt: skip
         parser.add_argument("--base", default=settings.SEGAPP_BASE, metavar="KEY", help="default: %(default)s")
         parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, nothing else there")
@@ -52,11 +53,23 @@ class Command(ProjectCommand):
             "--rows", type=Path, metavar="FILE", help="keep finished draws in FILE, and do not repeat those in it"
         )
         load = parser.add_argument_group("serve (segment: --requests; live: strokes of each of three visitors)")
-        load.add_argument("--visitors", type=int, default=0, metavar="N", help="default: as many as models")
+        load.add_argument(
+            "--visitors", type=int, default=0, metavar="N",
+            help="default: as many as models; load: the most to try (default: 400)",
+        )  # fmt: skip
         load.add_argument("--models", type=int, default=100, metavar="N", help="registered (default: %(default)s)")
         load.add_argument("--rotate", type=int, default=0, metavar="N", help="asked in turn (default: all)")
         load.add_argument("--requests", type=int, default=200, metavar="N", help="each phase (default: %(default)s)")
         load.add_argument("--rate", type=float, default=0.0, metavar="N", help="a second (default: what it can take)")
+        held = parser.add_argument_group("load (with --visitors, --models)")
+        held.add_argument("--seconds", type=float, default=40.0, metavar="N", help="each number (default: %(default)s)")
+        held.add_argument("--minutes", type=float, default=15.0, metavar="N", help="at most (default: %(default)s)")
+        held.add_argument(
+            "--database", default="", metavar="URL", help="an empty PostgreSQL; with --redis, web, two predict and two "
+            "train workers are process groups of their own",
+        )  # fmt: skip
+        held.add_argument("--redis", default="", metavar="URL", help="an empty Redis")
+        held.add_argument("--training", action="store_true", help="each train worker trains meanwhile")
 
     def handle(self, *, what: str, **options: Any) -> None:
         from registry.runtime import BaseMissing  # here: it brings torch, and --help should not wait for it
