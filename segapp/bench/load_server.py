@@ -89,21 +89,34 @@ def level(group: Group, visitors: Sequence[LoadVisitor], seconds: float) -> dict
     for thread in threads:
         thread.start()
     time.sleep(RAMP_SECONDS)
-    since, before, own = time.monotonic(), group.processor_seconds(), time.process_time()
+    since, before = time.monotonic(), processor_seconds(group)
     time.sleep(seconds)
-    until, after, own = time.monotonic(), group.processor_seconds(), time.process_time() - own
+    until, after = time.monotonic(), processor_seconds(group)
     stop.set()
     deadline = time.monotonic() + END_SECONDS
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     acts = [act for visitor in visitors for act in visitor.acts]
     row = figures(len(visitors), acts, [sent for each in visitors for sent in each.requests], since, until)
-    row["cores"] = {part: round((after[part] - before[part]) / (until - since), 2) for part in after}
-    row["cores"]["bench"] = round(own / (until - since), 2)
+    row["cores"] = cores({part: (after[part] - before[part]) / (until - since) for part in after})
     for visitor in visitors:
         visitor.acts, visitor.requests = [], []
     time.sleep(REST_SECONDS)
     return row
+
+
+def processor_seconds(group: Group) -> dict[str, float]:
+    """What each part, this process (`bench`) and the whole machine have taken so far."""
+    # user nice system idle iowait irq softirq steal; guests' time is in user's already
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    machine = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+    return {**group.processor_seconds(), "bench": time.process_time(), "machine": machine}
+
+
+def cores(taken: dict[str, float]) -> dict[str, float]:
+    """With `other` in place of `machine`: what ran here that is neither a part nor this process, a database included."""
+    parts = {part: round(value, 2) for part, value in taken.items() if part != "machine"}
+    return {**parts, "other": round(max(0.0, taken["machine"] - sum(parts.values())), 2)}
 
 
 def line(row: dict[str, Any]) -> str:

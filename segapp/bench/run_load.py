@@ -68,11 +68,11 @@ def table(result: dict[str, Any]) -> str:
         f"{result['setup']} ({result['database']}), {result['base']}, {result['cores']} cores, "
         f"load {result['load_before']} before{training}; {result['minutes']} minutes",
         f"{'visitors':>8} {'requests/s':>10} {'page p50':>9} {'p95':>7} {'analyze p50':>12} {'p95':>7} {'refused':>8} "
-        f"{'errors':>6}   cores of web, predict, train, this bench",
+        f"{'errors':>6}   cores of web, predict, train, this bench, others",
     ]
     for row in result["levels"]:
         page, analyze = ([_ms(row[f"{kind}_p{n}_ms"]) for n in (50, 95)] for kind in (PAGE, ANALYZE))
-        cores = ", ".join(f"{row['cores'].get(part, 0):.2f}" for part in ("web", "predict", "train", "bench"))
+        cores = ", ".join(f"{row['cores'].get(part, 0):.2f}" for part in ("web", "predict", "train", "bench", "other"))
         lines.append(
             f"{row['visitors']:>8} {row['requests_per_second']:>10} {page[0]:>9} {page[1]:>7} {analyze[0]:>12} "
             f"{analyze[1]:>7} {row['refused']:>8} {row['errors']:>6}   {cores}{'' if row['held'] else '   not held'}"
