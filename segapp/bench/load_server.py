@@ -114,7 +114,7 @@ def processor_seconds(group: Group) -> dict[str, float]:
 
 
 def cores(taken: dict[str, float]) -> dict[str, float]:
-    """With `other` in place of `machine`: what ran here that is neither a part nor this process, a database included."""
+    """With `other` in place of `machine`: what ran here that is no part and not this process, as a database."""
     parts = {part: round(value, 2) for part, value in taken.items() if part != "machine"}
     return {**parts, "other": round(max(0.0, taken["machine"] - sum(parts.values())), 2)}
 

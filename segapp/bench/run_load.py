@@ -61,9 +61,8 @@ def run(options: dict[str, Any], log: Callable[[str], None]) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """A line a number of visitors, then the largest held."""
-    training = (
-        "" if result["trainings_ended"] is None else f", trainings all the time ({result['trainings_ended']} done)"
-    )
+    ended = result["trainings_ended"]
+    training = "" if ended is None else f", trainings all the time ({ended} ended)"
     lines = [
         f"{result['setup']} ({result['database']}), {result['base']}, {result['cores']} cores, "
         f"load {result['load_before']} before{training}; {result['minutes']} minutes",

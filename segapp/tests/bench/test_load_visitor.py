@@ -107,7 +107,7 @@ def test_a_visit_is_analyze_a_photo_and_another_page_until_it_is_time_to_go(monk
         if len(made.acts) == 6:
             stop.set()
 
-    made._do = until_the_sixth  # type: ignore[method-assign]
+    made._do = until_the_sixth
     made.live(stop)
     assert [act.kind for act in made.acts] == [PAGE, ANALYZE, PAGE] * 2
     others = {path for path in site.asked if path not in ("/analyze/", "POST /analyze/") and "files" not in path}

@@ -13,9 +13,16 @@ from segapp.home import PROJECT
 
 GIVEN = {"sets": [], "database": "", "redis": "", "visitors": 3, "models": 1, "seconds": 1.0, "minutes": 1.0}
 LEVEL = {
-    **{"visitors": 4, "requests_per_second": 5.0, "pages": 9, "analyzes": 5, "refused": 1, "errors": 2},
-    **{"page_p50_ms": 10.0, "page_p95_ms": 20.4, "analyze_p50_ms": 400.0, "analyze_p95_ms": None},
-    **{"errors_by_kind": {"500 GET files": 2}, "held": False},
+    "visitors": 4,
+    "requests_per_second": 5.0,
+    "page_p50_ms": 10.0,
+    "page_p95_ms": 20.4,
+    "analyze_p50_ms": 400.0,
+    "analyze_p95_ms": None,
+    "refused": 1,
+    "errors": 2,
+    "errors_by_kind": {"500 GET files": 2},
+    "held": False,
     "cores": {"web": 0.1, "predict": 0.5, "train": 0.0, "redis": 0.0, "bench": 0.01, "other": 0.3},
 }
 
