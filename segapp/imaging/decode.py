@@ -5,6 +5,8 @@ What Pillow reads exactly is decoded here; everything else in a confined process
 
 import io
 import re
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
@@ -55,6 +57,7 @@ BAND = 1 << 20  # pixels composed at a time
 CUT_OFF = "This file is cut off or damaged."
 JPEG_END = b"\xff\xd9"
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # the others are part of compressed data
+PIECE = 1 << 20  # bytes of a file in memory at a time, where it is not decoded
 MAX_SCANS = 100  # a progressive JPEG has about ten
 
 Image.MAX_IMAGE_PIXELS = None  # the limit above is checked for every file before a pixel is decoded
@@ -438,15 +441,17 @@ def _open(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KIND
         if opened.format != "JPEG":
             raise InvalidFile(name, CUT_OFF, "Export or download it again.") from None
     file.seek(0)
-    ended = io.BytesIO(file.read() + JPEG_END)
-    file.seek(0)
-    try:
-        opened = _unread(ended, name, kinds)
-        opened.load()
-    except MemoryError:
-        raise
-    except Exception:
-        raise InvalidFile(name, CUT_OFF, "Export or download it again.") from None
+    with tempfile.SpooledTemporaryFile(max_size=PIECE) as ended:
+        shutil.copyfileobj(file, ended, PIECE)
+        ended.write(JPEG_END)
+        file.seek(0)
+        try:
+            opened = _unread(ended, name, kinds)
+            opened.load()
+        except MemoryError:
+            raise
+        except Exception:
+            raise InvalidFile(name, CUT_OFF, "Export or download it again.") from None
     return opened, False
 
 
@@ -454,22 +459,35 @@ def _hold_scans(file: IO[bytes], name: str) -> None:
     """A decoder goes over the whole image for each scan, and a scan takes as little as 23 bytes: a small file would
     keep it busy for hours."""
     file.seek(0)
-    scans = _scans(file.read())
+    scans = _scans(file)
     file.seek(0)
     if scans > MAX_SCANS:
         raise InvalidFile(name, "This JPEG is stored in far too many scans.", "Save it again as JPEG or PNG.")
 
 
-def _scans(content: bytes) -> int:
-    """Scans of a JPEG up to its end, as far as it matters; what stands behind the end may be a whole video."""
+def _scans(file: IO[bytes]) -> int:
+    """Scans of a JPEG up to its end, as far as it matters; what stands behind the end may be a whole video.
+
+    Of the file one piece at a time is in memory.
+    """
     scans, place = 0, 2
-    while scans <= MAX_SCANS and (marker := JPEG_MARKER.search(content, place)):
-        code, place = content[marker.end() - 1], marker.end()
-        if code == 0xD9:
+    start, piece = 0, b""  # where the piece begins in the file
+    while scans <= MAX_SCANS:
+        if not start <= place < start + len(piece):
+            file.seek(place)
+            start, piece = place, file.read(PIECE)
+        last = len(piece) < PIECE
+        marker = JPEG_MARKER.search(piece, place - start)
+        if not last and (marker is None or marker.end() + 2 > len(piece)):  # it may go on in the next piece
+            place = start + (len(piece) - 1 if marker is None else marker.start())
+            piece = b""
+            continue
+        if marker is None or piece[marker.end() - 1] == 0xD9:
             break
+        code, place = piece[marker.end() - 1], start + marker.end()
         scans += code == 0xDA
         if code not in (0x01, 0xD8):  # all others have a length: thumbnails in them are passed over
-            place += int.from_bytes(content[place : place + 2])
+            place += int.from_bytes(piece[marker.end() : marker.end() + 2])
     return scans
 
 

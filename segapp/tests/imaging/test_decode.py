@@ -3,7 +3,9 @@
 import contextlib
 import io
 import struct
+import tempfile
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -56,6 +58,53 @@ def test_what_stands_behind_a_jpeg_does_not_count_as_scans():
     """Phones append a film, whose bytes are any."""
     whole = saved(photo(256), "JPEG").getvalue()
     assert decode.image(io.BytesIO(whole + b"\xff\xda" * 500), "film.jpg").size == (256, 256)
+
+
+def scans_of(content: bytes) -> int:
+    """As the whole file at once shows it."""
+    scans, place = 0, 2
+    while scans <= decode.MAX_SCANS and (marker := decode.JPEG_MARKER.search(content, place)):
+        code, place = content[marker.end() - 1], marker.end()
+        if code == 0xD9:
+            break
+        scans += code == 0xDA
+        if code not in (0x01, 0xD8):
+            place += int.from_bytes(content[place : place + 2])
+    return scans
+
+
+@pytest.mark.parametrize("piece", [4, 5, 7, 64, 4096])
+def test_scans_are_counted_alike_in_pieces_of_any_size(piece, monkeypatch):
+    monkeypatch.setattr(decode, "PIECE", piece)
+    whole = of_scans(5, side=32)
+    camera = saved(photo(48), "JPEG", progressive=True, comment=b"\xff\xda" * 300).getvalue()
+    random = np.random.default_rng(0)
+    noise = [bytes(random.choice([0, 1, 2, 0xD8, 0xD9, 0xDA, 0xE0, 0xFF], 400).tolist()) for _ in range(60)]
+    for content in [
+        whole,
+        camera,
+        whole + b"\xff\xda" * 50,
+        *(whole[:cut] for cut in range(0, len(whole), 11)),
+        *noise,
+    ]:
+        assert decode._scans(io.BytesIO(content)) == scans_of(content)
+
+
+def test_a_large_jpeg_is_counted_and_completed_with_little_of_it_in_memory(monkeypatch):
+    monkeypatch.setattr(decode, "PIECE", 1 << 16)
+    whole = saved(photo(64), "JPEG").getvalue()
+    segment = b"\xff\xfe\xff\xff" + bytes(0xFFFF - 2)
+    large = whole[:2] + segment * 200 + whole[2:-2] + b"\xff" * (8 << 20)  # 13 MB of comments, 8 MB of filling, no end
+    with tempfile.TemporaryFile() as file:
+        file.write(large)
+        tracemalloc.start()
+        try:
+            assert decode._scans(file) == 1
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < 1 << 20
+        assert decode.read(file, "cut.jpg").notes == ("cut.jpg is cut off: it is used as far as it goes.",)
 
 
 @pytest.mark.fault(54)
