@@ -13,14 +13,21 @@ from segapp.bench.soak_faults import Faults, MemoryWatch, small_disk
 from segapp.bench.soak_visitor import SoakVisitor, Tally
 
 LAST_FAULT = 15.0  # seconds before the end from which nothing is broken any more
-LOOK_SECONDS = 2.0
+LOOK_SECONDS, CALM_LOOK_SECONDS = 2.0, 0.25
 END_SECONDS = 1200.0  # for the last runs, as long as they move
 
 
 def run(
-    minutes: float, visitors: int, seed: int, database: str, redis: str, log: Callable[[str], None]
+    minutes: float,
+    visitors: int,
+    seed: int,
+    database: str,
+    redis: str,
+    log: Callable[[str], None],
+    calm: float = 0.0,
 ) -> dict[str, Any]:
-    """What `--json` prints. `database` and `redis` are addresses of empty servers, or "" for the embedded ones.
+    """What `--json` prints. `database` and `redis` are addresses of empty servers, or "" for the embedded ones. `calm`:
+    so many minutes without faults before the others, so that every process lives long enough to show whether it grows.
 
     Raises ServerFailed when the server does not start.
     """
@@ -28,25 +35,30 @@ def run(
     with tempfile.TemporaryDirectory(prefix="segapp-soak-") as folder, small_disk(Path(folder)) as disk:
         environment = {**home_environment(Path(folder)), **variables}
         with Group(Path(folder), environment, inherits=False) as group:
-            log(f"{visitors} visitors for {minutes:g} minutes" + ("" if disk else ", without filling the disk"))
-            return _soak(group, minutes, visitors, seed, disk, own_broker=not redis)
+            before = f"{calm:g} calm ones and " if calm else ""
+            log(f"{visitors} visitors for {before}{minutes:g} minutes" + ("" if disk else ", without filling the disk"))
+            return _soak(group, minutes, visitors, seed, disk, not redis, calm)
 
 
-def _soak(group: Group, minutes: float, visitors: int, seed: int, disk: bool, own_broker: bool) -> dict[str, Any]:
-    tally, leave, calm = Tally(), threading.Event(), threading.Event()
-    faults, memory = Faults(group, calm, seed, disk, own_broker), MemoryWatch(group)
+def _soak(
+    group: Group, minutes: float, visitors: int, seed: int, disk: bool, own_broker: bool, calm: float
+) -> dict[str, Any]:
+    tally, leave, mended = Tally(), threading.Event(), threading.Event()
+    faults, memory = Faults(group, mended, seed, disk, own_broker), MemoryWatch(group)
     crowd = [SoakVisitor(seed * 1000 + number, group.url, tally, leave) for number in range(visitors)]
     threads = [threading.Thread(target=each.live, daemon=True) for each in crowd]
     breaking = threading.Thread(target=faults.run, daemon=True)
-    began = time.monotonic()
-    for thread in [*threads, breaking]:
+    for thread in threads:
         thread.start()
+    in_calm = _calm(calm, memory, tally) if calm else None
+    began = time.monotonic()
+    breaking.start()
     while (left := began + minutes * 60 - time.monotonic()) > 0:
         if left < LAST_FAULT:
-            calm.set()
+            mended.set()
         memory.look()
         time.sleep(min(LOOK_SECONDS, left))
-    calm.set()
+    mended.set()
     leave.set()
     deadline = time.monotonic() + END_SECONDS
     for thread in [breaking, *threads]:
@@ -67,16 +79,41 @@ def _soak(group: Group, minutes: float, visitors: int, seed: int, disk: bool, ow
         "wrong_answers": len(tally.wrong_answers),
         "stuck_runs": len(tally.stuck_runs),
         "memory_mb_per_minute": memory.slopes(),
+        **({"calm": in_calm} if in_calm else {}),
         "details": lost[:50],
         "lost": bool(lost),
+    }
+
+
+def _calm(minutes: float, memory: MemoryWatch, tally: Tally) -> dict[str, Any]:
+    """What visitors did meanwhile, and how much memory each part held at rest in the end and gained a minute."""
+    until = time.monotonic() + minutes * 60
+    while time.monotonic() < until:
+        memory.look()
+        time.sleep(CALM_LOOK_SECONDS)
+    return {
+        "minutes": minutes,
+        "done": dict(tally.done),
+        "memory_mb": memory.at_rest(),
+        "memory_mb_per_minute": memory.slopes(),
     }
 
 
 def table(result: dict[str, Any]) -> str:
     """The result as lines for people."""
     figures = ("minutes", "visitors", "requests", "errors", "lost_models", "wrong_answers", "stuck_runs")
-    lines = [f"{name.replace('_', ' '):<22}{result[name]}" for name in figures]
-    for name in ("by_status", "done", "faults", "memory_mb_per_minute"):
-        rows = ", ".join(f"{key} {value}" for key, value in result[name].items()) or "none"
-        lines.append(f"{name.replace('_', ' '):<22}{rows}")
+    lines = [_row(name, result[name]) for name in figures]
+    lines += [_row(name, _listed(result[name])) for name in ("by_status", "done", "faults", "memory_mb_per_minute")]
+    if "calm" in result:
+        calm = result["calm"]
+        lines.append(f"calm: {calm['minutes']:g} minutes, {_listed(calm['done'])}")
+        lines += [_row(name, _listed(calm[name])) for name in ("memory_mb", "memory_mb_per_minute")]
     return "\n".join([*lines, *(f"lost: {words}" for words in result["details"])])
+
+
+def _row(name: str, value: object) -> str:
+    return f"{name.replace('_', ' '):<22}{value}"
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items()) or "none"

@@ -17,6 +17,7 @@ DISK_MB = 900
 LEFT_BYTES = 200_000
 BROKER_STOP_SECONDS = 6.0
 DISK_FULL_SECONDS = 5.0
+REST_SECONDS = 20.0  # in which a worker rests at some time, between two trainings
 PAUSE = (6.0, 12.0)  # seconds between two faults
 
 
@@ -87,7 +88,11 @@ class Faults:
 
 
 class MemoryWatch:
-    """Resident megabytes of each part over time; a part that was restarted starts again."""
+    """Resident megabytes of each part over time; a part that was restarted starts again.
+
+    A worker takes a gigabyte while it trains and gives it back, so what counts is the least of each REST_SECONDS, in
+    which it rests at some time.
+    """
 
     def __init__(self, group: Group) -> None:
         self._group = group
@@ -98,16 +103,31 @@ class MemoryWatch:
             self._samples.setdefault((part, pid), []).append((time.monotonic(), megabytes))
 
     def slopes(self) -> dict[str, float]:
-        """Megabytes a minute of each part's longest-lived process, over the second half of its life."""
-        found: dict[str, float] = {}
+        """Megabytes a minute of each part's longest-lived process at rest, over the second half of its life."""
+        return {part: round(_slope(rests[len(rests) // 2 :]) * 60, 2) for part, rests in self._longest().items()}
+
+    def at_rest(self) -> dict[str, float]:
+        """Megabytes of each part's longest-lived process when it last rested."""
+        return {part: round(rests[-1][1], 1) for part, rests in self._longest().items()}
+
+    def _longest(self) -> dict[str, list[tuple[float, float]]]:
+        """(time, megabytes) of each part's process with the most samples, at rest."""
         longest: dict[str, list[tuple[float, float]]] = {}
         for (part, _), samples in self._samples.items():
             if len(samples) > len(longest.get(part, [])):
                 longest[part] = samples
-        for part, samples in longest.items():
-            half = samples[len(samples) // 2 :]
-            found[part] = round(_slope(half) * 60, 2)
-        return found
+        return {part: _rests(samples) for part, samples in longest.items()}
+
+
+def _rests(samples: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The sample with the least megabytes of each whole REST_SECONDS."""
+    found: dict[int, tuple[float, float]] = {}
+    for when, megabytes in samples:
+        window = int((when - samples[0][0]) // REST_SECONDS)
+        if window not in found or megabytes < found[window][1]:
+            found[window] = (when, megabytes)
+    rests = list(found.values())
+    return rests[:-1] or rests  # the last one may not be over
 
 
 def _slope(samples: list[tuple[float, float]]) -> float:

@@ -16,6 +16,9 @@ class Command(ProjectCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--minutes", type=float, default=2.0, metavar="N", help="default: %(default)s")
+        parser.add_argument(
+            "--calm", type=float, default=0.0, metavar="N", help="minutes without faults before: memory of all parts"
+        )
         parser.add_argument("--visitors", type=int, default=4, metavar="N", help="at once (default: %(default)s)")
         parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
         parser.add_argument("--database", default="", metavar="URL", help="an empty database (default: SQLite)")
@@ -30,6 +33,7 @@ class Command(ProjectCommand):
             options["database"],
             options["redis"],
             self.log,
+            options["calm"],
         )
         if options["json"]:
             self.print_json(result)

@@ -110,11 +110,47 @@ def test_memory_that_grows_has_a_slope(monkeypatch):
     assert watch.slopes()["web"] > 1
 
 
+def test_a_worker_that_trains_is_looked_at_when_it_rests(monkeypatch):
+    """Trainings of a gigabyte, and 1 MB more after each: three a minute."""
+    clock = iter(range(1000))
+    monkeypatch.setattr("segapp.bench.soak_faults.time.monotonic", lambda: next(clock))
+
+    class Trains:
+        seconds = -1
+
+        def resident(self):
+            self.seconds += 1
+            training = self.seconds % 20 > 4
+            return [("train", 1, 500.0 + self.seconds // 20 + 1000 * training)]
+
+    watch = MemoryWatch(Trains())
+    for _ in range(310):  # the last training is not over
+        watch.look()
+    assert watch.slopes() == {"train": 3.0} and watch.at_rest() == {"train": 514.0}
+
+
+def test_the_table_says_what_a_calm_time_showed():
+    calm = {"minutes": 5.0, "done": {"trainings": 9}, "memory_mb": {"train": 600.0}}
+    text = soak.table({**RESULT, "calm": {**calm, "memory_mb_per_minute": {"train": 0.2}}})
+    assert "calm: 5 minutes, trainings 9" in text and "train 600.0" in text and "train 0.2" in text
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_in_a_minute_with_faults(tmp_path):
     done = subprocess.run(
-        [sys.executable, str(PROJECT / "manage.py"), "soak", "--minutes", "1", "--visitors", "3", "--json"],
+        [
+            sys.executable,
+            str(PROJECT / "manage.py"),
+            "soak",
+            "--minutes",
+            "1",
+            "--calm",
+            "0.2",
+            "--visitors",
+            "3",
+            "--json",
+        ],
         env={**os.environ, "SEGAPP_HOME": str(tmp_path / "home")},
         capture_output=True,
         text=True,
@@ -125,6 +161,7 @@ def test_nothing_is_lost_in_a_minute_with_faults(tmp_path):
     found = json.loads(done.stdout)
     assert done.returncode == 0 and not found["lost"], found["details"]
     assert found["done"]["trainings"] >= 1 and found["done"]["analyses"] >= 1 and sum(found["faults"].values()) >= 2
+    assert all(found["calm"]["memory_mb"][part] > 50 for part in ("web", "predict", "train"))
 
 
 def test_a_run_that_moves_is_waited_for_and_one_that_does_not_is_stuck(monkeypatch):
