@@ -29,10 +29,12 @@ __all__ = [
     "is_shared",
     "is_spare",
     "is_stored",
+    "names_in",
     "push",
     "push_folder",
     "remove",
     "remove_folder",
+    "stored_days",
 ]
 
 logger = logging.getLogger(__name__)
@@ -151,6 +153,32 @@ def is_stored(path: Path) -> bool:
 def is_spare(path: Path, days: float) -> bool:
     """Whether this machine's copy of a file is older than `days` and could be fetched again at any time."""
     return is_shared() and time.time() - path.stat().st_mtime >= days * 86400 and is_stored(path)
+
+
+def names_in(folder: Path) -> list[str]:
+    """What lies directly in a folder of the shared storage, files and folders; empty without one. Raises
+    StoreUnreachable."""
+    name = _name(folder)
+    if name is None:
+        return []
+    with _answering(f"list {name}"):
+        folders, files = storages["default"].listdir(name)
+    return sorted(found for found in (*folders, *files) if found)
+
+
+def stored_days(path: Path) -> float:
+    """Days since the shared storage was last given this file, or one of this folder; 0 where it holds neither.
+
+    Raises StoreUnreachable.
+    """
+    name = _name(path)
+    if name is None:
+        return 0.0
+    storage = storages["default"]
+    files = list(_names(name)) or [name]
+    with _answering(f"look at {name}"):
+        written = [storage.get_modified_time(file).timestamp() for file in files if storage.exists(file)]
+    return (time.time() - max(written)) / 86400 if written else 0.0
 
 
 @cache

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fnmatch import fnmatch
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.models import Q
+from django.db.models import Model, Q
 from django.utils import timezone
 
 from registry import store
@@ -24,7 +25,18 @@ from segapp.services import exports, hooks, moves, restore, retention, storage, 
 
 logger = logging.getLogger(__name__)
 
+BASE_VERSIONS = "base_*.*.*"  # names of the versions that are kept for models
 GRACE = 3600  # seconds; a younger file may belong to a publication that is just happening
+STORED_SECONDS = 86400  # between two looks of this machine through the whole shared storage
+# The folders of media that hold a folder for each row, named by its public id.
+OWNERS: dict[str, type[Model]] = {
+    "examples": Example,
+    "runs": TrainingRun,
+    "analyses": Analysis,
+    "videos": VideoJob,
+    "batches": Batch,
+    "exports": Export,
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ def run_in_background() -> None:
 def _run() -> None:
     try:
         with locked(settings.SEGAPP_HOME, "cleanup", wait=False):
-            for removal in plan():
+            for removal in plan(stored=_is_stored_due()):
                 removal.act()
                 logger.info("cleanup: %s", removal.message)
             clear_sessions()
@@ -61,10 +73,13 @@ def clear_sessions() -> None:
     import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
 
 
-def plan(older_than: int | None = None, unused_for: int | None = None) -> Iterator[Removal]:
-    """Everything that is due. `older_than` and `unused_for` (days) add custom models that are not active."""
+def plan(older_than: int | None = None, unused_for: int | None = None, stored: bool = True) -> Iterator[Removal]:
+    """Everything that is due. `older_than` and `unused_for` (days) add custom models that are not active; `stored` is
+    whether to look through a shared storage, too."""
     yield from _models(older_than, unused_for)
     yield from _orphan_files()
+    if stored:
+        yield from _stored_orphans()
     yield from _rows_without_files()
     yield from _results()
     yield from _passing()
@@ -90,21 +105,74 @@ def _models(older_than: int | None, unused_for: int | None) -> Iterator[Removal]
 
 def _orphan_files() -> Iterator[Removal]:
     """Weights and previews whose row was never written or is gone; bases' kept versions that no model needs."""
-    known = {model.path.stem for model in UserModel.objects.only("public_id")}
+    known = _model_names()
     for path in _old_files(settings.MEDIA_ROOT / "models", "user_*"):
         if path.stem not in known:
             yield Removal(f"file without a row: models/{path.name}", partial(store.remove, path))
-    needed = set(UserModel.objects.values_list("base_key", "base_sha256"))
-    names = {f"base_{key}.{sha256[:12]}" for key, sha256 in needed}
-    for path in _old_files(settings.MEDIA_ROOT / "bases", "base_*.*.*"):
+    names = _base_names()
+    for path in _old_files(settings.MEDIA_ROOT / "bases", BASE_VERSIONS):
         if path.stem not in names:
             yield Removal(f"base version that no model needs: bases/{path.name}", partial(store.remove, path))
-    owners = {"examples": Example, "runs": TrainingRun, "analyses": Analysis, "videos": VideoJob, "batches": Batch}
-    for folder, rows in {**owners, "exports": Export}.items():
-        there = set(rows._default_manager.values_list("public_id", flat=True))
+    for folder, rows in OWNERS.items():
+        there = _public_ids(rows)
         for path in _old_files(settings.MEDIA_ROOT / folder, "*"):
             if path.is_dir() and path.name not in there:
                 yield Removal(f"folder without a row: {folder}/{path.name}", partial(store.remove_folder, path))
+
+
+def _stored_orphans() -> Iterator[Removal]:
+    """What the shared storage holds and no row names: left by a crash on a machine that is gone, or by a removal that
+    the storage did not answer.
+
+    Older by a day than any result is kept, so whatever is just being made on any machine stays. A folder of which the
+    database knows nothing at all is left alone: it may be another one's.
+    """
+    kinds: dict[str, Callable[[], set[str]]] = {"models": _model_names, "bases": _base_names}
+    kinds |= {folder: partial(_public_ids, rows) for folder, rows in OWNERS.items()}
+    for folder, known_names in kinds.items():
+        found = [name for name in store.names_in(settings.MEDIA_ROOT / folder) if _is_ours(folder, name)]
+        known = known_names()  # after the listing: what was made meanwhile is not in it
+        if not any(_row_name(folder, name) in known for name in found):
+            continue
+        for name in found:
+            path = settings.MEDIA_ROOT / folder / name
+            if _row_name(folder, name) in known or store.stored_days(path) <= settings.SEGAPP_RESULT_DAYS + 1:
+                continue
+            remove = store.remove_folder if folder in OWNERS else store.remove
+            yield Removal(f"in the shared storage without a row: {folder}/{name}", partial(remove, path))
+
+
+def _is_ours(folder: str, name: str) -> bool:
+    return folder in OWNERS or fnmatch(name, BASE_VERSIONS if folder == "bases" else "user_*")
+
+
+def _row_name(folder: str, name: str) -> str:
+    """What stands for a stored name among those of rows."""
+    return name if folder in OWNERS else Path(name).stem
+
+
+def _model_names() -> set[str]:
+    return {model.path.stem for model in UserModel.objects.only("public_id")}
+
+
+def _base_names() -> set[str]:
+    needed = set(UserModel.objects.values_list("base_key", "base_sha256"))
+    return {f"base_{key}.{sha256[:12]}" for key, sha256 in needed}
+
+
+def _public_ids(rows: type[Model]) -> set[str]:
+    return set(rows._default_manager.values_list("public_id", flat=True))
+
+
+def _is_stored_due() -> bool:
+    """Whether this machine looks through the shared storage now; once a day, since that asks for every name in it."""
+    if not store.is_shared():
+        return False
+    stamp = settings.SEGAPP_HOME / "var" / "stored_cleanup"
+    if stamp.exists() and 0 <= time.time() - stamp.stat().st_mtime < STORED_SECONDS:
+        return False
+    stamp.touch()
+    return True
 
 
 def _rows_without_files() -> Iterator[Removal]:

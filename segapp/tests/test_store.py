@@ -211,6 +211,71 @@ def test_cleanup_on_one_machine_knows_of_the_others_files(bucket, db, elsewhere,
     assert model.file_name not in bucket.names()
 
 
+@pytest.fixture
+def days_later(monkeypatch):
+    """What was stored so far is as old as any result is kept, and two days."""
+
+    def wait() -> None:
+        stored_days = store.stored_days
+        monkeypatch.setattr(store, "stored_days", lambda path: stored_days(path) + 9)
+
+    return wait
+
+
+def removed() -> list[str]:
+    """Do what is due; what was said of it."""
+    due = list(cleanup.plan())
+    for removal in due:
+        removal.act()
+    return [removal.message.removeprefix("in the shared storage without a row: ") for removal in due]
+
+
+def test_what_a_crash_left_in_the_bucket_is_removed_by_any_machine(bucket, db, elsewhere, settings, days_later):
+    model = published(active=True)
+    (one,) = painting.begin(ALICE, [upload("one.png", saved(photo(96)))])
+    kept = bucket.names()
+    left = ["models/user_gone.pth", "models/user_gone.webp", f"bases/base_x.{'0' * 12}.safetensors"]
+    for name in [*left, "examples/gone/image.png", "examples/gone/deep/mask.png", "bases/base_x.json", "models/notes"]:
+        bucket.write(name, b"left")
+    version = f"bases/base_{model.base_key}.{model.base_sha256[:12]}.safetensors"
+    bucket.write(version, b"needed")
+    elsewhere()
+    assert removed() == [], "it may be of a model that is published now"
+    days_later()
+    assert sorted(removed()) == sorted([left[2], "examples/gone", *left[:2]])
+    assert bucket.names() == sorted([*kept, "bases/base_x.json", "models/notes", version])
+    assert services.resolve(ALICE).key == model.key and painting.owned(ALICE, one.public_id)
+    assert removed() == []
+
+
+def test_a_bucket_of_which_the_database_knows_nothing_is_left_alone(bucket, db, elsewhere, days_later):
+    """Another installation's, or ours before its database is restored."""
+    model = published()
+    bucket.write("analyses/a/image.png", b"of a row")
+    UserModel.objects.all().delete()
+    elsewhere()
+    days_later()
+    assert removed() == [] and model.file_name in bucket.names()
+
+
+def test_the_age_in_the_bucket_is_that_of_the_youngest_file(bucket, settings):
+    written(settings)
+    written(settings, "runs/1/deep/er.png")
+    assert 0 <= store.stored_days(settings.MEDIA_ROOT / "runs/1") < 0.01
+    assert 0 <= store.stored_days(settings.MEDIA_ROOT / "runs/1/mask.png") < 0.01
+    assert store.stored_days(settings.MEDIA_ROOT / "runs/2") == 0
+    assert store.names_in(settings.MEDIA_ROOT / "runs/1") == ["deep", "mask.png"]
+    assert store.names_in(settings.MEDIA_ROOT / "never") == []
+
+
+def test_each_machine_looks_through_the_bucket_once_a_day(bucket, settings, tmp_path):
+    settings.SEGAPP_HOME = tmp_path
+    (tmp_path / "var").mkdir()
+    assert cleanup._is_stored_due() and not cleanup._is_stored_due()
+    os.utime(tmp_path / "var" / "stored_cleanup", (time.time() - 86401,) * 2)
+    assert cleanup._is_stored_due()
+
+
 def test_media_of_a_folder_moves_into_a_bucket_with_one_command(endpoint, settings, tmp_path, db, elsewhere, capsys):
     settings.MEDIA_ROOT = tmp_path / "one"
     with pytest.raises(CommandError, match="SEGAPP_MEDIA"):
