@@ -14,6 +14,7 @@ from segapp.bench.soak_visitor import SoakVisitor, Tally
 
 LAST_FAULT = 15.0  # seconds before the end from which nothing is broken any more
 LOOK_SECONDS, CALM_LOOK_SECONDS = 2.0, 0.25
+TRAIN_STEPS = "36"  # so that trainings end between two faults on a busy machine, too
 END_SECONDS = 1200.0  # for the last runs, as long as they move
 
 
@@ -32,6 +33,7 @@ def run(
     Raises ServerFailed when the server does not start.
     """
     variables = {name: value for name, value in (("DATABASE_URL", database), ("REDIS_URL", redis)) if value}
+    variables["SEGAPP_TRAIN_STEPS"] = TRAIN_STEPS
     with tempfile.TemporaryDirectory(prefix="segapp-soak-") as folder, small_disk(Path(folder)) as disk:
         environment = {**home_environment(Path(folder)), **variables}
         with Group(Path(folder), environment, inherits=False) as group:
