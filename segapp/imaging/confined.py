@@ -53,6 +53,7 @@ class Answer:
     palette: tuple[str, ...] | None
     geo: dict[str, Any]
     size: dict[str, Any]
+    as_stored: bool
 
 
 def read(
@@ -80,37 +81,46 @@ def read(
     if not _turns.acquire(timeout=PATIENCE):
         raise DecodersBusy
     try:
-        with _descriptor(file) as source:
+        with descriptor(file) as source:
             header, body = _run(json.dumps(order), source, limits.clock)
     finally:
         _turns.release()
-    if "refused" in header:
-        raise InvalidFile(name, *header["refused"])
-    if "large" in header:
-        raise NeedsWindows(*header["large"])
-    if "damaged" in header:
-        raise InvalidFile(name, "This file is cut off or damaged.", "Export or download it again.")
-    if "shape" not in header:
+    return understood(header, body, name)
+
+
+def understood(header: dict[str, Any], body: Any, name: str) -> Answer:
+    """What a confined process says of a file, with the values from its bytes: any, for a file may have taken it over.
+
+    Raises InvalidFile and NeedsWindows.
+    """
+    if "shape" not in header and not header.keys() & {"refused", "large", "damaged"}:
         raise InvalidFile(
             name,
             "It could not be read: it is damaged, or needs more memory or time than it may have.",
             "Save it again, uncompressed or as PNG, and add that file.",
         )
-    values = np.frombuffer(body, np.dtype(header["dtype"]))
-    if values.size != int(np.prod(header["shape"])):
-        raise InvalidFile(name, "This file is cut off or damaged.", "Export or download it again.")
-    return Answer(
-        values=values.reshape(header["shape"]),
-        layout=Layout(header["pages"], header["channels"]),
-        turn=header["turn"],
-        notes=tuple(header["notes"]),
-        deep=header["deep"],
-        kind=header["kind"],
-        lossy=header["lossy"],
-        palette=tuple(header["palette"]) if header["palette"] is not None else None,
-        geo=header["geo"],
-        size=header["size"],
-    )
+    try:
+        if "refused" in header:
+            problem, advice = header["refused"]
+            raise InvalidFile(name, str(problem), str(advice))
+        if "large" in header:
+            width, height, windows = header["large"]
+            raise NeedsWindows(int(width), int(height), bool(windows))
+        return Answer(
+            values=np.frombuffer(body, np.dtype(header["dtype"])).reshape(header["shape"]),
+            layout=Layout(int(header["pages"]), int(header["channels"])),
+            turn=int(header["turn"]),
+            notes=tuple(str(note) for note in header["notes"]),
+            deep=bool(header["deep"]),
+            kind=str(header["kind"]),
+            lossy=bool(header["lossy"]),
+            palette=None if header["palette"] is None else tuple(str(color) for color in header["palette"]),
+            geo=dict(header["geo"]),
+            size=dict(header["size"]),
+            as_stored=bool(header["as_stored"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise InvalidFile(name, "This file is cut off or damaged.", "Export or download it again.") from None
 
 
 def _run(order: str, source: int, clock: float) -> tuple[dict[str, Any], bytes]:
@@ -134,25 +144,22 @@ def _run(order: str, source: int, clock: float) -> tuple[dict[str, Any], bytes]:
         header = json.loads(line) if child.returncode == 0 else {}
     except ValueError:
         return {}, b""
-    return header, body
+    return (header if isinstance(header, dict) else {}), body
 
 
 @contextmanager
-def _descriptor(file: IO[bytes]) -> Iterator[int]:
-    """A descriptor to read the whole file by: its own, or that of a copy in memory."""
+def descriptor(file: IO[bytes]) -> Iterator[int]:
+    """A descriptor to read the whole file by, with a position of its own; of a copy in memory where it has none."""
     try:
-        descriptor = file.fileno()
+        own = os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, AttributeError):
-        descriptor = -1
-    if descriptor >= 0:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        yield descriptor
-        file.seek(0)
-        return
-    with open(os.memfd_create("upload"), "w+b") as copy:
-        file.seek(0)
-        while piece := file.read(PIECE):
-            copy.write(piece)
-        file.seek(0)
-        copy.seek(0)
-        yield copy.fileno()
+        own = os.memfd_create("upload")
+        with open(own, "wb", closefd=False) as copy:
+            file.seek(0)
+            while piece := file.read(PIECE):
+                copy.write(piece)
+            file.seek(0)
+    try:
+        yield own
+    finally:
+        os.close(own)

@@ -1,12 +1,9 @@
 """From a file to pixels, trusting neither its name nor its header. What cannot be read is refused in plain words.
 
-What Pillow reads exactly is decoded here; everything else in a confined process (confined.py).
+No file is decoded in this process. What Pillow reads exactly is decoded in a process that was forked for it
+(forked.py), everything else in one that was started for it (confined.py).
 """
 
-import io
-import re
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
@@ -14,15 +11,13 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from segapp.imaging import confined, formats, header_size, memory, profiles
-from segapp.imaging.display_range import eight_bits
+from segapp.imaging import confined, forked, formats, header_size, memory
 from segapp.imaging.formats import Kind
-from segapp.imaging.image_input import ImageInput, Layout, resolve
+from segapp.imaging.image_input import ImageInput, Layout
 from segapp.imaging.invalid_file import InvalidFile
-from segapp.imaging.pixel_size import GeoReference, PixelSize, from_file, place_from_tags
+from segapp.imaging.pixel_size import GeoReference, PixelSize, place_from_tags
 
 ORIENTATION = 0x0112  # the EXIF tag
-PHONE_JPEG = "MPO"  # a JPEG with a second image behind it (depth, thumbnail): phones write them; the first counts
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -53,12 +48,7 @@ OTHERS = (
     (b"<", "a web page or a drawing (HTML, SVG)"),
 )
 
-BAND = 1 << 20  # pixels composed at a time
-CUT_OFF = "This file is cut off or damaged."
-JPEG_END = b"\xff\xd9"
-JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # the others are part of compressed data
-PIECE = 1 << 20  # bytes of a file in memory at a time, where it is not decoded
-MAX_SCANS = 100  # a progressive JPEG has about ten
+PYTHON_HEADERS = ("PNG", "JPEG", "GIF", "BMP")  # formats whose header Pillow reads in Python; it decodes nothing
 
 Image.MAX_IMAGE_PIXELS = None  # the limit above is checked for every file before a pixel is decoded
 
@@ -128,8 +118,9 @@ def read(file: IO[bytes], name: str, choice: ImageInput | None = None) -> Decode
 
 def read_or_windows(file: IO[bytes], name: str, choice: ImageInput | None = None) -> Decoded:
     """As `read`, but raises confined.NeedsWindows for an image above the limit that can be read in parts."""
-    with memory.decoding.hold(cost(file, name)):
-        return _read(file, name, choice or ImageInput())
+    need = cost(file, name)
+    with memory.decoding.hold(need):
+        return _read(file, name, choice or ImageInput(), need)
 
 
 def cost(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KINDS, each: int = memory.READ) -> int:
@@ -138,54 +129,30 @@ def cost(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KINDS
     if reader:
         width, height = header_size.of(reader, file)
         return memory.READ_CONFINED * width * height if width * height <= formats.MAX_PIXELS else 0
-    opened = _unread(file, name, kinds)
-    deep = opened.mode.startswith("I") or opened.mode == "F"
-    each = max(each, memory.READ_BY.get(opened.format or "", 0), 2 * memory.READ if deep else 0)
-    return each * opened.width * opened.height
+    if container := header_size.container(_head(file)):
+        width, height = _native_size(container, file, name)
+        return max(each, memory.READ_BY[container]) * width * height
+    opened = _header(file, name, kinds)
+    return max(each, 2 * memory.READ if _is_deep(opened) else 0) * opened.width * opened.height
 
 
-def _read(file: IO[bytes], name: str, choice: ImageInput) -> Decoded:
+def _read(file: IO[bytes], name: str, choice: ImageInput, need: int) -> Decoded:
     reader = reader_of(file)
     if reader:
         try:
-            return _read_confined(reader, file, name, choice)
+            found = confined.read(reader, "image", file, name, choice, formats.MAX_PIXELS)
         except confined.NeedsWindows as large:
             if large.windows:
                 raise
             raise too_large(name, large.width, large.height) from None
-    opened, whole = _open(file, name)
-    turn, notes = _orientation(opened), () if whole else (f"{name} is cut off: it is used as far as it goes.",)
-    if _animated(opened):
-        notes = (*notes, f"{name} is animated: its first frame is used.")
-    layout = Layout(1, 1 if opened.mode in ("1", "L", "LA", "La") or opened.mode.startswith(("I", "F")) else 3)
-    _, channels, more = resolve(choice, layout, name)
-    shown = upright(opened, turn)
-    rgb = to_rgb(shown)
-    as_stored = whole and turn == 1 and rgb is not None and not _animated(opened)
-    converted = profiles.to_srgb(shown if shown.mode in ("CMYK", "LAB") else rgb, opened.info.get("icc_profile"))
-    if converted is not None:
-        rgb, as_stored = converted, False
-    if channels not in ((1,), (1, 2, 3)) or (channels == (1,) and layout.channels == 3):
-        picked = np.asarray(rgb)[..., [number - 1 for number in channels]]
-        rgb, as_stored = Image.fromarray(np.repeat(picked, 3, axis=2) if len(channels) == 1 else picked), False
-    size = _sideways(from_file(opened), turn)
-    rgb.info = {}  # comments, profiles, positions: nothing of it is saved again
-    deep = opened.mode.startswith("I") or opened.mode == "F"
-    return Decoded(rgb, layout, turn, (*notes, *more), as_stored and not deep, deep, pixel_size=size)
-
-
-def _read_confined(reader: str, file: IO[bytes], name: str, choice: ImageInput) -> Decoded:
-    found = confined.read(reader, "image", file, name, choice, formats.MAX_PIXELS)
-    rgb = upright(Image.fromarray(found.values), found.turn)
+        rgb = upright(Image.fromarray(found.values), found.turn)
+    else:
+        found = forked.read("image", file, name, choice, need)
+        rgb = Image.fromarray(found.values)
     size = PixelSize.from_dict(found.size) if found.size else None
-    if reader == "deep_png":
-        size = from_file(Image.open(file, formats=["PNG"]))
-    size = _sideways(size, found.turn)
-    return Decoded(rgb, found.layout, found.turn, found.notes, deep=found.deep, geo=found.geo, pixel_size=size)
-
-
-def _sideways(size: PixelSize | None, turn: int) -> PixelSize | None:
-    return size.turned() if size and turn in SIDEWAYS else size
+    if size and reader and found.turn in SIDEWAYS:
+        size = size.turned()
+    return Decoded(rgb, found.layout, found.turn, found.notes, found.as_stored, found.deep, found.geo, size)
 
 
 def original(file: IO[bytes], name: str, deep: bool, layout: Layout) -> tuple[str, bytes] | None:
@@ -196,21 +163,15 @@ def original(file: IO[bytes], name: str, deep: bool, layout: Layout) -> tuple[st
     """
     if not deep and layout.pages == 1 and layout.channels in (1, 3):
         return None
-    with memory.decoding.hold(cost(file, name)):
-        return _original(file, name, deep)
-
-
-def _original(file: IO[bytes], name: str, deep: bool) -> tuple[str, bytes] | None:
-    reader = reader_of(file)
-    if reader in ("tiff", "deep_png"):
-        found = confined.read(reader, "original", file, name, ImageInput(), formats.MAX_PIXELS)
+    reader, need = reader_of(file), cost(file, name)
+    with memory.decoding.hold(need):
+        if reader in ("tiff", "deep_png"):
+            found = confined.read(reader, "original", file, name, ImageInput(), formats.MAX_PIXELS)
+        elif reader or not deep:
+            return None
+        else:
+            found = forked.read("original", file, name, ImageInput(), need)
         return (".tif" if reader == "tiff" else ".png", found.values.tobytes()) if found.values.size else None
-    if reader or not deep:
-        return None
-    opened, _ = _open(file, name)
-    out = io.BytesIO()
-    Image.fromarray(_narrow(np.asarray(upright(opened, _orientation(opened))))).save(out, "PNG")
-    return ".png", out.getvalue()
 
 
 def values(file: IO[bytes], name: str, choice: ImageInput | None = None) -> np.ndarray | None:
@@ -220,20 +181,17 @@ def values(file: IO[bytes], name: str, choice: ImageInput | None = None) -> np.n
 
     Raises InvalidFile and memory.DecodersBusy.
     """
-    with memory.decoding.hold(cost(file, name)):
-        reader = reader_of(file)
+    reader, need = reader_of(file), cost(file, name)
+    with memory.decoding.hold(need):
         if reader in ("tiff", "deep_png"):
             found = confined.read(reader, "values", file, name, choice or ImageInput(), formats.MAX_PIXELS)
             if not found.values.size:
                 return None
             upright_values = turned(found.values, found.turn)
             return upright_values[..., 0] if upright_values.shape[2] == 1 else upright_values
-        if reader:
+        if reader or header_size.container(_head(file)) or not _is_deep(_header(file, name, formats.IMAGE_KINDS)):
             return None
-        opened, _ = _open(file, name)
-        if not (opened.mode.startswith("I") or opened.mode == "F"):
-            return None
-        return _narrow(np.asarray(upright(opened, _orientation(opened))))
+        return forked.read("values", file, name, ImageInput(), need).values
 
 
 def too_large(name: str, width: int, height: int) -> InvalidFile:
@@ -266,29 +224,20 @@ def mask(file: IO[bytes], name: str) -> MaskSource:
 
     Raises InvalidFile and memory.DecodersBusy.
     """
-    with memory.decoding.hold(cost(file, name, formats.MASK_KINDS, memory.READ_MASK)):
-        return _mask(file, name)
+    reader, need = reader_of(file), cost(file, name, formats.MASK_KINDS, memory.READ_MASK)
+    with memory.decoding.hold(need):
+        if reader not in ("tiff", "heif"):
+            return _mask_source(forked.read("mask", file, name, ImageInput(), need))
+        try:
+            found = confined.read(reader, "mask", file, name, ImageInput(), formats.MAX_PIXELS)
+        except confined.NeedsWindows as large:
+            raise too_large(name, large.width, large.height) from None
+        source = _mask_source(found)
+        return source if found.turn == 1 else turned_along(source, found.turn)
 
 
-def _mask(file: IO[bytes], name: str) -> MaskSource:
-    reader = reader_of(file)
-    if reader in ("tiff", "heif"):
-        return _mask_confined(reader, file, name)
-    opened, whole = _open(file, name, formats.MASK_KINDS)
-    if not whole:
-        raise InvalidFile(name, CUT_OFF, "Export or download it again.")
-    lossy, turn = is_lossy(file), _orientation(opened)
-    source = _values(upright(opened, turn), name, _deep(file))
-    return replace(source, lossy=lossy, turned=turn != 1)
-
-
-def _mask_confined(reader: str, file: IO[bytes], name: str) -> MaskSource:
-    try:
-        found = confined.read(reader, "mask", file, name, ImageInput(), formats.MAX_PIXELS)
-    except confined.NeedsWindows as large:
-        raise too_large(name, large.width, large.height) from None
-    source = MaskSource(found.kind, found.values, found.lossy, found.palette, found.turn != 1)
-    return source if found.turn == 1 else turned_along(source, found.turn)
+def _mask_source(found: confined.Answer) -> MaskSource:
+    return MaskSource(found.kind, found.values, found.lossy, found.palette, found.turn != 1)
 
 
 def upright(opened: Image.Image, turn: int) -> Image.Image:
@@ -323,25 +272,6 @@ def pixels(opened: Image.Image) -> np.ndarray:
     return np.asarray(opened, dtype=np.uint8)
 
 
-def to_rgb(opened: Image.Image) -> Image.Image:
-    """RGB without clipping: 16 bits are scaled by the bit depth in use, transparency lies on white."""
-    if opened.mode.startswith("I") or opened.mode == "F":
-        return Image.fromarray(eight_bits(_narrow(np.asarray(opened)))).convert("RGB")
-    if opened.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in opened.info:
-        return _on_white(opened)
-    return opened if opened.mode == "RGB" else opened.convert("RGB")
-
-
-def _on_white(opened: Image.Image) -> Image.Image:
-    """RGB, in bands: composing the whole image at once takes four copies of it."""
-    out = Image.new("RGB", opened.size)
-    rows = max(1, BAND // max(1, opened.width))
-    for top in range(0, opened.height, rows):
-        band = opened.crop((0, top, opened.width, min(opened.height, top + rows))).convert("RGBA")
-        out.paste(Image.alpha_composite(Image.new("RGBA", band.size, "white"), band).convert("RGB"), (0, top))
-    return out
-
-
 def is_lossy(file: IO[bytes]) -> bool:
     """Whether the first bytes announce compression with loss: JPEG, WebP's lossy kind, AVIF and HEIC."""
     head = _head(file)
@@ -356,147 +286,42 @@ def _lossless_webp(head: bytes) -> bool:
     return head[12:16] == b"VP8L"
 
 
-def _values(opened: Image.Image, name: str, deep: bool) -> MaskSource:
-    if opened.mode == "1":  # one bit is black and white, as the same mask with eight bits would be
-        return MaskSource("index", np.asarray(opened.convert("L")))
-    if opened.mode == "L" and "transparency" not in opened.info:
-        return MaskSource("index", np.asarray(opened))
-    if opened.mode == "P":
-        colours = np.array(opened.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
-        if (
-            colours == np.arange(len(colours))[:, None]
-        ).all():  # index 7 looks like grey 7: a grey mask by another name
-            return MaskSource("index", np.asarray(opened))
-        if opened.format == "GIF" and (greys := _greys(np.asarray(opened), colours)) is not None:
-            return MaskSource("index", greys)
-        return MaskSource("index", np.asarray(opened), palette=tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours))
-    if opened.mode.startswith("I") or opened.mode == "F":
-        values = np.asarray(opened)
-        if opened.mode == "F" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
-            raise InvalidFile(name, "Its values are no whole numbers.", "Save it as an 8-bit or 16-bit PNG.")
-        if values.min() < 0 or values.max() > 65535:
-            raise InvalidFile(name, "Its values are larger than 65535.", "Save it as an 8-bit or 16-bit PNG.")
-        return MaskSource("index", values.astype(np.uint16))
-    if deep:  # Pillow keeps the upper 8 of 16 bits, which would make one class of many
-        raise InvalidFile(name, "This colour mask has 16 bits a channel.", "Save it with 8 bits a channel.")
-    return MaskSource("colour", _with_full_alpha(np.array(opened.convert("RGBA"))))
-
-
-def _greys(indices: np.ndarray, colours: np.ndarray) -> np.ndarray | None:
-    """The greys of a GIF, which has no grey values but a palette in its encoder's order; None where it has colours."""
-    used = np.unique(indices)
-    if used[-1] >= len(colours) or np.ptp(colours[used], axis=1).any():
-        return None
-    greys = colours[:, 0]
-    return greys[indices] if len(np.unique(greys[used])) == len(used) else None
-
-
-def _with_full_alpha(values: np.ndarray) -> np.ndarray:
-    """Colours whose alpha is 0 or 255: a brush that paints half transparent paints all the same."""
-    alpha = values[..., 3]
-    top = int(alpha.max())
-    if 0 < top < 255:
-        alpha[:] = np.where(alpha >= (top + 1) // 2, 255, 0)
-    return values
-
-
-def _narrow(values: np.ndarray) -> np.ndarray:
-    """Pillow's 32-bit values of a 16-bit image as 16 bits."""
-    if values.dtype.kind != "f" and values.min() >= 0 and values.max() <= 65535:
-        return values.astype(np.uint16)
-    return values
-
-
-def _orientation(opened: Image.Image) -> int:
-    try:
-        turn = opened.getexif().get(ORIENTATION, 1)
-    except Exception:  # a damaged tag is no reason to refuse an image that decodes
-        return 1
-    return turn if turn in TURNS else 1
-
-
 def glance(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KINDS) -> tuple[int, int]:
     """Width and height as the header gives them, of a still image of an accepted format and size. Raises InvalidFile.
 
     Cheap: no pixel is decoded, so a file that is cut off is not noticed here, and of a file that a confined reader is
     needed for nothing is known but its kind: (0, 0).
     """
-    return (0, 0) if reader_of(file) else _unread(file, name, kinds).size
+    if reader_of(file):
+        return (0, 0)
+    if container := header_size.container(_head(file)):
+        return _native_size(container, file, name)
+    return _header(file, name, kinds).size
 
 
-def _open(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KINDS) -> tuple[Image.Image, bool]:
-    """A still image of an accepted format and size, decoded; and whether the file is whole.
+def _native_size(container: str, file: IO[bytes], name: str) -> tuple[int, int]:
+    """Width and height that a WebP or AVIF declares. Raises InvalidFile above the limit."""
+    width, height = header_size.of(container, file)
+    if width * height > formats.MAX_PIXELS:
+        raise too_large(name, width, height)
+    return width, height
 
-    Only a JPEG may lack its end: it is decoded as far as it goes. Raises InvalidFile.
+
+def _header(file: IO[bytes], name: str, kinds: Sequence[Kind]) -> Image.Image:
+    """An image of a kind whose header Pillow reads without a decoder: in Python. Raises as `unread` does."""
+    return unread(file, name, kinds, [kind.pillow for kind in kinds if kind.pillow in PYTHON_HEADERS])
+
+
+def unread(file: IO[bytes], name: str, kinds: Sequence[Kind], tried: Sequence[str] | None = None) -> Image.Image:
+    """An image of one of the kinds, of which no pixel is decoded yet; `tried`: Pillow's names of those it may be.
+
+    Raises InvalidFile for others, and above the limit of pixels.
     """
-    opened = _unread(file, name, kinds)
-    if opened.format in ("JPEG", PHONE_JPEG):
-        _hold_scans(file, name)
-    try:
-        opened.load()
-        return opened, True
-    except MemoryError:
-        raise
-    except Exception:  # strange bytes make decoders raise many kinds
-        if opened.format != "JPEG":
-            raise InvalidFile(name, CUT_OFF, "Export or download it again.") from None
-    file.seek(0)
-    with tempfile.SpooledTemporaryFile(max_size=PIECE) as ended:
-        shutil.copyfileobj(file, ended, PIECE)
-        ended.write(JPEG_END)
-        file.seek(0)
-        try:
-            opened = _unread(ended, name, kinds)
-            opened.load()
-        except MemoryError:
-            raise
-        except Exception:
-            raise InvalidFile(name, CUT_OFF, "Export or download it again.") from None
-    return opened, False
-
-
-def _hold_scans(file: IO[bytes], name: str) -> None:
-    """A decoder goes over the whole image for each scan, and a scan takes as little as 23 bytes: a small file would
-    keep it busy for hours."""
-    file.seek(0)
-    scans = _scans(file)
-    file.seek(0)
-    if scans > MAX_SCANS:
-        raise InvalidFile(name, "This JPEG is stored in far too many scans.", "Save it again as JPEG or PNG.")
-
-
-def _scans(file: IO[bytes]) -> int:
-    """Scans of a JPEG up to its end, as far as it matters; what stands behind the end may be a whole video.
-
-    Of the file one piece at a time is in memory.
-    """
-    scans, place = 0, 2
-    start, piece = 0, b""  # where the piece begins in the file
-    while scans <= MAX_SCANS:
-        if not start <= place < start + len(piece):
-            file.seek(place)
-            start, piece = place, file.read(PIECE)
-        last = len(piece) < PIECE
-        marker = JPEG_MARKER.search(piece, place - start)
-        if not last and (marker is None or marker.end() + 2 > len(piece)):  # it may go on in the next piece
-            place = start + (len(piece) - 1 if marker is None else marker.start())
-            piece = b""
-            continue
-        if marker is None or piece[marker.end() - 1] == 0xD9:
-            break
-        code, place = piece[marker.end() - 1], start + marker.end()
-        scans += code == 0xDA
-        if code not in (0x01, 0xD8):  # all others have a length: thumbnails in them are passed over
-            place += int.from_bytes(piece[marker.end() : marker.end() + 2])
-    return scans
-
-
-def _unread(file: IO[bytes], name: str, kinds: Sequence[Kind]) -> Image.Image:
     head = _head(file)
     if not head:
         raise InvalidFile(name, "This file is empty.", "Export it again and add the new file.")
     try:
-        opened = Image.open(file, formats=tuple(kind.pillow for kind in kinds if kind.pillow))
+        opened = Image.open(file, formats=tried or [kind.pillow for kind in kinds if kind.pillow])
     except MemoryError:
         raise
     except Exception:  # the same for parsers
@@ -506,8 +331,8 @@ def _unread(file: IO[bytes], name: str, kinds: Sequence[Kind]) -> Image.Image:
     return opened
 
 
-def _animated(opened: Image.Image) -> bool:
-    return getattr(opened, "is_animated", False) and opened.format != PHONE_JPEG  # n_frames would read every frame
+def _is_deep(opened: Image.Image) -> bool:
+    return opened.mode.startswith("I") or opened.mode == "F"
 
 
 def _what_else(head: bytes, kinds: Sequence[Kind]) -> str:
@@ -516,7 +341,7 @@ def _what_else(head: bytes, kinds: Sequence[Kind]) -> str:
     return f"This is {found}no {formats.listed(kinds)} image, whatever it is called."
 
 
-def _deep(file: IO[bytes]) -> bool:
+def is_deep_png(file: IO[bytes]) -> bool:
     """Whether this is a PNG of 16 bits a channel."""
     head = _head(file)
     return head.startswith(b"\x89PNG") and head[24:25] == b"\x10"

@@ -1,10 +1,12 @@
-"""The size of an image that a confined reader is needed for, by its header alone: enough to plan memory by.
+"""The size of an image by its header alone, without a library: enough to plan memory by.
 
 What is not understood counts as UNKNOWN; the reader itself decides by what it finds.
 """
 
 import struct
 from typing import IO
+
+from segapp.imaging.formats import STILL_IMAGE_BRANDS
 
 UNKNOWN = (4000, 3000)
 HEAD = 1 << 16  # bytes in which a HEIF file's boxes of sizes stand
@@ -14,17 +16,42 @@ MAX_TAGS, PAGES = 1000, 4
 
 
 def of(reader: str, file: IO[bytes]) -> tuple[int, int]:
-    """Width and height that a file for `reader` ("tiff", "heif", "deep_png") declares; it is left at its beginning."""
+    """Width and height that a file declares; it is left at its beginning.
+
+    `reader`: "tiff", "heif" or "deep_png", or what `container` calls it.
+    """
     try:
         file.seek(0)
         if reader == "tiff":
             return _tiff(file)
         head = file.read(HEAD)
-        return _heif(head) if reader == "heif" else struct.unpack_from(">II", head, 16)
+        if reader == "WEBP":
+            return _webp(head)
+        return _heif(head) if reader in ("heif", "AVIF") else struct.unpack_from(">II", head, 16)
     except (struct.error, KeyError, OSError, OverflowError, ValueError):
         return UNKNOWN
     finally:
         file.seek(0)
+
+
+def container(head: bytes) -> str:
+    """ "WEBP" or "AVIF" by the first bytes of a file that no other library than Pillow is needed for; else ""."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    return "AVIF" if head[4:8] == b"ftyp" and head[8:12] in STILL_IMAGE_BRANDS else ""
+
+
+def _webp(head: bytes) -> tuple[int, int]:
+    kind, body = head[12:16], head[20:30]
+    if len(body) < 10:
+        raise ValueError("cut off")
+    if kind == b"VP8X":
+        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", body, 6)
+    return width & 0x3FFF, height & 0x3FFF
 
 
 def _tiff(file: IO[bytes]) -> tuple[int, int]:

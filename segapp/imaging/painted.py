@@ -10,12 +10,14 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from segapp.imaging import memory
+from segapp.imaging import forked, memory
 from segapp.imaging.formats import UNPAINTED
+from segapp.imaging.image_input import ImageInput
 from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.values import TRANSPARENT, Mask, Summary
 
 KIND = "painted"
+DAMAGED = "The painted mask did not arrive whole."
 PAINTED = 1 << 24
 UNKNOWN = PAINTED + UNPAINTED  # the key of unpainted pixels: no class, and none can be made of them
 
@@ -40,11 +42,15 @@ def decode(file: IO[bytes], size: tuple[int, int], name: str, scaled: bool = Fal
             if opened.size != size and not (scaled and _is_smaller(opened.size, size)):
                 words = f"The painted mask is {opened.width} × {opened.height} pixels, its image {size[0]} × {size[1]}."
                 raise InvalidFile(name, words, advice)
-            return np.array(opened, dtype=np.uint8)
+            need = memory.STORED * opened.width * opened.height
+            try:
+                return np.array(forked.read("grey", file, name, ImageInput(), need).values)
+            except InvalidFile:
+                raise InvalidFile(name, DAMAGED, advice) from None
     except (InvalidFile, memory.DecodersBusy):
         raise
-    except Exception:  # decoders raise what they like on what is no image
-        raise InvalidFile(name, "The painted mask did not arrive whole.", advice) from None
+    except Exception:  # parsers raise what they like on what is no image
+        raise InvalidFile(name, DAMAGED, advice) from None
 
 
 def _is_smaller(size: tuple[int, int], whole: tuple[int, int]) -> bool:

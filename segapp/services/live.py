@@ -13,7 +13,7 @@ from registry.models import UserModel
 from segapp import dispatch
 from segapp.imaging import painted
 from segapp.models import Example, Painting, Worker
-from segapp.services import live_exchange, proposals
+from segapp.services import example_files, live_exchange, proposals
 from segapp.services.admission import waiter_slot
 from segapp.services.errors import InvalidUpload, NotFound, Overloaded, Unavailable
 from segapp.services.live_exchange import LiveRequest
@@ -53,7 +53,8 @@ def ask(
     """
     content = mask.read() if mask is not None else b""
     if content:
-        painted.decode(io.BytesIO(content), (example.width, example.height), example.stem, scaled=True)
+        values = painted.decode(io.BytesIO(content), (example.width, example.height), example.stem, scaled=True)
+        content = example_files.grey_png(values)  # a worker decodes it, and not what was sent
     request = LiveRequest(secrets.token_hex(12), editor, sequence, classes, _pk(model), content)
     late = "the answer is late. Your strokes are saved."
     found = _exchanged(example.painting.pk, request, _Kind("answer", dispatch.live, WorkerAway, WAIT_SECONDS, late))

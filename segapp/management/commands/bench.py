@@ -22,6 +22,7 @@ BENCHES = {
     "serve": "segapp.bench.run_serve",
     "video": "segapp.bench.run_video",
     "objects": "segapp.bench.run_objects",
+    "decode": "segapp.bench.run_decode",
 }
 
 
@@ -52,7 +53,7 @@ class Command(ProjectCommand):
         tuning.add_argument(
             "--rows", type=Path, metavar="FILE", help="keep finished draws in FILE, and do not repeat those in it"
         )
-        load = parser.add_argument_group("serve (segment: --requests; live: strokes of each of three visitors)")
+        load = parser.add_argument_group("serve (segment, decode: --requests; live: strokes of each of three visitors)")
         load.add_argument(
             "--visitors", type=int, default=0, metavar="N",
             help="default: as many as models; load: the most to try (default: 400)",

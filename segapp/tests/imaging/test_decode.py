@@ -13,6 +13,7 @@ from PIL import Image
 
 from segapp.imaging import InvalidFile, align, decode
 from segapp.imaging.decode import MaskSource
+from segapp.imaging.readers import pillow
 from segapp.tests.imaging.drawing import photo, saved, shapes
 
 
@@ -63,7 +64,7 @@ def test_what_stands_behind_a_jpeg_does_not_count_as_scans():
 def scans_of(content: bytes) -> int:
     """As the whole file at once shows it."""
     scans, place = 0, 2
-    while scans <= decode.MAX_SCANS and (marker := decode.JPEG_MARKER.search(content, place)):
+    while scans <= pillow.MAX_SCANS and (marker := pillow.JPEG_MARKER.search(content, place)):
         code, place = content[marker.end() - 1], marker.end()
         if code == 0xD9:
             break
@@ -75,7 +76,7 @@ def scans_of(content: bytes) -> int:
 
 @pytest.mark.parametrize("piece", [4, 5, 7, 64, 4096])
 def test_scans_are_counted_alike_in_pieces_of_any_size(piece, monkeypatch):
-    monkeypatch.setattr(decode, "PIECE", piece)
+    monkeypatch.setattr(pillow, "PIECE", piece)
     whole = of_scans(5, side=32)
     camera = saved(photo(48), "JPEG", progressive=True, comment=b"\xff\xda" * 300).getvalue()
     random = np.random.default_rng(0)
@@ -87,11 +88,11 @@ def test_scans_are_counted_alike_in_pieces_of_any_size(piece, monkeypatch):
         *(whole[:cut] for cut in range(0, len(whole), 11)),
         *noise,
     ]:
-        assert decode._scans(io.BytesIO(content)) == scans_of(content)
+        assert pillow._scans(io.BytesIO(content)) == scans_of(content)
 
 
 def test_a_large_jpeg_is_counted_and_completed_with_little_of_it_in_memory(monkeypatch):
-    monkeypatch.setattr(decode, "PIECE", 1 << 16)
+    monkeypatch.setattr(pillow, "PIECE", 1 << 16)
     whole = saved(photo(64), "JPEG").getvalue()
     segment = b"\xff\xfe\xff\xff" + bytes(0xFFFF - 2)
     large = whole[:2] + segment * 200 + whole[2:-2] + b"\xff" * (8 << 20)  # 13 MB of comments, 8 MB of filling, no end
@@ -99,7 +100,7 @@ def test_a_large_jpeg_is_counted_and_completed_with_little_of_it_in_memory(monke
         file.write(large)
         tracemalloc.start()
         try:
-            assert decode._scans(file) == 1
+            assert pillow._scans(file) == 1
             _, most = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
