@@ -8,7 +8,6 @@ import os
 import tempfile
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
 
 from segapp import upload_limits
-from segapp.imaging import forked, memory
+from segapp.imaging import memory
 
 if TYPE_CHECKING:
     from segapp.upload_admission import Arriving
@@ -160,8 +159,6 @@ class BufferedWorker(Worker):
 
         Channel.admission = upload_admission
         memory.return_freed()
-        with suppress(memory.DecodersBusy):  # it is tried again when it is needed
-            forked.start()  # the first image need not wait for it
         tempfile.tempdir = str(settings.FILE_UPLOAD_TEMP_DIR)  # bodies are spooled there
         sockets: dict[int, Any] = {}
         server = create_server(

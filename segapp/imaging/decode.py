@@ -6,6 +6,7 @@ No file is decoded in this process. What Pillow reads exactly is decoded in a pr
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -153,6 +154,17 @@ def _read(file: IO[bytes], name: str, choice: ImageInput, need: int) -> Decoded:
     if size and reader and found.turn in SIDEWAYS:
         size = size.turned()
     return Decoded(rgb, found.layout, found.turn, found.notes, found.as_stored, found.deep, found.geo, size)
+
+
+def stored(path: Path) -> np.ndarray:
+    """uint8 (H, W, 3) of an image that was stored as it came (bare.py): a stranger's bytes still.
+
+    Raises OSError for what is gone, else as `read` does.
+    """
+    with path.open("rb") as file:
+        need = cost(file, path.name)
+        with memory.decoding.hold(need):
+            return forked.read("image", file, path.name, ImageInput(), need).values
 
 
 def original(file: IO[bytes], name: str, deep: bool, layout: Layout) -> tuple[str, bytes] | None:
@@ -321,7 +333,7 @@ def unread(file: IO[bytes], name: str, kinds: Sequence[Kind], tried: Sequence[st
     if not head:
         raise InvalidFile(name, "This file is empty.", "Export it again and add the new file.")
     try:
-        opened = Image.open(file, formats=tried or [kind.pillow for kind in kinds if kind.pillow])
+        opened = Image.open(file, formats=list(tried) if tried else [kind.pillow for kind in kinds if kind.pillow])
     except MemoryError:
         raise
     except Exception:  # the same for parsers

@@ -88,14 +88,6 @@ def read(
     return answer
 
 
-def start() -> None:
-    """Start the process that waits, which takes it about a second; files that come meanwhile wait for it.
-
-    Raises DecoderMissing.
-    """
-    _running()
-
-
 @atexit.register
 def stop() -> None:
     """End it. Its forks end with it."""
@@ -185,7 +177,7 @@ def _running() -> _Server:
         try:
             process = subprocess.Popen(
                 COMMAND,
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd=ROOT,

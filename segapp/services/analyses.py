@@ -374,8 +374,7 @@ def _draw_shown(analysis: Analysis, path: Path) -> None:
     """A smaller copy to look at; where the image itself is small, or gone, there is nothing to draw."""
     if analysis.windows or path == analysis.image_path or not store.fetch(analysis.image_path).exists():
         return
-    with stored.opened(analysis.image_path) as image:
-        shown = render.thumbnail(image, SHOWN_SIDE)
+    shown = render.thumbnail(Image.fromarray(decode.stored(analysis.image_path)), SHOWN_SIDE)
     write_atomically(path, lambda out: shown.save(out, "JPEG", quality=88), durable=False)
 
 
@@ -383,8 +382,9 @@ def _draw_overlay(analysis: Analysis, path: Path) -> None:
     if analysis.windows or analysis.state != State.DONE:
         return
     mask_path = store.fetch(analysis.folder / "mask.png")
-    with stored.opened(store.fetch(analysis.image_path), memory.SHOWN) as image, stored.opened(mask_path) as mask:
-        drawn = render.for_jpeg(render.overlay(image.convert("RGB"), decode.pixels(mask), analysis.classes, 0.5))
+    with stored.opened(mask_path, memory.SHOWN) as mask:
+        image = Image.fromarray(decode.stored(store.fetch(analysis.image_path)))
+        drawn = render.for_jpeg(render.overlay(image, decode.pixels(mask), analysis.classes, 0.5))
         write_atomically(path, lambda out: drawn.save(out, "JPEG", quality=88), durable=False)
 
 

@@ -179,8 +179,7 @@ def from_analysis(analysis: Analysis) -> Example:
 
 def _from_analysis(analysis: Analysis, stem: str) -> Example:
     try:
-        with stored.opened(store.fetch(analysis.image_path)) as opened:
-            image = opened.convert("RGB")
+        image = Image.fromarray(decode.stored(store.fetch(analysis.image_path)))
         with stored.opened(store.fetch(analysis.folder / "mask.png")) as opened:
             values = np.array(decode.pixels(opened))
     except OSError:

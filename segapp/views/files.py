@@ -161,8 +161,7 @@ def analysis_view(request: VisitorRequest, public_id: str, kind: str) -> HttpRes
 
 def _looked_at(found: Analysis, kind: str, values: Image.Image, image: Path) -> HttpResponse:
     if kind == "small":
-        with stored.opened(image) as opened:
-            small = render.thumbnail(opened, SMALL)
+        small = render.thumbnail(Image.fromarray(decode.stored(image)), SMALL)
         ids = np.asarray(values.resize(small.size, Image.Resampling.NEAREST))
         return webp(render.overlay(small, ids, found.classes, 0.5))
     scale = analyses.SHOWN_SIDE / max(values.size)

@@ -158,6 +158,5 @@ def _intensity(analysis: Analysis, image: np.ndarray | None) -> np.ndarray | Non
         path = store.fetch(analysis.image_path)
         if not path.is_file():
             return None
-        with Image.open(path) as stored:
-            image = np.asarray(stored.convert("RGB"))
+        image = decode.stored(path)
     return image[..., 0] if analysis.source.get("channels") == 1 else image

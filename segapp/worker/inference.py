@@ -16,8 +16,9 @@ from registry.bases import CATALOGUE
 from registry.files import write_atomically
 from registry.runtime import BaseMissing, LoadedNetwork
 from segapp import dispatch, heartbeat
-from segapp.imaging import InvalidFile, render
+from segapp.imaging import InvalidFile, decode, render
 from segapp.imaging.image_input import ImageInput
+from segapp.imaging.memory import DecodersBusy
 from segapp.models import Analysis, Measurement, State
 from segapp.pipeline.inference.predict import Prediction, predict, shares
 from segapp.services import storage
@@ -67,7 +68,7 @@ def _run(pk: int) -> None:
         return
     except InvalidFile as refused:
         values = {"state": State.FAILED, "message": refused.message[:500]}
-    except (BaseMissing, store.StoreUnreachable) as error:
+    except (BaseMissing, store.StoreUnreachable, DecodersBusy) as error:
         logger.warning("%s", error)
         values = {"state": State.FAILED, "message": str(error)[:500]}
     except Exception:
@@ -122,8 +123,7 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     if analysis.windows:
         return _answer_windows(analysis, network)
     began = time.perf_counter()
-    with Image.open(store.fetch(analysis.image_path)) as stored:
-        image = np.asarray(stored.convert("RGB"))
+    image = decode.stored(store.fetch(analysis.image_path))
     read = time.perf_counter()
     found = predict(network, image, ProgressWriter(analysis), interior=True)  # objects may be asked for later
     ran = time.perf_counter()

@@ -16,6 +16,7 @@ import signal
 import socket
 import struct
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -76,17 +77,14 @@ def serve(control: socket.socket, files: list[bytes]) -> None:
     waiting.register(taken, select.POLLIN)
     waiting.register(woken, select.POLLIN)
     own, mapped = os.getpid(), mapped_bytes()
-    ready, working = 0, {}  # process ids: of the fork that waits for a file, 0 for none; of others, with their end
+    ready = 0  # the process id of the fork that waits for a file; 0 for none
+    working: dict[int, float] = {}  # those of the others, and when they are ended
     while True:
         if not ready and len(working) < AT_ONCE:
             with suppress(OSError):  # no room for another process now
                 ready = os.fork()
                 if ready == 0:
-                    signal.set_wakeup_fd(-1)
-                    for descriptor in (woken, waker, taken):
-                        os.close(descriptor)
-                    die_with_parent(own)
-                    read_one(control, telling, mapped, files)
+                    read_one(own, (woken, waker, taken), control, telling, mapped, files)
         ends = [until - time.monotonic() for until in working.values()]
         ends += [AGAIN] if not ready else []
         events = dict(waiting.poll(max(0.0, min(ends)) * 1000 + 1 if ends else None))
@@ -94,8 +92,8 @@ def serve(control: socket.socket, files: list[bytes]) -> None:
             return  # forks die with this process
         if taken in events:
             fork, seconds = TAKEN.unpack(os.read(taken, TAKEN.size))
-            working[fork] = time.monotonic() + seconds
-            ready = 0 if fork == ready else ready
+            if fork == ready:  # else it has ended already
+                working[fork], ready = time.monotonic() + seconds, 0
         if woken in events:
             os.read(woken, 4096)
         for fork in [ready, *working] if ready else list(working):
@@ -112,16 +110,25 @@ def mapped_bytes() -> int:
         return int(pages.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def read_one(control: socket.socket, telling: int, mapped: int, files: list[bytes]) -> NoReturn:
-    """In a fork: wait for a file, limit this process to `mapped` bytes and what the order allows, read, answer, end."""
+def read_one(
+    parent: int, others: Iterable[int], control: socket.socket, telling: int, mapped: int, files: list[bytes]
+) -> NoReturn:
+    """In a fork: wait for a file, limit this process to `mapped` bytes and what the order allows, read, answer, end.
+
+    `others`: descriptors that are not for this process.
+    """
     status = 1
     try:
+        die_with_parent(parent)
+        signal.set_wakeup_fd(-1)
+        for descriptor in others:
+            os.close(descriptor)
         for content in files:  # what is copied when a fork first writes to it is copied before it is needed
             rehearse(content)
         forbid_paths()
         message, descriptors, _, _ = socket.recv_fds(control, ASKED.size, 3)
         if not message:
-            return
+            os._exit(0)
         os.write(telling, TAKEN.pack(os.getpid(), *ASKED.unpack(message)))
         os.close(telling)
         control.close()
