@@ -24,7 +24,8 @@ from segapp.views import objects
 from segapp.views.common import flash, offer, shows_again
 from segapp.visitors import VisitorRequest
 
-POLL_SECONDS = 2.0  # a partial waits this long for its result, so that it comes the moment it is there
+# A partial waits this long for its result, so that it comes the moment it is there: nearly until the page asks again.
+POLL_SECONDS = 2.9
 LAYERS = (("image", "Image"), ("overlay", "Overlay"), ("mask", "Mask"), ("confidence", "Confidence"))
 WAIT_SECONDS = 20.0  # a plain post without script waits this long before it shows the waiting page
 

@@ -18,7 +18,7 @@ from segapp.views.analyze import LAYERS
 from segapp.views.common import flash, shows_again
 from segapp.visitors import VisitorRequest
 
-POLL_SECONDS = 2.0
+POLL_SECONDS = 2.9  # nearly until the page asks again
 WAIT_SECONDS = 10.0
 
 

@@ -2,15 +2,20 @@
 
 import csv
 import io
+import re
 
 import pytest
 from PIL import Image
 
 from registry.tests.test_services import make
+from segapp.home import PROJECT
 from segapp.models import Analysis, State
 from segapp.services import analyses
 from segapp.tests.imaging.drawing import photo, saved
 from segapp.tests.views.rows import HTMX, analyzed, upload
+from segapp.views import analyze, share
+
+HELD_SECONDS = {"analyze/waiting.html": analyze.POLL_SECONDS, "share/shared.html": share.POLL_SECONDS}
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +42,14 @@ def test_an_image_waits_at_an_address_of_its_own(alice, charlie):
     assert "Analyzing cat.jpg" in text(alice.get(address))
     assert charlie.get(address).status_code == 404
     assert alice.post("/analyze/", {"file": image()})["Location"].startswith("/analyze/")
+
+
+@pytest.mark.parametrize("template", HELD_SECONDS)
+def test_a_page_that_waits_asks_again_just_when_it_has_its_answer(template):
+    """Between the two a result would lie unseen."""
+    trigger = re.search(r"load delay:100ms, every (\d+)s", (PROJECT / "templates" / template).read_text())
+    assert trigger is not None
+    assert abs(int(trigger[1]) - 0.1 - HELD_SECONDS[template]) < 0.05
 
 
 def test_a_large_image_shows_how_far_it_is(alice):
