@@ -111,12 +111,15 @@ class MemoryWatch:
         return {part: round(rests[-1][1], 1) for part, rests in self._longest().items()}
 
     def _longest(self) -> dict[str, list[tuple[float, float]]]:
-        """(time, megabytes) of each part's process with the most samples, at rest."""
-        longest: dict[str, list[tuple[float, float]]] = {}
+        """(time, megabytes) of each part's largest and longest-lived process at rest: of the web server's two, the one
+        that answers."""
+        most: dict[str, float] = {}
+        found: dict[str, list[tuple[float, float]]] = {}
         for (part, _), samples in self._samples.items():
-            if len(samples) > len(longest.get(part, [])):
-                longest[part] = samples
-        return {part: _rests(samples) for part, samples in longest.items()}
+            held = sum(megabytes for _, megabytes in samples)
+            if held > most.get(part, 0.0):
+                most[part], found[part] = held, _rests(samples)
+        return found
 
 
 def _rests(samples: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -129,6 +129,23 @@ def test_a_worker_that_trains_is_looked_at_when_it_rests(monkeypatch):
     assert watch.slopes() == {"train": 3.0} and watch.at_rest() == {"train": 514.0}
 
 
+def test_of_the_web_servers_two_processes_the_one_that_answers_counts(monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr("segapp.bench.soak_faults.time.monotonic", lambda: next(clock))
+
+    class Web:
+        size = 110.0
+
+        def resident(self):
+            self.size += 1
+            return [("web", 1, 40.0), ("web", 2, self.size)]
+
+    watch = MemoryWatch(Web())
+    for _ in range(120):
+        watch.look()
+    assert watch.slopes()["web"] == 30.0 and watch.at_rest()["web"] > 200
+
+
 def test_the_table_says_what_a_calm_time_showed():
     calm = {"minutes": 5.0, "done": {"trainings": 9}, "memory_mb": {"train": 600.0}}
     text = soak.table({**RESULT, "calm": {**calm, "memory_mb_per_minute": {"train": 0.2}}})
