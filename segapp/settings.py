@@ -152,7 +152,9 @@ if "sqlite" in DATABASES["default"]["ENGINE"]:
     DATABASES["default"]["TEST"] = {"NAME": str(SEGAPP_HOME / "var" / "test.sqlite3")}
 else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-DATABASES["default"]["CONN_MAX_AGE"] = 60  # opening one costs more than most queries
+# Opening one costs more than most queries, and in PostgreSQL, whose caches a connection has to fill, more than most
+# pages. Each of the web server's threads has one and is asked now and then, so a short time would slow many pages down.
+DATABASES["default"]["CONN_MAX_AGE"] = 600
 
 # --- broker --------------------------------------------------------------------------------------------
 REDIS_URL = os.environ.get("REDIS_URL", "")
