@@ -8,9 +8,11 @@ import os
 import resource
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 # Linux's Landlock: the same numbers on every architecture. Rights that a kernel has by its version of the interface.
-CREATE_RULESET, RESTRICT_SELF, VERSION = 444, 446, 1
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF, VERSION, BENEATH = 444, 445, 446, 1, 1
+READ_FILE = 1 << 2
 PR_SET_NO_NEW_PRIVS = 38
 PATHS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # number of rights on paths; later versions: as the last
 NETWORK_SINCE, SCOPES_SINCE = 4, 6  # TCP; abstract sockets, and signals to processes that are not confined
@@ -50,9 +52,10 @@ def confine(limits: ResourceLimits) -> None:
         resource.setrlimit(what, (allowed, allowed))
 
 
-def forbid_paths() -> bool:
+def forbid_paths(readable: Path | None = None) -> bool:
     """Take this very process, for good, all access to files by their path, also to remove or rename them; where the
-    kernel knows it, TCP and signals to others, too. False where the kernel has no Landlock."""
+    kernel knows it, TCP and signals to others, too. `readable`: a file that it may read. False where the kernel has no
+    Landlock."""
     version = _libc.syscall(CREATE_RULESET, None, 0, VERSION)
     if version < 1:
         return False
@@ -63,6 +66,10 @@ def forbid_paths() -> bool:
     descriptor = _libc.syscall(CREATE_RULESET, ruleset, len(ruleset), 0)
     if descriptor < 0:
         return False
+    if readable is not None:
+        file = os.open(readable, os.O_PATH | os.O_CLOEXEC)
+        _libc.syscall(ADD_RULE, descriptor, BENEATH, struct.pack("=Qi", READ_FILE, file), 0)
+        os.close(file)
     _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     done = _libc.syscall(RESTRICT_SELF, descriptor, 0) == 0
     os.close(descriptor)

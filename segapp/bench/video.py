@@ -60,7 +60,7 @@ def row(net: LoadedNetwork, video: Path, folder: Path, most: int, rounds: int) -
         "rates": [[round(rate, 2) for rate in measured] for measured in rates],
         "bare_fps": round(statistics.median((before + after) / 2 for before, _, after in rates), 2),
         "fps": round(statistics.median(rate for _, rate, _ in rates), 2),
-        "ratio": round(statistics.median(2 * rate / (before + after) for before, rate, after in rates), 3),
+        "ratio": round(statistics.median(2 * rate / (before + after) for before, rate, after in rates), 5),
         "target": TARGET,
     }
 

@@ -17,19 +17,40 @@ from segapp.pipeline.video.demux import Limits, Tally, as_yuv420p, decoded, imag
 from segapp.pipeline.video.probe import COMMON_CLOCK, Source
 
 
-class Frame:
-    """One upright frame. pts is in ticks of the source's clock; planes are made when asked for."""
+class StoredFrame:
+    """One upright frame. pts is in ticks of the source's clock; `coded`: its three planes before turning."""
 
-    def __init__(self, raw: VideoFrame, pts: int, source: Source) -> None:
-        self.raw, self.pts, self.source = raw, pts, source
+    def __init__(self, coded: list[np.ndarray], pts: int, source: Source) -> None:
+        self._coded, self.pts, self.source = coded, pts, source
 
     def planes(self) -> list[np.ndarray]:
-        """Y at H,W and U, V at half of it, rounded up: uint8 views of the decoder's own buffers."""
-        return [self._upright(plane) for plane in planes_of(self.raw)]
+        """Y at H,W and U, V at half of it, rounded up: uint8 views."""
+        return [self._upright(plane) for plane in self.coded()]
+
+    def coded(self) -> list[np.ndarray]:
+        """The planes as they are coded, not turned."""
+        return self._coded
+
+    def _upright(self, image: np.ndarray) -> np.ndarray:
+        if self.source.mirror:
+            image = image[:, ::-1]
+        return np.rot90(image, self.source.turn) if self.source.turn else image
+
+
+class Frame(StoredFrame):
+    """A frame in the decoder's own buffers; planes are made when asked for."""
+
+    def __init__(self, raw: VideoFrame, pts: int, source: Source) -> None:
+        super().__init__([], pts, source)
+        self.raw = raw
+
+    def coded(self) -> list[np.ndarray]:
+        """Views of the decoder's buffers."""
+        return planes_of(self.raw)
 
     def luma(self) -> np.ndarray:
-        """The Y plane as it is coded, not turned: enough to compare frames with each other."""
-        return planes_of(self.raw)[0]
+        """The Y plane as it is coded: enough to compare frames with each other."""
+        return self.coded()[0]
 
     def rgb(self, height: int, width: int) -> np.ndarray:
         """The image at another size, uint8 height,width,3; shrunk by area, so that nothing flickers."""
@@ -43,11 +64,6 @@ class Frame:
             threads=1,
         )
         return np.ascontiguousarray(self._upright(small.to_ndarray()))
-
-    def _upright(self, image: np.ndarray) -> np.ndarray:
-        if self.source.mirror:
-            image = image[:, ::-1]
-        return np.rot90(image, self.source.turn) if self.source.turn else image
 
 
 def planes_of(raw: VideoFrame) -> list[np.ndarray]:

@@ -1,7 +1,7 @@
 """A video in; out of it, the same video with its masks drawn over it, the masks as a video, and numbers over time.
 
-A source, a callback, a sink: frames are decoded ahead in one thread, predicted in the middle, drawn and encoded in
-another thread, with short queues between them, so memory does not grow with the video. Results are written in
+A source, a callback, a sink: frames are decoded ahead in another process, predicted in the middle, drawn and encoded
+in another thread, with short queues between them, so memory does not grow with the video. Results are written in
 segments: a process that dies loses only the segment it was in. Knows nothing of rows, visitors or requests.
 """
 
@@ -15,17 +15,17 @@ from typing import Any
 
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.video import plan as plans
+from segapp.pipeline.video.confined_frames import FrameProcess
 from segapp.pipeline.video.demux import InvalidVideo, Limits, Tally
 from segapp.pipeline.video.doubts import Moment
-from segapp.pipeline.video.frames import frames
+from segapp.pipeline.video.inputs import Wanted
 from segapp.pipeline.video.job import Cancelled, Job, Paused, Report, Verdict, Watch
 from segapp.pipeline.video.mux import join
 from segapp.pipeline.video.plan import Options, Plan
 from segapp.pipeline.video.probe import Source, probe
-from segapp.pipeline.video.runner import FramePredictor, InputFrame, SegmentSink
+from segapp.pipeline.video.runner import FramePredictor, SegmentSink
 from segapp.pipeline.video.segmenter import Segmenter
 from segapp.pipeline.video.segments import KINDS, SegmentStore
-from segapp.pipeline.video.smoothing import Cuts
 from segapp.pipeline.video.stats import Row, write_frames_csv
 from segapp.pipeline.video.threads import Prefetcher
 
@@ -70,13 +70,14 @@ def process(
     where one was made already. Raises InvalidVideo, Cancelled, Paused and OSError (a full disk).
     """
     started = time.monotonic()
-    source = source or probe(original, limits)
     store = SegmentStore(folder / "parts")
-    job = Job(original, source, folder, options, limits, watch, store, started)
-    with closing(Segmenter(net, source.height, source.width, options.damping)) as segmenter:
-        plan = kept_or_new_plan(job, segmenter)
-        sink = SegmentSink(job, segmenter)
-        stopped = predict_frames(job, plan, segmenter, sink)
+    with closing(FrameProcess()) as decoder:  # started early: it is ready when the network is
+        source = source or probe(original, limits)
+        job = Job(original, source, folder, options, limits, watch, store, started)
+        with closing(Segmenter(net, source.height, source.width, options.damping)) as segmenter:
+            plan = kept_or_new_plan(job, segmenter)
+            sink = SegmentSink(job, segmenter)
+            stopped = predict_frames(job, plan, segmenter, sink, decoder)
     if not store.count:
         raise InvalidVideo("No frame of this video could be decoded. Convert it to H.264 in MP4 and upload it again.")
     return finish(job, plan, sink, stopped)
@@ -98,13 +99,14 @@ def kept_or_new_plan(job: Job, segmenter: Segmenter) -> Plan:
     return fresh
 
 
-def predict_frames(job: Job, plan: Plan, segmenter: Segmenter, sink: SegmentSink) -> bool:
+def predict_frames(job: Job, plan: Plan, segmenter: Segmenter, sink: SegmentSink, decoder: FrameProcess) -> bool:
     """Every frame that no complete segment holds, from the source through the network into the sink.
 
     Returns whether the watcher stopped it early.
     """
     damage = Tally(sink.skipped)
-    source = Prefetcher(input_frames(job, plan, segmenter.size, sink.next_pts, damage), DECODED_FRAMES)
+    wanted = Wanted(job.source, job.limits, segmenter.size, plan.per_second, sink.next_pts)
+    source = Prefetcher(decoder.frames(job.original, wanted, damage), DECODED_FRAMES)
     predictor = FramePredictor(segmenter)
     progress = Progress(job, plan, sink, predictor)
     stopped = False
@@ -138,18 +140,6 @@ def complete(predictor: FramePredictor, sink: SegmentSink) -> None:
     for masked in predictor.flush():
         sink.add(masked)
     sink.close()
-
-
-def input_frames(job: Job, plan: Plan, size: tuple[int, int], start: int | None, damage: Tally) -> Iterator[InputFrame]:
-    """Frames from `start` on, each with an image of `size` for the network where it is to be predicted."""
-    cuts = Cuts()
-    before: float | None = None
-    for frame in frames(job.original, job.source, job.limits, start, damage):
-        at = job.source.at(frame.pts)
-        cut = cuts(frame.luma())
-        due = cut or plans.is_due(plan.per_second, at, before)
-        before = at
-        yield InputFrame(frame, frame.rgb(*size) if due else None, cut)
 
 
 class Progress:

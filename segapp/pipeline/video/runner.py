@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from segapp.pipeline.video.doubts import Doubts
-from segapp.pipeline.video.frames import Frame
+from segapp.pipeline.video.inputs import InputFrame
 from segapp.pipeline.video.job import Job
 from segapp.pipeline.video.overlay import Painter
 from segapp.pipeline.video.segmenter import Segmenter
@@ -20,15 +20,6 @@ from segapp.pipeline.video.threads import WriterThread
 MASKED_FRAMES = 6  # waiting to be drawn and encoded at most
 SEGMENT_SECONDS = 10.0
 SEGMENT_FRAMES = 300
-
-
-@dataclass
-class InputFrame:
-    """A frame; image is the small one for the network (uint8 h,w,3), None where the last mask is carried on."""
-
-    frame: Frame
-    image: np.ndarray | None
-    cut: bool
 
 
 @dataclass

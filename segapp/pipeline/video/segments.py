@@ -17,7 +17,7 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from segapp.pipeline.video.frames import Frame
+from segapp.pipeline.video.frames import StoredFrame
 from segapp.pipeline.video.overlay import Painter, expanded, mask_png
 from segapp.pipeline.video.probe import Source
 
@@ -98,7 +98,7 @@ class MaskedFrame:
     """A frame with its mask (uint8 of class ids) on the segmenter's grid, and the mask's doubt; predicted: not carried
     on from before."""
 
-    frame: Frame
+    frame: StoredFrame
     ids: np.ndarray
     predicted: bool
     doubt: float

@@ -17,8 +17,6 @@ STRENGTH = 0.7  # share of the past in the mean where nothing moves; 0 switches 
 BLOCK = 8  # pixels a side over which movement is measured
 MAX_NOISE = 8.0  # grey levels that count as noise at most
 MOVED = 12.0  # grey levels above the noise at which the past counts for nothing
-CUT = 32.0  # mean change in grey levels between two frames that may be a scene cut
-CUT_RATIO = 4.0  # ... when it is also this many times the usual change
 
 
 class TemporalSmoother:
@@ -49,28 +47,6 @@ def stillness(grey: Tensor, before: Tensor) -> Tensor:
     noise = change.median().clamp(max=MAX_NOISE)
     still = (1 - (change - noise) / MOVED).clamp(0, 1)
     return F.interpolate(still, size=grey.shape, mode="bilinear", align_corners=False)[0, 0]
-
-
-class Cuts:
-    """Tells scene cuts from movement on small grey thumbnails, one frame after the other."""
-
-    def __init__(self) -> None:
-        self._before: np.ndarray | None = None
-        self._usual = 0.0
-
-    def __call__(self, luma: np.ndarray) -> bool:
-        """luma: the Y plane H,W. True when this frame begins another scene."""
-        rows, cols = max(1, luma.shape[0] // 36), max(1, luma.shape[1] // 64)
-        thumbnail = luma[::rows, ::cols].astype(np.int16)
-        if self._before is None:
-            self._before = thumbnail
-            return False
-        change = float(np.abs(thumbnail - self._before).mean())
-        cut = change > CUT and change > CUT_RATIO * self._usual
-        self._before = thumbnail
-        if not cut:
-            self._usual += 0.2 * (change - self._usual)
-        return cut
 
 
 def flicker(masks: Sequence[np.ndarray]) -> float:

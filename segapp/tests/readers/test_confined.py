@@ -85,3 +85,24 @@ def test_a_name_with_odd_characters_travels_and_is_refused_by_name():
     with pytest.raises(InvalidFile) as refused:
         decode.image(io.BytesIO(b"II*\0" + bytes(40)), "ä \0 'x'.tif")
     assert refused.value.file == "ä \0 'x'.tif"
+
+
+def test_of_all_paths_one_file_can_be_left_to_read(tmp_path):
+    allowed, other = tmp_path / "allowed", tmp_path / "other"
+    allowed.write_text("read me")
+    other.write_text("not me")
+    code = (
+        "import pathlib, sys\nfrom segapp.confine import forbid_paths\n"
+        "allowed, other = map(pathlib.Path, sys.argv[1:])\n"
+        "if not forbid_paths(allowed): raise SystemExit(3)\n"
+        "assert allowed.read_text() == 'read me'\n"
+        "for denied in (other.read_text, allowed.unlink, lambda: allowed.rename(other)):\n"
+        "    try: denied()\n"
+        "    except PermissionError: continue\n"
+        "    raise SystemExit(1)\n"
+    )
+    command = [sys.executable, "-c", code, str(allowed), str(other)]
+    done = subprocess.run(command, cwd=PROJECT, env=confine.environment(), timeout=60, check=False)
+    if done.returncode == 3:
+        pytest.skip("this kernel has no Landlock")
+    assert done.returncode == 0 and allowed.read_text() == "read me" and other.read_text() == "not me"

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from segapp.pipeline.video.smoothing import Cuts, TemporalSmoother, flicker
+from segapp.pipeline.video.cuts import Cuts
+from segapp.pipeline.video.smoothing import TemporalSmoother, flicker
 
 SIZE = (48, 64)
 
