@@ -47,7 +47,6 @@ def test_a_later_start_gives_the_rest(tmp_path):
     assert [frame.frame.pts for frame in rest] == times[7:]
 
 
-@pytest.mark.fault(54)
 def test_a_decoder_that_dies_is_a_refusal_in_plain_words(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=40)
     process = FrameProcess()
