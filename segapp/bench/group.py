@@ -74,7 +74,10 @@ class Group:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                # Apart, they stay in this session: where the kernel shares out cores by session, as it may, the train
+                # workers' niceness would not hold beyond theirs.
+                start_new_session=not self._apart,
+                process_group=0 if self._apart else None,
                 preexec_fn=lambda: die_with_parent(parent),
             )
         self._processes.append(process)
