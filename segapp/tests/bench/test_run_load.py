@@ -64,13 +64,13 @@ def test_no_two_photos_in_a_row_are_the_same(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_visitors_open_pages_and_analyze_photos_beside_a_training(tmp_path):
     command = [sys.executable, str(PROJECT / "manage.py"), "bench", "load", "--visitors", "3", "--models", "2"]
     environment = {**os.environ, "SEGAPP_HOME": str(tmp_path / "home")}
     done = subprocess.run(
-        [*command, "--seconds", "8", "--training", "--json"],
-        env=environment, capture_output=True, text=True, timeout=500, check=False,
+        [*command, "--seconds", "6", "--training", "--json"],
+        env=environment, capture_output=True, text=True, timeout=800, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
