@@ -12,14 +12,21 @@ from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.logistic import L2, fit_logistic
 from segapp.pipeline.training.features import EncodedView
 
-STROKES_L2 = 0.05  # penalty on a head that is fitted to strokes; docs/engine.md has the measurements
+# Penalties on a head that is fitted to strokes; docs/engine.md has the measurements.
+STROKES_L2 = 0.05  # where training goes on from there
+KEPT_STROKES_L2 = 1.6  # over the square of the number of classes, where the head is the model
 MAX_SAMPLES = 12_000  # pixels that the head is fitted to, divided equally among classes and views
 
 
 def new_network(
-    root: LoadedNetwork, spec: Spec, views: Sequence[EncodedView], seed: int, shares: Tensor | None = None
+    root: LoadedNetwork,
+    spec: Spec,
+    views: Sequence[EncodedView],
+    seed: int,
+    shares: Tensor | None = None,
+    l2: float = L2,
 ) -> Network:
-    """A network of `spec` around the root's encoder, ready to be trained; `shares` as of `fit_head`.
+    """A network of `spec` around the root's encoder, ready to be trained; `shares` and `l2` as of `fit_head`.
 
     The decoder starts as the root's, and so does the head when the root is a model of the
     same classes; otherwise the head is fitted to `views` by logistic regression.
@@ -29,8 +36,7 @@ def new_network(
     if root.spec.classes == spec.classes:
         network.segmentation_head = _trainable_copy(root.module.segmentation_head)
         return network
-    penalty = L2 if shares is None else STROKES_L2
-    weight, bias = fit_head(network.decoder, views, len(spec.classes), seed, shares, penalty)
+    weight, bias = fit_head(network.decoder, views, len(spec.classes), seed, shares, l2)
     convolution = network.segmentation_head[0]
     convolution.weight = nn.Parameter(weight[:, :, None, None])
     convolution.bias = nn.Parameter(bias)

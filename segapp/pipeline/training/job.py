@@ -8,11 +8,12 @@ from torch import Tensor
 
 from registry.network import ClassInfo, Spec
 from registry.runtime import LoadedNetwork
+from segapp.pipeline.inference.logistic import L2
 from segapp.pipeline.training import sparse
 from segapp.pipeline.training.augment import strong
 from segapp.pipeline.training.cross_validation import HeldOut
 from segapp.pipeline.training.features import FeatureCache, Prepared, prepare
-from segapp.pipeline.training.init import class_weights, new_network
+from segapp.pipeline.training.init import KEPT_STROKES_L2, STROKES_L2, class_weights, new_network
 from segapp.pipeline.training.input_size import choose_input_size, median_side
 from segapp.pipeline.training.interior import numbers_like
 from segapp.pipeline.training.knowledge import KNOWN, KNOWN_BY_STROKES
@@ -67,7 +68,15 @@ class Job:
     ) -> Trainee:
         """A trainee that starts from the root (or `start`), its head fitted to the members' plain views."""
         plain = [features.get(i, 0) for i in members]
-        return Trainee(new_network(start or self.root, self.spec, plain, self.seed, self.shares), self.adapts)
+        network = new_network(start or self.root, self.spec, plain, self.seed, self.shares, self.head_penalty)
+        return Trainee(network, self.adapts)
+
+    @property
+    def head_penalty(self) -> float:
+        """On the weights of a head that is fitted: more where it is fitted to strokes of few classes and kept."""
+        if self.shares is None:
+            return L2
+        return KEPT_STROKES_L2 / len(self.spec.classes) ** 2 if self.fits_head_only else STROKES_L2
 
     @property
     def adapts(self) -> bool:
