@@ -340,3 +340,12 @@ def test_the_site_says_that_it_cannot_decode_right_now(alice, fresh):
     answer = alice.post("/api/segment", {"file": SimpleUploadedFile("good.png", saved(photo(96)).getvalue())})
     assert answer.status_code == 503 and int(answer["Retry-After"]) > 0
     assert "cannot be decoded right now" in answer.content.decode()
+
+
+@pytest.mark.parametrize("name", ["RGB.png", "L.png", "P.png", "plain.jpeg", "grey.jpg"])
+def test_what_was_stored_as_it_came_gives_the_same_pixels_again(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(examples()[name])
+    assert (decode.stored(path) == np.asarray(Image.open(path).convert("RGB"))).all()
+    with pytest.raises(FileNotFoundError):
+        decode.stored(tmp_path / "gone.png")
