@@ -12,7 +12,7 @@ from segapp.bench.run_finetune import Rows, drawn_or_named
 from segapp.pipeline.training.finetune import RECIPE
 from segapp.worker import networks
 
-LIVE = 2  # counts the changes of how strokes are answered; rows of another one are not taken
+LIVE = 3  # counts the changes of how strokes are answered; rows of another one are not taken
 
 
 def run(options: dict[str, Any], log: Callable[[str], None]) -> dict[str, Any]:
