@@ -161,7 +161,7 @@ def analysis_view(request: VisitorRequest, public_id: str, kind: str) -> HttpRes
 
 def _looked_at(found: Analysis, kind: str, values: Image.Image, image: Path) -> HttpResponse:
     if kind == "small":
-        small = render.thumbnail(Image.fromarray(decode.stored(image)), SMALL)
+        small = _thumbnail(found, image)
         ids = np.asarray(values.resize(small.size, Image.Resampling.NEAREST))
         return webp(render.overlay(small, ids, found.classes, 0.5))
     scale = analyses.SHOWN_SIDE / max(values.size)
@@ -169,6 +169,14 @@ def _looked_at(found: Analysis, kind: str, values: Image.Image, image: Path) -> 
         size = (max(1, round(values.width * scale)), max(1, round(values.height * scale)))
         values = values.resize(size, Image.Resampling.NEAREST)
     return _png(values)
+
+
+def _thumbnail(found: Analysis, image: Path) -> Image.Image:
+    """Of the image as it came, or of the smaller copy that Segapp has made of a large one."""
+    if image == found.image_path:
+        return render.thumbnail(Image.fromarray(decode.stored(image)), SMALL)
+    with stored.opened(image, memory.SHOWN) as opened:
+        return render.thumbnail(opened, SMALL)
 
 
 @require_safe
