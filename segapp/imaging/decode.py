@@ -134,7 +134,7 @@ def cost(file: IO[bytes], name: str, kinds: Sequence[Kind] = formats.IMAGE_KINDS
         width, height = _native_size(container, file, name)
         return max(each, memory.READ_BY[container]) * width * height
     opened = _header(file, name, kinds)
-    return max(each, 2 * memory.READ if _is_deep(opened) else 0) * opened.width * opened.height
+    return max(each, 2 * memory.READ if is_deep(opened) else 0) * opened.width * opened.height
 
 
 def _read(file: IO[bytes], name: str, choice: ImageInput, need: int) -> Decoded:
@@ -201,7 +201,7 @@ def values(file: IO[bytes], name: str, choice: ImageInput | None = None) -> np.n
                 return None
             upright_values = turned(found.values, found.turn)
             return upright_values[..., 0] if upright_values.shape[2] == 1 else upright_values
-        if reader or header_size.container(_head(file)) or not _is_deep(_header(file, name, formats.IMAGE_KINDS)):
+        if reader or header_size.container(_head(file)) or not is_deep(_header(file, name, formats.IMAGE_KINDS)):
             return None
         return forked.read("values", file, name, ImageInput(), need).values
 
@@ -343,7 +343,8 @@ def unread(file: IO[bytes], name: str, kinds: Sequence[Kind], tried: Sequence[st
     return opened
 
 
-def _is_deep(opened: Image.Image) -> bool:
+def is_deep(opened: Image.Image) -> bool:
+    """Whether Pillow holds more than eight bits a value of this image."""
     return opened.mode.startswith("I") or opened.mode == "F"
 
 

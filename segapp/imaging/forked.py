@@ -51,8 +51,7 @@ _lock = threading.Lock()
 class DecoderMissing(DecodersBusy):
     """The process that decodes images cannot be started."""
 
-    def __init__(self) -> None:
-        Exception.__init__(self, "Images cannot be decoded right now. Try again in a few seconds; nothing was stored.")
+    message = "Images cannot be decoded right now. Try again in a few seconds; nothing was stored."
 
 
 @dataclass

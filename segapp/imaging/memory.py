@@ -30,9 +30,10 @@ class DecodersBusy(Exception):
     """Too many files are being read right now; nothing was stored. `retry_after` is in seconds."""
 
     retry_after = 10
+    message = "Many files are being read right now. Try again in a few seconds; nothing was stored."
 
     def __init__(self) -> None:
-        super().__init__("Many files are being read right now. Try again in a few seconds; nothing was stored.")
+        super().__init__(self.message)
 
 
 class Budget:

@@ -32,7 +32,7 @@ def image(file: IO[bytes], name: str, choice: ImageInput) -> Picked:
     turn, notes = _orientation(opened), () if whole else (f"{name} is cut off: it is used as far as it goes.",)
     if _animated(opened):
         notes = (*notes, f"{name} is animated: its first frame is used.")
-    deep = _is_deep(opened)
+    deep = decode.is_deep(opened)
     layout = Layout(1, 1 if opened.mode in ("1", "L", "LA", "La") or deep else 3)
     _, channels, more = resolve(choice, layout, name)
     size = from_file(opened)
@@ -81,17 +81,13 @@ def grey(file: IO[bytes], name: str) -> Picked:
     return Picked(np.asarray(opened.convert("L")), Layout(1, 1), kind="index")
 
 
-def _is_deep(opened: Image.Image) -> bool:
-    return opened.mode.startswith("I") or opened.mode == "F"
-
-
 def _animated(opened: Image.Image) -> bool:
     return getattr(opened, "is_animated", False) and opened.format != PHONE_JPEG  # n_frames would read every frame
 
 
 def _to_rgb(opened: Image.Image) -> Image.Image:
     """RGB without clipping: 16 bits are scaled by the bit depth in use, transparency lies on white."""
-    if opened.mode.startswith("I") or opened.mode == "F":
+    if decode.is_deep(opened):
         return Image.fromarray(eight_bits(_narrow(np.asarray(opened)))).convert("RGB")
     if opened.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in opened.info:
         return _on_white(opened)
@@ -122,7 +118,7 @@ def _values(opened: Image.Image, name: str, deep: bool) -> MaskSource:
         if opened.format == "GIF" and (greys := _greys(np.asarray(opened), colours)) is not None:
             return MaskSource("index", greys)
         return MaskSource("index", np.asarray(opened), palette=tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours))
-    if opened.mode.startswith("I") or opened.mode == "F":
+    if decode.is_deep(opened):
         values = np.asarray(opened)
         if opened.mode == "F" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
             raise InvalidFile(name, "Its values are no whole numbers.", "Save it as an 8-bit or 16-bit PNG.")
