@@ -46,7 +46,7 @@ class Tally:
 
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
-    """The file's demuxer; raises InvalidVideo for what is no accepted container."""
+    """The file's demuxer. Raises InvalidVideo for what is no accepted container, and MemoryError."""
     with open(path, "rb") as file:
         family = containers.family(file.read(containers.HEAD))
     if family is None:
@@ -63,6 +63,8 @@ def opened(path: Path) -> Iterator[InputContainer]:
             else {"protocol_whitelist": "file"},
             metadata_errors="replace",
         )
+    except MemoryError:  # one of FFmpeg's errors, too, but no damage
+        raise
     except (av.error.FFmpegError, ValueError) as error:
         raise InvalidVideo(
             "The file is broken or incomplete: its index cannot be read. Save or upload it again."
@@ -103,7 +105,10 @@ def _rank(stream: VideoStream) -> tuple[bool, bool, int]:
 
 
 def decoded(container: InputContainer, stream: VideoStream, tally: Tally, packets: int = 0) -> Iterator[VideoFrame]:
-    """Frames in the order they are shown; damaged ones are counted and left out. `packets`: stop after so many."""
+    """Frames in the order they are shown; damaged ones are counted and left out. `packets`: stop after so many.
+
+    Raises MemoryError: frames for which there was no memory are not damaged.
+    """
     source = container.demux(stream)
     seen = 0
     while True:
@@ -111,6 +116,8 @@ def decoded(container: InputContainer, stream: VideoStream, tally: Tally, packet
             packet = next(source)
         except StopIteration:
             return
+        except MemoryError:
+            raise
         except av.error.FFmpegError:
             return  # damage between packets: nothing behind it can be found
         try:
@@ -119,6 +126,8 @@ def decoded(container: InputContainer, stream: VideoStream, tally: Tally, packet
                     tally.skipped += 1
                 else:
                     yield frame
+        except MemoryError:
+            raise
         except av.error.FFmpegError:
             tally.skipped += 1
         seen += 1

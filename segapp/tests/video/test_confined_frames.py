@@ -72,9 +72,9 @@ def test_a_decoder_that_hangs_is_ended(tmp_path, monkeypatch):
 
 
 def test_a_decoder_that_needs_more_memory_than_it_may_have_is_a_refusal(tmp_path, monkeypatch):
-    path = write_video(tmp_path / "a.mp4", frames=5)
+    path = write_video(tmp_path / "a.mp4", 1920, 1080, frames=5)  # more than fits in what the process has already
     monkeypatch.setattr(confined_frames, "RESOURCES", ResourceLimits(memory=64 << 20))
-    with pytest.raises(InvalidVideo, match=r"could not be decoded|cannot be read"):  # by where the memory ends
+    with pytest.raises(InvalidVideo, match="could not be decoded"):
         list(FrameProcess().frames(path, wanted(path), Tally()))
 
 
