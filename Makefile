@@ -11,7 +11,7 @@ MIGRATED := $(VENV)/.migrated
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off --quiet
 TESTS := $(BIN)/python -m segapp.tests.run
 
-.PHONY: run setup setup-dev test test-slow test-all faults lint lock format clean browser database nginx
+.PHONY: run setup setup-dev test test-slow test-all faults faults-postgres lint lock format clean browser database nginx
 
 run: setup
 	@exec $(BIN)/python manage.py serve $(ARGS)
@@ -77,6 +77,10 @@ test-all: test test-slow
 # The fault list of docs/reliability.md, fast and slow tests of it, and how often each fault was tried and survived.
 faults: setup-dev browser database nginx
 	@$(TESTS) faults $(ARGS)
+
+# The same with PostgreSQL and Redis instead of SQLite and the embedded broker.
+faults-postgres: setup-dev browser database nginx
+	@$(TESTS) faults-postgres $(ARGS)
 
 lint: setup-dev
 	$(BIN)/ruff check .

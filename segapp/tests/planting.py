@@ -11,6 +11,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from segapp.tests import second_pair
+
 CLASSES = (("background", "#4b5563"), ("disc", "#e69f00"), ("rim", "#56b4e9"))
 
 
@@ -56,6 +58,7 @@ def plant_into(home: Path, visitor: str, database_url: str = "", **models: int) 
     """The same in the home of a server, in a process of its own; the models' public ids, oldest first."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SEGAPP_")}
     environment = {**inherited, "SEGAPP_HOME": str(home), "DJANGO_SETTINGS_MODULE": "segapp.settings"}
+    environment |= second_pair.for_home(home)
     if database_url:
         environment["DATABASE_URL"] = database_url
     wanted = [f"{name}={finds}" for name, finds in models.items()]

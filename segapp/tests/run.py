@@ -1,10 +1,11 @@
-"""`python -m segapp.tests.run fast|slow|faults [pytest's arguments]`: the tests in two steps, watched from outside.
+"""`python -m segapp.tests.run fast|slow|faults|faults-postgres [pytest's arguments]`: the tests in two steps, watched
+from outside; `faults-postgres` with PostgreSQL and Redis instead of SQLite and the embedded broker.
 
 First whatever can run beside other tests, on all cores; then the tests that start the service or a browser.
 A test that hangs where pytest-timeout cannot end it (in C code, or with the machine starved) is ended from here: when
 no test has begun or ended for longer than one may take, all processes of the step are killed and the tests that were
 running are named. Prints one result at the end, with a table of the faults that were tried; the exit status is 0 only
-when every step was good, and of `faults` when every one was tried.
+when every step was good, and of the faults when every one was tried.
 """
 
 import contextlib
@@ -22,10 +23,12 @@ from pathlib import Path
 import psutil
 
 from segapp.home import PROJECT
+from segapp.tests import second_pair
 from segapp.tests.faults import Faults
 from segapp.tests.progress import VARIABLE
 
-SUITES = {"fast": "not slow", "slow": "slow", "faults": "fault"}
+SECOND_PAIR = "faults-postgres"
+SUITES = {"fast": "not slow", "slow": "slow", "faults": "fault", SECOND_PAIR: "fault"}
 # Files with many tests begin first, or, where few tests take most of the time, those that marking.LONG_FILES names.
 STEPS: tuple[tuple[str, str, list[str]], ...] = (
     ("parallel tests", "not processes and not browser", []),
@@ -33,7 +36,7 @@ STEPS: tuple[tuple[str, str, list[str]], ...] = (
 )
 SERVICES = 2  # processes of the second step: its tests mostly wait; every process has a service of its own
 # Seconds without a test that begins or ends: longer than the longest timeout of a test in the suite.
-PATIENCE = {"fast": 400.0, "slow": 3100.0, "faults": 3100.0}
+PATIENCE = {"fast": 400.0, "slow": 3100.0, "faults": 3100.0, SECOND_PAIR: 3100.0}
 LOOK_SECONDS = 1.0
 DUMP_SECONDS = 5.0  # that killed processes have to print where they were
 MAX_WORKERS = 8
@@ -80,7 +83,7 @@ def run(suite: str, arguments: list[str], patience: float | None = None) -> int:
         if status == INTERRUPTED:
             break
     good = set(statuses) <= {0, NO_TESTS} and 0 in statuses
-    if suite == "faults" and not arguments:
+    if SUITES[suite] == "fault" and not arguments:
         good = good and not tally.faults.untried()
     print(result(suite, good, tally, hung, time.monotonic() - began), flush=True)
     return 0 if good else 1
@@ -166,7 +169,7 @@ def result(suite: str, good: bool, tally: Tally, hung: list[str], seconds: float
     table = tally.faults.table()
     if table:
         lines.append(f"\n{table}")
-    if suite == "faults" and tally.faults.untried():
+    if SUITES[suite] == "fault" and tally.faults.untried():
         lines.append(f"  not tried: {', '.join(map(str, tally.faults.untried()))}")
     return "\n".join([f"\n=== {suite} tests {verdict}: {counts} in {seconds:.0f} s", *lines])
 
@@ -175,4 +178,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] not in [[name] for name in SUITES]:
         raise SystemExit(__doc__)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if sys.argv[1] == SECOND_PAIR:
+        with second_pair.variables() as variables:
+            os.environ.update(variables)
+            raise SystemExit(run(sys.argv[1], sys.argv[2:]))
     raise SystemExit(run(sys.argv[1], sys.argv[2:]))

@@ -15,6 +15,7 @@ import psutil
 from segapp.bench.client import Answer, Upload, multipart
 from segapp.bench.client import Client as Browser
 from segapp.home import PROJECT
+from segapp.tests import second_pair
 
 __all__ = ["PARTS", "Answer", "Browser", "Served", "Upload", "lives", "multipart", "serve_command", "until"]
 
@@ -26,7 +27,7 @@ class Served:
 
     def __init__(self, home: Path, log: Path | None = None, **environment: str) -> None:
         self.home = home
-        self.environment = environment
+        self.environment = {**second_pair.for_home(home), **environment}
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.started_in = 0.0  # seconds from the command to the first page

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from PIL import Image
 
 from segapp.home import PROJECT
+from segapp.tests import second_pair
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def place(tmp_path_factory) -> Path:
 
 
 def manage(place: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "SEGAPP_HOME": str(place / "home")}
+    environment = {**os.environ, "SEGAPP_HOME": str(place / "home"), **second_pair.for_home(place / "home")}
     command = [sys.executable, str(PROJECT / "manage.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
 
@@ -87,10 +87,9 @@ def test_a_model_can_be_exported(place, model, format):
 
 @pytest.mark.slow
 def test_the_rows_seed_and_steps_make_the_same_weights_again(place, demo, model):
-    with sqlite3.connect(place / "home" / "var" / "segapp.sqlite3") as database:
-        wanted = [model["user_id"]]
-        (row,) = database.execute("SELECT recipe FROM registry_usermodel WHERE public_id = ?", wanted).fetchone()
-    recipe = json.loads(row)
+    query = "SELECT recipe FROM registry_usermodel WHERE public_id = %s"
+    (row,) = second_pair.select(place / "home", query, model["user_id"])
+    recipe = row["recipe"] if isinstance(row["recipe"], dict) else json.loads(row["recipe"])
     numbers = [f"--{name}={recipe[name]}" for name in ("seed", "steps", "effort", "base")]
     done = manage(place, "finetune", demo / "images", demo / "masks", *numbers, "--visitor", "another", "--json")
     assert done.returncode == 0, done.stderr

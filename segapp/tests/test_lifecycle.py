@@ -3,7 +3,6 @@
 import hashlib
 import io
 import random
-import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segapp.tests import second_pair
 from segapp.tests.processes.training import follow
 from segapp.tests.serving import Browser, Served, Upload
 
@@ -72,11 +72,9 @@ def test_the_file_opens_with_weights_only_and_holds_what_differs(trained, served
     assert content["base_sha256"] and content["spec"]["classes"]
     assert not any(name.startswith("encoder.") for name in content["tensors"]), "a quick training leaves the encoder"
     assert path.stat().st_size < 8_000_000
-    with sqlite3.connect(served.home / "var" / "segapp.sqlite3") as database:
-        (recorded,) = database.execute(
-            "select sha256 from registry_usermodel where public_id = ?", [run["user_id"]]
-        ).fetchone()
-    assert recorded == hashlib.sha256(path.read_bytes()).hexdigest()
+    query = "select sha256 from registry_usermodel where public_id = %s"
+    (recorded,) = second_pair.select(served.home, query, run["user_id"])
+    assert recorded["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_the_model_finds_cats_it_has_not_seen(trained, cats):

@@ -1,13 +1,13 @@
 """From painted masks only to a model, and from one of its answers, mended, to a new version of it."""
 
 import io
-import sqlite3
 
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from segapp.tests import second_pair
 from segapp.tests.browser.easel import Easel, disc_ids, disc_photo, overlap
 from segapp.tests.browser.visits import faults
 
@@ -17,12 +17,13 @@ LONG = 240_000  # milliseconds
 
 def versions(served) -> list[tuple[str, str | None, int, int]]:
     """(name, parent's name, active, images) of Oranges and what came of it, oldest first."""
-    with sqlite3.connect(served.home / "var" / "segapp.sqlite3") as database:
-        return database.execute(
-            "select own.name, parent.name, own.active, own.image_count from registry_usermodel own"
-            " left join registry_usermodel parent on own.parent_id = parent.id"
-            " where 'Oranges' in (own.name, parent.name) order by own.id"
-        ).fetchall()
+    found = second_pair.select(
+        served.home,
+        "select own.name, parent.name as parent, own.active, own.image_count from registry_usermodel own"
+        " left join registry_usermodel parent on own.parent_id = parent.id"
+        " where 'Oranges' in (own.name, parent.name) order by own.id",
+    )
+    return [tuple(row.values()) for row in found]
 
 
 def stop_soon(page: Page) -> None:

@@ -1,19 +1,15 @@
 """The second database: rows, pages and a whole training on a PostgreSQL of the test's own."""
 
 import os
-import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import psycopg
 import pytest
 
 from segapp.home import PROJECT
+from segapp.tests import second_pair
 from segapp.tests.fixtures import unavailable
 from segapp.tests.planting import plant_into
 from segapp.tests.processes import training
@@ -25,41 +21,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ABOUT_ROWS = ["segapp/tests/services", "segapp/tests/views", "registry/tests/test_services.py"]
 
 
-def programs() -> Path:
-    """The folder of PostgreSQL's server programs, which Debian keeps off the PATH."""
-    for found in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
-        if (found / "postgres").exists():
-            return found
-    installed = shutil.which("postgres")
-    if installed is None:
+@pytest.fixture(scope="module")
+def server_url():
+    """A PostgreSQL's address, without a database."""
+    found = second_pair.programs()
+    if found is None:
         unavailable("there is no PostgreSQL; on Debian: apt-get install postgresql")
-    return Path(str(installed)).parent
+    with second_pair.postgres(found) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
-def database_url():
-    """A cluster in a short temporary folder, on a free port of this machine; gone afterwards."""
-    folder, bin_folder = Path(tempfile.mkdtemp(prefix="segapp-pg-")), programs()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    as_owner: list[str] = []
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(folder, "postgres", "postgres")
-        as_owner = ["runuser", "-u", "postgres", "--"]
-    cluster, log = str(folder / "cluster"), str(folder / "log")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-
-    def call(*command: str) -> None:
-        subprocess.run([*as_owner, *command], check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=120)
-
-    call(str(bin_folder / "initdb"), "-D", cluster, "-U", "segapp", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
-    call(str(bin_folder / "pg_ctl"), "-D", cluster, "-l", log, "-o", options, "-w", "start")
-    try:
-        call(str(bin_folder / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "segapp", "segapp")
-        yield f"postgres://segapp@127.0.0.1:{port}/segapp"
-    finally:
-        call(str(bin_folder / "pg_ctl"), "-D", cluster, "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+def database_url(server_url):
+    return second_pair.new_database(server_url, "segapp")
 
 
 def test_services_and_views_pass_on_postgresql_too(database_url):
@@ -101,10 +75,8 @@ def test_a_model_is_trained_used_and_reset_on_postgresql(tmp_path, database_url)
         server.stop()
 
 
-def test_a_backup_moves_from_sqlite_to_postgresql_and_back(tmp_path, database_url):
-    other = database_url.rpartition("/")[0] + "/moved"
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE moved")
+def test_a_backup_moves_from_sqlite_to_postgresql_and_back(tmp_path, server_url, database_url):
+    other = second_pair.new_database(server_url)
 
     def manage(home: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "SEGAPP_HOME": str(tmp_path / home), **variables}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from segapp.tests import second_pair
+
 pytestmark = pytest.mark.slow
 
 PROGRAM = """
@@ -37,13 +39,13 @@ print(json.dumps({"active": answer.key, "lost": answer.notice, "runs": runs, "mo
 
 
 def run(home: Path, what: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "SEGAPP_HOME": str(home), "DJANGO_SETTINGS_MODULE": "segapp.settings"}
+    own = {"SEGAPP_HOME": str(home), "DJANGO_SETTINGS_MODULE": "segapp.settings", **second_pair.for_home(home)}
     command = [sys.executable, "-c", PROGRAM, what]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, timeout=240, check=False)
 
 
 def clean(home: Path) -> str:
-    environment = {**os.environ, "SEGAPP_HOME": str(home)}
+    environment = {**os.environ, "SEGAPP_HOME": str(home), **second_pair.for_home(home)}
     command = [sys.executable, "manage.py", "cleanup_models"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
 

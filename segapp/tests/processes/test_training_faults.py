@@ -2,12 +2,12 @@
 
 import os
 import signal
-import sqlite3
 import threading
 import time
 
 import pytest
 
+from segapp.tests import second_pair
 from segapp.tests.processes import training
 from segapp.tests.processes.conftest import fill
 from segapp.tests.serving import Served, lives, until
@@ -125,12 +125,9 @@ def test_a_database_locked_for_ten_seconds_loses_no_run(server, visitor):
     locked = threading.Event()
 
     def lock() -> None:
-        database = sqlite3.connect(server.home / "var" / "segapp.sqlite3", isolation_level=None, timeout=20)
-        database.execute("BEGIN IMMEDIATE")
-        locked.set()
-        time.sleep(10)
-        database.execute("ROLLBACK")
-        database.close()
+        with second_pair.locked(server.home):
+            locked.set()
+            time.sleep(10)
 
     thread = threading.Thread(target=lock)
     thread.start()

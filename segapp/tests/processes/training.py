@@ -2,12 +2,12 @@
 
 import io
 import json
-import sqlite3
 import time
 from http.client import HTTPException
 
 from PIL import Image, ImageDraw
 
+from segapp.tests import second_pair
 from segapp.tests.serving import Browser, Served, Upload, until
 
 ENDED = ("done", "failed", "cancelled")
@@ -62,13 +62,13 @@ def row(server: Served, status_url: str, table: str = "trainingrun") -> dict:
 
 def recipe(server: Served, model_id: str) -> dict:
     """How a model was made, as its row says."""
-    return json.loads(_row(server, "registry_usermodel", model_id)["recipe"])
+    found = _row(server, "registry_usermodel", model_id)["recipe"]
+    return found if isinstance(found, dict) else json.loads(found)  # SQLite has text
 
 
 def _row(server: Served, table: str, public_id: str) -> dict:
-    with sqlite3.connect(server.home / "var" / "segapp.sqlite3", timeout=20) as database:
-        database.row_factory = sqlite3.Row
-        return dict(database.execute(f"SELECT * FROM {table} WHERE public_id = ?", [public_id]).fetchone())
+    (found,) = second_pair.select(server.home, f"SELECT * FROM {table} WHERE public_id = %s", public_id)
+    return found
 
 
 def models(browser: Browser) -> list[dict]:
