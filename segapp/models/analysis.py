@@ -54,7 +54,7 @@ class Analysis(Pinned):
         each measurement.
 
         Of an image with more than eight bits values.npy.gz has its own values; upload, the file as it came, goes when a
-        worker has read them.
+        worker has read them. pixels.npy is there until a worker has answered (services/handover.py).
 
         What is drawn from these comes when somebody asks: overlay.jpg, confidence.png, and shown.jpg of a large one.
         """
@@ -67,6 +67,11 @@ class Analysis(Pinned):
     @property
     def values_path(self) -> Path:
         return self.folder / "values.npy.gz"
+
+    @property
+    def pixels_path(self) -> Path:
+        """What the web process decoded, until a worker has answered."""
+        return self.folder / "pixels.npy"
 
     @property
     def image_path(self) -> Path:

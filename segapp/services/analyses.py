@@ -27,7 +27,7 @@ from segapp.imaging.object_formats import WRITTEN_AT_ONCE
 from segapp.imaging.object_options import ObjectOptions
 from segapp.models import UNFINISHED, Analysis, Measurement, State, Worker
 from segapp.models.measurement import wanted
-from segapp.services import admission, model_snapshot, queueing, schemas, storage
+from segapp.services import admission, handover, model_snapshot, queueing, schemas, storage
 from segapp.services.admission import admit, waiter_slot
 from segapp.services.errors import (
     Busy,
@@ -137,9 +137,9 @@ def _submit_decoded(
     file.seek(0)
     plain = bare(file.read()) if decoded.as_stored else None
     if plain is None:
-        return _queue(row, lambda out: image.save(out, "PNG", compress_level=1), objects)
+        return _queue(row, lambda out: image.save(out, "PNG", compress_level=1), objects, image)
     row.suffix, content = plain
-    return _queue(row, lambda out: out.write(content), objects)
+    return _queue(row, lambda out: out.write(content), objects, image)
 
 
 def check_things(objects: ObjectOptions | None, classes: list[dict[str, Any]]) -> None:
@@ -251,10 +251,17 @@ def _pinned(
     return Analysis(visitor=visitor, title=title[:200], width=size.width, height=size.height, passes=passes, **chosen)
 
 
-def _queue(row: Analysis, write: Callable[[BinaryIO], object], objects: ObjectOptions | None = None) -> Analysis:
-    """Store the image, then the row, then send it off; or leave nothing behind."""
+def _queue(
+    row: Analysis,
+    write: Callable[[BinaryIO], object],
+    objects: ObjectOptions | None = None,
+    decoded: Image.Image | None = None,
+) -> Analysis:
+    """Store the image, then the row, then send it off; or leave nothing behind. `decoded`: its pixels, if at hand."""
     try:
         write_atomically(row.image_path, write, durable=False)
+        if decoded is not None:
+            handover.leave(row, decoded)
         with transaction.atomic():
             row.save()
             storage.enter(row)
@@ -464,4 +471,7 @@ def living_workers(now: float) -> dict[str, str]:
 
 
 def _give_up(rows: QuerySet[Analysis], message: str) -> None:
+    given_up = list(rows)
     rows.update(state=State.FAILED, ended=timezone.now(), message=message)
+    for analysis in given_up:
+        handover.forget(analysis)

@@ -21,7 +21,7 @@ from segapp.imaging.image_input import ImageInput
 from segapp.imaging.memory import DecodersBusy
 from segapp.models import Analysis, Measurement, State
 from segapp.pipeline.inference.predict import Prediction, predict, shares
-from segapp.services import storage
+from segapp.services import handover, storage
 from segapp.worker import analysis_objects, claims, intensities, measuring, networks, turns, windows
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ def _run(pk: int) -> None:
     mine = Analysis.objects.filter(pk=pk, state=State.RUNNING, worker=heartbeat.NAME)
     ended = mine.update(ended=timezone.now(), **values)
     dispatch.notify(analysis.public_id)  # the request waits: what it does not need comes after this
+    handover.forget(analysis)
     _keep_intensities(analysis, done=values["state"] == State.DONE)
     if not ended and not Analysis.objects.filter(pk=pk).exists():  # deleted meanwhile
         store.remove_folder(analysis.folder)
@@ -123,7 +124,7 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     if analysis.windows:
         return _answer_windows(analysis, network)
     began = time.perf_counter()
-    image = decode.stored(store.fetch(analysis.image_path))
+    image = _image(analysis)
     read = time.perf_counter()
     found = predict(network, image, ProgressWriter(analysis), interior=True)  # objects may be asked for later
     ran = time.perf_counter()
@@ -139,6 +140,12 @@ def _answer(analysis: Analysis, network: LoadedNetwork) -> dict[str, object]:
     if analysis.measurements.exists():
         timings["objects_ms"] = _ms(written, time.perf_counter())
     return _finished(analysis, network, classes, timings)
+
+
+def _image(analysis: Analysis) -> np.ndarray:
+    """uint8 (H, W, 3). Raises what decode.stored raises."""
+    left = handover.pixels(analysis)
+    return decode.stored(store.fetch(analysis.image_path)) if left is None else left
 
 
 def _measure(
