@@ -1,6 +1,7 @@
 """An image that is too large to read at once: its mask as a tiled TIFF in the same place on earth, and a preview."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from registry import store
 from registry.runtime import LoadedNetwork
 from segapp.imaging import render
 from segapp.imaging.class_areas import ClassArea, class_areas
+from segapp.imaging.confined_windows import ConfinedWindows
 from segapp.imaging.decode import place_of
 from segapp.imaging.image_input import ImageInput
 from segapp.imaging.object_options import ObjectOptions
 from segapp.imaging.pixel_size import PixelSize
-from segapp.imaging.readers.windows import Windows, write_mask
+from segapp.imaging.readers.windows import write_mask
 from segapp.measurement.document import Document
 from segapp.measurement.windowed import measured_in_windows
 from segapp.pipeline.inference.windows import predict_windows
@@ -54,8 +56,10 @@ def segment(
     `objects`: how its objects are measured, too. Raises InvalidFile, TooManyObjects, and OSError when the disk is full.
     """
     seen = 0.95 if objects is None else 0.75  # of the time
-    with open(file, "rb") as opened:
-        image = Windows(opened, name, choice.over(ImageInput.from_dict(network.spec.image_input)))
+    with (
+        open(file, "rb") as opened,
+        closing(ConfinedWindows(opened, name, choice.over(ImageInput.from_dict(network.spec.image_input)))) as image,
+    ):
         size = (image.height, image.width)
         found = predict_windows(
             network, image.read, size, mask.parent, lambda share: progress(seen * share), objects is not None

@@ -93,11 +93,11 @@ class Windows:
         offset, count = self._page.dataoffsets[index], self._page.databytecounts[index]
         found = None
         if count:
-            self._file.seek(offset)
             try:
-                tables = self._keyframe.jpegtables
+                decode, tables = self._keyframe.decode, self._keyframe.jpegtables  # which may read from the file first
                 options = {"jpegtables": tables} if tables is not None else {}
-                values, _, _ = self._keyframe.decode(self._file.read(count), index, **options)
+                self._file.seek(offset)
+                values, _, _ = decode(self._file.read(count), index, **options)
             except Exception:  # strange bytes make decoders raise many kinds
                 raise InvalidFile(self._name, "A part of it is damaged.", "Export or download it again.") from None
             found = None if values is None else values[0]

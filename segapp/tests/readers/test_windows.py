@@ -59,6 +59,13 @@ def test_any_window_is_what_the_whole_image_has_there(options):
         assert np.array_equal(image.read(top, left, height, width), values[top : top + height, left : left + width])
 
 
+def test_windows_of_jpeg_tiles_are_what_the_whole_image_has_there():
+    file = tiff(colour(150, 170), photometric="rgb", tile=(32, 48), compression="jpeg")
+    whole = np.asarray(decode.image(file, "a.tif"))
+    image = Windows(file, "a.tif", ImageInput())
+    assert np.array_equal(image.read(100, 130, 50, 40), whole[100:, 130:])
+
+
 def test_windows_of_deep_images_have_one_display_range():
     values = grey(160, 160).astype(np.uint16) * 4 + 1000
     file = tiff(values, tile=(32, 32))
