@@ -4,12 +4,11 @@ head where it has them.
 Knows nothing of files; see checkpoint.py for those and weights.py for encoders.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -19,7 +18,7 @@ from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 
 from registry.detail import detail_branch
-from registry.interior import interior_features, interior_head
+from registry.interior import interior_head
 
 # A segmentation network: smp.FPN, with .encoder, .decoder and .segmentation_head, .detail where it is a
 # DetailedFPN, and .interior where its spec has one. smp's own class is not typed well enough to say so.
@@ -130,23 +129,6 @@ class DetailedFPN(smp.FPN):
     def forward(self, x: Tensor) -> Tensor:
         plain: Tensor = super().forward(x)
         return plain + self.detail(x)
-
-
-def logits_from(
-    network: Network, features: Sequence[Tensor], images: Tensor, interior: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """Logits N,K,H,W from the encoder's features of normalised images N,3,H,W: what the network itself would give.
-
-    Where `interior` asks for it and the network has such a head, also its map N,1,H,W (see interior.py).
-    """
-    decoded = network.decoder(list(features))
-    logits = network.segmentation_head(decoded)
-    if isinstance(network, DetailedFPN):
-        logits = logits + network.detail(images)
-    if not interior or not has_interior(network):
-        return logits, None
-    found = network.interior(interior_features(decoded, features))
-    return logits, F.interpolate(found, size=logits.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def has_interior(network: Network) -> bool:

@@ -16,8 +16,10 @@ import torch
 from registry import bases, checkpoint, files, weights
 from registry.bases import ReadyBase
 from registry.cache import Loaded, NetworkCache
+from registry.decoding import logits_from
+from registry.folding import FoldedShallow, folded_shallow
 from registry.network import Network, Spec, assign_tensors, build, own_bytes, shell, tensor_names
-from registry.stages import deepest_stage, is_deep
+from registry.stages import deepest_stage, is_deep, run_stage
 
 MODULE_BYTES = 3500  # that one nn.Module takes besides its tensors, as measured; small networks are a fifth structure
 
@@ -43,7 +45,8 @@ class LoadedNetwork:
 
     encoder_key is equal for networks whose encoders hold the same tensors, so that
     the features of an image can be used for all of them; shallow_key for those whose
-    encoders do so up to stride 16, the deepest stage aside.
+    encoders do so up to stride 16, the deepest stage aside. shallow is a quicker form of
+    the encoder up to there, which networks of its key may use.
     """
 
     key: str
@@ -55,6 +58,29 @@ class LoadedNetwork:
     base_sha256: str = ""
     encoder_key: str = field(default="")
     shallow_key: str = field(default="")
+    shallow: FoldedShallow | None = None
+
+    def features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The encoder's features of normalised images N,3,H,W, of stride 4, 8, 16 and 32, without gradients."""
+        if not self._quick:
+            with torch.no_grad():
+                return list(self.module.encoder(images)[-4:])
+        assert self.shallow is not None
+        with torch.no_grad():
+            found = self.shallow(images)
+            return [*found, run_stage(deepest_stage(self.module.encoder).values(), found[-1])]
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits N,K,H,W of normalised images N,3,H,W, without gradients: what the module itself gives."""
+        with torch.no_grad():
+            if self._quick:
+                return logits_from(self.module, self.features(images), images)[0]
+            found: torch.Tensor = self.module(images)
+            return found
+
+    @property
+    def _quick(self) -> bool:
+        return self.shallow is not None and self.shallow.key == self.shallow_key
 
 
 class Runtime:
@@ -163,8 +189,10 @@ class Runtime:
             base_sha256=ready.sha256,
             encoder_key=ready.sha256,
             shallow_key=ready.sha256,
+            shallow=folded_shallow(encoder, ready.sha256),
         )
-        return Loaded(network, own_bytes(module.state_dict().values()))
+        folded = 0 if network.shallow is None else network.shallow.bytes
+        return Loaded(network, own_bytes(module.state_dict().values()) + folded)
 
     def _load(self, ref: ModelRef, ready: ReadyBase) -> Loaded:
         """A custom network around its base's tensors; holds the base until it is evicted."""
@@ -187,6 +215,7 @@ class Runtime:
                 base_sha256=ref.base_sha256,
                 encoder_key=ref.sha256 if changed else base.encoder_key,
                 shallow_key=ref.sha256 if shallow else base.shallow_key,
+                shallow=None if shallow else base.shallow,
             )
         except BaseException:
             self._cache.release(entry)

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from registry.decoding import logits_from
 from registry.interior import InteriorHead, interior_head
-from registry.network import build, has_interior, logits_from
+from registry.network import build, has_interior
 from registry.tests.conftest import spec_of
 
 LITE = "efficientnet_lite0"

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registry.network import logits_from, own_bytes
+from registry.decoding import logits_from
+from registry.network import own_bytes
 from registry.runtime import LoadedNetwork
 from registry.stages import deepest_stage, run_stage
 from segapp.pipeline.constants import STRIDE
@@ -74,7 +75,7 @@ def _features(net: LoadedNetwork, image: np.ndarray, images: Tensor) -> list[Ten
     """
     shallow_key = net.shallow_key or net.encoder_key
     if not shallow_key:
-        return list(net.module.encoder(images)[-4:])
+        return net.features(images)
     place = (str(net.device), image.shape, hashlib.sha256(np.ascontiguousarray(image).data).hexdigest())
     one, two = (shallow_key, "shallow", *place), (net.encoder_key, "deep", *place)
     shallow, deep = _recall(one), _recall(two) if net.encoder_key else None
@@ -82,7 +83,7 @@ def _features(net: LoadedNetwork, image: np.ndarray, images: Tensor) -> list[Ten
     if shallow is not None and deep is None and stage:
         deep = (run_stage(stage.values(), shallow[-1]),)
     elif shallow is None or deep is None:
-        features = tuple(net.module.encoder(images)[-4:])
+        features = tuple(net.features(images))
         shallow, deep = features[:-1], features[-1:]
     if own_bytes([*shallow, *deep]) <= min(KEPT_BYTES, _allowed):  # else it would push out all others, and then itself
         _keep(one, shallow)

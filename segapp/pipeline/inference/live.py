@@ -103,7 +103,7 @@ def image_features(net: LoadedNetwork, image: np.ndarray) -> ImageFeatures:
     height, width = fitted(image.shape[0], image.shape[1], net.spec.input_size)
     with torch.no_grad():
         images = normalised(resized(image, (height, width)), net)
-        deep = net.module.decoder(list(net.module.encoder(images)[-4:]))
+        deep = net.module.decoder(net.features(images))
         detail = filtered(images, filter_bank().to(net.device))
         size = (-(-height // GRID), -(-width // GRID))
         inside = detail[0, :, : size[0], : size[1]].flatten(1)

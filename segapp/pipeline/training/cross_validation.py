@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from registry.decoding import coarse_logits, full_logits
 from registry.network import ClassInfo, Network
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.upsample import decide
@@ -94,7 +95,7 @@ def predict_view(
     (1,K,H,W of the padded view)."""
     height, width = view.size
     with torch.inference_mode():
-        logits = network.segmentation_head(network.decoder(features_for(network, view)))
+        logits = full_logits(network, features_for(network, view))
         if detail is not None:
             logits = logits + detail
     ids, _ = decide(logits[0, :, :height, :width].float().cpu(), *shape, classes)
@@ -104,7 +105,7 @@ def predict_view(
 def predict_coarse(network: Network, view: EncodedView) -> np.ndarray:
     """The network's channels (uint8 H/4,W/4) for a plain view, as its target has them: quick, for scores on the way."""
     with torch.inference_mode():
-        logits = network.segmentation_head[0](network.decoder(features_for(network, view)))
+        logits = coarse_logits(network, features_for(network, view))
     return logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
 
 

@@ -136,7 +136,7 @@ def varied_labels(labels: np.ndarray, number: int, rng: random.Random, variation
 def encode(net: LoadedNetwork, prepared: Prepared) -> EncodedView:
     """Run the encoder on one view; the padding to multiples of 32 is ignored in the target."""
     with torch.no_grad():
-        features = net.module.encoder(normalised(prepared.image, net))[-4:]
+        features = net.features(normalised(prepared.image, net))
     height, width = prepared.mask.shape
     below, right = -height % STRIDE, -width % STRIDE
     mask = np.pad(prepared.mask, ((0, below), (0, right)), constant_values=IGNORE)

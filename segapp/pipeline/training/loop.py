@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from registry.decoding import coarse_logits
+from registry.folding import folded_stage
 from registry.network import Network
 from registry.stages import deepest_stage, run_stage
 from segapp.pipeline.training.augment import Pair, batch_of, random_crop
@@ -199,6 +201,7 @@ def train_decoder(
     rng_state = RngState(class_weights.device)
     parts = [trainee.network.decoder, trainee.network.segmentation_head]
     stage = trainee.stage
+    folded = folded_stage(stage)
     rates = [(part, settings.decoder_rate) for part in parts] + [(part, settings.deepest_rate) for part in stage]
     optimizer = adamw(rates)
     for part in parts:
@@ -212,8 +215,8 @@ def train_decoder(
         chosen = [features.get(members[n % len(members)], n // len(members)) for n in numbers]
         batch = crops(chosen, settings.cells, rng)
         if stage:
-            batch.features[-1] = run_stage(stage, batch.features[-2])
-        logits = trainee.network.segmentation_head[0](trainee.network.decoder(batch.features))
+            batch.features[-1] = run_stage(folded, batch.features[-2])
+        logits = coarse_logits(trainee.network, batch.features)
         loss = _loss(logits, batch.target, class_weights, settings)
         _update(optimizer, loss, schedule, on_step, guard)
         trainee.update_ema()
@@ -257,7 +260,7 @@ def train_whole(
         cut = [random_crop(pairs[i], settings.crop, sizes[i], rng) for i in picked]
         images, target = batch_of(cut, *normalisation)
         features = network.encoder(images.to(device))
-        small = network.segmentation_head[0](network.decoder(features))
+        small = coarse_logits(network, features)
         logits = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
         target = target[:, 1::2, 1::2].to(device)
         loss = _loss(logits, target, class_weights, settings)

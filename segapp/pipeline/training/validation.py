@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from registry.decoding import coarse_logits, full_logits
 from registry.detail import DetailBranch
 from registry.network import Network
 from segapp.pipeline.constants import IGNORE
@@ -169,7 +170,7 @@ def _detail_tables(job: Job, training: FoldTraining) -> tuple[np.ndarray, np.nda
         height, width = view.size
         network = training.trainee.ema
         with torch.inference_mode():
-            logits = network.segmentation_head(network.decoder(features_for(network, view)))
+            logits = full_logits(network, features_for(network, view))
             added = _detail_logits(job, training.detail, index)
             for table, found in zip(tables, (logits, logits if added is None else logits + added), strict=True):
                 ids = found[0, :, :height, :width].argmax(dim=0).to(torch.uint8).cpu().numpy()
@@ -370,7 +371,7 @@ def _knowledge(job: Job) -> float:
     for index in range(len(job.examples)):
         view = job.base_features.get(index, 0)
         with torch.inference_mode():
-            logits = base.segmentation_head[0](base.decoder(list(view.features)))
+            logits = coarse_logits(base, view.features)
         predicted.append(logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy())
         truths.append(view.target.cpu().numpy().astype(np.uint8))
     shares = None if job.shares is None else job.shares.numpy()

@@ -88,7 +88,8 @@ class Segmenter:
 
     @torch.inference_mode()
     def _logits(self, images: Sequence[np.ndarray]) -> Tensor:
-        logits = self.net.module(torch.cat([normalised(image, self.net) for image in images]))
+        batch = torch.cat([normalised(image, self.net) for image in images])
+        logits = self.net.logits(batch)
         return logits[:, :, : self.size[0], : self.size[1]].float()
 
     def _mask(self, logits: Tensor) -> np.ndarray:

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from registry.cache import NetworkCache
+from registry.decoding import logits_from
 from registry.detail import filtered
-from registry.network import ClassInfo, logits_from
+from registry.network import ClassInfo
 from registry.runtime import with_base
 from segapp.bench.scribbles import scribbled
 from segapp.pipeline.inference.forward import normalised
