@@ -32,7 +32,11 @@ def logits_from(
 
 def full_logits(network: Network, features: Sequence[Tensor]) -> Tensor:
     """Logits N,K,H,W of the FPN alone, at the images' size, of the features of stride 4 to 32."""
-    logits = coarse_logits(network, features)
+    return full_size(network, coarse_logits(network, features))
+
+
+def full_size(network: Network, logits: Tensor) -> Tensor:
+    """Logits N,K,H,W of those at stride 4."""
     _, *rest = network.segmentation_head
     for module in rest:
         logits = module(logits)

@@ -61,15 +61,21 @@ def random_crop(pair: Pair, side: int, input_size: int, rng: random.Random) -> P
 
 def recolor(image: np.ndarray, rng: random.Random, strength: float = 1.0) -> np.ndarray:
     """Change brightness, contrast, saturation and channel balance a little."""
-    pixels = image.astype(np.float32)
-    grey = pixels.mean(axis=2, keepdims=True)
-    pixels = grey + (pixels - grey) * rng.uniform(1 - 0.4 * strength, 1 + 0.4 * strength)
+    pixels = image.astype(np.float32)  # then all in place, which takes a third of the time
+    grey = pixels[..., :1] + pixels[..., 1:2]
+    grey += pixels[..., 2:]
+    grey /= 3
     middle = float(grey.mean())
-    pixels = middle + (pixels - middle) * rng.uniform(1 - 0.3 * strength, 1 + 0.3 * strength)
+    pixels -= grey
+    pixels *= rng.uniform(1 - 0.4 * strength, 1 + 0.4 * strength)
+    pixels += grey
+    pixels -= middle
+    pixels *= rng.uniform(1 - 0.3 * strength, 1 + 0.3 * strength)
+    pixels += middle
     balance = [rng.uniform(1 - 0.1 * strength, 1 + 0.1 * strength) for _ in range(3)]
-    pixels = pixels * np.array(balance, dtype=np.float32)
+    pixels *= np.array(balance, dtype=np.float32)
     pixels += rng.uniform(-30 * strength, 30 * strength)
-    return pixels.clip(0, 255).astype(np.uint8)
+    return pixels.clip(0, 255, out=pixels).astype(np.uint8)
 
 
 def batch_of(crops: Sequence[Pair], mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:

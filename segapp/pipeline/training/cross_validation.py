@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registry.decoding import coarse_logits, full_logits
+from registry.decoding import coarse_logits, full_size
 from registry.network import ClassInfo, Network
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.upsample import decide
@@ -90,23 +90,29 @@ def predict_view(
     shape: tuple[int, int],
     classes: Sequence[ClassInfo],
     detail: Tensor | None = None,
+    coarse: Tensor | None = None,
 ) -> np.ndarray:
     """The network's mask (uint8 H,W of ids) for a plain view's image at its own size; `detail` is added to its logits
-    (1,K,H,W of the padded view)."""
+    (1,K,H,W of the padded view). `coarse`: what `logits_of` gave, where the caller has it already."""
     height, width = view.size
     with torch.inference_mode():
-        logits = full_logits(network, features_for(network, view))
+        logits = full_size(network, logits_of(network, view) if coarse is None else coarse)
         if detail is not None:
             logits = logits + detail
     ids, _ = decide(logits[0, :, :height, :width].float().cpu(), *shape, classes)
     return ids
 
 
-def predict_coarse(network: Network, view: EncodedView) -> np.ndarray:
+def predict_coarse(network: Network, view: EncodedView, coarse: Tensor | None = None) -> np.ndarray:
     """The network's channels (uint8 H/4,W/4) for a plain view, as its target has them: quick, for scores on the way."""
-    with torch.inference_mode():
-        logits = coarse_logits(network, features_for(network, view))
+    logits = logits_of(network, view) if coarse is None else coarse
     return logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+
+
+def logits_of(network: Network, view: EncodedView) -> Tensor:
+    """The network's logits 1,K,H/4,W/4 for a plain view."""
+    with torch.inference_mode():
+        return coarse_logits(network, features_for(network, view))
 
 
 def majority_class(truths: Sequence[np.ndarray], classes: Sequence[ClassInfo]) -> int:

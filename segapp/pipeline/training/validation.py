@@ -18,6 +18,7 @@ from segapp.pipeline.training.cross_validation import (
     HeldOut,
     folds,
     held_out_part,
+    logits_of,
     majority_class,
     only_half,
     predict_coarse,
@@ -288,7 +289,6 @@ class Evaluator:
         began = clock()
         if began < self._due:
             return
-        self._evaluate(0)
         ids = self._preview()
         spent = 2 * (clock() - began)
         if len(self._tables) < len(self._places):
@@ -305,21 +305,25 @@ class Evaluator:
         self._due = clock() + min(max(MAX_INTERVAL, self._job.settings.evaluation_interval), interval)
         progress.report(preview=(self._previewed[1], ids))
 
-    def _evaluate(self, number: int) -> None:
-        """Predict an image by its fold's EMA and update its matrix."""
+    def _evaluate(self, number: int) -> torch.Tensor:
+        """Predict an image by its fold's EMA and update its matrix; returns the logits."""
         training, index = self._places[number]
         view = self._job.base_features.get(index, 0)
-        table = _coarse_table(self._job, training, index, predict_coarse(training.trainee.ema, view))
+        network = training.trainee.ema
+        logits = logits_of(network, view)
+        table = _coarse_table(self._job, training, index, predict_coarse(network, view, logits))
         if number < len(self._tables):
             self._tables[number] = table
         else:
             self._tables.append(table)
+        return logits
 
     def _preview(self) -> np.ndarray:
-        """Ids of the previewed image, uint8 H,W at the network's size."""
+        """Evaluate the previewed image, and its ids, uint8 H,W at the network's size."""
+        logits = self._evaluate(0)
         training, index = self._previewed
         view = self._job.base_features.get(index, 0)
-        return predict_view(training.trainee.ema, view, view.size, self._job.spec.classes)
+        return predict_view(training.trainee.ema, view, view.size, self._job.spec.classes, coarse=logits)
 
 
 def _baseline_kind(job: Job) -> str:

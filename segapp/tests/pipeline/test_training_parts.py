@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from segapp.pipeline.training.augment import recolor
 from segapp.pipeline.training.cross_validation import Fold, folds, held_out_part, only_half
 from segapp.pipeline.training.features import FeatureCache, crops, encode, prepare
 from segapp.pipeline.training.finetune import default_seconds
@@ -142,3 +143,17 @@ def test_more_images_get_proportionally_more_time(base):
     five, ten = (default_seconds("quick", n, base.module) for n in (5, 10))
     assert ten == 2 * five
     assert default_seconds("quick", 1, base.module) < five < 20
+
+
+@pytest.mark.parametrize("strength", [0.6, 1.0])
+def test_recolouring_is_what_its_formula_says_to_the_bit(strength):
+    image = np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8)[:, ::-1]
+    rng = random.Random(5)
+    pixels = image.astype(np.float32)
+    grey = pixels.mean(axis=2, keepdims=True)
+    pixels = grey + (pixels - grey) * rng.uniform(1 - 0.4 * strength, 1 + 0.4 * strength)
+    middle = float(grey.mean())
+    pixels = middle + (pixels - middle) * rng.uniform(1 - 0.3 * strength, 1 + 0.3 * strength)
+    pixels = pixels * np.array([rng.uniform(1 - 0.1 * strength, 1 + 0.1 * strength) for _ in range(3)], np.float32)
+    pixels += rng.uniform(-30 * strength, 30 * strength)
+    assert np.array_equal(recolor(image, random.Random(5), strength), pixels.clip(0, 255).astype(np.uint8))
