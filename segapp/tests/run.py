@@ -1,7 +1,9 @@
 """`python -m segapp.tests.run fast|slow|faults|faults-postgres [pytest's arguments]`: the tests in two steps, watched
 from outside; `faults-postgres` with PostgreSQL and Redis instead of SQLite and the embedded broker.
 
-First whatever can run beside other tests, on all cores; then the tests that start the service or a browser.
+One step has whatever can run beside other tests, on all cores; the other has the tests that start the service or a
+browser, and often waits. The fast tests' steps run at the same time where there is memory for both, the others' one
+after the other.
 A test that hangs where pytest-timeout cannot end it (in C code, or with the machine starved) is ended from here: when
 no test has begun or ended for longer than one may take, all processes of the step are killed and the tests that were
 running are named. Prints one result at the end, with a table of the faults that were tried; the exit status is 0 only
@@ -29,12 +31,13 @@ from segapp.tests.progress import VARIABLE
 
 SECOND_PAIR = "faults-postgres"
 SUITES = {"fast": "not slow", "slow": "slow", "faults": "fault", SECOND_PAIR: "fault"}
-# Files with many tests begin first, or, where few tests take most of the time, those that marking.LONG_FILES names.
-STEPS: tuple[tuple[str, str, list[str]], ...] = (
-    ("parallel tests", "not processes and not browser", []),
-    ("tests with the running service and browsers", "(processes or browser)", ["--no-loadscope-reorder"]),
+STEPS = (
+    ("parallel tests", "not processes and not browser"),
+    ("tests with the running service and browsers", "(processes or browser)"),
 )
-SERVICES = 2  # processes of the second step: its tests mostly wait; every process has a service of its own
+SERVICES = 2  # processes of the second step: its tests often wait; every process has a service of its own
+TOGETHER_BYTES = 12 * 2**30  # memory of a machine that both steps at once do not fill
+BESIDE_NICE = "5"  # of parallel tests beside the others, which look at how soon the service answers
 # Seconds without a test that begins or ends: longer than the longest timeout of a test in the suite.
 PATIENCE = {"fast": 400.0, "slow": 3100.0, "faults": 3100.0, SECOND_PAIR: 3100.0}
 LOOK_SECONDS = 1.0
@@ -45,21 +48,21 @@ NO_TESTS, INTERRUPTED = 5, 2  # exit statuses of pytest
 
 @dataclass
 class Tally:
-    """What the progress file says. running: tests that have begun and not ended, in order."""
+    """What the progress files say."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
-    running: dict[str, None] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
 
-    def read(self, line: str) -> None:
+    def read(self, line: bytes, running: dict[str, None]) -> None:
+        """Count one line. running: tests of the same file that have begun and not ended, in order."""
         found = json.loads(line)
         test, event = found["test"], found["event"]
         if event == "started":
-            self.running[test] = None
+            running[test] = None
         elif event == "ended":
-            self.running.pop(test, None)
+            running.pop(test, None)
         else:
             self.outcomes[event] += 1
             self.faults.count(test, event, found.get("faults", []))
@@ -72,15 +75,20 @@ class Tally:
 def run(suite: str, arguments: list[str], patience: float | None = None) -> int:
     """Both steps of a suite, the second even when the first has failures; returns the exit status."""
     began, tally, statuses, hung = time.monotonic(), Tally(), [], []
-    for (title, expression, order), processes in zip(STEPS, (workers(), SERVICES), strict=True):
-        print(f"\n--- {title}", flush=True)
+    together = suite == "fast" and may_run_together()
+    steps: list[tuple[str, list[str]]] = []
+    for (title, expression), processes in zip(STEPS, (workers(), SERVICES), strict=True):
         command = [sys.executable, "-m", "pytest", "-m", f"{SUITES[suite]} and {expression}"]
         if processes > 1:
-            command += ["-n", str(processes), "--dist", "loadfile", *order]
-        status, stuck = watched([*command, *arguments], tally, patience or PATIENCE[suite])
-        statuses.append(status)
+            # Files in the order of marking.LONG_FILES, not by their number of tests.
+            command += ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]
+        nice = ["nice", "-n", BESIDE_NICE] if together and not steps else []
+        steps.append((title, [*nice, *command, *arguments]))
+    for at_once in [steps] if together else [[step] for step in steps]:
+        found, stuck = watched(at_once, tally, patience or PATIENCE[suite])
+        statuses += found
         hung += stuck
-        if status == INTERRUPTED:
+        if INTERRUPTED in found:
             break
     good = set(statuses) <= {0, NO_TESTS} and 0 in statuses
     if SUITES[suite] == "fault" and not arguments:
@@ -89,49 +97,87 @@ def run(suite: str, arguments: list[str], patience: float | None = None) -> int:
     return 0 if good else 1
 
 
+def may_run_together() -> bool:
+    """Whether there is memory for both steps, and no database that both would take."""
+    return psutil.virtual_memory().total > TOGETHER_BYTES and not os.environ.get("SEGAPP_TEST_DATABASE_URL")
+
+
 def workers() -> int:
     """Parallel test processes: one for each core, two at least because some tests wait rather than compute."""
     return min(MAX_WORKERS, max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
 
 
-def watched(command: list[str], tally: Tally, patience: float) -> tuple[int, list[str]]:
-    """Run a step to its end; returns its exit status and the tests that had to be killed."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "progress"
-        path.touch()
-        process = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, VARIABLE: str(path)})
+class Step:
+    """pytest on its way: its process, the file that says how far it is, and where it prints."""
+
+    def __init__(self, title: str, command: list[str], folder: Path, printed: Path | None) -> None:
+        """printed: a file for what pytest prints; without one it prints at once."""
+        self.title, self.printed = title, printed
+        self.running: dict[str, None] = {}
+        self.moved = time.monotonic()
+        self.killed: list[str] = []  # tests that were running when the step had to be killed
+        handle, progress = tempfile.mkstemp(dir=folder)
+        os.close(handle)
+        self._progress, self._read = Path(progress), 0
+        with open(printed, "wb") if printed else contextlib.nullcontext() as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=PROJECT,
+                # Without this where it is set, every process that a test starts would compile the project again.
+                env={**os.environ, VARIABLE: progress, "PYTHONDONTWRITEBYTECODE": ""},
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+            )
+
+    def read(self, tally: Tally) -> None:
+        """Count whole new lines."""
+        with open(self._progress, "rb") as lines:
+            lines.seek(self._read)
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    return
+                self._read += len(line)
+                self.moved = time.monotonic()
+                tally.read(line, self.running)
+
+    def watch(self, tally: Tally, patience: float) -> bool:
+        """Whether it still runs. It is killed when no test has begun or ended for so many seconds."""
+        self.read(tally)
+        if self.process.poll() is None and time.monotonic() - self.moved > patience:
+            print(f"\nNo test began or ended in {patience:.0f} s; killing {self.title}.", flush=True)
+            self.killed = list(self.running) or ["(no test had begun)"]
+            end(self.process)
+        return self.process.poll() is None
+
+    def close(self) -> None:
+        """Kill what still runs, and print what was kept back."""
+        end(self.process)
+        if self.printed is not None:
+            print(f"\n--- {self.title}", flush=True)
+            print(self.printed.read_text(errors="replace"), end="", flush=True)
+
+
+def watched(commands: list[tuple[str, list[str]]], tally: Tally, patience: float) -> tuple[list[int], list[str]]:
+    """Run steps, (title, command) each, to their ends at the same time; returns their exit statuses and the tests that
+    had to be killed. The first prints at once, the others when all have ended."""
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as closing:
+        folder = Path(name)
+        steps: list[Step] = []
+        print(f"\n--- {' | '.join(title for title, _ in commands)}", flush=True)
+        for number, (title, command) in enumerate(commands):
+            steps.append(Step(title, command, folder, folder / f"{number}.printed" if number else None))
+            closing.callback(steps[-1].close)
         try:
-            with open(path, encoding="utf-8") as lines:
-                moved = time.monotonic()
-                while process.poll() is None:
-                    time.sleep(LOOK_SECONDS)
-                    if read(lines, tally):
-                        moved = time.monotonic()
-                    elif time.monotonic() - moved > patience:
-                        stuck = list(tally.running) or ["(no test had begun)"]
-                        print(f"\nNo test began or ended in {patience:.0f} s; killing the step.", flush=True)
-                        return 1, stuck
-                read(lines, tally)
-            return process.returncode, []
+            while [step for step in steps if step.watch(tally, patience)]:
+                time.sleep(LOOK_SECONDS)
         except KeyboardInterrupt:
-            process.wait()
-            return INTERRUPTED, []
-        finally:
-            end(process)
-            tally.running.clear()
-
-
-def read(lines, tally: Tally) -> bool:
-    """Count whole new lines; returns whether there were any."""
-    moved = False
-    while True:
-        place = lines.tell()
-        line = lines.readline()
-        if not line.endswith("\n"):
-            lines.seek(place)
-            return moved
-        tally.read(line)
-        moved = True
+            for step in steps:
+                step.process.wait()
+            return [INTERRUPTED], []
+        for step in steps:
+            step.read(tally)
+        statuses = [1 if step.killed else step.process.returncode for step in steps]
+        return statuses, [test for step in steps for test in step.killed]
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -47,19 +47,21 @@ def test_a_test_that_hangs_in_c_code_is_killed_with_all_it_started_and_named(tmp
     path, pid = tmp_path / "test_hanging.py", tmp_path / "pid"
     path.write_text(HANGING.format(pid=str(pid)))
     tally, began = Tally(), time.monotonic()
-    status, hung = watched(command(path, *options), tally, patience=20)
+    statuses, hung = watched([("hanging tests", command(path, *options))], tally, patience=20)
     assert time.monotonic() - began < 120
-    assert status == 1
+    assert statuses == [1]
     assert [name.partition("::")[2] for name in hung] == ["test_hangs_in_c_code_with_a_child_in_a_session_of_its_own"]
     assert tally.outcomes == {"passed": 1}
     assert not psutil.pid_exists(int(pid.read_text()))
 
 
-def test_passed_failed_and_skipped_are_counted_and_named(tmp_path):
+def test_passed_failed_and_skipped_are_counted_and_named(tmp_path, capfd):
     path, tally = tmp_path / "test_mixed.py", Tally()
     path.write_text(MIXED)
-    assert watched(command(path), tally, patience=60) == (1, [])
-    assert watched(command(path, "-k", "nothing"), tally, patience=60) == (NO_TESTS, [])
+    steps = [("mixed tests", command(path)), ("no tests", command(path, "-k", "nothing"))]
+    assert watched(steps, tally, patience=60) == ([1, NO_TESTS], [])
+    printed = capfd.readouterr().out
+    assert printed.index("1 failed") < printed.index("--- no tests") < printed.index("3 deselected")
     assert tally.outcomes == {"passed": 1, "failed": 1, "skipped": 1}
     said = result("fast", False, tally, [], 3.2)
     assert "fast tests FAILED: 1 passed, 1 failed, 1 skipped in 3 s" in said
