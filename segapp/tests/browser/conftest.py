@@ -1,9 +1,9 @@
 import shutil
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import BrowserContext, expect, sync_playwright
 
-from segapp.tests.browser.visits import QUIET, Tour
+from segapp.tests.browser.visits import QUIET, Contexts, Tour
 from segapp.tests.fixtures import unavailable
 
 expect.set_options(timeout=30_000)  # milliseconds; a busy machine is no fault, and what must be prompt says so itself
@@ -20,16 +20,29 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture
-def visit(chromium, served):
-    """Makes visitors with a browser each; whatever it complains about and was not expected fails the test."""
-    made: list[Tour] = []
+@pytest.fixture(scope="module")
+def contexts(chromium, served) -> Contexts:
+    return Contexts(chromium, served)
 
-    def make(**options) -> Tour:
-        made.append(Tour(chromium, served, **options))
-        return made[-1]
+
+@pytest.fixture
+def visit(chromium, served, contexts):
+    """Makes visitors with a browser each; whatever it complains about and was not expected fails the test.
+
+    With `fresh` the browser has nothing in its cache.
+    """
+    made: list[tuple[Tour, dict, BrowserContext | None]] = []
+
+    def make(fresh: bool = False, **options) -> Tour:
+        lasting = {name: value for name, value in options.items() if name not in ("color_scheme", "viewport")}
+        context = None if fresh else contexts.take(lasting)
+        made.append((Tour(chromium, served, context, **options), lasting, context))
+        return made[-1][0]
 
     yield make
-    for tour in made:
-        tour.context.close()
+    for tour, lasting, context in made:
+        if tour.context is context:
+            contexts.give_back(lasting, context)
+        else:
+            tour.context.close()
         assert tour.complaints == []

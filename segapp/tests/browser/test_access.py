@@ -38,7 +38,7 @@ def test_a_phone_has_the_menu_and_no_faults(visit, theme):
 
 @pytest.mark.parametrize("address", PAGES)
 def test_a_page_without_its_images_is_light(visit, address):
-    tour = visit()
+    tour = visit(fresh=True)
     tour.expected = ["404"]
     sizes: dict[str, int] = {}
     tour.page.on(

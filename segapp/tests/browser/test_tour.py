@@ -123,10 +123,8 @@ def test_a_lost_file_is_a_quiet_notice_and_no_error(tour, served, cats):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("address", ["/", "/finetune/", "/analyze/", "/video/", "/models/", "/reset/", "/nowhere/"])
-def test_no_page_scrolls_sideways_on_a_phone(chromium, served, address, theme):
-    context = chromium.new_context(base_url=served.url, viewport={"width": 360, "height": 740}, color_scheme=theme)
-    page = context.new_page()
-    page.goto(address)
-    width = page.evaluate("document.documentElement.scrollWidth")
-    context.close()
-    assert width <= 360
+def test_no_page_scrolls_sideways_on_a_phone(visit, address, theme):
+    tour = visit(viewport={"width": 360, "height": 740}, color_scheme=theme)
+    tour.expected = ["404"]
+    tour.page.goto(address)
+    assert tour.page.evaluate("document.documentElement.scrollWidth") <= 360

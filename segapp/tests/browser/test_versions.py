@@ -182,17 +182,16 @@ def test_a_shared_model_answers_a_guest_until_the_link_is_revoked(alice, visit, 
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_pages_are_sound_in_both_themes_and_fit_a_phone(alice, chromium, theme):
-    context = chromium.new_context(
-        base_url=alice.served.url, viewport=NARROW, color_scheme=theme, storage_state=alice.context.storage_state()
-    )
-    page = context.new_page()
+def test_the_pages_are_sound_in_both_themes_and_fit_a_phone(alice, theme):
+    page = alice.open()
+    page.set_viewport_size(NARROW)
+    page.emulate_media(color_scheme=theme)
     opened = [f"/models/?open={alice.ids[0]}&panel={panel}" for panel in ("download", "share")]
     for address in (*opened, "/models/compare/", "/models/erase/", "/transfer/", "/transfer/?code=0000-0000-0000"):
         page.goto(address)
         assert faults(page) == [], address
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, address
-    context.close()
+    page.close()
 
 
 def test_deleting_everything_empties_every_browser_and_its_memory(alice):

@@ -3,12 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from segapp.tests.serving import Served
 
 GREEN = "rgb(74, 222, 128)"  # #4ade80
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--process-per-site",  # of one context: a new tab finds the scripts compiled
+]
 AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
 
 
@@ -20,14 +26,50 @@ def faults(page: Page) -> list[str]:
     return [f"{rule['impact']} {rule['id']}: {rule['nodes'][0]['html'][:160]}" for rule in found]
 
 
+class Contexts:
+    """Browser contexts of one service for one test after the other.
+
+    What a visitor leaves behind is cleared. A page stays open in each, so that its process does: starting one and
+    compiling the scripts again takes more than a second of a core.
+    """
+
+    def __init__(self, chromium: Browser, served: Served) -> None:
+        self._chromium, self._served = chromium, served
+        self._free: list[tuple[dict[str, Any], BrowserContext]] = []
+
+    def take(self, options: dict[str, Any]) -> BrowserContext:
+        for row in self._free:
+            if row[0] == options:
+                self._free.remove(row)
+                return row[1]
+        context = self._chromium.new_context(base_url=self._served.url, **options)
+        context.new_page().goto("/live")
+        return context
+
+    def give_back(self, options: dict[str, Any], context: BrowserContext) -> None:
+        kept, *others = context.pages
+        for page in others:
+            page.close()
+        context.set_offline(False)
+        context.clear_permissions()
+        context.clear_cookies()
+        session = context.new_cdp_session(kept)
+        session.send("Storage.clearDataForOrigin", {"origin": self._served.url, "storageTypes": "all"})
+        session.detach()
+        self._free.append((options, context))
+
+
 class Tour:
     """One visitor's way through the pages, and everything the browser complained about on it."""
 
-    def __init__(self, chromium, served: Served, **options: Any) -> None:
+    def __init__(
+        self, chromium: Browser, served: Served, context: BrowserContext | None = None, **options: Any
+    ) -> None:
+        """options: of the context; of `context`, they are set for each page: color_scheme and viewport."""
         self.chromium, self.served, self.options = chromium, served, options
         self.complaints: list[str] = []
         self.expected: list[str] = []  # parts of complaints that a test provokes
-        self.context: BrowserContext = chromium.new_context(base_url=served.url, **options)
+        self.context = context or chromium.new_context(base_url=served.url, **options)
         self.page: Page = self.open()
 
     def open(self) -> Page:
@@ -35,6 +77,10 @@ class Tour:
         page.on("console", self._listen)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.set_default_timeout(20_000)
+        if "viewport" in self.options:
+            page.set_viewport_size(self.options["viewport"])
+        if "color_scheme" in self.options:
+            page.emulate_media(color_scheme=self.options["color_scheme"])
         return page
 
     def _listen(self, message: ConsoleMessage) -> None:
