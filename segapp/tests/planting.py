@@ -1,7 +1,7 @@
 """Models that really run, made without training: the base's decoder and a head that always finds the same class.
 
-Run as a program it plants them into the home of a server: `python -m segapp.tests.planting VISITOR NAME=CLASS …`,
-oldest first; prints their ids as a JSON list. The last one is active.
+Run as a program it plants them into the home of a server: `python -m segapp.tests.planting` reads lines
+`VISITOR NAME=CLASS …`, oldest model first, and answers each with their ids as a JSON list. The last one is active.
 """
 
 import json
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 from segapp.tests import second_pair
 
@@ -54,32 +55,56 @@ def plant(visitor: str, name: str, finds: int, parent=None, run=None, detailed: 
     return publish(visitor, trained, name=name, base=base, image_count=5, parent=parent, run=run, preview=preview)
 
 
+class Planter:
+    """Plants into the home of a server, from a process of its own that loads the libraries once."""
+
+    def __init__(self, home: Path, database_url: str = "") -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SEGAPP_")}
+        environment = {**inherited, "SEGAPP_HOME": str(home), "DJANGO_SETTINGS_MODULE": "segapp.settings"}
+        environment |= second_pair.for_home(home)
+        if database_url:
+            environment["DATABASE_URL"] = database_url
+        command = [sys.executable, "-m", "segapp.tests.planting"]
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=60)
+
+    def plant(self, visitor: str, **models: int) -> list[str]:
+        """Public ids of the visitor's new models, oldest first: {name: class that it finds}."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(" ".join([visitor, *(f"{name}={finds}" for name, finds in models.items())]) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, "planting failed; its process has written why"
+        ids: list[str] = json.loads(answer)
+        return ids
+
+
 def plant_into(home: Path, visitor: str, database_url: str = "", **models: int) -> list[str]:
-    """The same in the home of a server, in a process of its own; the models' public ids, oldest first."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SEGAPP_")}
-    environment = {**inherited, "SEGAPP_HOME": str(home), "DJANGO_SETTINGS_MODULE": "segapp.settings"}
-    environment |= second_pair.for_home(home)
-    if database_url:
-        environment["DATABASE_URL"] = database_url
-    wanted = [f"{name}={finds}" for name, finds in models.items()]
-    command = [sys.executable, "-m", "segapp.tests.planting", visitor, *wanted]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
-    ids: list[str] = json.loads(done.stdout.splitlines()[-1])
-    return ids
+    """The same once."""
+    with Planter(home, database_url) as planter:
+        return planter.plant(visitor, **models)
 
 
-def main(visitor: str, *models: str) -> None:
+def main() -> None:
     import django
 
     django.setup()
-    last, ids = None, []
-    for model in models:
-        name, _, finds = model.partition("=")
-        last = plant(visitor, name, int(finds), last)
-        ids.append(last.public_id)
-    print(json.dumps(ids))
+    for line in sys.stdin:
+        visitor, *models = line.split()
+        last, ids = None, []
+        for model in models:
+            name, _, finds = model.partition("=")
+            last = plant(visitor, name, int(finds), last)
+            ids.append(last.public_id)
+        print(json.dumps(ids), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -3,7 +3,7 @@
 import pytest
 from segapp_client import Segapp
 
-from segapp.tests.planting import plant_into
+from segapp.tests.planting import Planter
 from segapp.tests.serving import Served
 
 
@@ -35,7 +35,13 @@ def segapp(ready, key):
         yield client
 
 
+@pytest.fixture(scope="session")
+def planter(ready):
+    with Planter(ready.home) as planter:
+        yield planter
+
+
 @pytest.fixture
-def planted(ready, browser) -> list[str]:
+def planted(planter, browser) -> list[str]:
     """Ids of two models that find disc (1) and rim (2) everywhere; the second is active."""
-    return plant_into(ready.home, browser.cookies["segapp_visitor"].split(":")[0], Discs=1, Rims=2)
+    return planter.plant(browser.cookies["segapp_visitor"].split(":")[0], Discs=1, Rims=2)
