@@ -11,8 +11,10 @@ NETWORKS = {
     for name in (
         "cache",
         "checkpoint",
+        "decoding",
         "detail",
         "export",
+        "folding",
         "interior",
         "memory",
         "network",
