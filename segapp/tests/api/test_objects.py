@@ -102,13 +102,13 @@ def test_page_command_and_api_give_the_same_numbers(alice, tmp_path, monkeypatch
 def test_touching_ones_come_apart_as_asked_and_measuring_again_needs_no_network(alice, worker):
     found = post(alice, photos.touching(), objects="true", split="none").json()
     assert found["objects"] == {"3": 2}
-    calls = worker.module.segmentation_head.calls
+    calls = worker.module.segmentation_head[0].calls
     address = f"/api/segment/{found['analysis_id']}/objects"
     assert alice.post(address, {"split": "auto"}).json()["objects"] == {"3": 3}
     assert alice.post(address, {"split": "0.9", "min_area": "4000"}).json()["objects"] == {"3": 2}
     assert alice.post(address, {"things": "0", "split": "none"}).json()["objects"] == {"0": 1}
     assert alice.post(address, {"edges": "drop", "split": "none"}).json()["objects"] == {"3": 2}
-    assert worker.module.segmentation_head.calls == calls
+    assert worker.module.segmentation_head[0].calls == calls
     latest = alice.get(f"/api/segment/{found['analysis_id']}").json()
     assert latest["objects"] == {"3": 2} and Measurement.objects.count() == 5
 
