@@ -1,6 +1,7 @@
 """Every test run gets a home of its own. It is set here because the settings read it when they are first imported."""
 
 import atexit
+import gc
 import os
 import resource
 import shutil
@@ -43,3 +44,9 @@ def pytest_xdist_setupnodes() -> None:
     """Each parallel worker makes a home of its own, so it must find the environment as this process did."""
     for name in ("DJANGO_SETTINGS_MODULE", "SEGAPP_HOME"):
         os.environ.pop(name, None)
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported by now stays: garbage collections need not look at it again."""
+    gc.collect()
+    gc.freeze()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.core import signing
 from django.test import Client
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from segapp.home import PROJECT
 from segapp.tests import scheduling
@@ -53,6 +54,23 @@ def api_answers_are_described(monkeypatch):
         return response
 
     monkeypatch.setattr(Client, "request", request)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files_are_listed_once():
+    """The middleware of every test client would list hundreds of them again."""
+    list_files, listed = WhiteNoiseMiddleware.add_files_from_finders, {}  # the second: file by address
+
+    def once(self) -> None:
+        if not listed:
+            files, self.files = self.files, listed
+            list_files(self)
+            self.files = files
+        self.files.update(listed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", once)
+        yield
 
 
 @pytest.fixture
