@@ -7,10 +7,11 @@ import pytest
 
 TESTS = Path(__file__).parent
 PROCESSES = TESTS / "processes"
-# Files that take long begin first, so that no process is left with one of them when the others have ended. Those that
-# train (lifecycle, tour, fix, studio, keyboard) stand apart: two trainings at once take four times as long as one.
+# Files that take long begin first, so that no process is left with one of them when the others have ended: those with
+# the running service and browsers, then others. Those that train in the service (lifecycle, tour, fix, studio,
+# keyboard) stand apart: two trainings at once take four times as long as one.
 LONG_FILES = [
-    TESTS / name
+    (TESTS / name).resolve()
     for name in (
         "test_lifecycle.py",
         "browser/test_objects.py",
@@ -23,6 +24,16 @@ LONG_FILES = [
         "browser/test_studio.py",
         "browser/test_video.py",
         "browser/test_keyboard.py",
+        "pipeline/test_finetune.py",
+        "test_crafted_input.py",
+        "test_commands.py",
+        "../../registry/tests/test_runtime.py",
+        "../../registry/tests/test_export.py",
+        "readers/test_tiff.py",
+        "imaging/test_denoise.py",
+        "pipeline/test_interior.py",
+        "pipeline/test_smaller_size.py",
+        "video/test_formats.py",
     )
 ]
 

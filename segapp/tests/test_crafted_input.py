@@ -19,20 +19,15 @@ from segapp.views import analyze
 pytestmark = pytest.mark.django_db
 NESTED = "[" * 100_000 + "]" * 100_000
 IDS = ["a\0b", "%00", "9" * 5000, "-1", "..", "’\U0001f600", "\ud800", "user_" + "x" * 300, "a b\r\nc: d", "{}"]
+SLOW = pytest.mark.slow
 VALUES = [
     "",
     "\0",
-    "a\0b",
     "9" * 5000,
-    "-9" * 99,
     "NaN",
-    "1e999",
     "\ud83d",
     NESTED,
-    '{"a":' * 50_000,
-    "true",
-    "٣",
-    "[]",
+    *(pytest.param(value, marks=SLOW) for value in ("a\0b", "-9" * 99, "1e999", '{"a":' * 50_000, "true", "٣", "[]")),
 ]
 HEADERS = {
     "Range": ["bytes=" + "9" * 5000 + "-", "bytes=-" + "9" * 5000, "bytes=a-b", "bytes=0-0,1-1", "bytes=٣-"],
@@ -74,7 +69,9 @@ def holds(response, *what) -> None:
     assert response.status_code < 500 or response.status_code == 503, (*what, response.status_code)
 
 
-@pytest.mark.parametrize("method", ["get", "post", "delete", "put", "head", "options"])
+@pytest.mark.parametrize(
+    "method", ["get", "post", "delete", *(pytest.param(method, marks=SLOW) for method in ("put", "head", "options"))]
+)
 def test_ids(alice, method):
     for url in urls(IDS):
         holds(getattr(alice, method)(url), method, url)
@@ -103,7 +100,7 @@ def test_fields(alice, value):
         holds(alice.get(url, {field: text[:2000] for field, text in fields.items()}), "get", url)
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("name", HEADERS)
 def test_headers(alice, name):
     own = analyzed(alice.visitor)
@@ -139,7 +136,7 @@ def test_file_names(alice, name):
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists, max_leaves=5))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_json_in_a_field(alice, value):
     text = json.dumps(value)
     for sent in (text, f"[{text}]", f'[{{"id": {text}}}]', f'[{{"id": 1, "name": {text}, "color": {text}}}]'):

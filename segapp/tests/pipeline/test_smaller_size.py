@@ -21,7 +21,7 @@ def size_for(base, examples, ids):
     return smaller_input_size(base, images, masks, len(ids), 0, lambda: ticks.append(1)), len(ticks)
 
 
-@pytest.mark.parametrize(("seed", "expected"), [(2, 256), (0, 384)])
+@pytest.mark.parametrize(("seed", "expected"), [(2, 256), pytest.param(0, 384, marks=pytest.mark.slow)])
 def test_small_cells_are_not_enlarged_to_the_full_size(data, seed, expected):
     drawn = draw(data / "unseen" / "blood_cells_wbc", seed, 1)
     with networks.runtime().use_base(networks.server_base()) as base:
