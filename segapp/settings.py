@@ -143,8 +143,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- database ------------------------------------------------------------------------------------------
 DATABASES = {"default": dj_database_url.config(default=f"sqlite:///{SEGAPP_HOME / 'var' / 'segapp.sqlite3'}")}
 if "sqlite" in DATABASES["default"]["ENGINE"]:
-    # Writers queue (immediate transactions) instead of failing half-way; readers never wait (WAL). Every thread of the web
-    # server has a connection with pages of its own in memory, 2 MB by SQLite's default; the system keeps the file's anyway.
+    # Writers queue (immediate transactions) instead of failing half-way; readers never wait (WAL). Every thread of the
+    # web server has a connection with pages of its own in memory, 2 MB by SQLite's default.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
