@@ -84,7 +84,7 @@ class NetworkCache:
         return entry
 
     def release(self, entry: _Entry) -> None:
-        """Give back what `acquire` gave; may make room now."""
+        """Release what `acquire` returned; may free memory at once."""
         with self._lock:
             entry.users -= 1
         self._make_room()

@@ -75,13 +75,13 @@ def _reduced(loaded: LoadedNetwork, detail: bool) -> LoadedNetwork:
 
 def _note(loaded: LoadedNetwork) -> str:
     """What a user of the file must know of what stands beside the FPN; empty where nothing does."""
-    said = [_of_detail(loaded)] if loaded.spec.detail is not None else []
+    notes = [_of_detail(loaded)] if loaded.spec.detail is not None else []
     if loaded.spec.interior is not None:
-        said.append(
+        notes.append(
             "The head that tells touching objects apart is left out: masks are the same, and objects can be split by "
             "their shape, as measurement without it does."
         )
-    return " ".join(said)
+    return " ".join(notes)
 
 
 def _of_detail(loaded: LoadedNetwork) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _CHUNK = 1 << 20
-# What a network share says that is away for a while.
+# Errors of a network share that is away for a while.
 OUT_OF_REACH = frozenset(
     [
         *(errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN),
@@ -40,12 +40,12 @@ class StoreUnreachable(Exception):
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether an error says that there is no room left; also those of libraries that carry the system's number."""
+    """Whether an error means that there is no room left; also those of libraries that carry the system's number."""
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
 def short_of_room(error: BaseException) -> bool:
-    """Whether an error says that this machine has no memory or no file handle left, which damages no file."""
+    """Whether an error means that this machine has no memory or no file handle left, which damages no file."""
     return isinstance(error, MemoryError) or getattr(error, "errno", None) in (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
@@ -113,7 +113,7 @@ def write_atomically(
 ) -> None:
     """Let `write` fill a temporary file beside `path`, then move it into place.
 
-    Those who asked by `on_written` hear of it, unless `announce` is off. What can be
+    Callbacks of `on_written` are called, unless `announce` is off. What can be
     made again need not be `durable`: it is whole or not there for every process, but
     a power cut may take it.
 

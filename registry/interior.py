@@ -35,7 +35,7 @@ class InteriorHead(nn.Module):
         )
 
     def options(self) -> dict[str, Any]:
-        """What a spec says of this head."""
+        """This head's entry in a spec."""
         return {"layout": LAYOUT, "channels": len(self.mean), "hidden": self.layers[0].out_channels}
 
     def forward(self, features: Tensor) -> Tensor:

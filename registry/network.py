@@ -98,7 +98,7 @@ class Spec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Spec":
-        """The spec that `to_dict` gave; raises KeyError or TypeError on anything else."""
+        """The spec of what `to_dict` returned; raises KeyError or TypeError on anything else."""
         return cls(
             base_key=data["base_key"],
             encoder=data["encoder"],

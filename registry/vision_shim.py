@@ -40,7 +40,7 @@ def _without_compiler() -> Iterator[None]:
 
 
 def ensure_torchvision() -> bool:
-    """Import torchvision, mending it when needed; returns True when it was mended."""
+    """Import torchvision, repairing it when needed; returns True when it was repaired."""
     try:
         import torchvision
     except RuntimeError as error:

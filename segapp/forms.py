@@ -458,7 +458,7 @@ class KeyForm(BaseForm):
 
 
 class HookForm(BaseForm):
-    """An address to be told, and of what; of everything where nothing is named."""
+    """An address to be notified, and of which events; of all where none is named."""
 
     url = forms.CharField(
         max_length=MAX_URL,

@@ -1,4 +1,4 @@
-"""What a log line says of the request it belongs to, in the web process and in the workers.
+"""The request that a log line belongs to, in the web process and in the workers.
 
 Knows nothing of Django's requests beyond their headers, and nothing of tasks beyond a message's headers.
 """

@@ -1,7 +1,7 @@
 """/live and /ready: what an orchestrator asks. No visitor, no cookie, nothing about hosts; both cost next to nothing.
 
 Live: this process answers. Ready: it can also do its work, because database and media are there; a broker that is away
-is no reason to send nobody here, since work waits in the database.
+is no reason to send no requests here, since work waits in the database.
 """
 
 from collections.abc import Callable

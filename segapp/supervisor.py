@@ -43,7 +43,7 @@ class Part:
     keep: tuple[int, ...] = ()  # file descriptors it inherits
     variables: Mapping[str, str] = field(default_factory=dict)  # of the environment, beside those of the group
     hide: tuple[bytes, ...] = ()  # lines that hold one of these are not passed on
-    on_quick_death: Callable[[int], None] | None = None  # told how often in a row it died young
+    on_quick_death: Callable[[int], None] | None = None  # called with how often in a row it ended soon after its start
 
 
 @dataclass

@@ -101,7 +101,7 @@ def noted(request: HttpRequest) -> UserError | None:
 
 
 def refusal(request: HttpRequest, length: int) -> UserError | None:
-    """Why a body of so many bytes cannot be stored for whoever sends it; None when it can."""
+    """Why a body of so many bytes cannot be stored for its sender; None when it can."""
     source = storage.source_of(limits.address(request))
     with _lock:
         # A body that was counted in when its head came is one of these: it may be refused a little early, never late.

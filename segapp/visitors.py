@@ -42,7 +42,7 @@ class VisitorMiddleware:
 
     def __call__(self, request: VisitorRequest) -> HttpResponse:
         sent = _read(request, cookie_name(), YEAR)
-        if settings.SECURE and not sent:  # the cookie of before is read once more and replaced: nobody loses models
+        if settings.SECURE and not sent:  # the earlier cookie is still read, and replaced: no visitor loses models
             sent = _read(request, COOKIE, YEAR)
         visitor, _, request.restore_chain = sent.partition(SEPARATOR)
         request.visitor = current_id(visitor) if visitor else new_id()

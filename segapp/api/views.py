@@ -413,7 +413,7 @@ def shares(request: VisitorRequest, model_id: str) -> JsonResponse:
     return JsonResponse(_share(request, made), status=201)
 
 
-@operation("DELETE", "End a share link", "Models", (200, schemas.Done, "Nobody can use the link any more"))
+@operation("DELETE", "End a share link", "Models", (200, schemas.Done, "The link can no longer be used"))
 def share(request: VisitorRequest, token: str) -> JsonResponse:
     sharing.revoke(request.visitor, token)
     return JsonResponse({"status": "ok"})

@@ -31,7 +31,7 @@ SIDE = 1024  # pixels: an image is one megapixel
 ON_AN_IMAGE = 4  # strokes before the visitor goes on to the next one
 CLICKS = 5  # for a region on each image
 PAUSE = 0.5  # seconds between an answer and the next stroke of a fast hand
-BESIDE_PAUSE = 1.0  # seconds between images that somebody else sends meanwhile
+BESIDE_PAUSE = 1.0  # seconds between the images that another visitor sends meanwhile
 
 
 @dataclass
@@ -213,7 +213,7 @@ def _segment_for(url: str, seconds: float) -> list[float]:
 
 
 def _segment_until(url: str, over: threading.Event, times: list[float]) -> None:
-    """Somebody else sends one image after the other."""
+    """Another visitor sends one image after the other."""
     client, number = Client(url), 0
     while not over.is_set():
         content = _png(_scene(5000 + number % 7)[0])

@@ -33,7 +33,7 @@ class Failed(Exception):
 
 class LoadVisitor:
     """`client`: with the visitor's cookie where the server knows them already. `model`: the public id of their own
-    model, or "". `photo` gives an image's file that was not sent lately. The lists are read when nobody acts."""
+    model, or "". `photo` gives an image's file that was not sent lately. The lists are read when no visitor acts."""
 
     def __init__(self, number: int, client: Client, model: str, photo: Callable[[], bytes]) -> None:
         self.acts: list[Act] = []

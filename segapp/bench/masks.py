@@ -15,7 +15,7 @@ PROBES = 12  # models that are compared with one another
 
 
 def check(sent: Sequence[Sent], reference: synthetic.Reference) -> dict[str, Any]:
-    """How many masks are not their model's own, and how alike two models' masks are: else the check would be blind."""
+    """How many masks are not their model's own, and how similar two models' masks are: they must differ."""
     answered = sorted((one for one in sent if one.status == 200), key=lambda one: one.visitor.model)
     agreements = []
     wrong = 0

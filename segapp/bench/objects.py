@@ -74,8 +74,8 @@ def sets_with_instances(folders: Sequence[Path]) -> list[Path]:
     """The sets that number their objects. Raises ValueError where there are none."""
     found = [folder for folder in folders if (folder / INSTANCES).is_dir()]
     if not found:
-        said = ", ".join(str(folder) for folder in folders)
-        raise ValueError(f"No set with {INSTANCES}/ beside images/ and masks/ was found in: {said}.")
+        listed = ", ".join(str(folder) for folder in folders)
+        raise ValueError(f"No set with {INSTANCES}/ beside images/ and masks/ was found in: {listed}.")
     return found
 
 

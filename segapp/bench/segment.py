@@ -1,4 +1,4 @@
-"""`bench segment` inside its own home: a request's cost beside the bare network's, alone and while somebody trains.
+"""`bench segment` inside its own home: a request's cost beside the bare network's, alone and during a training.
 
 Brings torch; run.py starts it in a process of its own.
 """
@@ -78,7 +78,7 @@ def of_reference(requests: int, images: list[Path]) -> dict[str, Any]:
 
 
 def beside_kept(network: LoadedNetwork, group: Group, requests: int, images: list[Path]) -> dict[str, float]:
-    """`request` once more, beside the bare network in a process that keeps freed memory, as the workers do.
+    """`request` again, beside the bare network in a process that keeps freed memory, as the workers do.
 
     Comes after everything that is to be plain: a process cannot be told otherwise again.
     """

@@ -86,8 +86,8 @@ def _decoded(info: zipfile.ZipInfo) -> str:
         raw = info.orig_filename.encode("cp437")
     except UnicodeEncodeError:  # zipfile has already decoded it otherwise
         return info.filename
-    if (said := _unicode_path(info.extra, raw)) is not None:
-        return said
+    if (name := _unicode_path(info.extra, raw)) is not None:
+        return name
     try:
         return raw.split(b"\0")[0].decode("utf-8")
     except UnicodeDecodeError:

@@ -182,7 +182,7 @@ def _flatness(members: list[zipfile.ZipInfo], content: Callable[[zipfile.ZipInfo
     for info in members[:: max(1, len(members) // LOOKED_AT)][:LOOKED_AT]:
         try:
             values = decode.mask(io.BytesIO(content(info)), path_of(info).name).values
-        except InvalidFile:  # of a kind that no mask has, or damaged: said when it is read
+        except InvalidFile:  # of a kind that no mask has, or damaged: reported when it is read
             found.append(0.0)
             continue
         values = values[:: max(1, len(values) // 256)]

@@ -6,7 +6,7 @@ from typing import Any
 from segapp.imaging.values import Summary
 
 FEW = 0.1  # percent of the pixels under which a class is warned about
-SOFT = 0.5  # percent of moved pixels from which it is said
+SOFT = 0.5  # percent of moved pixels from which a caution is shown
 MOST = 50  # percent of the pixels that are rarely meant to be ignored, or to mark
 NAMED = 3  # file names given before "and 4 more"
 

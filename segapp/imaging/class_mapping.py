@@ -111,7 +111,7 @@ def read_summaries(
     alike, counts_as, ids, rules = _read_uploaded(own, own_names, known, objects)
     if choices.swap and set(ids.values()) == {0, 1}:
         ids = {value: 1 - number for value, number in ids.items()}
-        rules.append("Background and foreground have changed places, as you said.")
+        rules.append("Background and foreground are swapped, as you chose.")
     partial = [painted.UNKNOWN in summary.keys for summary in summaries]
     if len(uploaded) < len(summaries):
         rules.append(_how_painted(len(summaries) - len(uploaded)))
@@ -256,14 +256,14 @@ def _numbered(summaries: Sequence[Summary], names: Sequence[str], known: Sequenc
     kind = alike[0].kind
     if kind == "index" and all(summary.fixed for summary in summaries) and not known:
         keys = sorted({key for summary in alike for key in summary.keys})
-        said = "The classes are those of the annotation files."
-        return alike, {key: key for key in keys}, {key: key for key in keys}, [said]
+        rule = "The classes are those of the annotation files."
+        return alike, {key: key for key in keys}, {key: key for key in keys}, [rule]
     counts_as = numbering.joined(alike)
     values = sorted(set(counts_as.values()))
     opaque = [value for value in values if value != TRANSPARENT]
     if TRANSPARENT in values and len(opaque) == 1 and not known:
-        said = "There is one value beside transparent: transparent is the background."
-        return alike, counts_as, {TRANSPARENT: 0, opaque[0]: 1}, [said]
+        rule = "There is one value beside transparent: transparent is the background."
+        return alike, counts_as, {TRANSPARENT: 0, opaque[0]: 1}, [rule]
     ids, rules = numbering.ids_of_colours(values) if kind == "colour" else numbering.ids_of_numbers(values)
     if TRANSPARENT in counts_as:
         ids[TRANSPARENT] = IGNORE
@@ -382,7 +382,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     pixels = dict.fromkeys(sources, 0)
     own: dict[int, str] = {}
-    said: dict[int, str] = {}
+    file_names: dict[int, str] = {}
     things = {ids[key] for summary in summaries for key in summary.things if key in ids} - {0, IGNORE}
     for summary in summaries:
         for key, count in zip(summary.keys, summary.counts, strict=True):
@@ -392,13 +392,13 @@ def _rows(
             own.setdefault(ids[key], color)
         for key, name in summary.names.items():
             if key in ids and ids[key] != IGNORE:
-                said.setdefault(ids[key], _clean_name(name))
+                file_names.setdefault(ids[key], _clean_name(name))
     everything = max(1, sum(pixels.values()))
     numbers = sorted(number for number in sources if number != IGNORE)
-    named = _names(kind, numbers, sources) | {number: name for number, name in said.items() if name}
+    named = _names(kind, numbers, sources) | {number: name for number, name in file_names.items() if name}
     chosen = {row["id"]: row for row in known}
-    said_by_file = any(summary.fixed for summary in summaries)
-    distinct = len(set(own.values())) == len(own) > (0 if said_by_file else 1)
+    fixed_by_file = any(summary.fixed for summary in summaries)
+    distinct = len(set(own.values())) == len(own) > (0 if fixed_by_file else 1)
     rows = []
     for place, number in enumerate(sorted(sources)):
         value = sources[number]

@@ -1,6 +1,6 @@
 """Reading files that Pillow does not read, in a process of its own that may not use more than its share.
 
-Such readers are large, and the file is a stranger's: whatever it does to the process that reads it, it ends that
+Such readers are large, and the file is untrusted: whatever it does to the process that reads it, it ends that
 process only, within limits of memory, processor time and patience, with nothing written.
 """
 

@@ -157,7 +157,7 @@ def _read(file: IO[bytes], name: str, choice: ImageInput, need: int) -> Decoded:
 
 
 def stored(path: Path) -> np.ndarray:
-    """uint8 (H, W, 3) of an image that was stored as it came (bare.py): a stranger's bytes still.
+    """uint8 (H, W, 3) of an image that was stored as it came (bare.py): its bytes are still untrusted.
 
     Raises OSError for what is gone, else as `read` does.
     """

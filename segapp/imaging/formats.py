@@ -83,7 +83,7 @@ MASK_WORDS = frozenset(
     ]
 )
 NAME_WORDS = IMAGE_WORDS | MASK_WORDS
-# Where each image has several kinds of masks: those that number objects, and those that show the same once more.
+# Where each image has several kinds of masks: those that number objects, and those that repeat the classes.
 OBJECT_WORDS = frozenset(["instance", "instances", "instanceids", "instancetrainids", "inst", "objectids"])
 SHOWN_WORDS = frozenset(
     [

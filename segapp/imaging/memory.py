@@ -37,7 +37,7 @@ class DecodersBusy(Exception):
 
 
 class Budget:
-    """A semaphore of bytes. Whoever wants more than there is in all gets all of it, alone."""
+    """A semaphore of bytes. A request for more than the whole gets all of it, alone."""
 
     def __init__(self, limit: int, patience: float = PATIENCE, most: int = MAX_WAITING) -> None:
         self.limit, self.patience, self.most = limit, patience, most
@@ -96,7 +96,7 @@ def return_freed() -> bool:
     """Give large blocks back to the system as soon as they are freed, for processes of many threads.
 
     glibc learns from each freed block to keep the next ones, in a heap for each thread: hundreds of megabytes that
-    nobody uses. False where the C library cannot be told.
+    stay unused. False where the C library has no such setting.
     """
     try:
         return bool(ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGEST_KEPT))

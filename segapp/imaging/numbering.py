@@ -64,8 +64,8 @@ def ids_of_numbers(values: Sequence[int]) -> tuple[dict[int, int], list[str]]:
     """Sorted values -> class ids, and the rules that were applied, in words."""
     if is_binary(values):
         top = values[-1]
-        said = f"Only 0 and {top} occur: 0 is the background, {top} is the one class."
-        return {value: int(value > 0) for value in values}, [said]
+        rule = f"Only 0 and {top} occur: 0 is the background, {top} is the one class."
+        return {value: int(value > 0) for value in values}, [rule]
     ids = {value: value for value in values if value < IGNORE and value != TRANSPARENT}
     rules = []
     if IGNORE in values:

@@ -30,7 +30,7 @@ Rows = Callable[[int, int], np.ndarray]  # first row, the one after the last -> 
 
 @dataclass
 class _Found:
-    """What the windows gave so far."""
+    """What was found in the windows so far."""
 
     columns: list[dict[str, np.ndarray]] = field(default_factory=list)
     outlines: list[polygons.Outline] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Addresses that are told when work ends, and each time one was told."""
+"""Addresses that are notified when work ends, and each of their deliveries."""
 
 from django.db import models
 
@@ -38,7 +38,7 @@ class DeliveryState(models.TextChoices):
 class Delivery(models.Model):
     """One event for one hook, at most once for each piece of work.
 
-    `due` says when it is sent next. Whoever sends it first moves `due` into the future by one conditional update, so
+    `due` is when it is sent next. Its sender first moves `due` into the future by one conditional update, so
     that a sender that dies leaves it to the next one.
     """
 

@@ -187,7 +187,7 @@ def _submit_windows(
 def cancel(analysis: Analysis) -> Analysis:
     """End an image that is still in the queue or read in parts; its worker finds it ended. Idempotent."""
     rows = Analysis.objects.filter(pk=analysis.pk, state__in=UNFINISHED)
-    if rows.update(state=State.CANCELLED, ended=timezone.now(), message="Cancelled. Nothing was kept of it."):
+    if rows.update(state=State.CANCELLED, ended=timezone.now(), message="Cancelled. No result was kept."):
         store.remove_folder(analysis.folder)
     analysis.refresh_from_db()
     return analysis

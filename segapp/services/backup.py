@@ -2,7 +2,7 @@
 
 The file is a tar: `backup.json` (what it is), `database.jsonl` (a row a line, for any database), `secret_key`, and
 `media/`. Rows are read in one snapshot before the files, and a file never changes once a row names it, so a backup
-taken while the service works is consistent. It holds the signing key: whoever has it can sign for every visitor.
+taken while the service works is consistent. It holds the signing key: with it one can sign for every visitor.
 """
 
 import io

@@ -1,7 +1,7 @@
 """Batches of images as the web sees them: submit, look, stop, hand out, forget. Free of torch.
 
-A batch ends by whoever asks for it: stopping writes the end state at once, and the worker finds its lease gone at the
-image it is at. So a stop never waits for a large image, nor for a worker that has died.
+The request that stops a batch also ends it: stopping writes the end state at once, and the worker finds its lease
+gone at the image it is at. So a stop never waits for a large image, nor for a worker that has died.
 """
 
 from collections.abc import Callable, Iterator
@@ -300,7 +300,7 @@ def stop(batch: Batch, keep: bool) -> None:
     if ended and keep:
         complete(batch, "Stopped on request.")
     elif ended:
-        Batch.objects.filter(pk=batch.pk).update(message="Nothing was kept of it.")
+        Batch.objects.filter(pk=batch.pk).update(message="No results were kept.")
         forget(batch)
     batch.refresh_from_db()
 

@@ -24,7 +24,7 @@ def earlier(model: UserModel) -> list[Example]:
 
 
 def classes_of(model: UserModel) -> list[dict[str, Any]]:
-    """The model's classes, each with the mask value that it was read from, so that new masks are read alike."""
+    """The model's classes, each with the mask value that it was read from, so that new masks are read the same way."""
     run = run_of(model)
     rows = run.reading.get("classes", []) if run is not None else []
     sources = {row["id"]: row["source"] for row in rows if not row["source"].startswith("painted")}

@@ -220,8 +220,8 @@ class StorageFull(UserError):
 class DiskFull(UserError):
     status, code = 507, "disk_full"
     title = "The server's disk is full"
-    message = "There was no room to store this. Nothing was kept of it, and your models are as they were."
-    advice = "Delete results or models you no longer need, or ask whoever runs this server to make room."
+    message = "There was no room to store this. It was not stored, and your models are unchanged."
+    advice = "Delete results or models you no longer need, or ask the operator of this server to make room."
 
 
 class ServerError(UserError):

@@ -88,7 +88,7 @@ def _pieces(pk: int, last_id: str, is_allowed: Callable[[], bool]) -> Iterator[s
 
 
 def _news(run: TrainingRun, last_id: str) -> Iterator[tuple[str, str, object]]:
-    """(event, id, data) of what has changed since the event with that id, which names the state it told of."""
+    """(event, id, data) of what has changed since the event with that id, which names the state that it described."""
     if not run.unfinished:
         if last_id != LAST:
             yield "end", LAST, runs.status(run)

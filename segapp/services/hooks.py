@@ -1,4 +1,4 @@
-"""Hooks: addresses that are told when a visitor's work ends. Made, listed, tried and deleted here, never called.
+"""Hooks: addresses that are notified when a visitor's work ends. Made, listed, tried and deleted here, never called.
 
 What ended is found by looking (`collect`), not reported by the code that ends work, so that no end is missed.
 Knows nothing of requests and connections.
@@ -50,7 +50,7 @@ class TooManyHooks(Conflict):
 
 
 def make(visitor: str, url: str, events: list[str] | None = None) -> Hook:
-    """A new hook with a secret of its own, told of all events unless some are named.
+    """A new hook with a secret of its own, for all events unless some are named.
 
     Raises RefusedAddress and TooManyHooks.
     """
@@ -81,7 +81,7 @@ def delete(visitor: str, public_id: str) -> Hook:
 
 
 def test(hook: Hook) -> Delivery:
-    """Queue a delivery that says nothing but that the hook works; it is tried once."""
+    """Queue a delivery that only tests the hook; it is tried once."""
     subject = new_public_id()
     body = {"event": Delivery.TEST, "state": "done", "id": subject, "ended": timezone.now().isoformat()}
     row = Delivery(hook=hook, event=Delivery.TEST, subject=subject, body=_text(body), due=timezone.now())

@@ -137,7 +137,7 @@ def ready(examples: Iterable[Example]) -> list[Example]:
 
 
 def draft_again(visitor: str, examples: Iterable[Example]) -> None:
-    """Make earlier examples drafts again, to train on them once more."""
+    """Make earlier examples drafts again, to train on them again."""
     Example.objects.filter(visitor=visitor, pk__in=[example.pk for example in examples]).update(
         draft=True, drafted=timezone.now()
     )
@@ -227,7 +227,7 @@ def _surveys(there: Iterable[Example]) -> list[denoise.Survey]:
 
 
 def _class_names(there: Iterable[Example]) -> dict[str, int]:
-    """Class ids by name, as the annotation files of a set gave them."""
+    """Class ids by name, as the annotation files of a set define them."""
     found: dict[str, int] = {}
     for example in there:
         summary = example_files.summary_of(example)

@@ -1,4 +1,4 @@
-"""Names of result files: safe on every system, and no two alike."""
+"""Names of result files: safe on every system, and all different."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt"
 def result_stems(names: Iterable[str]) -> list[str]:
     """A stem for each file name, in order: its own where no earlier file has it, else with a number behind it.
 
-    Alike is what differs by letter case or Unicode form only, because some file systems do not tell it apart.
+    Names count as equal when only letter case or Unicode form differ, because some file systems do not tell it apart.
     """
     wanted = [_plain(name) for name in names]
     taken, stems = {fold(stem) for stem in wanted}, []

@@ -1,4 +1,4 @@
-"""The server at a glance, for whoever runs it: queues, workers, storage, failures. Names no visitor and no file."""
+"""An overview of the server for its operator: queues, workers, storage, failures. Names no visitor and no file."""
 
 import math
 from datetime import timedelta

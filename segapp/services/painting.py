@@ -164,7 +164,7 @@ def from_analysis(analysis: Analysis) -> Example:
     """A draft made of a result: its image, with what the model found as its proposal and nothing painted.
 
     Raises InvalidFile and InvalidUpload.
-    A result that is being mended already leads to the same draft.
+    A result that is being corrected already leads to the same draft.
     """
     if analysis.state != State.DONE:
         raise InvalidFile(analysis.title, "This result is not done yet.", "Wait until it is there.")

@@ -101,7 +101,7 @@ def next_of(visitor: str, example: Example) -> tuple[Example, str] | None:
 def why(row: Painting) -> str:
     """Why an image is suggested, in a few words."""
     if row.doubt is None:
-        return "Nobody has looked at it yet."
+        return "Not reviewed yet."
     if UNLIKE * (row.unlike or 0.0) > row.doubt:
         return "It looks unlike the images painted so far."
     return "The answer is least sure at its borders here."

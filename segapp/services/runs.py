@@ -72,7 +72,7 @@ def start(
     two tabs.
     """
     class_mapping.hold_trainable(mapping)
-    refuse_second(visitor)  # said first: it names what the visitor can wait for
+    refuse_second(visitor)  # checked first: its message names what the visitor can wait for
     queueing.admit(TrainingRun)
     examples = list(examples)
     try:

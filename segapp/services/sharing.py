@@ -1,4 +1,4 @@
-"""Share links: whoever has one may analyze with that one model. Knows nothing of requests and no torch.
+"""Share links: the holder of one may analyze with that one model. Knows nothing of requests and no torch.
 
 A link's token is all that it is: it names neither the model nor its owner, and ends with its row.
 """
@@ -23,7 +23,7 @@ class ShareNotFound(NotFound):
     """No such link: revoked, its model deleted or lost, or never there. The answer does not tell which."""
 
     title = "This link is no longer valid"
-    message = "This link leads nowhere any more. Whoever sent it may have revoked it or deleted the model."
+    message = "This link is no longer valid. Its sender may have revoked it or deleted the model."
     advice = "Ask them for a new one. Results that you had from it are kept for some days under Analyze."
 
 

@@ -164,7 +164,7 @@ def hold_to_quota(
     if asking and _sum(source=asking) + coming_from_source + more > most:
         raise StorageFull(
             f"All visitors from your address together may store {most // mega} MB, and {_shown(more)} more do not fit. "
-            "Delete what you no longer need, or ask whoever runs this server for more.",
+            "Delete what you no longer need, or ask the operator of this server for more.",
             code="address_full",
         )
     size, free = disk()

@@ -165,7 +165,7 @@ def status(job: VideoJob) -> schemas.Video:
 def stop(job: VideoJob, keep: bool) -> None:
     """Stop a video, keeping what is done or nothing; what has not started never does. Idempotent."""
     if keep and job.segments_done:
-        # Handed back between two segments: a worker must come once more to join what is there.
+        # Handed back between two segments: a worker must take it again to join the finished segments.
         waiting = VideoJob.objects.filter(pk=job.pk, state=State.QUEUED, segments_done__gt=0)
         if waiting.exclude(stop=Stop.DISCARD).update(stop=Stop.KEEP):
             job.refresh_from_db()

@@ -26,7 +26,7 @@ def flash(request: HttpRequest, text: str, undo: str = "", level: int = messages
 
 
 def shows_again(show: Callable[..., HttpResponseBase]) -> Callable[[View], View]:
-    """For the view of a form: what cannot be done is said by `show(request, error, **named)`, which keeps the form.
+    """For the view of a form: errors are shown by `show(request, error, **named)`, which keeps the form.
 
     What does not exist stays a 404.
     """

@@ -24,7 +24,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 def may_read(request: HttpRequest) -> bool:
     """`Authorization: Bearer TOKEN` where SEGAPP_METRICS_TOKEN is set; else a direct call from this machine, never one
-    that a proxy passes on for somebody."""
+    that a proxy passes on."""
     if settings.SEGAPP_METRICS_TOKEN:
         return constant_time_compare(
             request.headers.get("Authorization", ""), f"Bearer {settings.SEGAPP_METRICS_TOKEN}"

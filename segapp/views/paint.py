@@ -117,7 +117,7 @@ def _strip(request: VisitorRequest, example: Example) -> list[Any]:
 
 
 def _classes(request: VisitorRequest, example: Example) -> list[dict[str, Any]]:
-    """What to paint with: the image's own classes and those of the other drafts; a mended result keeps to its own."""
+    """What to paint with: the image's own classes and those of the other drafts; a corrected result keeps its own."""
     own: list[dict[str, Any]] = example.painting.classes
     if example.painting.origin:
         return own
@@ -226,7 +226,7 @@ def fix(request: VisitorRequest, public_id: str) -> HttpResponse:
 @require_POST
 @shows_again(finetune.refuse)
 def train_on(request: VisitorRequest, public_id: str) -> HttpResponse:
-    """A new version from this model: all that it learnt from, and the results that were mended since."""
+    """A new version from this model: all that it learnt from, and the results that were corrected since."""
     model = registry.owned(request.visitor, public_id)
     sent = TrainForm(request.POST).checked()
     added = intake.ready(continuing.corrections(request.visitor, model))

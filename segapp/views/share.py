@@ -42,7 +42,7 @@ def share(request: VisitorRequest, public_id: str) -> HttpResponse:
 @require_POST
 def revoke(request: VisitorRequest, token: str) -> HttpResponse:
     gone = sharing.revoke(request.visitor, token)
-    flash(request, f"The link to “{gone.model.name}” is revoked: it leads nowhere any more.")
+    flash(request, f"The link to “{gone.model.name}” is revoked and can no longer be used.")
     return _to_panel(gone.model.public_id)
 
 

@@ -66,7 +66,7 @@ def make(request: VisitorRequest) -> HttpResponse:
 def revoke(request: VisitorRequest, public_id: str) -> HttpResponse:
     if not transfer.revoke(request.visitor, public_id):
         raise NotFound("There is no such code. It was used or has expired.")
-    flash(request, "The code is revoked. Nobody can use it any more.")
+    flash(request, "The code is revoked and can no longer be used.")
     return _to_section()
 
 

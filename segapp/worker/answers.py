@@ -1,4 +1,4 @@
-"""What a row says of the network that really answered."""
+"""A row's fields on the network that answered."""
 
 from typing import Any
 

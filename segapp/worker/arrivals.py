@@ -101,8 +101,8 @@ def identity_of(path: Path) -> Identity | None:
 def being_written(path: Path) -> bool:
     """Whether a process of this machine has the file open for writing, as far as the system tells.
 
-    Linux gives a read lease only on a file that nobody writes to. Where there are no leases (other systems, some file
-    systems, another owner's file) nothing is known, and the answer is no.
+    Linux gives a read lease only on a file that no process writes to. Where there are no leases (other systems, some
+    file systems, another owner's file) nothing is known, and the answer is no.
     """
     if not LEASES:
         return False

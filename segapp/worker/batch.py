@@ -40,9 +40,9 @@ MODEL = ("model_key", "model_sha256")
 TURN = 30.0  # seconds, then another visitor's work goes first
 RECENT = 20  # images whose time makes the estimate
 SHOWN, SMALL = 1280, 264  # pixels
-DISK_FULL = "The disk is full, so the rest was not done. Free some space and send the missing images again."
-UNKNOWN = "The batch failed on the server. Send the missing images again; what was done is kept."
-NOTHING = "None of these files could be used. What is wrong stands beside each of them."
+DISK_FULL = "The disk is full, so the other images were not segmented. Free some space and send them again."
+UNKNOWN = "The batch failed on the server. Send the missing images again; finished results are kept."
+NOTHING = "None of these files could be used. The reason is shown beside each file."
 DIED = "The server stopped twice at this image. Send it smaller, or as a PNG."
 FAILED = "This image could not be analyzed. Send it again smaller, or as a PNG."
 LARGE_NOT_COUNTED = "Over 50 megapixels a batch measures areas only. To count objects, analyze this image by itself."
@@ -99,7 +99,7 @@ def _work(batch: Batch, network: LoadedNetwork) -> None:
     seconds: deque[float] = deque(maxlen=RECENT)
     turn_began = time.monotonic()
     for number, item in enumerate(list(waiting)):
-        # Somebody waits for a training in front of the page: it goes first, as soon as this turn did one image.
+        # A visitor watches the page of a training that waits: it goes first, once this turn has done one image.
         heartbeat.tick()
         if heartbeat.stopping.is_set() or (number and training_waits()):
             raise HandBack

@@ -23,7 +23,7 @@ MOST_ADDRESSES = 3
 
 
 class Undeliverable(Exception):
-    """Nothing came of it; the message says what to look at. `status` is the answer's, where there was one."""
+    """The delivery failed; the message says what to check. `status` is the answer's, where there was one."""
 
     def __init__(self, message: str, status: int | None = None, final: bool = False) -> None:
         super().__init__(message)

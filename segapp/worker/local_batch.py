@@ -92,7 +92,7 @@ def segment(
 
 
 def _stems(files: list[Path], numbered: bool) -> list[str]:
-    """The files' own stems, as they are; only where two are alike, and came from folders, do they get numbers."""
+    """The files' own stems, as they are; only where two are equal, and came from folders, do they get numbers."""
     own = [file.stem for file in files]
     return result_stems(file.name for file in files) if numbered and len(set(own)) < len(own) else own
 

@@ -50,7 +50,7 @@ def run(pk: int) -> None:
         if not TrainingRun.objects.filter(pk=pk).exists():  # its visitor has deleted everything
             images.clear(row.folder)
     except Cancelled:
-        _end(row, State.CANCELLED, "Cancelled. Nothing was kept of this training.")
+        _end(row, State.CANCELLED, "Cancelled. No model was made.")
     except (TrainingFailed, BaseMissing) as error:
         _end(row, State.FAILED, str(error))
     except OSError as error:

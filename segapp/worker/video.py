@@ -59,7 +59,7 @@ def run(pk: int) -> None:
         if not VideoJob.objects.filter(pk=job.pk).exists():  # its visitor has deleted it
             store.remove_folder(job.folder)
     except Cancelled:
-        _end(job, State.CANCELLED, "Cancelled. Nothing was kept of this video.")
+        _end(job, State.CANCELLED, "Cancelled. No results of this video were kept.")
     except (InvalidVideo, BaseMissing) as error:
         _end(job, State.FAILED, str(error))
     except Exception as error:

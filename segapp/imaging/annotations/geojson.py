@@ -75,9 +75,9 @@ def _system(data: Any) -> int:
     """The EPSG number of the file's coordinates; 0 for pixels."""
     crs = data.get("crs") if isinstance(data, dict) else None
     properties = crs.get("properties") if isinstance(crs, dict) else None
-    said = text(properties.get("name")) if isinstance(properties, dict) else ""
-    found = _EPSG.search(said)
-    return int(found[1]) if found else 4326 if said.endswith("CRS84") else 0
+    name = text(properties.get("name")) if isinstance(properties, dict) else ""
+    found = _EPSG.search(name)
+    return int(found[1]) if found else 4326 if name.endswith("CRS84") else 0
 
 
 def _polygons(geometry: dict[str, Any], budget: Budget, most: float) -> list[tuple]:

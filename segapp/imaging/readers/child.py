@@ -1,4 +1,4 @@
-"""The confined process that reads one stranger's file: `python -m segapp.imaging.readers.child ORDER < FILE`.
+"""The confined process that reads one untrusted file: `python -m segapp.imaging.readers.child ORDER < FILE`.
 
 It limits itself before it opens the file. To stdout goes one line of JSON, then the array's bytes.
 """

@@ -31,7 +31,7 @@ class Command(ProjectCommand):
         parser.add_argument("--steps", type=int, help="train exactly so many steps instead of a time budget")
         parser.add_argument("--visitor", default="local", help="whose model it becomes (default: %(default)s)")
         parser.add_argument("--objects", choices=["true", "false"], help="mask values number objects, or are classes")
-        parser.add_argument("--swap", action="store_true", help="background and the one class change places")
+        parser.add_argument("--swap", action="store_true", help="swap the background and the one class")
         parser.add_argument(
             "--things",
             default="",

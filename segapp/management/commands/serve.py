@@ -170,7 +170,7 @@ def become(command: list[str], variables: dict[str, str], nice: int) -> None:
 
 
 def collect_static() -> None:
-    """Bring STATIC_ROOT up to date when a file changed; a listing's fingerprint says so in milliseconds."""
+    """Bring STATIC_ROOT up to date when a file changed; a fingerprint of the listing shows that in milliseconds."""
     listing = hashlib.sha256(settings.STORAGES["staticfiles"]["BACKEND"].encode())
     for finder in get_finders():
         for name, storage in sorted(finder.list([]), key=lambda found: found[0]):

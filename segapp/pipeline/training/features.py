@@ -41,7 +41,8 @@ class EncodedView:
     """Encoder features of one view, from stride 4 to 32, each 1,C,H,W; and its targets.
 
     target: H/4,W/4 int64 of channels. cells[k] lists the stride-32 cells (row, column)
-    in which channel k occurs. size: height and width in pixels before padding. encoder: which one gave them.
+    in which channel k occurs. size: height and width in pixels before padding. encoder: the
+    key of the one that computed them.
     """
 
     features: tuple[Tensor, ...]

@@ -60,7 +60,7 @@ class Job:
     size_gain: float | None = None  # mean IoU on held-out images that a smaller input size than the base's gives
     instances: list[np.ndarray | None] = field(default_factory=list)  # object numbers at the size of `prepared`
     shares: Tensor | None = None  # of the classes, estimated, where the masks are strokes
-    cut_short: str = ""  # said of a training that the clock ended early
+    cut_short: str = ""  # the sentence on a training that the clock ended early
     _base_features: FeatureCache | None = None
 
     def new_trainee(

@@ -12,7 +12,7 @@ def partial_loss(logits: Tensor, codes: Tensor, allowed: Tensor, weights: Tensor
 
     logits N,K,H,W; codes N,H,W int64 with IGNORE; allowed codes,K bool says which
     classes each code leaves open; weights per code. A pixel known to be class k costs
-    -log p_k, a pixel known not to be X costs -log(1 - p_X), and nothing is said about
+    -log p_k, a pixel known not to be X costs -log(1 - p_X), which leaves open
     which of the others it is.
     """
     known = codes != IGNORE

@@ -1,5 +1,5 @@
 """Trainings on strokes. A stroke says what its pixels are. How much of an image a class covers, how large its parts are
-and where they end is not said by strokes, and must not be read from them as from whole masks."""
+and where they end cannot be read from strokes as from whole masks."""
 
 from collections.abc import Sequence
 

@@ -82,7 +82,7 @@ def image_stream(container: InputContainer, limits: Limits) -> VideoStream:
     """
     streams = [s for s in container.streams.video if not s.disposition & NOT_SHOWN]
     if not streams:
-        raise InvalidVideo("There is no image in this file, only sound. Upload a video.")
+        raise InvalidVideo("This file has only sound, no images. Upload a video.")
     stream = max(streams, key=_rank)
     coder = stream.codec_context
     if coder is None:

@@ -3,7 +3,7 @@
 MAX_MOMENTS = 5
 MIN_APART = 0.5  # seconds between two moments
 APART_SHARE = 0.04  # of the video's length between two moments, where that is more
-MIN_DOUBT = 0.05  # answers that are this sure along their borders need nobody to look at them
+MIN_DOUBT = 0.05  # answers that are this certain along their borders need no review
 
 Moment = tuple[float, float, int]  # seconds, doubt, frame
 

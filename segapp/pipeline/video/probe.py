@@ -176,7 +176,7 @@ def scan(container: InputContainer, stream: VideoStream, limits: Limits) -> dict
     except av.error.FFmpegError:
         pass  # what was read up to the damage counts
     if not times:
-        raise InvalidVideo("There is not a single frame in this file. Save or upload it again.")
+        raise InvalidVideo("This file has no frames. Save or upload it again.")
     return times
 
 

@@ -200,12 +200,12 @@ def finish(job: Job, plan: Plan, sink: SegmentSink, stopped: bool) -> Outcome:
     if stopped:
         notes.append(f"Stopped on request; the result holds the first {source.at(sink.last_pts):.0f} seconds.")
     if source.cut_short:
-        notes.append("The file ends before its header says so; everything that is there was used.")
+        notes.append("The file is shorter than its header states; every frame in it was used.")
     if sink.skipped:
         were = "1 frame was" if sink.skipped == 1 else f"{sink.skipped} frames were"
         notes.append(f"{were} damaged and left out.")
     if not all(whole):
-        notes.append("The sound could not be carried over.")
+        notes.append("The sound could not be copied into the result.")
     return Outcome(
         source=source,
         plan=plan,

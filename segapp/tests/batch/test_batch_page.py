@@ -134,7 +134,7 @@ def test_results_come_in_pages(alice, done, monkeypatch):
 def test_stopping_keeping_and_deleting_from_the_page(alice, queued):
     alice.post(f"{PAGE}{queued.public_id}/stop/", {"keep": "false"})
     page = alice.get(f"{PAGE}{queued.public_id}/").content.decode()
-    assert "was cancelled" in page and "Nothing was kept of it" in page
+    assert "was cancelled" in page and "No results were kept." in page
     alice.post(f"{PAGE}{queued.public_id}/delete/")
     assert not Batch.objects.exists()
 

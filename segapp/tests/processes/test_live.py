@@ -94,12 +94,12 @@ def test_two_strokes_answer_the_whole_image_and_the_next_one(server, visitor):
 
 def test_images_nobody_has_opened_get_a_doubt_one_after_each_answer(server, visitor):
     one, two = begin(visitor, 2)
-    assert "Nobody has looked at it yet" in visitor.get(f"/finetune/paint/{two}/").body.decode()
+    assert "Not reviewed yet" in visitor.get(f"/finetune/paint/{two}/").body.decode()
     live(visitor, one, strokes(scene(0)[1]))
 
     def ordered() -> bool:
         said = visitor.get(f"/finetune/paint/{one}/next").json()
-        return said["id"] == two and said["why"] != "Nobody has looked at it yet."
+        return said["id"] == two and said["why"] != "Not reviewed yet."
 
     until(ordered, 20)
 

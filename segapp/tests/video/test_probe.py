@@ -119,7 +119,7 @@ def test_refuses_sound_without_an_image(tmp_path):
         frame.sample_rate = 48000
         out.mux(sound.encode(frame))
         out.mux(sound.encode(None))
-    assert "no image" in refused(tmp_path / "a.mp4")
+    assert "no images" in refused(tmp_path / "a.mp4")
 
 
 def test_refuses_by_length_without_decoding_it_all(tmp_path):

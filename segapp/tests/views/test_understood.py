@@ -44,7 +44,7 @@ def test_black_objects_are_swapped_with_one_click(alice):
     assert "Swap background and foreground" in text(alice.get("/finetune/"))
     alice.post("/finetune/reading/", {"swap": "true"})
     page = text(alice.get("/finetune/"))
-    assert "Swap back" in page and "changed places" in page
+    assert "Swap back" in page and "are swapped" in page
 
 
 def test_one_class_is_refused_on_the_page_and_over_the_api(alice):
