@@ -16,10 +16,12 @@ def fit_logistic(
     l2: float = L2,
     start: tuple[Tensor, Tensor] | None = None,
     iterations: int = MAX_ITERATIONS,
+    place_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Weight (classes, channels) and bias (classes) by L-BFGS, of features (N, channels) and their classes (N).
 
-    `importance`: of each class (classes). `start`: weight and bias to begin at; the optimum is the same, found sooner.
+    `importance`: of each class (classes). `place_weights`: of each place (N) instead, whose sum is 1. `start`: weight
+    and bias to begin at; the optimum is the same, found sooner.
     """
     classes, channels = len(importance), features.shape[1]
     weight = torch.zeros(classes, channels, device=features.device)
@@ -33,7 +35,11 @@ def fit_logistic(
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(F.linear(features, weight, bias), target, weight=importance)
+        logits = F.linear(features, weight, bias)
+        if place_weights is None:
+            loss = F.cross_entropy(logits, target, weight=importance)
+        else:
+            loss = (F.cross_entropy(logits, target, reduction="none") * place_weights).sum()
         loss = loss + l2 * weight.square().sum()
         loss.backward()
         return loss

@@ -48,7 +48,7 @@ from segapp.pipeline.training.validation import (
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
-RECIPE = 7
+RECIPE = 8
 SECONDS = {"quick": 19.0, "thorough": 40.0}  # for five images with the smallest base, on two idle cores
 PATIENCE = 40.0  # times as long a busy machine may take before the clock ends a training early
 NEW_STEPS = {"quick": 126, "thorough": 288}  # for five images of a subject that is new to the base

@@ -1,7 +1,7 @@
 """Initial weights of a training: the base's decoder (or that of the visitor's model), and a fitted head."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,31 +12,22 @@ from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.logistic import L2, fit_logistic
 from segapp.pipeline.training.features import EncodedView
 
-# Penalties on a head that is fitted to strokes; docs/engine.md has the measurements.
-STROKES_L2 = 0.05  # where training goes on from there
-KEPT_STROKES_L2 = 1.6  # over the square of the number of classes, where the head is the model
+STROKES_L2 = 0.05  # penalty on a head that is fitted to strokes alone; docs/engine.md has the measurements
 MAX_SAMPLES = 12_000  # pixels that the head is fitted to, divided equally among classes and views
 
 
-def new_network(
-    root: LoadedNetwork,
-    spec: Spec,
-    views: Sequence[EncodedView],
-    seed: int,
-    shares: Tensor | None = None,
-    l2: float = L2,
-) -> Network:
-    """A network of `spec` around the root's encoder, ready to be trained; `shares` and `l2` as of `fit_head`.
+def new_network(root: LoadedNetwork, spec: Spec, head: Callable[[], tuple[Tensor, Tensor]]) -> Network:
+    """A network of `spec` around the root's encoder, ready to be trained.
 
     The decoder starts as the root's, and so does the head when the root is a model of the
-    same classes; otherwise the head is fitted to `views` by logistic regression.
+    same classes; otherwise `head` gives its weight (classes, channels) and bias (classes).
     """
     network = build(spec, root.module.encoder)
     network.decoder = _trainable_copy(root.module.decoder)
     if root.spec.classes == spec.classes:
         network.segmentation_head = _trainable_copy(root.module.segmentation_head)
         return network
-    weight, bias = fit_head(network.decoder, views, len(spec.classes), seed, shares, l2)
+    weight, bias = head()
     convolution = network.segmentation_head[0]
     convolution.weight = nn.Parameter(weight[:, :, None, None])
     convolution.bias = nn.Parameter(bias)
@@ -59,7 +50,7 @@ def fit_head(
     """
     device = next(decoder.parameters()).device
     channels: int = decoder.out_channels
-    features, target, counts = _sample(decoder, views, classes, seed)
+    features, target, counts = sample(decoder, views, classes, seed)
     if len(target) == 0:
         return torch.zeros(classes, channels, device=device), torch.zeros(classes, device=device)
     features, target = features.to(device), target.to(device)
@@ -81,7 +72,7 @@ def importance_of(views: Sequence[EncodedView], classes: int) -> Tensor:
     return counts.sqrt()
 
 
-def _sample(decoder: Network, views: Sequence[EncodedView], classes: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def sample(decoder: Network, views: Sequence[EncodedView], classes: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Decoder features (N, channels) of some labelled pixels, their classes, and how many pixels each class has."""
     generator = torch.Generator().manual_seed(seed)
     limit = max(1, MAX_SAMPLES // (classes * len(views)))

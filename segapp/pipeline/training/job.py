@@ -6,19 +6,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from torch import Tensor
 
-from registry.network import ClassInfo, Spec
+from registry.network import ClassInfo, Network, Spec
 from registry.runtime import LoadedNetwork
 from segapp.pipeline.inference.logistic import L2
 from segapp.pipeline.training import sparse
 from segapp.pipeline.training.augment import strong
 from segapp.pipeline.training.cross_validation import HeldOut
-from segapp.pipeline.training.features import FeatureCache, Prepared, prepare
-from segapp.pipeline.training.init import KEPT_STROKES_L2, STROKES_L2, class_weights, new_network
+from segapp.pipeline.training.features import EncodedView, FeatureCache, Prepared, prepare
+from segapp.pipeline.training.init import STROKES_L2, class_weights, fit_head, new_network
 from segapp.pipeline.training.input_size import choose_input_size, median_side
 from segapp.pipeline.training.interior import numbers_like
 from segapp.pipeline.training.knowledge import KNOWN, KNOWN_BY_STROKES
 from segapp.pipeline.training.loop import OnStep, Settings, Trainee, train_decoder
 from segapp.pipeline.training.metrics import channels
+from segapp.pipeline.training.renaming import fit_renamed_head
 from segapp.pipeline.training.schedule import ProgressReporter, Schedule
 from segapp.pipeline.training.smaller_size import smaller_input_size
 
@@ -68,15 +69,17 @@ class Job:
     ) -> Trainee:
         """A trainee that starts from the root (or `start`), its head fitted to the members' plain views."""
         plain = [features.get(i, 0) for i in members]
-        network = new_network(start or self.root, self.spec, plain, self.seed, self.shares, self.head_penalty)
+        root = start or self.root
+        network = new_network(root, self.spec, lambda: self._first_head(root.module, plain))
         return Trainee(network, self.adapts)
 
-    @property
-    def head_penalty(self) -> float:
-        """On the weights of a head that is fitted: more where it is fitted to strokes of few classes and kept."""
-        if self.shares is None:
-            return L2
-        return KEPT_STROKES_L2 / len(self.spec.classes) ** 2 if self.fits_head_only else STROKES_L2
+    def _first_head(self, root: Network, plain: Sequence[EncodedView]) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a head that is fitted to plain views."""
+        classes = len(self.spec.classes)
+        if self.fits_head_only:
+            return fit_renamed_head(root, plain, classes, self.seed)
+        l2 = L2 if self.shares is None else STROKES_L2
+        return fit_head(root.decoder, plain, classes, self.seed, self.shares, l2)
 
     @property
     def adapts(self) -> bool:
@@ -85,7 +88,7 @@ class Job:
 
     @property
     def fits_head_only(self) -> bool:
-        """Whether the fitted head is the model: where the base knows the subject, training on strokes spoils it."""
+        """Whether a fitted head is the model: where the base knows the subject, training on strokes spoils it."""
         fitted = self.root is self.base and self.root.spec.classes != self.spec.classes
         return self.shares is not None and not self.adapts and fitted
 

@@ -12,7 +12,7 @@ from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.training.metrics import ious, mean
 
 KNOWN = 0.4  # docs/engine.md: subjects of the base reach 0.56 and more, others at most 0.19
-KNOWN_BY_STROKES = 0.25  # the same by ten strokes a class: 0.38 and more, and at most 0.02
+KNOWN_BY_STROKES = 0.3  # by strokes, see renaming.py: ten a class give 0.36 and more, and mostly less than 0.15
 
 
 def knowledge(
@@ -20,13 +20,11 @@ def knowledge(
     truths: Sequence[np.ndarray],
     base_classes: int,
     classes: int,
-    shares: np.ndarray | None = None,
 ) -> float:
     """How much of the way from the most common class to perfect masks (mean IoU) the base's answers go; may be below 0.
 
     predicted: channels of the base, truths: channels of the examples with IGNORE, both uint8 of one shape for each
-    example. With a single example its left and right halves stand for two. `shares` (classes): of the images, where
-    truths are strokes, whose pixels do not tell them.
+    example. With a single example its left and right halves stand for two.
     """
     if len(truths) == 1:
         middle = truths[0].shape[1] // 2
@@ -34,11 +32,7 @@ def knowledge(
         truths = [truths[0][:, :middle], truths[0][:, middle:]]
     tables = [_table(one, truth, base_classes, classes) for one, truth in zip(predicted, truths, strict=True)]
     every = np.sum(tables, axis=0)
-    if shares is not None:
-        painted = every.sum(axis=1, keepdims=True)
-        tables = [table * (painted.sum() * shares[:, None] / np.maximum(painted, 1)) for table in tables]
-        every = np.sum(tables, axis=0)
-    renamed, trivial = np.zeros((classes, classes), every.dtype), np.zeros((classes, classes), every.dtype)
+    renamed, trivial = np.zeros((2, classes, classes), np.int64)
     for table in tables:
         others = every - table
         common = others.sum(axis=1).argmax()

@@ -33,6 +33,7 @@ from segapp.pipeline.training.job import Job
 from segapp.pipeline.training.knowledge import knowledge
 from segapp.pipeline.training.loop import Trainee, TrainingFailed
 from segapp.pipeline.training.metrics import channels, confusion, ious, mean
+from segapp.pipeline.training.renaming import answer_of, knowledge_by_strokes
 from segapp.pipeline.training.schedule import Schedule, TrainingTask
 
 MAX_BASE_PREDICTIONS = 6  # held-out images for which the base's own prediction is kept for display
@@ -114,7 +115,7 @@ def score_folds(job: Job, trainings: Sequence[FoldTraining]) -> None:
 
 
 def _score_heads(job: Job, trainings: Sequence[FoldTraining]) -> None:
-    """Few strokes of a subject that the base knows: the fitted head is kept as it is."""
+    """Strokes on a subject that the base knows: the fitted head is kept as it is."""
     job.alpha = 0.0
     for training in trainings:
         _score_fold(job, training, training.trainee.interpolated(job.alpha))
@@ -253,7 +254,9 @@ def _size_choices(job: Job) -> list[str]:
 
 def _subject_choices(job: Job) -> list[str]:
     if job.fits_head_only:
-        return ["The base model knows this subject, and strokes are few, so only its last layer was fitted to them."]
+        return [
+            "The base model knows this subject, so only its last layer was fitted, to its own answers and the strokes."
+        ]
     if not job.adapts:
         far = "all of the way" if job.alpha == 1.0 else f"{job.alpha:.0%} of the way"
         return [f"The base model knows this subject, so training went {far} from it: as far as held-out images gained."]
@@ -371,6 +374,9 @@ def _base_prediction(job: Job, index: int) -> np.ndarray:
 def _knowledge(job: Job) -> float:
     """How well the base's own answers, renamed, fit the examples, at a quarter of the input size."""
     base = job.base.module
+    if job.shares is not None:
+        answers = [answer_of(base, job.base_features.get(index, 0)) for index in range(len(job.examples))]
+        return knowledge_by_strokes(answers, len(job.spec.classes))
     predicted, truths = [], []
     for index in range(len(job.examples)):
         view = job.base_features.get(index, 0)
@@ -378,8 +384,7 @@ def _knowledge(job: Job) -> float:
             logits = coarse_logits(base, view.features)
         predicted.append(logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy())
         truths.append(view.target.cpu().numpy().astype(np.uint8))
-    shares = None if job.shares is None else job.shares.numpy()
-    return knowledge(predicted, truths, len(job.base.spec.classes), len(job.spec.classes), shares)
+    return knowledge(predicted, truths, len(job.base.spec.classes), len(job.spec.classes))
 
 
 def _data_of(job: Job, fold: Fold) -> tuple[Sequence[Prepared], FeatureCache]:

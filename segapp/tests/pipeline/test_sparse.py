@@ -9,11 +9,12 @@ import torch
 from registry.network import ClassInfo
 from segapp.bench.scribbles import scribbled
 from segapp.pipeline.constants import IGNORE
+from segapp.pipeline.training import job as job_module
 from segapp.pipeline.training.features import Prepared, encode
 from segapp.pipeline.training.finetune import finetune
 from segapp.pipeline.training.job import prepare_job
-from segapp.pipeline.training.knowledge import knowledge
 from segapp.pipeline.training.loop import Settings
+from segapp.pipeline.training.renaming import fit_renamed_head
 from segapp.pipeline.training.schedule import ProgressReporter
 from segapp.pipeline.training.sparse import broadened, is_sparse, stroke_loss, stroke_weights
 from segapp.tests.pipeline.conftest import disc
@@ -83,17 +84,18 @@ def test_the_loss_of_a_place_does_not_depend_on_what_else_was_painted():
     assert stroke_loss(logits, second, weights) == pytest.approx(0.2 * float(plain))
 
 
-def test_a_base_that_finds_the_object_too_often_does_not_know_it_though_its_strokes_say_so():
-    # Of the background, which covers 98 %, the base takes a tenth for the object.
-    truth = np.repeat(np.array([0, 1], np.uint8), 100)
-    predicted = truth.copy()
-    predicted[:10] = 1
-    by_strokes = knowledge([predicted] * 2, [truth] * 2, 2, 2)
-    by_shares = knowledge([predicted] * 2, [truth] * 2, 2, 2, np.array([0.98, 0.02]))
-    assert by_strokes > 0.8 and by_shares < 0.4
-
-
 def test_a_training_on_strokes_finds_the_discs(base):
     examples = [disc(k, 96) for k in range(4)]
     trained = finetune(base, with_strokes(examples), CLASSES, steps=18)
     assert trained.steps == 18 and trained.metrics["miou"] is not None
+
+
+def test_where_the_base_knows_the_subject_the_head_is_fitted_to_its_answers_and_kept(base, monkeypatch):
+    monkeypatch.setattr(job_module, "KNOWN_BY_STROKES", -9.0)
+    examples = with_strokes([disc(k, 96) for k in range(4)])
+    trained = finetune(base, examples, CLASSES, steps=18)
+    job = job_of(base, examples)
+    weight, bias = fit_renamed_head(base.module, [job.features.get(k, 0) for k in range(4)], 2, seed=0)
+    assert torch.equal(trained.tensors["segmentation_head.0.weight"][:, :, 0, 0], weight)
+    assert torch.equal(trained.tensors["segmentation_head.0.bias"], bias)
+    assert trained.recipe["share"] == 0.0 and trained.recipe["strokes"]
