@@ -16,7 +16,7 @@ from segapp.pipeline.training.features import EncodedView, FeatureCache, Prepare
 from segapp.pipeline.training.init import STROKES_L2, class_weights, fit_head, new_network
 from segapp.pipeline.training.input_size import choose_input_size, median_side
 from segapp.pipeline.training.interior import numbers_like
-from segapp.pipeline.training.knowledge import KNOWN, KNOWN_BY_STROKES
+from segapp.pipeline.training.knowledge import KNOWN
 from segapp.pipeline.training.loop import OnStep, Settings, Trainee, train_decoder
 from segapp.pipeline.training.metrics import channels
 from segapp.pipeline.training.renaming import fit_renamed_head
@@ -75,16 +75,15 @@ class Job:
 
     def _first_head(self, root: Network, plain: Sequence[EncodedView]) -> tuple[Tensor, Tensor]:
         """Weight and bias of a head that is fitted to plain views."""
-        classes = len(self.spec.classes)
-        if self.fits_head_only:
-            return fit_renamed_head(root, plain, classes, self.seed)
+        if self.shares is not None and self.fits_head_only:
+            return fit_renamed_head(root, plain, self.shares, self.seed)
         l2 = L2 if self.shares is None else STROKES_L2
-        return fit_head(root.decoder, plain, classes, self.seed, self.shares, l2)
+        return fit_head(root.decoder, plain, len(self.spec.classes), self.seed, self.shares, l2)
 
     @property
     def adapts(self) -> bool:
         """Whether the encoder's deepest stage learns too: where the base knows the subject, five images spoil it."""
-        return self.knowledge < (KNOWN if self.shares is None else KNOWN_BY_STROKES)
+        return self.knowledge < KNOWN
 
     @property
     def fits_head_only(self) -> bool:

@@ -18,8 +18,6 @@ from segapp.pipeline.training.init import sample
 
 # docs/engine.md has the measurements.
 SMOOTHING = 0.1  # of what strokes say of the base's answers: so much of it is what the base answers anywhere
-ROUNDS = 30  # of expectation maximisation
-EVERY = 7  # places of which one counts for the class shares
 MAX_FOLDS = 5
 MAX_PLACES = 10_000  # with renamed answers that the head is fitted to, over all images
 STROKES_WEIGHT = 0.3  # of all strokes together, beside all of these places
@@ -35,19 +33,6 @@ class Answer:
     target: Tensor
 
 
-@dataclass(frozen=True)
-class Renaming:
-    """table (K,C): the probability of each of the visitor's classes where the base says one of its own, 0 for those
-    without a stroke. shares (K): how much of the images they cover."""
-
-    table: Tensor
-    shares: Tensor
-
-    def of(self, probabilities: Tensor) -> Tensor:
-        """Channels (N) of the visitor's classes for probabilities C,N of the base's."""
-        return (self.table @ probabilities).argmax(dim=0)
-
-
 def answer_of(base: Network, view: EncodedView) -> Answer:
     with torch.no_grad():
         logits = base.segmentation_head[0](base.decoder(list(view.features)))[0].cpu()
@@ -55,38 +40,38 @@ def answer_of(base: Network, view: EncodedView) -> Answer:
     return Answer(torch.softmax(logits[:, :height, :width], dim=0), view.target[:height, :width].cpu())
 
 
-def renaming_of(answers: Sequence[Answer], classes: int) -> Renaming:
-    """Which of the base's classes belong to which of the visitor's.
+def renaming_of(answers: Sequence[Answer], shares: Tensor) -> Tensor:
+    """Which of the visitor's classes the base's classes belong to: probabilities (K,C), each column's sum is 1; 0 for a
+    class without a stroke.
 
-    Strokes give how often the base says what within a class; with that its answers on all places give the shares of
-    the classes, by expectation maximisation, and both together what an answer stands for.
+    Classes count by the root of their estimated `shares` (K) of the images. With the shares themselves an estimate that
+    is somewhat wrong takes all of a class for another of which the base says the same; without them rare classes
+    are found too often.
     """
     usual = torch.stack([one.probabilities.flatten(1).mean(dim=1) for one in answers]).mean(dim=0)
-    counts = torch.zeros(classes, len(usual))
+    counts = torch.zeros(len(shares), len(usual))
     for one in answers:
         painted = one.target != IGNORE
         counts.index_add_(0, one.target[painted], one.probabilities[:, painted].T.contiguous())
-    present = counts.sum(dim=1) > 0
-    within = counts / counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    within = (1 - SMOOTHING) * within + SMOOTHING * usual
-    ratio = within / usual.clamp(min=1e-4)
-    likelihood = ratio @ torch.cat([one.probabilities.flatten(1)[:, ::EVERY] for one in answers], dim=1)
-    shares = torch.full((classes,), 1 / classes)
-    for _ in range(ROUNDS):
-        posterior = shares[:, None] * likelihood
-        shares = (posterior / posterior.sum(dim=0)).mean(dim=1).clamp(min=1e-3) * present
-        shares = shares / shares.sum()
-    table = shares[:, None] * ratio
-    return Renaming(table / table.sum(dim=0).clamp(min=1e-9), shares)
+    strokes = counts.sum(dim=1, keepdim=True)
+    within = (1 - SMOOTHING) * counts / strokes.clamp(min=1e-6) + SMOOTHING * usual
+    common = shares.sqrt()[:, None] * within * (strokes > 0)
+    return common / common.sum(dim=0).clamp(min=1e-9)
 
 
-def knowledge_by_strokes(answers: Sequence[Answer], classes: int) -> float:
+def renamed(renaming: Tensor, probabilities: Tensor) -> Tensor:
+    """Channels (N) of the visitor's classes for probabilities C,N of the base's."""
+    return (renaming @ probabilities).argmax(dim=0)
+
+
+def knowledge_by_strokes(answers: Sequence[Answer], shares: Tensor) -> float:
     """How much of the way from guessing to perfect (mean recall of the classes) the renamed answers go on strokes of
     images that did not take part in the renaming; may be below 0.
 
     The recall of a class does not depend on how much of the images it covers, which strokes do not say. With a single
     image its left and right halves stand for two.
     """
+    classes = len(shares)
     if len(answers) == 1:
         answers = _halves(answers[0])
     table = torch.zeros(classes, classes)
@@ -95,10 +80,10 @@ def knowledge_by_strokes(answers: Sequence[Answer], classes: int) -> float:
         others = [one for k, one in enumerate(answers) if k % number != fold]
         if not any(bool((one.target != IGNORE).any()) for one in others):
             continue
-        renaming = renaming_of(others, classes)
+        renaming = renaming_of(others, shares)
         for one in answers[fold::number]:
             painted = one.target != IGNORE
-            pairs = one.target[painted] * classes + renaming.of(one.probabilities[:, painted])
+            pairs = one.target[painted] * classes + renamed(renaming, one.probabilities[:, painted])
             table += torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
     shown = table.sum(dim=1) > 0
     known = int(shown.sum())
@@ -108,26 +93,28 @@ def knowledge_by_strokes(answers: Sequence[Answer], classes: int) -> float:
     return (recall - 1 / known) / (1 - 1 / known)
 
 
-def fit_renamed_head(base: Network, views: Sequence[EncodedView], classes: int, seed: int) -> tuple[Tensor, Tensor]:
+def fit_renamed_head(base: Network, views: Sequence[EncodedView], shares: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Weight (classes, channels) and bias (classes) by logistic regression on the base's decoder features: of places
-    anywhere with the base's renamed answers, and of the strokes. A class without strokes gets a row of zeros and the
-    lowest bias."""
+    anywhere with the base's renamed answers, and of the strokes.
+
+    `shares` (classes) as of `renaming_of`. A class without strokes gets a row of zeros and the lowest bias.
+    """
     answers = [answer_of(base, view) for view in views]
-    renaming = renaming_of(answers, classes)
+    classes = len(shares)
+    renaming = renaming_of(answers, shares)
     painted, strokes, _ = sample(base.decoder, views, classes, seed)
     generator = torch.Generator().manual_seed(seed)
     limit = max(1, MAX_PLACES // len(views))
-    features, renamed = [], []
+    features, labels = [], []
     for view, answer in zip(views, answers, strict=True):
         height, width = _places(view)
         where = torch.randperm(height * width, generator=generator)[:limit]
         with torch.no_grad():
             found = base.decoder(list(view.features))[0, :, :height, :width].flatten(1).cpu()
         features.append(found[:, where].T)
-        renamed.append(renaming.of(answer.probabilities.flatten(1)[:, where]))
-    per_class = renaming.shares.sqrt() / torch.bincount(strokes, minlength=classes).clamp(min=1)
-    stroke_weight = per_class[strokes]
-    places = torch.cat(renamed)
+        labels.append(renamed(renaming, answer.probabilities.flatten(1)[:, where]))
+    stroke_weight = (shares.sqrt() / torch.bincount(strokes, minlength=classes).clamp(min=1))[strokes]
+    places = torch.cat(labels)
     anywhere = torch.full((len(places),), 1.0 / len(places))
     counted = torch.cat([anywhere, STROKES_WEIGHT * stroke_weight / stroke_weight.sum().clamp(min=1e-6)])
     device = next(base.parameters()).device

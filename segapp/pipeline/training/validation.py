@@ -376,7 +376,7 @@ def _knowledge(job: Job) -> float:
     base = job.base.module
     if job.shares is not None:
         answers = [answer_of(base, job.base_features.get(index, 0)) for index in range(len(job.examples))]
-        return knowledge_by_strokes(answers, len(job.spec.classes))
+        return knowledge_by_strokes(answers, job.shares)
     predicted, truths = [], []
     for index in range(len(job.examples)):
         view = job.base_features.get(index, 0)

@@ -12,11 +12,19 @@ from segapp.bench.scribbles import scribbled
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.training.features import encode, prepare
 from segapp.pipeline.training.init import fit_head
-from segapp.pipeline.training.knowledge import KNOWN_BY_STROKES
-from segapp.pipeline.training.renaming import Answer, answer_of, fit_renamed_head, knowledge_by_strokes, renaming_of
+from segapp.pipeline.training.knowledge import KNOWN
+from segapp.pipeline.training.renaming import (
+    Answer,
+    answer_of,
+    fit_renamed_head,
+    knowledge_by_strokes,
+    renamed,
+    renaming_of,
+)
 from segapp.tests.pipeline.conftest import disc
 
 BASE_CLASSES = 5
+SHARES = torch.tensor([0.7, 0.3])
 
 
 def scene(seed: int, share: float = 0.3, noise: float = 0.0, said: tuple[int, int] = (3, 1)) -> Answer:
@@ -30,42 +38,48 @@ def scene(seed: int, share: float = 0.3, noise: float = 0.0, said: tuple[int, in
     return Answer(probabilities, torch.from_numpy(np.where(painted, truth, IGNORE).astype(np.int64)))
 
 
-def test_what_the_base_calls_otherwise_is_found_and_its_share_is_not_that_of_the_strokes():
-    renaming = renaming_of([scene(seed) for seed in range(3)], 2)
-    assert renaming.of(torch.eye(BASE_CLASSES)[:, [3, 1]]).tolist() == [0, 1]
-    assert float(renaming.shares[1]) == pytest.approx(0.3, abs=0.06)
+def test_what_the_base_calls_otherwise_is_found():
+    renaming = renaming_of([scene(seed) for seed in range(3)], SHARES)
+    assert renamed(renaming, torch.eye(BASE_CLASSES)[:, [3, 1]]).tolist() == [0, 1]
 
 
 def test_a_class_without_strokes_is_never_said():
-    renaming = renaming_of([scene(seed) for seed in range(3)], 3)
-    assert float(renaming.table[2].abs().sum()) == 0.0 and float(renaming.shares[2]) == 0.0
+    renaming = renaming_of([scene(seed) for seed in range(3)], torch.tensor([0.4, 0.3, 0.3]))
+    assert float(renaming[2].abs().sum()) == 0.0
+
+
+def test_of_classes_of_which_the_base_says_the_same_the_more_common_is_meant():
+    answers = [scene(seed, said=(3, 3)) for seed in range(3)]
+    for shares, meant in (([0.7, 0.3], 0), ([0.3, 0.7], 1)):
+        assert renamed(renaming_of(answers, torch.tensor(shares)), torch.eye(BASE_CLASSES)[:, [3]]).tolist() == [meant]
 
 
 def test_a_base_that_tells_the_classes_apart_knows_the_subject():
-    assert knowledge_by_strokes([scene(seed) for seed in range(3)], 2) == 1.0
-    assert knowledge_by_strokes([scene(0)], 2) == 1.0
-    assert knowledge_by_strokes([scene(seed, noise=0.2) for seed in range(8)], 2) > KNOWN_BY_STROKES
+    assert knowledge_by_strokes([scene(seed) for seed in range(3)], SHARES) == 1.0
+    assert knowledge_by_strokes([scene(0)], SHARES) == 1.0
+    assert knowledge_by_strokes([scene(seed, noise=0.2) for seed in range(8)], SHARES) > KNOWN
 
 
 def test_a_base_that_says_one_thing_of_everything_does_not():
-    assert knowledge_by_strokes([scene(seed, said=(3, 3)) for seed in range(3)], 2) == pytest.approx(0.0)
+    assert knowledge_by_strokes([scene(seed, said=(3, 3)) for seed in range(3)], SHARES) == pytest.approx(0.0)
 
 
 def test_what_holds_for_one_image_only_is_no_knowledge():
-    assert knowledge_by_strokes([scene(0), scene(1, said=(1, 3))], 2) < 0.0
+    assert knowledge_by_strokes([scene(0), scene(1, said=(1, 3))], SHARES) < 0.0
 
 
 def test_without_strokes_of_two_classes_nothing_is_known():
     one = scene(0)
     unpainted = Answer(one.probabilities, torch.full_like(one.target, IGNORE))
-    assert knowledge_by_strokes([unpainted], 2) == 0.0
+    assert knowledge_by_strokes([unpainted], SHARES) == 0.0
     background = Answer(one.probabilities, torch.where(one.target == 1, IGNORE, one.target))
-    assert knowledge_by_strokes([background, background], 2) == 0.0
+    assert knowledge_by_strokes([background, background], SHARES) == 0.0
 
 
 def test_a_base_that_finds_a_rare_object_too_often_does_not_know_it_though_its_strokes_say_so():
-    # Of the background, which covers 98 %, the base takes a tenth for the object.
-    assert knowledge_by_strokes([scene(seed, share=0.02, noise=0.1) for seed in range(3)], 2) < KNOWN_BY_STROKES
+    # Of the background, which covers 98 %, the base takes almost a third for the object.
+    answers = [scene(seed, share=0.02, noise=0.3) for seed in range(3)]
+    assert knowledge_by_strokes(answers, torch.tensor([0.98, 0.02])) < KNOWN
 
 
 def test_a_head_fitted_to_renamed_answers_finds_what_a_base_finds_and_never_says_an_absent_class(base):
@@ -80,10 +94,10 @@ def test_a_head_fitted_to_renamed_answers_finds_what_a_base_finds_and_never_says
     masks = scribbled([(e.mask == 3).astype(np.uint8) for e in examples], [0, 1], 4, seed=0)
     swapped = [np.where(mask == IGNORE, mask, 1 - mask) for mask in masks]
     views = [encode(knowing, prepare(e.image, mask, 96)) for e, mask in zip(examples, swapped, strict=True)]
-    assert knowledge_by_strokes([answer_of(knowing.module, view) for view in views], 2) > KNOWN_BY_STROKES
+    assert knowledge_by_strokes([answer_of(knowing.module, view) for view in views], SHARES) > KNOWN
 
-    weight, bias = fit_renamed_head(knowing.module, views, 3, seed=0)
-    again = fit_renamed_head(knowing.module, views, 3, seed=0)
+    weight, bias = fit_renamed_head(knowing.module, views, torch.tensor([0.8, 0.2, 0.0]), seed=0)
+    again = fit_renamed_head(knowing.module, views, torch.tensor([0.8, 0.2, 0.0]), seed=0)
     assert torch.equal(weight, again[0]) and torch.equal(bias, again[1])
     right = total = 0
     for view, truth in zip(views, whole, strict=True):

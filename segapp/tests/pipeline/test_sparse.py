@@ -91,11 +91,11 @@ def test_a_training_on_strokes_finds_the_discs(base):
 
 
 def test_where_the_base_knows_the_subject_the_head_is_fitted_to_its_answers_and_kept(base, monkeypatch):
-    monkeypatch.setattr(job_module, "KNOWN_BY_STROKES", -9.0)
+    monkeypatch.setattr(job_module, "KNOWN", -9.0)
     examples = with_strokes([disc(k, 96) for k in range(4)])
     trained = finetune(base, examples, CLASSES, steps=18)
     job = job_of(base, examples)
-    weight, bias = fit_renamed_head(base.module, [job.features.get(k, 0) for k in range(4)], 2, seed=0)
+    weight, bias = fit_renamed_head(base.module, [job.features.get(k, 0) for k in range(4)], job.shares, seed=0)
     assert torch.equal(trained.tensors["segmentation_head.0.weight"][:, :, 0, 0], weight)
     assert torch.equal(trained.tensors["segmentation_head.0.bias"], bias)
     assert trained.recipe["share"] == 0.0 and trained.recipe["strokes"]
