@@ -16,18 +16,19 @@ STROKES_L2 = 0.05  # penalty on a head that is fitted to strokes alone; docs/eng
 MAX_SAMPLES = 12_000  # pixels that the head is fitted to, divided equally among classes and views
 
 
-def new_network(root: LoadedNetwork, spec: Spec, head: Callable[[], tuple[Tensor, Tensor]]) -> Network:
+def new_network(root: LoadedNetwork, spec: Spec, head: Callable[[Network], tuple[Tensor, Tensor]]) -> Network:
     """A network of `spec` around the root's encoder, ready to be trained.
 
     The decoder starts as the root's, and so does the head when the root is a model of the
-    same classes; otherwise `head` gives its weight (classes, channels) and bias (classes).
+    same classes; otherwise `head` gives its weight (classes, channels) and bias (classes) for
+    that decoder.
     """
     network = build(spec, root.module.encoder)
     network.decoder = _trainable_copy(root.module.decoder)
     if root.spec.classes == spec.classes:
         network.segmentation_head = _trainable_copy(root.module.segmentation_head)
         return network
-    weight, bias = head()
+    weight, bias = head(network.decoder)
     convolution = network.segmentation_head[0]
     convolution.weight = nn.Parameter(weight[:, :, None, None])
     convolution.bias = nn.Parameter(bias)

@@ -70,15 +70,15 @@ class Job:
         """A trainee that starts from the root (or `start`), its head fitted to the members' plain views."""
         plain = [features.get(i, 0) for i in members]
         root = start or self.root
-        network = new_network(root, self.spec, lambda: self._first_head(root.module, plain))
+        network = new_network(root, self.spec, lambda decoder: self._first_head(root.module, decoder, plain))
         return Trainee(network, self.adapts)
 
-    def _first_head(self, root: Network, plain: Sequence[EncodedView]) -> tuple[Tensor, Tensor]:
+    def _first_head(self, root: Network, decoder: Network, plain: Sequence[EncodedView]) -> tuple[Tensor, Tensor]:
         """Weight and bias of a head that is fitted to plain views."""
         if self.shares is not None and self.fits_head_only:
             return fit_renamed_head(root, plain, self.shares, self.seed)
         l2 = L2 if self.shares is None else STROKES_L2
-        return fit_head(root.decoder, plain, len(self.spec.classes), self.seed, self.shares, l2)
+        return fit_head(decoder, plain, len(self.spec.classes), self.seed, self.shares, l2)
 
     @property
     def adapts(self) -> bool:

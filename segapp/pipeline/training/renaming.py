@@ -20,8 +20,8 @@ from segapp.pipeline.training.init import sample
 SMOOTHING = 0.1  # of what strokes say of the base's answers: so much of it is what the base answers anywhere
 MAX_FOLDS = 5
 MAX_PLACES = 10_000  # with renamed answers that the head is fitted to, over all images
-STROKES_WEIGHT = 0.3  # of all strokes together, beside all of these places
-PENALTY = 1e-3  # on the head's weights
+STROKES_WEIGHT = 0.3  # of all strokes together, every class as much, beside all of these places
+PENALTY = 0.2  # on the head's weights, over the square of the number of classes
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def fit_renamed_head(base: Network, views: Sequence[EncodedView], shares: Tensor
             found = base.decoder(list(view.features))[0, :, :height, :width].flatten(1).cpu()
         features.append(found[:, where].T)
         labels.append(renamed(renaming, answer.probabilities.flatten(1)[:, where]))
-    stroke_weight = (shares.sqrt() / torch.bincount(strokes, minlength=classes).clamp(min=1))[strokes]
+    stroke_weight = 1.0 / torch.bincount(strokes, minlength=classes).clamp(min=1)[strokes]
     places = torch.cat(labels)
     anywhere = torch.full((len(places),), 1.0 / len(places))
     counted = torch.cat([anywhere, STROKES_WEIGHT * stroke_weight / stroke_weight.sum().clamp(min=1e-6)])
@@ -123,7 +123,7 @@ def fit_renamed_head(base: Network, views: Sequence[EncodedView], shares: Tensor
     target = torch.cat([places, strokes]).to(device)
     weights = (counted / counted.sum()).to(device)
     even = torch.ones(classes, device=device)
-    weight, bias = fit_logistic(every / scale, target, even, l2=PENALTY, place_weights=weights)
+    weight, bias = fit_logistic(every / scale, target, even, l2=PENALTY / classes**2, place_weights=weights)
     absent = torch.bincount(target, minlength=classes) == 0
     weight[absent], bias[absent] = 0.0, bias[~absent].min() - 4.0
     return weight / scale, bias
