@@ -71,7 +71,7 @@ def test_eleven_colours_come_back_from_jpeg(data):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["camvid", "human", "cats_feral", "flood_area"])
+@pytest.mark.parametrize("name", ["camvid", "human", "flood_area", pytest.param("cats_feral", marks=pytest.mark.slow)])
 def test_real_photos_are_refused(data, name):
     for path in some(data / name / "images", 5):
         with Image.open(path) as stored:

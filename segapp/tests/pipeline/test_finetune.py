@@ -123,7 +123,7 @@ def test_same_seed_and_steps_give_the_same_weights(base, discs):
 
 
 @pytest.mark.parametrize("effort", ["quick", pytest.param("thorough", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("subject", ["new", "known"])
+@pytest.mark.parametrize("subject", [pytest.param("new", marks=pytest.mark.slow), "known"])
 def test_a_timed_run_can_be_repeated_by_its_number_of_steps(base, discs, effort, subject, request):
     if subject == "known":
         request.getfixturevalue("known")
@@ -240,6 +240,7 @@ def test_weights_are_interpolated_between_start_and_end(base, discs):
     assert all(torch.equal(tensor, before[name]) for name, tensor in base.module.state_dict().items())
 
 
+@pytest.mark.slow
 def test_wrong_masks_cannot_be_scored_well_by_memory(base):
     """Random masks can be learnt by heart but not held out: the score must stay low."""
     noise = np.random.default_rng(0)

@@ -109,6 +109,7 @@ def counting(base, examples, short):
     return finetune(base, examples, CLASSES, steps=12)
 
 
+@pytest.mark.slow
 def test_a_training_with_numbers_has_the_very_classes_of_one_without(base, examples, counting):
     plain = finetune(base, [replace(example, instances=None) for example in examples], CLASSES, steps=12)
     assert plain.spec.interior is None and counting.spec.interior is not None

@@ -1,6 +1,7 @@
 """The training of a detail branch."""
 
 import numpy as np
+import pytest
 import torch
 
 from segapp.pipeline.inference.forward import normalised
@@ -30,6 +31,7 @@ def test_texture_that_no_colour_tells_apart_is_learnt(base):
     assert agreement(base, branch, stripes(9)) > 0.95
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_branch_and_other_random_numbers_go_on(base):
     examples = [stripes(0), stripes(1)]
     torch.manual_seed(3)
