@@ -6,7 +6,10 @@ What it does to itself ends itself only. Knows nothing of what is read.
 import ctypes
 import os
 import resource
+import socket
 import struct
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +19,8 @@ READ_FILE = 1 << 2
 PR_SET_NO_NEW_PRIVS = 38
 PATHS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # number of rights on paths; later versions: as the last
 NETWORK_SINCE, SCOPES_SINCE = 4, 6  # TCP; abstract sockets, and signals to processes that are not confined
+
+ROOT = Path(__file__).resolve().parents[1]
 
 _libc = ctypes.CDLL(None)
 
@@ -36,6 +41,29 @@ def environment() -> dict[str, str]:
     """What Python needs to start, and one thread in libraries that would reserve memory for each; no secrets."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ}
     return {"PATH": os.defpath, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **kept}
+
+
+def started(command: Sequence[str], **variables: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A process that confines itself, with a socket as its input, and the other end of that.
+
+    `variables` are added to its environment. Raises OSError.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        process = subprocess.Popen(
+            [*command],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=ROOT,
+            env={**environment(), **variables},
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return process, ours
 
 
 def confine(limits: ResourceLimits) -> None:

@@ -12,21 +12,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from segapp.confine import ResourceLimits, environment
+from segapp.confine import ROOT, ResourceLimits, environment
 from segapp.imaging.image_input import ImageInput, Layout
 from segapp.imaging.invalid_file import InvalidFile
 from segapp.imaging.memory import DecodersBusy
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMITS = ResourceLimits(memory=4 << 30, processor=60, clock=60, files=32)
 AT_ONCE = 2  # children of one process; the others wait
 PATIENCE = 20.0  # seconds that a file waits for its turn
 PIECE = 1 << 20
+UNREADABLE = (
+    "It could not be read: it is damaged, or needs more memory or time than it may have.",
+    "Save it again, uncompressed or as PNG, and add that file.",
+)
 
 _turns = threading.BoundedSemaphore(AT_ONCE)
 
@@ -94,11 +96,7 @@ def understood(header: dict[str, Any], body: Any, name: str) -> Answer:
     Raises InvalidFile and NeedsWindows.
     """
     if "shape" not in header and not header.keys() & {"refused", "large", "damaged"}:
-        raise InvalidFile(
-            name,
-            "It could not be read: it is damaged, or needs more memory or time than it may have.",
-            "Save it again, uncompressed or as PNG, and add that file.",
-        )
+        raise InvalidFile(name, *UNREADABLE)
     try:
         if "refused" in header:
             problem, advice = header["refused"]

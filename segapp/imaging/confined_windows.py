@@ -10,15 +10,15 @@ import mmap
 import os
 import socket
 import struct
-import subprocess
 import sys
 from dataclasses import asdict
 from typing import IO, Any
 
 import numpy as np
 
-from segapp.confine import ResourceLimits, environment
-from segapp.imaging.confined import ROOT, descriptor
+from segapp.confine import ResourceLimits, started
+from segapp.imaging.confined import UNREADABLE, descriptor
+from segapp.imaging.formats import MAX_WINDOWED_PIXELS
 from segapp.imaging.image_input import ImageInput
 from segapp.imaging.invalid_file import InvalidFile
 
@@ -28,10 +28,6 @@ SECONDS = 120.0  # for one window, after which the process counts as stuck; also
 ASKED = struct.Struct("qqqq")  # top, left, height, width of a window
 READ = b"."  # the answer to a window that stands in memory; anything else is a refusal in JSON
 MAX_MESSAGE = 1 << 20
-DIED = (
-    "It could not be read: it is damaged, or needs more memory or time than it may have.",
-    "Save it again, uncompressed or with another compression, and add that file.",
-)
 
 
 class ConfinedWindows:
@@ -44,24 +40,12 @@ class ConfinedWindows:
         self._name = name
         self._memory = os.memfd_create("windows", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         fcntl.fcntl(self._memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)  # reading what was cut off would end us
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [*COMMAND, str(os.getpid())],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd=ROOT,
-                env=environment(),
-            )
+        self._process, self._socket = started([*COMMAND, str(os.getpid())])
         try:
             self._socket.settimeout(SECONDS)
             order = {"name": name, "choice": choice.to_dict(), "resources": asdict(RESOURCES)}
             with descriptor(file) as source:
-                found = self._answer(json.dumps(order).encode(), [source, self._memory])
-            self.height, self.width = int(found["height"]), int(found["width"])
-            self.notes = tuple(str(note) for note in found["notes"])
-            self.geo, self.pixel_size = dict(found["geo"]), dict(found["pixel_size"])
+                self._understand(self._answer(json.dumps(order).encode(), [source, self._memory]))
         except BaseException:
             self.close()
             raise
@@ -79,9 +63,18 @@ class ConfinedWindows:
         self._socket.close()
         self._process.kill()
         self._process.wait()
-        if self._memory >= 0:
-            os.close(self._memory)
-            self._memory = -1
+        os.close(self._memory)
+
+    def _understand(self, found: Any) -> None:
+        """What the process says of the image: anything, for a file may have taken it over. Raises InvalidFile."""
+        try:
+            self.height, self.width = int(found["height"]), int(found["width"])
+            self.notes = tuple(str(note) for note in found["notes"])
+            self.geo, self.pixel_size = dict(found["geo"]), dict(found["pixel_size"])
+        except (KeyError, TypeError, ValueError):
+            raise InvalidFile(self._name, *UNREADABLE) from None
+        if min(self.height, self.width) < 1 or self.height * self.width > MAX_WINDOWED_PIXELS:
+            raise InvalidFile(self._name, *UNREADABLE)
 
     def _answer(self, message: bytes, descriptors: tuple[int, ...] | list[int] = ()) -> dict[str, Any]:
         """What the process says to a message; {} to a window. Raises InvalidFile."""
@@ -89,14 +82,14 @@ class ConfinedWindows:
             socket.send_fds(self._socket, [message], descriptors)
             said = self._socket.recv(MAX_MESSAGE)
         except OSError:  # it is gone, or nothing came for too long
-            raise InvalidFile(self._name, *DIED) from None
+            raise InvalidFile(self._name, *UNREADABLE) from None
         if said == READ:
             return {}
         try:
             found = json.loads(said)
             problem, advice = map(str, found["refused"]) if "refused" in found else ("", "")
         except (ValueError, TypeError):
-            raise InvalidFile(self._name, *DIED) from None
+            raise InvalidFile(self._name, *UNREADABLE) from None
         if problem:
             raise InvalidFile(self._name, problem, advice)
         return found

@@ -24,8 +24,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from segapp.confine import ResourceLimits, environment
-from segapp.imaging.confined import ROOT, Answer, descriptor, understood
+from segapp.confine import ResourceLimits, started
+from segapp.imaging.confined import Answer, descriptor, understood
 from segapp.imaging.formats import MAX_PIXELS
 from segapp.imaging.image_input import ImageInput
 from segapp.imaging.invalid_file import InvalidFile
@@ -172,23 +172,11 @@ def _running() -> _Server:
         if _server is not None and _server.process.poll() is None:
             return _server
         _end()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            process = subprocess.Popen(
-                COMMAND,
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd=ROOT,
-                env={**environment(), **LARGE_PAGES},
-            )
+            _server = _Server(*started(COMMAND, **LARGE_PAGES))
         except OSError as error:
-            ours.close()
             logger.error("The process that decodes images cannot be started: %s", error)
             raise DecoderMissing from None
-        finally:
-            theirs.close()
-        _server = _Server(process, ours)
         return _server
 
 

@@ -9,7 +9,6 @@ import json
 import mmap
 import socket
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -38,9 +37,13 @@ def main() -> None:
     confine(ResourceLimits(**order["resources"]))
     with open(source, "rb") as file:
         file.seek(0)  # a copy in memory stands at its end
-        said, image = opened(lambda: Windows(file, order["name"], ImageInput.from_dict(order["choice"])))
-        parent.send(said)
-        while image is not None and (asked := parent.recv(ASKED.size)):
+        try:
+            image = Windows(file, order["name"], ImageInput.from_dict(order["choice"]))
+        except InvalidFile as error:
+            parent.send(refused(error))
+            return
+        parent.send(described(image))
+        while asked := parent.recv(ASKED.size):
             parent.send(window(image, memory, *ASKED.unpack(asked)))
 
 
@@ -57,13 +60,9 @@ def prepare() -> None:
         Windows(file, "", ImageInput()).read(0, 0, 32, 32)
 
 
-def opened(make: Callable[[], Windows]) -> tuple[bytes, Windows | None]:
-    try:
-        image = make()
-    except InvalidFile as error:
-        return refused(error), None
-    found: dict[str, Any] = {"height": image.height, "width": image.width, "notes": image.notes}
-    return json.dumps({**found, "geo": image.geo, "pixel_size": image.pixel_size}).encode(), image
+def described(image: Windows) -> bytes:
+    names = ("height", "width", "notes", "geo", "pixel_size")
+    return json.dumps({name: getattr(image, name) for name in names}).encode()
 
 
 def window(image: Windows, memory: int, top: int, left: int, height: int, width: int) -> bytes:

@@ -14,7 +14,6 @@ import os
 import pkgutil
 import socket
 import struct
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -23,14 +22,14 @@ from pathlib import Path
 import av
 import numpy as np
 
-from segapp.confine import ResourceLimits, confine, environment, forbid_paths
+from segapp.confine import ResourceLimits, confine, forbid_paths, started
 from segapp.pipeline.video.demux import InvalidVideo, Limits, Tally
 from segapp.pipeline.video.frames import StoredFrame
 from segapp.pipeline.video.inputs import InputFrame, Wanted, input_frames
 from segapp.pipeline.video.probe import Source
 from segapp.supervisor import die_with_parent
 
-ROOT = Path(__file__).resolve().parents[3]
+COMMAND = [sys.executable, "-m", "segapp.pipeline.video.confined_frames"]
 RESOURCES = ResourceLimits(memory=3 << 30, processor=24 * 3600)
 SLOTS = 4  # frames in the memory that both sides see
 SECONDS = 300.0  # without a frame, after which the process counts as stuck; a late start decodes all that is before it
@@ -46,16 +45,7 @@ class FrameProcess:
     """A process that decodes one video. Used once; `close` ends it at any time."""
 
     def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "segapp.pipeline.video.confined_frames", str(os.getpid())],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd=ROOT,
-                env=environment(),
-            )
+        self._process, self._socket = started([*COMMAND, str(os.getpid())])
 
     def frames(self, path: Path, wanted: Wanted, tally: Tally) -> Iterator[InputFrame]:
         """What inputs.input_frames gives. Raises InvalidVideo, also when the process dies or is stuck."""

@@ -2,6 +2,7 @@
 
 import io
 import signal
+import sys
 from contextlib import closing
 
 import numpy as np
@@ -65,6 +66,25 @@ def test_a_refusal_keeps_its_words():
         with pytest.raises(InvalidFile, match=r"a\.tif: A part of it is damaged"):
             image.read(0, 0, 96, 96)
         assert np.array_equal(image.read(0, 0, 32, 32), colour(96, 96)[:32, :32]), "the next window is read"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ".",
+        "[]",
+        '{"height": 10}',
+        '{"height": 99999999, "width": 99999999, "notes": [], "geo": {}, "pixel_size": {}}',
+        '{"height": 0, "width": 9, "notes": [], "geo": {}, "pixel_size": {}}',
+        '{"height": 9, "width": 9, "notes": [], "geo": 7, "pixel_size": {}}',
+        '{"refused": 5}',
+    ],
+)
+def test_a_process_that_a_file_has_taken_over_is_not_believed(monkeypatch, said):
+    code = f"import socket; s = socket.socket(fileno=0); s.recv(9999); s.send({said!r}.encode()); s.recv(1)"
+    monkeypatch.setattr(confined_windows, "COMMAND", [sys.executable, "-c", code])
+    with pytest.raises(InvalidFile, match=r"a\.tif: It could not be read"):
+        ConfinedWindows(tiff(colour(96, 96), tile=(32, 32)), "a.tif", ImageInput())
 
 
 @pytest.mark.fault(54)
