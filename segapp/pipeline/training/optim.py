@@ -33,12 +33,10 @@ def optimizer_step(optimizer: torch.optim.Optimizer, loss: Tensor, lr_factor: fl
         group["lr"] = group["max_lr"] * lr_factor
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    gradients = [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
+    parameters = [p for g in optimizer.param_groups for p in g["params"]]
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not bool(norm < MAX_GRADIENT_NORM):  # else they would all be multiplied by one
-        nn.utils.clip_grads_with_norm_(
-            [p for g in optimizer.param_groups for p in g["params"]], MAX_GRADIENT_NORM, norm
-        )
+        nn.utils.clip_grads_with_norm_(parameters, MAX_GRADIENT_NORM, norm)
     optimizer.step()
 
 

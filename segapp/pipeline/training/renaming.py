@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from registry.decoding import coarse_logits
 from registry.network import Network
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.logistic import fit_logistic
@@ -35,7 +36,7 @@ class Answer:
 
 def answer_of(base: Network, view: EncodedView) -> Answer:
     with torch.no_grad():
-        logits = base.segmentation_head[0](base.decoder(list(view.features)))[0].cpu()
+        logits = coarse_logits(base, view.features)[0].cpu()
     height, width = _places(view)
     return Answer(torch.softmax(logits[:, :height, :width], dim=0), view.target[:height, :width].cpu())
 
