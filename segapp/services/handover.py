@@ -1,6 +1,6 @@
 """Decoded pixels that the web process leaves for the worker, so that an upload is decoded once until it is answered.
 
-A stranger's bytes are decoded in a confined process, which costs more than reading pixels back. Only for images of
+Untrusted bytes are decoded in a confined process, which costs more than reading pixels back. Only for images of
 usual size while few wait, so that the files take little room; a worker that finds none decodes the stored image, as one
 does that shares no folder with the web process. Knows nothing of torch.
 """

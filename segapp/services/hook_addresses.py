@@ -70,5 +70,6 @@ def allowed(address: IPAddress) -> bool:
 def refusal(host: str) -> str:
     return (
         f"{host} is an address within this server's own network, which hooks may not reach. "
-        "Use one that is reached over the internet, or ask its operator to allow it (SEGAPP_HOOK_PRIVATE)."
+        "Use one that is reached over the internet, or ask the operator of this server to allow it "
+        "(SEGAPP_HOOK_PRIVATE)."
     )
