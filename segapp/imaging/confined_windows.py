@@ -1,7 +1,8 @@
 """Windows of a large TIFF, decoded in a process of its own: what a file does to its decoder ends that process only.
 
 The process gets the open file and memory that both sides see, limits itself, opens the file and then answers one window
-after another, as readers/windows.py reads them. It can open no other file and sees no secrets.
+after another, as readers/windows.py reads them. It sees no secrets, and can open no other file where the kernel has
+Landlock.
 """
 
 import fcntl

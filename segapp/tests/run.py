@@ -155,6 +155,8 @@ class Step:
         if self.printed is not None:
             print(f"\n--- {self.title}", flush=True)
             print(self.printed.read_text(errors="replace"), end="", flush=True)
+        if self.process.returncode < 0:
+            print(f"\n{self.title} ended by signal {-self.process.returncode}", flush=True)
 
 
 def watched(commands: list[tuple[str, list[str]]], tally: Tally, patience: float) -> tuple[list[int], list[str]]:
