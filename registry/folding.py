@@ -56,6 +56,7 @@ class Fixed(nn.Module):
             weight, bias = _merged(conv, norm, torch.rsqrt(norm.running_var + norm.eps))
         self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last), persistent=False)
         self.register_buffer("bias", bias, persistent=False)
+        self.register_buffer("wider", _with_padding(self.weight, conv), persistent=False)
         self._conv = (conv,)
         self.act = norm.act
         # oneDNN clips while it writes, which saves another pass.
@@ -66,7 +67,11 @@ class Fixed(nn.Module):
         (conv,) = self._conv
         weight: Any = self._buffers["weight"]  # quicker than by attribute
         bias = self._buffers["bias"]
-        x, padding = padded(x, conv), padding_of(conv)
+        wider = self._buffers["wider"]
+        if wider is not None and x.shape[2] % 2 == x.shape[3] % 2 == 0:
+            weight, padding = wider, tuple(side // 2 for side in conv.kernel_size)
+        else:
+            x, padding = padded(x, conv), padding_of(conv)
         if self.clips:
             clipped: Tensor = torch.ops.mkldnn._convolution_pointwise(
                 *(x, weight, bias, padding, conv.stride, conv.dilation, conv.groups, "hardtanh", [0.0, 6.0], "")
@@ -74,6 +79,20 @@ class Fixed(nn.Module):
             return clipped
         found: Tensor = self.act(F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups))
         return found
+
+
+def _with_padding(weight: Tensor, conv: nn.Conv2d) -> Tensor | None:
+    """The filters of a depthwise convolution of stride 2 with a row and a column of zeros before the others, or None.
+
+    Of an image whose sides are even Conv2dSame pads one place more behind than before. With these filters, padding of
+    k // 2 on all sides gives the same answers, and the image need not be copied into a larger one.
+    """
+    odd = all(side % 2 for side in conv.kernel_size)
+    if not (isinstance(conv, Conv2dSame) and conv.stride == (2, 2) and conv.dilation == (1, 1) and odd):
+        return None
+    if weight.shape[1] > 1 or conv.groups == 1:  # there the larger filters cost more than the copy
+        return None
+    return F.pad(weight, (1, 0, 1, 0)).contiguous(memory_format=torch.channels_last)
 
 
 def folded_stage(modules: Iterable[nn.Module]) -> list[nn.Module]:

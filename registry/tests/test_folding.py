@@ -37,9 +37,10 @@ def near(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
 
 
+@pytest.mark.parametrize("side", [64, 70, 61])  # even at every stride, at the first one only, at none
 @pytest.mark.parametrize("clips", [True, False])
-def test_the_folded_shallow_part_gives_the_same_features(clips):
-    encoder, images = network_of(LITE).encoder, images_of()
+def test_the_folded_shallow_part_gives_the_same_features(clips, side):
+    encoder, images = network_of(LITE).encoder, images_of(side)
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     folded = folded_shallow(encoder, "k")
     assert isinstance(folded, FoldedShallow)

@@ -4,9 +4,12 @@ Alice owns what a test is about, Charlie must not see it.
 """
 
 import os
+import random
 import secrets
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from django.core import signing
 from django.test import Client
@@ -37,6 +40,15 @@ def usual_scheduling():
     yield
     changed = scheduling.restore(USUAL_POLICY) if USUAL_POLICY is not None else []
     assert not changed, f"{len(changed)} threads of this process are scheduled in another way than before the test"
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """A network with random weights is the same whichever tests ran before in this process."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -133,6 +133,7 @@ def train_frozen(
             cached[-1].append(_cached_view(net, sample, number, rng))
             report({"stage": "features", "fraction": 0.2 + 0.3 * number / len(picked)})
     ema = copy.deepcopy(network)
+    averages, weights = list(ema.parameters()), list(network.parameters())
     optimizer = adamw([(network.decoder, DECODER_RATE), (network.segmentation_head, DECODER_RATE)])
     weighting = torch.ones(len(labels.allowed)) if weighting is None else weighting
     allowed = torch.from_numpy(labels.allowed).to(place)
@@ -147,7 +148,7 @@ def train_frozen(
         loss = partial_loss(logits, batch.target, allowed, weighting.to(place))
         value = train_step(optimizer, loss, done)
         step += 1
-        update_ema(ema, network, step, EMA_DECAY)
+        update_ema(averages, weights, step, EMA_DECAY)
         done = limit.fraction(step, time.monotonic() - started)
         if step % 20 == 0:
             report({"step": step, "loss": value, "fraction": 0.5 + 0.5 * done})

@@ -102,6 +102,7 @@ def _train_whole(
     place = pick_device(device)
     network.to(place)
     ema = copy.deepcopy(network).eval()
+    averages, weights = list(ema.parameters()), list(network.parameters())
     optimizer = adamw(
         [
             (network.encoder, ENCODER_RATE),
@@ -126,7 +127,7 @@ def _train_whole(
         loss = partial_loss(logits, targets, allowed, weighting.to(place))
         value = train_step(optimizer, loss, done)
         step += 1
-        update_ema(ema, network, step, EMA_DECAY)
+        update_ema(averages, weights, step, EMA_DECAY)
         done = limit.fraction(step, time.monotonic() - started)
         if step % 20 == 0:
             report({"step": step, "loss": value, "fraction": done})

@@ -119,7 +119,7 @@ class Trainee:
         self.ema = with_own(self.network, self._trained)
         for name in self._trained:
             self.ema.get_submodule(name).eval()
-        self._start = [p.detach().clone() for p in self._parameters(self.ema)]
+        self._keep_start()
         self.steps = 0
 
     @property
@@ -132,7 +132,7 @@ class Trainee:
         self.network.encoder = encoder
         self.ema.encoder = copy.deepcopy(encoder).eval()
         self._trained = ("encoder", *DECODER_PARTS)
-        self._start = [p.detach().clone() for p in self._parameters(self.ema)]
+        self._keep_start()
 
     def interpolated(self, alpha: float) -> Network:
         """A copy with weights interpolated between the start (alpha 0) and the EMA (alpha 1).
@@ -163,7 +163,12 @@ class Trainee:
     def update_ema(self) -> None:
         """Count a step and move the EMA towards the network."""
         self.steps += 1
-        update_ema(self.ema, self.network, self.steps, EMA_DECAY)
+        update_ema(self._averages, self._weights, self.steps, EMA_DECAY)
+
+    def _keep_start(self) -> None:
+        """Collect the parameters that are trained: finding them in the modules takes longer than averaging them."""
+        self._weights, self._averages = self._parameters(self.network), self._parameters(self.ema)
+        self._start = [p.detach().clone() for p in self._averages]
 
     def _parameters(self, network: Network) -> list[Tensor]:
         return [p for name in self._trained for p in network.get_submodule(name).parameters()]

@@ -40,13 +40,11 @@ def optimizer_step(optimizer: torch.optim.Optimizer, loss: Tensor, lr_factor: fl
     optimizer.step()
 
 
-def update_ema(ema: nn.Module, network: nn.Module, step: int, max_decay: float) -> None:
-    """Move the exponential moving average of the weights towards the network after step `step`, counted from 1.
+def update_ema(ema: Sequence[Tensor], weights: Sequence[Tensor], step: int, max_decay: float) -> None:
+    """Move the exponential moving average of the weights towards them after step `step`, counted from 1.
 
-    The decay rises to `max_decay`, so the average follows faster in the beginning. Parameters that both share stay.
+    The decay rises to `max_decay`, so the average follows faster in the beginning.
     """
     decay = min(max_decay, (1 + step) / (10 + step))
     with torch.no_grad():
-        for average, current in zip(ema.parameters(), network.parameters(), strict=True):
-            if average is not current:
-                average.lerp_(current, 1 - decay)
+        torch._foreach_lerp_(ema, weights, 1 - decay)
