@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('base_sha256', models.CharField(max_length=64)),
                 ('classes', models.JSONField(default=list, help_text='[{id, name, color}] in channel order')),
                 ('metrics', models.JSONField(default=dict)),
-                ('recipe', models.JSONField(default=dict, help_text='What trains the same weights again: seed, steps, versions')),
+                ('recipe', models.JSONField(default=dict, help_text='What reproduces the weights: seed, steps, versions')),
                 ('sha256', models.CharField(max_length=64)),
                 ('size_bytes', models.PositiveBigIntegerField()),
                 ('seconds', models.FloatField(help_text='Training time')),

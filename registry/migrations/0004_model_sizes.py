@@ -13,11 +13,11 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='usermodel',
             name='example_side',
-            field=models.PositiveIntegerField(default=0, help_text='Long side of its examples; 0: not known'),
+            field=models.PositiveIntegerField(default=0, help_text='Long side of its examples; 0: unknown'),
         ),
         migrations.AddField(
             model_name='usermodel',
             name='input_size',
-            field=models.PositiveIntegerField(default=0, help_text='Long side at which the network runs; 0: not known'),
+            field=models.PositiveIntegerField(default=0, help_text='Long side at which the network runs; 0: unknown'),
         ),
     ]

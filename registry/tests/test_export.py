@@ -81,6 +81,7 @@ def test_a_state_dict_can_keep_the_detail_branch(detailed, tmp_path):
         assert torch.allclose(whole(image), detailed.module(image), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_onnx_holds_the_detail_branch(detailed, tmp_path):
     report = export(detailed, "onnx", tmp_path / "model.onnx")
     assert report["largest_difference"] <= 1e-3
@@ -90,7 +91,7 @@ def test_onnx_holds_the_detail_branch(detailed, tmp_path):
         assert abs(found - detailed.module(image).numpy()).max() < 1e-3
 
 
-@pytest.mark.parametrize("format", ["pth", "safetensors", "onnx"])
+@pytest.mark.parametrize("format", ["pth", "safetensors", pytest.param("onnx", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("branch", [False, True])
 def test_every_format_leaves_the_interior_head_out_and_says_so(net, detailed, tmp_path, format, branch):
     given = detailed if branch else net

@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('token', models.CharField(default=registry.models.new_public_id, editable=False, max_length=32, unique=True)),
-                ('label', models.CharField(blank=True, help_text="For whom, in the owner's words", max_length=60)),
+                ('label', models.CharField(blank=True, help_text="The owner's note on who the link is for", max_length=60)),
                 ('uses', models.PositiveIntegerField(default=0, help_text='Pictures sent through the link')),
                 ('created', models.DateTimeField(auto_now_add=True)),
                 ('last_used', models.DateTimeField(blank=True, null=True)),

@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='batch',
             name='failed',
-            field=models.PositiveIntegerField(default=0, help_text='Refused when sent, or when the worker came to them'),
+            field=models.PositiveIntegerField(default=0, help_text='Refused on upload or by the worker'),
         ),
         migrations.AlterField(
             model_name='batch',

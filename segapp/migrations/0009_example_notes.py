@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='example',
             name='notes',
-            field=models.JSONField(default=list, help_text='What was decided or changed when it came in: sentences'),
+            field=models.JSONField(default=list, help_text='Decisions and changes made on upload: sentences'),
         ),
     ]

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='analysis',
             name='notes',
-            field=models.JSONField(default=list, help_text='What was decided about the file: sentences'),
+            field=models.JSONField(default=list, help_text='Decisions made about the file: sentences'),
         ),
         migrations.AddField(
             model_name='analysis',

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='worker',
             name='beats',
-            field=models.PositiveBigIntegerField(default=0, help_text='Counted up with every heartbeat'),
+            field=models.PositiveBigIntegerField(default=0, help_text='Incremented with every heartbeat'),
         ),
     ]

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ('public_id', models.CharField(default=registry.models.new_public_id, editable=False, max_length=32, unique=True)),
                 ('visitor', models.CharField(db_index=True, max_length=64)),
                 ('url', models.CharField(max_length=500)),
-                ('events', models.JSONField(default=list, help_text='Which kinds of work it is told of: training, batch, video')),
+                ('events', models.JSONField(default=list, help_text='Kinds of work it is notified about: training, batch, video')),
                 ('secret', models.CharField(max_length=80)),
                 ('created', models.DateTimeField(auto_now_add=True)),
             ],

@@ -13,22 +13,22 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='painting',
             name='accepted',
-            field=models.DateTimeField(blank=True, help_text='When somebody took the answer as it is', null=True),
+            field=models.DateTimeField(blank=True, help_text='When a visitor accepted the answer unchanged', null=True),
         ),
         migrations.AddField(
             model_name='painting',
             name='dice',
-            field=models.FloatField(blank=True, help_text='Of the proposal against what was accepted, 0 to 1', null=True),
+            field=models.FloatField(blank=True, help_text='Dice of the proposal against the accepted mask, 0 to 1', null=True),
         ),
         migrations.AddField(
             model_name='painting',
             name='doubt',
-            field=models.FloatField(blank=True, help_text='Of the latest answer at its borders, 0 to 1', null=True),
+            field=models.FloatField(blank=True, help_text='Doubt of the latest answer at class borders, 0 to 1', null=True),
         ),
         migrations.AddField(
             model_name='painting',
             name='proposal',
-            field=models.CharField(blank=True, help_text='What gave its stored proposal: live or model', max_length=8),
+            field=models.CharField(blank=True, help_text='Source of the stored proposal: live or model', max_length=8),
         ),
         migrations.AddField(
             model_name='painting',

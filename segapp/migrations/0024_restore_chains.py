@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('old', models.CharField(db_index=True, max_length=64)),
-                ('new', models.CharField(blank=True, help_text='Who owns everything now; empty: it was deleted', max_length=64)),
+                ('new', models.CharField(blank=True, help_text='New owner; empty: everything was deleted', max_length=64)),
                 ('joined', models.BooleanField(default=False, help_text="A restore: both ids are the same person's")),
                 ('created', models.DateTimeField(auto_now_add=True)),
             ],

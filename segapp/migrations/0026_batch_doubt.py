@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='batchitem',
             name='doubt',
-            field=models.FloatField(blank=True, help_text='Of the answer at its borders, 0 to 1; none: not known', null=True),
+            field=models.FloatField(blank=True, help_text='Doubt of the answer at class borders, 0 to 1; null: unknown', null=True),
         ),
     ]

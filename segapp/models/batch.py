@@ -14,11 +14,11 @@ class Batch(Pinned, Work):
     title = models.CharField(max_length=200)
     total = models.PositiveIntegerField(default=0)
     done = models.PositiveIntegerField(default=0)
-    failed = models.PositiveIntegerField(default=0, help_text="Refused when sent, or when the worker came to them")
+    failed = models.PositiveIntegerField(default=0, help_text="Refused on upload or by the worker")
     pace = models.FloatField(null=True, blank=True, help_text="Seconds an image took, as measured")
     image_input = models.JSONField(default=dict, help_text="Page and channels to use; empty: the model's own")
     objects_wanted = models.JSONField(default=dict, help_text="ObjectOptions.to_dict(); empty: not asked for")
-    error = models.TextField(blank=True, help_text="What the log says; the visitor reads `message`")
+    error = models.TextField(blank=True, help_text="Cause for the log; visitors read `message`")
 
     by_turn = True
     objects = WorkQuerySet.as_manager()
@@ -57,13 +57,15 @@ class BatchItem(models.Model):
     stem = models.CharField(max_length=200, help_text="Its name in the results, different from every other's")
     state = models.CharField(max_length=10, choices=ItemState.choices, default=ItemState.WAITING)
     message = models.CharField(max_length=500, blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="How often a worker began it")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Number of attempts by workers")
     width = models.PositiveIntegerField(default=0)
     height = models.PositiveIntegerField(default=0)
     windows = models.BooleanField(default=False, help_text="Too large to read at once: read and written in parts")
     classes = models.JSONField(default=list, help_text="[{id, name, color, pixels, percent}]")
     counted = models.JSONField(default=dict, help_text="{counts, total, rows, things, pixel_size}; empty: not counted")
-    doubt = models.FloatField(null=True, blank=True, help_text="Of the answer at its borders, 0 to 1; none: not known")
+    doubt = models.FloatField(
+        null=True, blank=True, help_text="Doubt of the answer at class borders, 0 to 1; null: unknown"
+    )
     model_key = models.CharField(max_length=64, blank=True)
     model_sha256 = models.CharField(max_length=64, blank=True)
 

@@ -17,7 +17,7 @@ class Hook(models.Model):
     public_id = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
     visitor = models.CharField(max_length=64, db_index=True)
     url = models.CharField(max_length=500)
-    events = models.JSONField(default=list, help_text="Which kinds of work it is told of: training, batch, video")
+    events = models.JSONField(default=list, help_text="Kinds of work it is notified about: training, batch, video")
     secret = models.CharField(max_length=80)
     created = models.DateTimeField(auto_now_add=True)
 

@@ -20,19 +20,19 @@ class Measurement(models.Model):
     """`total`, `counts` and what follows are the worker's; files lie in `folder`, one a format."""
 
     analysis = models.ForeignKey(Analysis, on_delete=models.CASCADE, related_name="measurements")
-    key = models.CharField(max_length=16, help_text="Of the options: the same way of measuring is one row")
+    key = models.CharField(max_length=16, help_text="Digest of the options; the same options share a row")
     options = models.JSONField(default=dict, help_text="ObjectOptions.to_dict()")
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
-    formats = models.JSONField(default=list, help_text="Files that somebody asked for: VIEW, or keys of object_formats")
-    worker = models.CharField(max_length=120, blank=True, help_text="Who claimed it")
+    formats = models.JSONField(default=list, help_text="Requested files: VIEW, or keys of object_formats")
+    worker = models.CharField(max_length=120, blank=True, help_text="Worker that claimed it")
     attempts = models.PositiveSmallIntegerField(default=0)
     message = models.CharField(max_length=500, blank=True)
-    asked = models.DateTimeField(default=timezone.now, help_text="The latest of a result is the one that is shown")
+    asked = models.DateTimeField(default=timezone.now, help_text="The latest request of a result is the one shown")
     ended = models.DateTimeField(null=True, blank=True)
     total = models.PositiveIntegerField(default=0)
     counts = models.JSONField(default=dict, help_text="{class id: objects} of the classes that are counted")
     rows = models.JSONField(default=list, help_text="A row a class, as measurement.table.per_image gives it")
-    pixel_size = models.JSONField(default=dict, help_text="PixelSize.to_dict(); empty: not known")
+    pixel_size = models.JSONField(default=dict, help_text="PixelSize.to_dict(); empty: unknown")
     seconds = models.FloatField(null=True, blank=True)
 
     class Meta:

@@ -37,13 +37,18 @@ class Painting(models.Model):
     empty = models.BooleanField(default=True, help_text="No pixel is painted")
     nothing_there = models.BooleanField(default=False, help_text="The visitor says that there is nothing to paint")
     corrects = models.ForeignKey(
-        UserModel, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="Whose answer it mends"
+        UserModel,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="Model whose answer is corrected",
     )
-    origin = models.CharField(max_length=32, blank=True, db_index=True, help_text="Public id of the result it mends")
-    proposal = models.CharField(max_length=8, blank=True, help_text="What gave its stored proposal: live or model")
-    accepted = models.DateTimeField(null=True, blank=True, help_text="When somebody took the answer as it is")
-    dice = models.FloatField(null=True, blank=True, help_text="Of the proposal against what was accepted, 0 to 1")
-    doubt = models.FloatField(null=True, blank=True, help_text="Of the latest answer at its borders, 0 to 1")
+    origin = models.CharField(max_length=32, blank=True, db_index=True, help_text="Public id of the corrected result")
+    proposal = models.CharField(max_length=8, blank=True, help_text="Source of the stored proposal: live or model")
+    accepted = models.DateTimeField(null=True, blank=True, help_text="When a visitor accepted the answer unchanged")
+    dice = models.FloatField(null=True, blank=True, help_text="Dice of the proposal against the accepted mask, 0 to 1")
+    doubt = models.FloatField(null=True, blank=True, help_text="Doubt of the latest answer at class borders, 0 to 1")
     unlike = models.FloatField(null=True, blank=True, help_text="Distance to the painted images in feature space")
     revision = models.PositiveIntegerField(default=0)
     editor = models.CharField(max_length=32, blank=True)

@@ -27,7 +27,7 @@ class ModelShare(models.Model):
 
     token = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
     model = models.ForeignKey(UserModel, on_delete=models.CASCADE, related_name="shares")
-    label = models.CharField(max_length=60, blank=True, help_text="For whom, in the owner's words")
+    label = models.CharField(max_length=60, blank=True, help_text="The owner's note on who the link is for")
     uses = models.PositiveIntegerField(default=0, help_text="Images sent through the link")
     created = models.DateTimeField(auto_now_add=True)
     last_used = models.DateTimeField(null=True, blank=True)

@@ -11,7 +11,7 @@ from segapp.models.work import Pinned, Work, WorkQuerySet
 class VideoJob(Work, Pinned):
     title = models.CharField(max_length=200)
     options = models.JSONField(default=dict, help_text="Frames per second to predict, and the like")
-    source = models.JSONField(default=dict, help_text="What the probe found: size, rate, frames, seconds, audio")
+    source = models.JSONField(default=dict, help_text="Probe result: size, rate, frames, seconds, audio")
     segments_done = models.PositiveIntegerField(default=0)
     frames = models.PositiveIntegerField(default=0)
     frames_skipped = models.PositiveIntegerField(default=0)

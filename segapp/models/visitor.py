@@ -21,7 +21,7 @@ class VisitorMove(models.Model):
     """
 
     old = models.CharField(max_length=64, db_index=True)
-    new = models.CharField(max_length=64, blank=True, help_text="Who owns everything now; empty: it was deleted")
+    new = models.CharField(max_length=64, blank=True, help_text="New owner; empty: everything was deleted")
     joined = models.BooleanField(default=False, help_text="A restore: both ids are the same person's")
     created = models.DateTimeField(auto_now_add=True)
 

@@ -151,7 +151,7 @@ class Pinned(models.Model):
     model = models.ForeignKey(UserModel, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     base_key = models.CharField(max_length=64, blank=True)
     base_sha256 = models.CharField(max_length=64, blank=True)
-    model_key = models.CharField(max_length=64, blank=True, help_text="What answered: user_<id> or a base's key")
+    model_key = models.CharField(max_length=64, blank=True, help_text="Model that answered: user_<id> or a base's key")
     model_name = models.CharField(max_length=80, blank=True)
     model_sha256 = models.CharField(max_length=64, blank=True)
     classes = models.JSONField(default=list, help_text="[{id, name, color, pixels, percent}]")

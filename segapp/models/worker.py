@@ -23,7 +23,7 @@ class Worker(models.Model):
     info = models.JSONField(default=dict, help_text="Cache counters, memory, versions")
     started = models.DateTimeField(auto_now_add=True)
     seen = models.DateTimeField()
-    beats = models.PositiveBigIntegerField(default=0, help_text="Counted up with every heartbeat")
+    beats = models.PositiveBigIntegerField(default=0, help_text="Incremented with every heartbeat")
 
     objects = WorkerQuerySet.as_manager()
 

@@ -14,6 +14,8 @@ from PIL import Image
 from segapp.home import PROJECT
 from segapp.tests import second_pair
 
+SLOW = pytest.mark.slow  # every command starts a Python of its own, some with torch
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
@@ -67,6 +69,7 @@ def test_segment_uses_the_active_model_and_writes_masks_of_the_images_size(place
     assert sum(row["pixels"] for row in found["classes"]) == mask.width * mask.height
 
 
+@SLOW
 def test_segment_takes_a_base_by_its_key(place, demo, model):
     done = manage(
         place, "segment", "--model", model["base"], "--out", place / "base", "--json", next((demo / "more").iterdir())
@@ -74,10 +77,8 @@ def test_segment_takes_a_base_by_its_key(place, demo, model):
     assert json.loads(done.stdout)[0]["model_key"] == model["base"]
 
 
-SLOW = pytest.mark.slow  # every command starts a Python of its own, some with torch
-
-
-@pytest.mark.parametrize("format", ["pth", *(pytest.param(name, marks=SLOW) for name in ("safetensors", "onnx"))])
+@SLOW
+@pytest.mark.parametrize("format", ["pth", "safetensors", "onnx"])
 def test_a_model_can_be_exported(place, model, format):
     out = place / f"model.{format}"
     done = manage(place, "export_model", model["user_id"], "--format", format, "--out", out)
@@ -85,7 +86,7 @@ def test_a_model_can_be_exported(place, model, format):
     assert out.stat().st_size > 1_000_000
 
 
-@pytest.mark.slow
+@SLOW
 def test_the_rows_seed_and_steps_make_the_same_weights_again(place, demo, model):
     query = "SELECT recipe FROM registry_usermodel WHERE public_id = %s"
     (row,) = second_pair.select(place / "home", query, model["user_id"])
@@ -99,6 +100,7 @@ def test_the_rows_seed_and_steps_make_the_same_weights_again(place, demo, model)
     assert again["metrics"] == model["metrics"]
 
 
+@SLOW
 @pytest.mark.fault(33)
 def test_cleanup_says_what_it_would_do_and_does_it(place, model):
     orphan = place / "home" / "media" / "models" / "user_0000.pth"
@@ -114,7 +116,7 @@ def test_cleanup_says_what_it_would_do_and_does_it(place, model):
     "arguments",
     [
         ("finetune", "/nowhere/images", "/nowhere/masks"),
-        ("segment", "/nowhere.png"),
+        pytest.param(("segment", "/nowhere.png"), marks=SLOW),
         pytest.param(("segment", "--model", "nobody", "/nowhere.png"), marks=SLOW),
         pytest.param(("export_model", "nobody", "--out", "x.pth"), marks=SLOW),
         pytest.param(("build_base", "mit_b3", "--data", "/nowhere"), marks=SLOW),
@@ -129,7 +131,7 @@ def test_what_cannot_be_done_is_one_line_and_status_1(place, arguments):
     assert len(done.stderr.strip().splitlines()) == 1 and "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@SLOW
 def test_bench_prints_one_object(place):
     done = manage(place, "bench", "finetune", "--recipes", "naive", "--seeds", 0, "--tests", 1, "--json")
     assert done.returncode == 0, done.stderr
@@ -138,7 +140,7 @@ def test_bench_prints_one_object(place):
     assert 0 <= result["summary"]["naive"]["miou"] <= 1
 
 
-@pytest.mark.slow
+@SLOW
 def test_bench_without_a_set_is_one_line(place):
     lost = manage(place, "bench", "finetune", "--sets", place / "nowhere")
     assert lost.returncode == 1 and lost.stderr.count("\n") == 1 and "nowhere" in lost.stderr

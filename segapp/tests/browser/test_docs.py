@@ -10,7 +10,7 @@ SCREEN, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 @pytest.mark.parametrize(
     ("size", "theme"),
     [
-        pytest.param(SCREEN, "light", id="screen-light"),
+        pytest.param(SCREEN, "light", id="screen-light", marks=pytest.mark.slow),
         pytest.param(PHONE, "dark", id="phone-dark"),
         pytest.param(SCREEN, "dark", id="screen-dark", marks=pytest.mark.slow),
         pytest.param(PHONE, "light", id="phone-light", marks=pytest.mark.slow),

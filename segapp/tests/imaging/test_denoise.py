@@ -10,7 +10,8 @@ from segapp.imaging import InvalidFile, decode, denoise
 from segapp.imaging.decode import MaskSource
 from segapp.tests.imaging.drawing import saved
 
-SETS = ("camvid", "human", "cats_feral", "nuclei_dsb2018", "flood_area", "road_crack_cfd")
+OTHER_SETS = ("camvid", "cats_feral", "flood_area", "road_crack_cfd")
+SETS = ("human", "nuclei_dsb2018", *OTHER_SETS)
 COLOURS = np.array(
     [
         *([0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [128, 0, 128]),
@@ -44,7 +45,9 @@ def test_real_index_masks_are_left_as_they_are(data, name):
 
 @pytest.mark.fault(13)
 @pytest.mark.data
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(
+    "name", ["human", "nuclei_dsb2018", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_SETS)]
+)
 def test_real_masks_come_back_from_jpeg_and_from_smooth_scaling(data, name):
     for path in some(data / name / "masks", 3):
         with Image.open(path) as stored:

@@ -54,6 +54,7 @@ def test_on_a_known_subject_every_tensor_of_the_encoder_stays(base, discs, known
     assert "knows this subject" in result.metrics["choices"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gain", [0.1, -0.1])
 def test_a_detail_branch_is_kept_where_held_out_images_gain_and_the_result_says_so(base, discs, monkeypatch, gain):
     monkeypatch.setattr(validation, "detail_gain", lambda tables: gain)
@@ -68,6 +69,7 @@ def test_a_detail_branch_is_kept_where_held_out_images_gain_and_the_result_says_
     assert torch.allclose(whole, plain, atol=1e-4) == (gain < 0)
 
 
+@pytest.mark.slow
 def test_an_adapted_model_with_a_detail_branch_has_at_most_6_mb_on_disk(base, discs, monkeypatch, tmp_path):
     monkeypatch.setattr(validation, "detail_gain", lambda tables: 0.1)
     spec = replace(base.spec, decoder=DEFAULT_DECODER)
@@ -88,6 +90,7 @@ def test_what_a_detail_branch_gains_is_counted_over_all_folds():
     assert validation.detail_gain([(bad, good), (good, bad)]) == 0.0
 
 
+@pytest.mark.slow
 def test_a_busy_machine_takes_all_steps_and_a_hopeless_one_says_that_it_did_not(base, discs, monkeypatch):
     monkeypatch.setattr(finetune_module, "PATIENCE", 8.0)
     monkeypatch.setitem(finetune_module.NEW_STEPS, "quick", 27)
@@ -122,8 +125,9 @@ def test_same_seed_and_steps_give_the_same_weights(base, discs):
     assert any(not torch.equal(first.tensors[k], other.tensors[k]) for k in first.tensors)
 
 
-@pytest.mark.parametrize("effort", ["quick", pytest.param("thorough", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("subject", [pytest.param("new", marks=pytest.mark.slow), "known"])
+@pytest.mark.slow
+@pytest.mark.parametrize("effort", ["quick", "thorough"])
+@pytest.mark.parametrize("subject", ["new", "known"])
 def test_a_timed_run_can_be_repeated_by_its_number_of_steps(base, discs, effort, subject, request):
     if subject == "known":
         request.getfixturevalue("known")
@@ -136,6 +140,7 @@ def test_a_timed_run_can_be_repeated_by_its_number_of_steps(base, discs, effort,
     assert all(torch.equal(timed.tensors[k], again.tensors[k]) for k in timed.tensors)
 
 
+@pytest.mark.slow
 def test_a_budget_decides_the_steps_on_a_slow_clock(base, discs, known):
     fast = finetune(base, discs, CLASSES, budget_seconds=20, clock=FakeClock(0.02))
     clock = FakeClock(0.1)
