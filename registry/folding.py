@@ -54,9 +54,10 @@ class Fixed(nn.Module):
         super().__init__()
         with torch.no_grad():
             weight, bias = _merged(conv, norm, torch.rsqrt(norm.running_var + norm.eps))
-        self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last), persistent=False)
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
-        self.register_buffer("wider", _with_padding(self.weight, conv), persistent=False)
+        self.register_buffer("wider", _with_padding(weight, conv), persistent=False)
         self._conv = (conv,)
         self.act = norm.act
         # oneDNN clips while it writes, which saves another pass.

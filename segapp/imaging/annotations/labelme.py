@@ -2,15 +2,14 @@
 
 import base64
 import binascii
-import io
 import math
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from segapp.imaging import memory
+from segapp.imaging import bitmaps
 from segapp.imaging.annotations.shapes import (
     Annotated,
     Budget,
@@ -28,7 +27,7 @@ from segapp.imaging.annotations.shapes import (
     text,
 )
 
-MAX_BITMAP = 50_000_000  # pixels of a painted mask
+MASK = "mask"  # the kind of a shape that is a bitmap
 
 
 def is_labelme(data: Any) -> bool:
@@ -38,16 +37,19 @@ def is_labelme(data: Any) -> bool:
 
 
 def parse(data: dict[str, Any], name: str) -> Parsed:
-    """Raises InvalidFile."""
+    """Raises InvalidFile and memory.DecodersBusy."""
     budget = Budget(name)
     own, _ = split_path(data.get("imagePath") or name.rsplit(".", 1)[0])
     image = Annotated(own, "", size(data.get("imageWidth")), size(data.get("imageHeight")))
     skipped: Counter[str] = Counter()
-    for row in by_key(data["shapes"], "label"):
-        budget.spend(shapes=1)
-        kind = text(row.get("shape_type")) or "polygon"
+    rows = by_key(data["shapes"], "label")
+    budget.spend(shapes=len(rows))
+    painted = _bitmaps(rows, name)
+    for row in rows:
+        kind = _kind(row)
+        bitmap = next(painted) if kind == MASK else None
         group = "" if row.get("group_id") is None else f"{text(row['label'])} {text(row['group_id'])}"
-        found = _shape(row, kind, text(row["label"]) or "unnamed", group, budget)
+        found = _shape(row, kind, text(row["label"]) or "unnamed", group, budget, bitmap)
         if found is None:
             skipped[
                 f"shapes of the kind “{kind}”" if kind in ("line", "linestrip", "point", "points") else "damaged shapes"
@@ -57,7 +59,14 @@ def parse(data: dict[str, Any], name: str) -> Parsed:
     return Parsed(named((shape.label for shape in image.shapes), name), [image], left_out(skipped, name))
 
 
-def _shape(row: dict[str, Any], kind: str, label: str, group: str, budget: Budget) -> Shape | None:
+def _kind(row: dict[str, Any]) -> str:
+    return text(row.get("shape_type")) or "polygon"
+
+
+def _shape(
+    row: dict[str, Any], kind: str, label: str, group: str, budget: Budget, bitmap: np.ndarray | None
+) -> Shape | None:
+    """bitmap: of a painted mask, bool (h, w)."""
     points = row.get("points")
     if kind == "polygon":
         found = ring(points, budget)
@@ -72,10 +81,7 @@ def _shape(row: dict[str, Any], kind: str, label: str, group: str, budget: Budge
     if kind == "circle":
         radius = math.dist(*corners)
         return Shape(label, (ellipse(left, top, radius, radius),), group=group)
-    if kind == "mask":
-        bitmap = _bitmap(row.get("mask"))
-        return None if bitmap is None else Shape(label, (), bitmap, int(left), int(top), group)
-    return None
+    return None if bitmap is None else Shape(label, (), bitmap, int(left), int(top), group)
 
 
 def _two(points: Any) -> list[tuple[float, float]] | None:
@@ -89,15 +95,13 @@ def _two(points: Any) -> list[tuple[float, float]] | None:
     return None if any(x is None or y is None for x, y in found) else [(float(x or 0), float(y or 0)) for x, y in found]
 
 
-def _bitmap(content: Any) -> np.ndarray | None:
-    """bool (h, w) of a PNG in base64."""
-    if not isinstance(content, str):
-        return None
+def _bitmaps(rows: Iterable[dict[str, Any]], name: str) -> Iterator[np.ndarray | None]:
+    """bool (h, w) of each row that is a mask, a PNG in base64. Raises memory.DecodersBusy."""
+    return iter(bitmaps.decode([_png(row.get("mask")) for row in rows if _kind(row) == MASK], name))
+
+
+def _png(content: Any) -> bytes:
     try:
-        with Image.open(io.BytesIO(base64.b64decode(content, validate=True)), formats=("PNG",)) as opened:
-            if opened.width * opened.height > MAX_BITMAP:
-                return None
-            with memory.decoding.hold(memory.STORED * opened.width * opened.height):
-                return np.asarray(opened.convert("L")) > 0
-    except (binascii.Error, OSError, ValueError, SyntaxError):
-        return None
+        return base64.b64decode(content, validate=True) if isinstance(content, str) else b""
+    except (binascii.Error, ValueError):
+        return b""

@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from segapp.imaging import decode, formats, profiles
+from segapp.imaging import bitmaps, decode, formats, profiles
 from segapp.imaging.decode import MaskSource
 from segapp.imaging.display_range import eight_bits
 from segapp.imaging.formats import Kind
@@ -76,9 +76,32 @@ def mask(file: IO[bytes], name: str) -> Picked:
 
 
 def grey(file: IO[bytes], name: str) -> Picked:
-    """A PNG's brightness, uint8 (H,W): painted masks and bitmaps of annotation files. Raises InvalidFile."""
+    """A PNG's brightness, uint8 (H,W): painted masks. Raises InvalidFile."""
     opened, _ = _open(file, name, formats.IMAGE_KINDS[:1])
     return Picked(np.asarray(opened.convert("L")), Layout(1, 1), kind="index")
+
+
+def packed_bitmaps(file: IO[bytes], name: str) -> Picked:
+    """The pixels of the PNGs that bitmaps.decode has packed, uint8 (n): 1 where one is not black, else 0, and DAMAGED
+    all over one that cannot be decoded."""
+    content, place, found = file.read(), 0, []
+    while place < len(content):
+        (length,) = bitmaps.LENGTH.unpack_from(content, place)
+        place += bitmaps.LENGTH.size
+        found.append(_bitmap(content[place : place + length]))
+        place += length
+    return Picked(np.concatenate(found), Layout(1, 1), kind="index")
+
+
+def _bitmap(content: bytes) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as opened:
+            return (np.asarray(opened.convert("L")) > 0).astype(np.uint8).ravel()
+    except MemoryError:
+        raise
+    except Exception:  # strange bytes make decoders raise many kinds
+        height, width = bitmaps.size_of(content) or (0, 0)
+        return np.full(height * width, bitmaps.DAMAGED, np.uint8)
 
 
 def _animated(opened: Image.Image) -> bool:

@@ -20,7 +20,13 @@ def read(reader: str, what: str, file: IO[bytes], name: str, choice: ImageInput,
 
         if what == "image":
             return pillow.image(file, name, choice)
-        readers = {"mask": pillow.mask, "grey": pillow.grey, "original": pillow.original, "values": pillow.values}
+        readers = {
+            "mask": pillow.mask,
+            "grey": pillow.grey,
+            "bitmaps": pillow.packed_bitmaps,
+            "original": pillow.original,
+            "values": pillow.values,
+        }
         return readers[what](file, name)
     if what == "original":
         from segapp.imaging.readers import original

@@ -133,7 +133,8 @@ def train_frozen(
             cached[-1].append(_cached_view(net, sample, number, rng))
             report({"stage": "features", "fraction": 0.2 + 0.3 * number / len(picked)})
     ema = copy.deepcopy(network)
-    averages, weights = list(ema.parameters()), list(network.parameters())
+    averages: list[Tensor] = list(ema.parameters())
+    weights: list[Tensor] = list(network.parameters())
     optimizer = adamw([(network.decoder, DECODER_RATE), (network.segmentation_head, DECODER_RATE)])
     weighting = torch.ones(len(labels.allowed)) if weighting is None else weighting
     allowed = torch.from_numpy(labels.allowed).to(place)

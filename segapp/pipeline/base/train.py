@@ -102,7 +102,8 @@ def _train_whole(
     place = pick_device(device)
     network.to(place)
     ema = copy.deepcopy(network).eval()
-    averages, weights = list(ema.parameters()), list(network.parameters())
+    averages: list[Tensor] = list(ema.parameters())
+    weights: list[Tensor] = list(network.parameters())
     optimizer = adamw(
         [
             (network.encoder, ENCODER_RATE),

@@ -40,7 +40,7 @@ def optimizer_step(optimizer: torch.optim.Optimizer, loss: Tensor, lr_factor: fl
     optimizer.step()
 
 
-def update_ema(ema: Sequence[Tensor], weights: Sequence[Tensor], step: int, max_decay: float) -> None:
+def update_ema(ema: list[Tensor], weights: list[Tensor], step: int, max_decay: float) -> None:
     """Move the exponential moving average of the weights towards them after step `step`, counted from 1.
 
     The decay rises to `max_decay`, so the average follows faster in the beginning.
