@@ -26,7 +26,7 @@ from segapp.parts import redis_server
 
 SERVICES = "SEGAPP_TEST_POSTGRES"  # a PostgreSQL's address, without a database: each home gets its own in it
 IN_PROCESS = "SEGAPP_TEST_DATABASE_URL"
-CONNECTIONS = 300
+CONNECTIONS = 600  # a web server keeps up to 60, and each process of the tests starts several
 
 
 def programs() -> Path | None:
