@@ -103,8 +103,8 @@ def may_run_together() -> bool:
 
 
 def workers() -> int:
-    """Parallel test processes: one for each core, two at least because some tests wait rather than compute."""
-    return min(MAX_WORKERS, max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
+    """Parallel test processes: one more than there are cores, because some tests wait rather than compute."""
+    return min(MAX_WORKERS, 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
 
 
 class Step:
