@@ -6,12 +6,10 @@ masks or rows.
 """
 
 import fcntl
-import importlib
 import json
 import math
 import mmap
 import os
-import pkgutil
 import socket
 import struct
 import sys
@@ -19,11 +17,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import av
 import numpy as np
 
 from segapp.confine import ResourceLimits, confine, forbid_paths, started
-from segapp.pipeline.video.demux import InvalidVideo, Limits, Tally
+from segapp.pipeline.video.demux import InvalidVideo, Limits, Tally, import_all_parts
 from segapp.pipeline.video.frames import StoredFrame
 from segapp.pipeline.video.inputs import InputFrame, Wanted, input_frames
 from segapp.pipeline.video.probe import Source
@@ -127,9 +124,7 @@ def main() -> None:
     """Wait for an order, decode, answer."""
     die_with_parent(int(sys.argv[1]))
     parent = socket.socket(fileno=0)
-    for module in pkgutil.walk_packages(av.__path__, "av."):  # parts of it are imported when a file needs them
-        if module.name != "av.__main__":
-            importlib.import_module(module.name)
+    import_all_parts()
     message, descriptors, _, _ = socket.recv_fds(parent, 1 << 16, 1)
     if not message:
         return

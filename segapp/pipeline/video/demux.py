@@ -4,6 +4,8 @@ A file is opened by the demuxer that its own first bytes name, with the `file` p
 can make another file or an address be read. Knows nothing of networks, masks or rows.
 """
 
+import importlib
+import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +44,13 @@ class Tally:
     """What could not be used while decoding."""
 
     skipped: int = 0
+
+
+def import_all_parts() -> None:
+    """Import all of PyAV, for a process that forbids itself its files: parts of it are imported only when needed."""
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if module.name != "av.__main__":
+            importlib.import_module(module.name)
 
 
 @contextmanager
