@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.runtime import LoadedNetwork
+from segapp.confine import ResourceLimits
 from segapp.pipeline.video import plan as plans
 from segapp.pipeline.video.confined_frames import FrameProcess
 from segapp.pipeline.video.demux import InvalidVideo, Limits, Tally
@@ -24,6 +25,7 @@ from segapp.pipeline.video.mux import join
 from segapp.pipeline.video.plan import Options, Plan
 from segapp.pipeline.video.probe import Source, probe
 from segapp.pipeline.video.runner import FramePredictor, SegmentSink
+from segapp.pipeline.video.sandbox import examine
 from segapp.pipeline.video.segmenter import Segmenter
 from segapp.pipeline.video.segments import KINDS, SegmentStore
 from segapp.pipeline.video.stats import Row, write_frames_csv
@@ -31,6 +33,7 @@ from segapp.pipeline.video.threads import Prefetcher
 
 DECODED_FRAMES = 6  # waiting for the network at most
 LOOK_SECONDS = 0.4  # between two reports to the watcher
+LONG_LOOK = ResourceLimits(processor=1800, clock=3600)  # for examining files that may be hours long
 ENDINGS = {"overlay.mp4": "_overlay.mp4", "mask.mp4": "_mask.mp4", "frames.csv": ".csv"}  # of files on request
 
 
@@ -66,8 +69,8 @@ def process(
 ) -> Outcome:
     """Segment a video into `folder`, continuing after the segments that are complete there.
 
-    `watch` is called with the progress about twice a second and says how to go on; `source` is what a probe found,
-    where one was made already. Raises InvalidVideo, Cancelled, Paused and OSError (a full disk).
+    `watch` is called with the progress about twice a second and says how to go on; `source` is what a probe found:
+    without it the file is probed in this very process. Raises InvalidVideo, Cancelled, Paused, OSError (a full disk).
     """
     started = time.monotonic()
     store = SegmentStore(folder / "parts")
@@ -239,7 +242,9 @@ def segment_file(
     targets = {name: out / f"{file.stem}{ending}" for name, ending in ENDINGS.items()}
     limits = limits or Limits(bytes=1 << 40, seconds=6 * 3600, pixels=1 << 25)
     with tempfile.TemporaryDirectory(dir=out, prefix=".video-") as draft:
-        done = process(net, file, Path(draft), options or Options(), limits)
+        file.stat()  # raises OSError for a file that is gone
+        source = examine(file.resolve(), limits, LONG_LOOK)
+        done = process(net, file, Path(draft), options or Options(), limits, source=source)
         for name, target in targets.items():
             (Path(draft) / name).replace(target)
     return {
