@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import cast
 
 import av
 import av.error
@@ -18,7 +17,7 @@ from av.video.stream import VideoStream
 
 from segapp.pipeline.video.confined_sound import SoundFailed, SoundProcess
 from segapp.pipeline.video.job import Job
-from segapp.pipeline.video.sound import AAC, Track
+from segapp.pipeline.video.sound import Track
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +124,7 @@ def sounds(sound: SoundProcess, track: Track, target: AudioStream) -> Iterator[t
 def sound_stream(out: OutputContainer, track: Track) -> AudioStream:
     """A stream for AAC packets, made of a few numbers: nothing is opened that would read them."""
     with av.open(io.BytesIO(), "w", format="mp4") as other:  # a stream made from one of its own opens no encoder
-        target = cast(AudioStream, out.add_stream_from_template(other.add_stream(AAC, rate=track.rate)))
+        target = out.add_stream_from_template(other.add_stream("aac", rate=track.rate))
     target.time_base = track.tick
     coder = target.codec_context
     coder.layout = f"{track.channels} channels"

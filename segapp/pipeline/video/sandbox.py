@@ -2,7 +2,7 @@
 
 A demuxer is a large parser, and the file is not trusted: whatever it does to the process that reads its index ends
 that process only, within limits of memory, processor time and wall clock, with nothing written. What passes here is
-decoded in another one (confined_frames.py). Knows nothing of networks, masks or rows.
+decoded in others (confined_frames.py, confined_sound.py). Knows nothing of networks, masks or rows.
 """
 
 import json

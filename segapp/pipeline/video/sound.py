@@ -15,10 +15,10 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
+from av.codec import CodecContext
 from av.container import InputContainer
 from av.packet import Packet
 
-AAC = "aac"
 AAC_FRAME = 1024
 MAX_HERTZ = 48_000
 
@@ -51,7 +51,7 @@ def sound_of(container: InputContainer, begin: float, until: float) -> tuple[Tra
     same while packets are taken.
     """
     audio = container.streams.audio[0]
-    if audio.codec_context.name == AAC:
+    if audio.codec_context.name == "aac":
         return copied(container, audio, begin, until)
     return transcoded(container, audio, begin, until)
 
@@ -115,7 +115,7 @@ def transcoded(
     container: InputContainer, audio: AudioStream, begin: float, until: float
 ) -> tuple[Track, Iterator[SoundPacket]]:
     rate = min(audio.codec_context.sample_rate, MAX_HERTZ)
-    coder = cast(AudioCodecContext, av.CodecContext.create(AAC, "w"))
+    coder = CodecContext.create("aac", "w")
     coder.sample_rate = rate
     coder.layout = "mono" if audio.codec_context.channels == 1 else "stereo"
     coder.format = "fltp"
