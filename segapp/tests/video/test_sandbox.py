@@ -69,3 +69,25 @@ except OSError:
     found = subprocess.run([sys.executable, "-c", script], cwd=sandbox.ROOT, capture_output=True, text=True)
     assert found.stdout.split() == ["memory", "writing"], found.stderr
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] != 0, "this process is not confined"
+
+
+def test_the_probe_reads_its_file_and_no_other(video, monkeypatch):
+    check = "from segapp.confine import forbid_paths; raise SystemExit(not forbid_paths())"
+    if subprocess.run([sys.executable, "-c", check], cwd=sandbox.ROOT).returncode:
+        pytest.skip("this kernel has no Landlock")
+    curious = f"""
+from segapp.pipeline.video import sandbox
+from segapp.pipeline.video.demux import InvalidVideo
+def probe(path, limits):
+    path.read_bytes()
+    try:
+        open({str(video.with_name("other"))!r}).read()
+    except OSError as error:
+        raise InvalidVideo(type(error).__name__)
+sandbox.probe = probe
+sandbox.main()
+"""
+    video.with_name("other").write_text("x")
+    monkeypatch.setattr(sandbox, "COMMAND", [sys.executable, "-c", curious])
+    with pytest.raises(InvalidVideo, match="PermissionError"):
+        examine(video, Limits())
