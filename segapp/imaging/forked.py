@@ -87,6 +87,11 @@ def read(
     return answer
 
 
+def start() -> None:
+    """Start the process that decodes, so that the first file need not wait for it. Raises DecoderMissing."""
+    _running()
+
+
 @atexit.register
 def stop() -> None:
     """End it. Its forks end with it."""

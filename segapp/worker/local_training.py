@@ -3,6 +3,7 @@
 Imports no more than training needs: the command's start is as quick as its imports.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +21,14 @@ from segapp.imaging.image_input import ImageInput, of_set
 from segapp.imaging.values import Mask
 from segapp.models import Effort
 from segapp.pipeline.training.finetune import Example, Progress, finetune
+from segapp.pipeline.training.loop import Settings
 from segapp.services import training_files
 from segapp.services.errors import InvalidUpload
 from segapp.worker import counting, images, networks
 from segapp.worker.publishing import publish
 from segapp.worker.training_examples import numbers_of_things, resized_numbers, shrink, with_things
+
+UNWATCHED = Settings(evaluation_interval=math.inf)  # the log shows no held-out score, and no image, on the way
 
 
 def train_folders(
@@ -65,7 +69,9 @@ def train_folders(
         return True
 
     with runtime.use_base(ready) as base:
-        trained = finetune(base, examples, classes, effort=effort, seed=seed, steps=steps, watch=watch)
+        trained = finetune(
+            base, examples, classes, effort=effort, seed=seed, steps=steps, watch=watch, settings=UNWATCHED
+        )
     log("")
     trained = counting.counted(trained, examples)
     trained = replace(trained, spec=replace(trained.spec, image_input=learnt_from.to_dict()))
