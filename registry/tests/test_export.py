@@ -113,6 +113,7 @@ def test_every_format_leaves_the_interior_head_out_and_says_so(net, detailed, tm
     assert set(tensors) == set(given.module.state_dict())
 
 
+@pytest.mark.slow
 def test_a_wrong_graph_is_not_kept(net, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "TOLERANCE", -1.0)
     with pytest.raises(ExportFailed, match="differ"):

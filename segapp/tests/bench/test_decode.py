@@ -5,6 +5,7 @@ import pytest
 from segapp.bench import run_decode
 
 
+@pytest.mark.slow
 def test_both_ways_are_measured_and_shown(monkeypatch):
     monkeypatch.setattr(run_decode, "CASES", (("PNG", 32, 24), ("JPEG", 32, 24)))
     result = run_decode.run({"requests": 4}, lambda _: None)

@@ -54,6 +54,7 @@ def test_a_class_without_pixels_gets_no_strokes():
     assert all((own == 255).all() for own in found)
 
 
+@pytest.mark.slow
 def test_ways_are_scored_and_finished_rows_taken_as_they_are(base, tmp_path):  # noqa: F811
     folder = disc_set(tmp_path / "discs", 8)
     seen: list[dict] = []

@@ -25,6 +25,7 @@ def read(example: Example) -> dict[str, np.ndarray]:
     return {name: np.asarray(decode.image(file, name)) for name, file in files.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_detail")
 def test_six_encodings_of_an_image_give_one_mask(base):
     examples = [Example(f"{k}", read(disc(k))["full.tif"], disc(k).mask) for k in range(3)]

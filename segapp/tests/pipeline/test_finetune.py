@@ -329,6 +329,7 @@ def test_thorough_changes_the_encoder_but_not_its_statistics(base, discs, known)
     assert all(torch.equal(before[k], after[k]) for k in before)  # the base is as it was
 
 
+@pytest.mark.slow
 def test_going_on_from_an_own_model_starts_better(base, discs, trained):
     start = loaded(base, trained)
     again = finetune(base, discs, CLASSES, steps=4, start=start)

@@ -32,6 +32,7 @@ def test_small_cells_are_not_enlarged_to_the_full_size(data, seed, expected):
     assert gain > 0.04
 
 
+@pytest.mark.slow
 def test_small_nuclei_stay_enlarged(data):
     drawn = draw(data / "nuclei_dsb2018", 0, 1)
     with networks.runtime().use_base(networks.server_base()) as base:
