@@ -2,7 +2,8 @@
 from outside; `faults-postgres` with PostgreSQL and Redis instead of SQLite and the embedded broker.
 
 One step has whatever can run beside other tests, on all cores; the other has the tests that start the service or a
-browser, and often waits. Both run at the same time where there is memory for that; of faults one after the other.
+browser, and often waits. The fast tests' steps run at the same time where there is memory for both, the others' one
+after the other: many of those measure, start services and look at how long something takes.
 A test that hangs where pytest-timeout cannot end it (in C code, or with the machine starved) is ended from here: when
 no test has begun or ended for longer than one may take, all processes of the step are killed and the tests that were
 running are named. Prints one result at the end, with a table of the faults that were tried; the exit status is 0 only
@@ -74,7 +75,7 @@ class Tally:
 def run(suite: str, arguments: list[str], patience: float | None = None) -> int:
     """Both steps of a suite, the second even when the first has failures; returns the exit status."""
     began, tally, statuses, hung = time.monotonic(), Tally(), [], []
-    together = suite in ("fast", "slow") and may_run_together()
+    together = suite == "fast" and may_run_together()
     steps: list[tuple[str, list[str]]] = []
     for (title, expression), processes in zip(STEPS, (workers(), SERVICES), strict=True):
         command = [sys.executable, "-m", "pytest", "-m", f"{SUITES[suite]} and {expression}"]
