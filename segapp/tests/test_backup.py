@@ -82,6 +82,7 @@ def test_a_home_in_use_is_not_overwritten(place, saved):
     assert "has data already" in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_what_is_no_backup_is_refused_in_one_line_and_leaves_the_home_empty(place, saved):
     broken = place / "broken.tar"
     broken.write_bytes(saved[0].read_bytes()[: saved[0].stat().st_size // 2])

@@ -115,8 +115,8 @@ def test_cleanup_says_what_it_would_do_and_does_it(place, model):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("finetune", "/nowhere/images", "/nowhere/masks"),
-        pytest.param(("segment", "/nowhere.png"), marks=SLOW),
+        ("segment", "/nowhere.png"),
+        pytest.param(("finetune", "/nowhere/images", "/nowhere/masks"), marks=SLOW),
         pytest.param(("segment", "--model", "nobody", "/nowhere.png"), marks=SLOW),
         pytest.param(("export_model", "nobody", "--out", "x.pth"), marks=SLOW),
         pytest.param(("build_base", "mit_b3", "--data", "/nowhere"), marks=SLOW),

@@ -11,7 +11,7 @@ HEAVIEST = 300_000  # bytes of a page without its images
 IMAGES = ("image", "media")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["dark", pytest.param("light", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("address", PAGES)
 def test_no_page_has_a_fault_that_axe_can_find(visit, address, theme):
     tour = visit(color_scheme=theme)

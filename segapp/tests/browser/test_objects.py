@@ -85,7 +85,7 @@ def test_rows_are_sorted_and_filtered(page):
     expect(page.locator(".objects-table tr[data-number]")).to_have_count(2)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_plots_are_drawn_and_taken_along_and_the_page_is_sound(page, scheme):
     page.emulate_media(color_scheme=scheme)
     page.click("summary:has-text('Plots')")

@@ -307,7 +307,7 @@ def test_an_uploaded_mask_is_corrected_by_painting(visit, photo, tmp_path):
     assert (easel.values() == np.where(stroke_ids(points, size), 1, disc_ids())).all()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_the_page_has_no_fault_that_axe_can_find_and_fits_a_phone(visit, photo, theme):
     page = visit(color_scheme=theme, viewport={"width": 360, "height": 740}).page
     easel = Easel(page).begin(photo, disc_photo(photo.parent / "two.png", 1))

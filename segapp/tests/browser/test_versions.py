@@ -181,7 +181,7 @@ def test_a_shared_model_answers_a_guest_until_the_link_is_revoked(alice, visit, 
     assert faults(guest.page) == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_the_pages_are_sound_in_both_themes_and_fit_a_phone(alice, theme):
     page = alice.open()
     page.set_viewport_size(NARROW)

@@ -119,12 +119,14 @@ def test_a_training_with_numbers_has_the_very_classes_of_one_without(base, examp
     assert plain.metrics == counting.metrics and not plain.interiors
 
 
+@pytest.mark.slow
 def test_what_is_held_out_has_a_map_by_a_head_that_did_not_see_it(examples, counting):
     assert {index for index, _, _ in counting.held_out} == {0, 1, 2, 3}
     assert set(counting.interiors) == {0, 1, 2, 3}, "a head is there for an image without numbers, too"
     assert all(coarse.dtype == np.uint8 and coarse.ndim == 2 for coarse in counting.interiors.values())
 
 
+@pytest.mark.slow
 def test_a_single_image_has_a_map_of_either_half(base, examples, short):
     trained = finetune(base, examples[:1], CLASSES, steps=6)
     assert trained.spec.interior is not None and set(trained.interiors) == {0}

@@ -118,7 +118,9 @@ def test_the_orientation_tag_turns_the_image_upright(turn):
     assert np.array_equal(np.asarray(found), np.asarray(decode.upright(Image.fromarray(values), turn)))
 
 
-@pytest.mark.parametrize("kind", ["plain", "imagej", "ome", "compressed"])
+@pytest.mark.parametrize(
+    "kind", ["imagej", "ome", *(pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "compressed"))]
+)
 def test_a_stack_gives_the_page_or_the_projection_that_was_chosen(kind):
     pages = np.stack([np.roll(grey(), 11 * k, axis=1) // (k + 1) for k in range(4)])
     axes = {"metadata": {"axes": "ZYX"}}

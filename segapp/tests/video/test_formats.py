@@ -191,7 +191,9 @@ def test_sound_before_the_first_frame_stays_in_time(tmp_path, name):
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "libx264", "mjpeg"])
-@pytest.mark.parametrize("audio", ["", "libmp3lame", "pcm_s16le"])
+@pytest.mark.parametrize(
+    "audio", ["libmp3lame", *(pytest.param(name, marks=pytest.mark.slow) for name in ("", "pcm_s16le"))]
+)
 def test_an_avi_is_read_whatever_it_is_called(tmp_path, codec, audio):
     pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     options = {} if codec == "mjpeg" else {"bf": "2"}
