@@ -60,6 +60,22 @@ fork_server.main()
 """
 
 
+# A reader that is still at work on one file when a test acts, however busy the machine is.
+SLOW = """
+import time
+from segapp.imaging.readers import fork_server, read
+
+plain = read.answer
+def slow(order, file):
+    if order["name"] == "slow.png":
+        time.sleep(2)
+    return plain(order, file)
+
+read.answer = slow
+fork_server.main()
+"""
+
+
 @pytest.fixture
 def fresh(monkeypatch):
     """The process that waits is another one than that of the tests before and after."""
@@ -68,15 +84,20 @@ def fresh(monkeypatch):
     forked.stop()
 
 
+@pytest.fixture
+def slow(fresh):
+    fresh.setattr(forked, "COMMAND", [sys.executable, "-c", SLOW])
+
+
 @pytest.fixture(scope="module")
 def large() -> bytes:
     """Decoding it takes a while."""
     return saved(Image.new("RGBA", (SIDE, SIDE), (1, 2, 3, 4)), compress_level=1).getvalue()
 
 
-def read(content: bytes, **limits):
+def read(content: bytes, name: str = "a.png", **limits):
     usual = {"memory": 1 << 31, "processor": 60, "clock": 60, "files": 0, "written": 1 << 30}
-    return forked.read("image", io.BytesIO(content), "a.png", ImageInput(), 0, ResourceLimits(**usual | limits))
+    return forked.read("image", io.BytesIO(content), name, ImageInput(), 0, ResourceLimits(**usual | limits))
 
 
 def works() -> bool:
@@ -88,8 +109,8 @@ def forks() -> list[psutil.Process]:
     return psutil.Process(forked._server.process.pid).children()
 
 
-def while_it_reads(content: bytes, act) -> list:
-    """What reading it in a thread ended with; `act` is called with the fork that reads, while it does."""
+def while_it_reads(act) -> list:
+    """What reading a file in a thread ended with; `act` is called with the fork that reads, while it does."""
     assert works()
     deadline = time.monotonic() + 60
     while len(forks()) != 1:  # the one that waits
@@ -100,7 +121,7 @@ def while_it_reads(content: bytes, act) -> list:
 
     def work():
         try:
-            ended.append(read(content))
+            ended.append(read(saved(photo(64)).getvalue(), "slow.png"))
         except Exception as error:
             ended.append(error)
 
@@ -114,8 +135,9 @@ def while_it_reads(content: bytes, act) -> list:
     return ended
 
 
-def test_a_decoder_that_crashes_refuses_its_file_and_the_next_one_is_read(large):
-    (ended,) = while_it_reads(large, lambda fork: fork.send_signal(signal.SIGKILL))
+@pytest.mark.usefixtures("slow")
+def test_a_decoder_that_crashes_refuses_its_file_and_the_next_one_is_read():
+    (ended,) = while_it_reads(lambda fork: fork.send_signal(signal.SIGKILL))
     assert isinstance(ended, InvalidFile) and UNREADABLE in str(ended)
     assert works()
 
@@ -168,13 +190,15 @@ def test_another_process_takes_over_when_the_one_that_waits_is_gone():
     assert works()
     first = forked._server.process
     first.kill()
+    first.wait(10)  # until then its last fork may still answer
     assert works()
     assert forked._server.process is not first and first.returncode == -signal.SIGKILL
 
 
-def test_a_file_that_was_being_read_when_the_process_that_waits_ended_is_read_again(large):
-    (ended,) = while_it_reads(large, lambda _: forked._server.process.kill())
-    assert ended.values.shape == (SIDE, SIDE, 3)
+@pytest.mark.usefixtures("slow")
+def test_a_file_that_was_being_read_when_the_process_that_waits_ended_is_read_again():
+    (ended,) = while_it_reads(lambda _: forked._server.process.kill())
+    assert ended.values.shape == (64, 64, 3)
 
 
 def test_a_fork_that_waits_and_dies_is_replaced():
