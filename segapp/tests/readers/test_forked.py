@@ -68,7 +68,7 @@ from segapp.imaging.readers import fork_server, read
 plain = read.answer
 def slow(order, file):
     if order["name"] == "slow.png":
-        time.sleep(2)
+        time.sleep(6)
     return plain(order, file)
 
 read.answer = slow
