@@ -6,14 +6,14 @@ import sys
 import torch
 
 from segapp.home import PROJECT
-from segapp.pipeline.training.optim import adamw, optimizer_step
+from segapp.pipeline.training.optim import adamw, optimizer_step, update_ema
 
 STEPS = """
 import sys
 import torch
 from registry import vision_shim
 from segapp.pipeline.inference.logistic import fit_logistic
-from segapp.pipeline.training.optim import adamw, optimizer_step
+from segapp.pipeline.training.optim import adamw, optimizer_step, update_ema
 
 network = torch.nn.Linear(2, 1)
 optimizer_step(adamw([(network, 0.1)]), network(torch.ones(1, 2)).sum(), 1.0)
@@ -45,3 +45,14 @@ def test_a_step_is_the_one_that_torch_takes():
             group["lr"] = 0.05
         reference.step()
     assert torch.allclose(own.weight, theirs.weight, atol=1e-6) and torch.allclose(own.bias, theirs.bias, atol=1e-6)
+
+
+def test_the_average_moves_towards_the_weights_and_faster_in_the_beginning():
+    average, weights = [torch.zeros(3), torch.ones(2, 2)], [torch.ones(3), torch.full((2, 2), 3.0)]
+    update_ema(average, weights, step=1, max_decay=0.98)  # decays by 2 / 11
+    assert torch.allclose(average[0], torch.full((3,), 9 / 11)) and torch.allclose(
+        average[1], torch.full((2, 2), 29 / 11)
+    )
+    update_ema(average, weights, step=10_000, max_decay=0.5)
+    assert torch.allclose(average[0], torch.full((3,), 10 / 11))
+    assert torch.equal(weights[0], torch.ones(3))
