@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from segapp.imaging.memory import DecodersBusy
 from segapp.parts import WAITING
 
 
@@ -29,14 +30,15 @@ def add_image_input(parser: ArgumentParser, default: str) -> None:
 
 
 class ProjectCommand(BaseCommand):
-    """Expected exceptions, listed in `expected`, become one clear line; everything else is a bug and shows itself."""
+    """Expected exceptions, listed in `expected`, become one clear line, as where no image can be decoded now;
+    everything else is a bug and shows itself."""
 
     expected: tuple[type[Exception], ...] = (OSError, ValueError)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
             return super().execute(*args, **options)
-        except self.expected as error:
+        except (*self.expected, DecodersBusy) as error:
             raise CommandError(str(error) or type(error).__name__) from error
 
     def print_json(self, value: Any) -> None:

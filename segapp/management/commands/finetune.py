@@ -7,7 +7,6 @@ from typing import Any
 from django.conf import settings
 
 from segapp.imaging import InvalidFile, forked, image_input
-from segapp.imaging.memory import DecodersBusy
 from segapp.imaging.object_options import parse_things
 from segapp.importing import without_collection
 from segapp.management.output import ProjectCommand, add_image_input, share_the_cores
@@ -18,7 +17,7 @@ from segapp.services.errors import InvalidUpload
 class Command(ProjectCommand):
     requires_system_checks = ()  # those of the web pages, whose modules would be imported for them
     help = "Trains a model from a folder of images and a folder of masks, and publishes it."
-    expected: tuple[type[Exception], ...] = (OSError, ValueError, InvalidFile, InvalidUpload, DecodersBusy)
+    expected: tuple[type[Exception], ...] = (OSError, ValueError, InvalidFile, InvalidUpload)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("images", type=Path, metavar="IMAGES_DIR")
