@@ -38,7 +38,9 @@ class ProjectCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
             return super().execute(*args, **options)
-        except (*self.expected, DecodersBusy) as error:
+        except DecodersBusy as error:
+            raise CommandError(str(error)) from error
+        except self.expected as error:
             raise CommandError(str(error) or type(error).__name__) from error
 
     def print_json(self, value: Any) -> None:
