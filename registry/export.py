@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from registry.files import digest, write_atomically
-from registry.network import DetailedFPN, build
+from registry.network import DetailedFPN, build, enlarge_as_smp
 from registry.runtime import LoadedNetwork
 
 FORMATS = ("pth", "safetensors", "onnx")
@@ -30,7 +30,8 @@ def export(loaded: LoadedNetwork, format: str, out: Path, with_detail: bool = Fa
 
     "pth" and "safetensors" hold the state dict that plain smp.FPN(**fpn) takes with
     strict keys, "onnx" a graph from normalised images N,3,H,W (sides multiples of
-    32) to logits N,K,H,W. ONNX holds a detail branch, too. A state dict leaves it out,
+    32) to logits N,K,H,W, those of plain smp.FPN: near an image's edges they are up to 1.5 pixels nearer to these than
+    the service has them (network._centre_places). ONNX holds a detail branch, too. A state dict leaves it out,
     and `note` in what is returned says what that costs; with `with_detail` it holds the
     tensors of registry.detail.DetailBranch as detail.*, which plain smp.FPN does not know.
     No format holds an interior head: masks do not depend on it, and `note` says that it was left out.
@@ -112,9 +113,9 @@ def _description(loaded: LoadedNetwork, format: str) -> dict[str, Any]:
 
 
 def _plain(loaded: LoadedNetwork, tensors: dict[str, Tensor]) -> nn.Module:
-    """A network of its own, on the CPU, with strict keys."""
+    """A network of its own, on the CPU, with strict keys; its logits are enlarged as plain smp.FPN does it."""
     detail = loaded.spec.detail if isinstance(loaded.module, DetailedFPN) else None
-    network = build(replace(loaded.spec, detail=detail, interior=None))
+    network = enlarge_as_smp(build(replace(loaded.spec, detail=detail, interior=None)))
     network.load_state_dict(tensors, strict=True)
     return network.eval()
 

@@ -65,7 +65,8 @@ class Spec:
     image_input says which page and channels of a file it learnt from, as
     imaging.image_input writes it; empty for plain images. detail
     holds the options of the detail branch (see detail.py), None without one;
-    interior those of the head that tells touching objects apart (see interior.py).
+    interior those of the head that tells touching objects apart (see interior.py). mirrored: images are also seen
+    mirrored, and the mean of both answers counts.
     """
 
     base_key: str
@@ -79,6 +80,7 @@ class Spec:
     image_input: dict[str, Any] = field(default_factory=dict)
     detail: dict[str, Any] | None = None
     interior: dict[str, Any] | None = None
+    mirrored: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain lists, dicts, numbers and strings."""
@@ -94,6 +96,7 @@ class Spec:
             **({"image_input": dict(self.image_input)} if self.image_input else {}),
             **({} if self.detail is None else {"detail": dict(self.detail)}),
             **({} if self.interior is None else {"interior": dict(self.interior)}),
+            **({"mirrored": True} if self.mirrored else {}),
         }
 
     @classmethod
@@ -111,6 +114,7 @@ class Spec:
             image_input=dict(data.get("image_input", {})),
             detail=dict(data["detail"]) if data.get("detail") else None,
             interior=dict(data["interior"]) if data.get("interior") else None,
+            mirrored=bool(data.get("mirrored", False)),
         )
 
     def fpn_arguments(self) -> dict[str, Any]:
@@ -137,9 +141,9 @@ def has_interior(network: Network) -> bool:
 
 
 def build(spec: Spec, encoder: Network | None = None, like: Network | None = None) -> Network:
-    """The network of `spec`.
+    """The network of `spec`: a smp.FPN but for how its logits are enlarged, see `_centre_places`.
 
-    Without an encoder: a whole smp.FPN, freshly initialised. With one: an smp.FPN
+    Without an encoder: a whole one, freshly initialised. With one: an smp.FPN
     around that very encoder, in eval mode, whose decoder and head stand on the meta
     device and wait for `assign_tensors`; only what stands beside the FPN is initialised. `like` is a network of
     the same encoder and decoder options whose modules are copied instead, with its
@@ -148,6 +152,7 @@ def build(spec: Spec, encoder: Network | None = None, like: Network | None = Non
     kind = smp.FPN if spec.detail is None else DetailedFPN
     if encoder is None:
         network = kind(**spec.fpn_arguments())
+        _centre_places(network)
         _add_options(network, spec)
         return network
     network = kind.__new__(kind)
@@ -178,6 +183,7 @@ def build(spec: Spec, encoder: Network | None = None, like: Network | None = Non
             kernel_size=1,
             upsampling=options.get("upsampling", 4),
         )
+    _centre_places(network)
     # Before the encoder comes, which is left alone: it may be another network's, at work right now.
     network.eval().requires_grad_(False)
     return _around(network, spec, encoder)
@@ -189,6 +195,22 @@ def _add_options(network: Network, spec: Spec) -> None:
         network.detail = detail_branch(spec.detail, len(spec.classes))
     if spec.interior is not None:
         network.interior = interior_head(spec.interior)
+
+
+def _centre_places(network: Network) -> None:
+    """Let the head's enlargement put each place of its logits in the middle of the pixels that it was learnt from.
+
+    smp's own puts the outermost places on the image's corners, which moves what is near its edges by up to 1.5 pixels.
+    """
+    if isinstance(network.segmentation_head[1], nn.Upsample):
+        network.segmentation_head[1].align_corners = False
+
+
+def enlarge_as_smp(network: Network) -> Network:
+    """The network with plain smp.FPN's own enlargement, as files that need nothing of this project have it."""
+    if isinstance(network.segmentation_head[1], nn.Upsample):
+        network.segmentation_head[1].align_corners = True
+    return network
 
 
 def _around(network: Network, spec: Spec, encoder: Network) -> Network:

@@ -1,5 +1,6 @@
 """Exported models need nothing of this project."""
 
+import copy
 import dataclasses
 import json
 
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from registry import export as module
 from registry.export import ExportFailed, export
-from registry.network import build
+from registry.network import Network, build, enlarge_as_smp
 from registry.runtime import Runtime
 from registry.tests.conftest import write_small_base
 
@@ -25,10 +26,16 @@ def net(media, weights):
         yield loaded
 
 
+def as_smp(network: Network, image: torch.Tensor) -> torch.Tensor:
+    """What a network gives when its logits are enlarged as plain smp.FPN does it."""
+    with torch.inference_mode():
+        found: torch.Tensor = enlarge_as_smp(copy.deepcopy(network))(image)
+    return found
+
+
 def test_pth_and_safetensors_load_into_plain_smp_with_strict_keys(net, tmp_path):
     image = torch.rand(1, 3, 64, 96)
-    with torch.inference_mode():
-        wanted = net.module(image)
+    wanted = as_smp(net.module, image)
     for name, read in (("pth", lambda p: torch.load(p, weights_only=True)), ("safetensors", load_file)):
         report = export(net, name, tmp_path / f"model.{name}")
         plain = smp.FPN(**report["fpn"]).eval()
@@ -40,14 +47,29 @@ def test_pth_and_safetensors_load_into_plain_smp_with_strict_keys(net, tmp_path)
         assert json.loads(file.metadata()["segapp"])["classes"][1]["name"] == "b"
 
 
+def test_files_enlarge_as_plain_smp_and_one_line_gives_the_services_logits(net, tmp_path):
+    net.module.segmentation_head[0].weight.mul_(20)
+    image = torch.linspace(-2, 2, 96).expand(1, 3, 64, 96)
+    report = export(net, "onnx", tmp_path / "model.onnx")
+    export(net, "pth", tmp_path / "model.pth")
+    plain = smp.FPN(**report["fpn"]).eval()
+    plain.load_state_dict(torch.load(tmp_path / "model.pth", weights_only=True), strict=True)
+    (found,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, {"image": image.numpy()})
+    with torch.inference_mode():
+        wanted = net.module(image)
+        assert torch.allclose(torch.from_numpy(found), plain(image), atol=1e-3)
+        assert float((plain(image) - wanted).abs().max()) > 0.02
+        plain.segmentation_head[1].align_corners = False
+        assert torch.allclose(plain(image), wanted, atol=1e-3)
+
+
 def test_onnx_gives_the_same_logits_at_other_sizes_too(net, tmp_path):
     report = export(net, "onnx", tmp_path / "model.onnx")
     assert report["largest_difference"] <= 1e-3
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     image = torch.rand(2, 3, 96, 128)
     (found,) = session.run(None, {"image": image.numpy()})
-    with torch.inference_mode():
-        assert abs(found - net.module(image).numpy()).max() < 1e-3
+    assert abs(found - as_smp(net.module, image).numpy()).max() < 1e-3
     assert [p.name for p in tmp_path.glob("*.onnx")] == ["model.onnx"]
 
 
@@ -66,8 +88,8 @@ def test_a_state_dict_leaves_the_detail_branch_out_and_says_what_that_costs(deta
     plain = smp.FPN(**report["fpn"]).eval()
     plain.load_state_dict(torch.load(tmp_path / "plain.pth", weights_only=True), strict=True)
     with torch.inference_mode():
-        assert torch.allclose(plain(image), net.module(image), atol=1e-3)
-        assert not torch.allclose(plain(image), detailed.module(image), atol=1e-3)
+        assert torch.allclose(plain(image), as_smp(net.module, image), atol=1e-3)
+        assert not torch.allclose(plain(image), as_smp(detailed.module, image), atol=1e-3)
     assert "0.031" in report["note"] and "ONNX" in report["note"]
     assert export(net, "pth", tmp_path / "plain.pth")["note"] == ""
 
@@ -87,8 +109,7 @@ def test_onnx_holds_the_detail_branch(detailed, tmp_path):
     assert report["largest_difference"] <= 1e-3
     image = torch.rand(1, 3, 96, 160)
     (found,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, {"image": image.numpy()})
-    with torch.inference_mode():
-        assert abs(found - detailed.module(image).numpy()).max() < 1e-3
+    assert abs(found - as_smp(detailed.module, image).numpy()).max() < 1e-3
 
 
 @pytest.mark.parametrize("format", ["pth", "safetensors", pytest.param("onnx", marks=pytest.mark.slow)])
@@ -106,8 +127,7 @@ def test_every_format_leaves_the_interior_head_out_and_says_so(net, detailed, tm
     if format == "onnx":
         image = torch.rand(1, 3, 64, 64)
         (found,) = onnxruntime.InferenceSession(path).run(None, {"image": image.numpy()})
-        with torch.inference_mode():
-            assert abs(found - given.module(image).numpy()).max() < 1e-3
+        assert abs(found - as_smp(given.module, image).numpy()).max() < 1e-3
         return
     tensors = torch.load(path, weights_only=True) if format == "pth" else load_file(path)
     assert set(tensors) == set(given.module.state_dict())

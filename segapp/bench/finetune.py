@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registry.network import Network, Spec, build
+from registry.network import Network, Spec, build, enlarge_as_smp
 from registry.runtime import LoadedNetwork, with_base
 from registry.weights import load_encoder
 from segapp.bench.datasets import Draw, draw, halves
@@ -142,7 +142,7 @@ def _train(
         classes=tuple(drawn.classes),
     )
     torch.manual_seed(seed)
-    network = build(spec)
+    network = enlarge_as_smp(build(spec))
     network.encoder = load_encoder(spec.encoder, weights)[0]
     network.to(base.device, memory_format=torch.channels_last)
     train = _usual if recipe == "usual" else _naive

@@ -105,7 +105,8 @@ def _passes(model: UserModel | None, size: tuple[int, int], windows: bool = Fals
     width, height = size
     if model is None or not model.input_size or not width:
         return 1
-    return tiling.passes(height, width, model.input_size, model.example_side, max(1, len(model.classes)), windows)
+    found = tiling.passes(height, width, model.input_size, model.example_side, max(1, len(model.classes)), windows)
+    return 2 * found if model.recipe.get("mirrored") and not windows else found
 
 
 def _cost(file: IO[bytes], name: str) -> int:

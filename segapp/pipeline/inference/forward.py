@@ -50,6 +50,12 @@ def run(net: LoadedNetwork, image: np.ndarray, interior: bool = False) -> Tensor
     return found[0, :, :height, :width].float().cpu()
 
 
+def run_both_ways(net: LoadedNetwork, image: np.ndarray, interior: bool = False) -> Tensor:
+    """The mean of what `run` gives for an image and, mirrored back, for its mirror image."""
+    mirrored = run(net, np.ascontiguousarray(image[:, ::-1]), interior)
+    return (run(net, image, interior) + mirrored.flip(-1)) / 2
+
+
 def keep_at_most(allowed: int) -> int:
     """From the next look on, keep features of at most so many bytes, and never more than KEPT_BYTES; returns which."""
     global _allowed

@@ -27,6 +27,7 @@ def live_network(
         classes=tuple(rows[one] for one in head.ids),
         example_side=example_side,
         detail={"filters": FILTERS, "hidden": HIDDEN},
+        mirrored=False,
     )
     tensors = {f"decoder.{name}": tensor for name, tensor in net.module.decoder.state_dict().items()}
     tensors["segmentation_head.0.weight"] = head.deep[:, :, None, None]

@@ -14,7 +14,7 @@ from registry.network import ClassInfo, has_interior
 from registry.runtime import LoadedNetwork
 from segapp.imaging.class_areas import ClassArea, class_areas
 from segapp.imaging.tiling import PASS, finer, fitted
-from segapp.pipeline.inference.forward import run
+from segapp.pipeline.inference.forward import run, run_both_ways
 from segapp.pipeline.inference.tiles import strips
 from segapp.pipeline.inference.upsample import Decision, coarse_map, enlarged, interior_map
 
@@ -92,7 +92,7 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _look(
     net: LoadedNetwork, image: np.ndarray, size: tuple[int, int], tile: int, tick: Tick, interior: bool
 ) -> Prediction:
-    """The image seen at `size` in passes of at most `tile` pixels a side."""
+    """The image seen at `size` in passes of at most `tile` pixels a side, and mirrored where the spec asks for that."""
     started = time.perf_counter()
     small = resized(image, size)
     prepared = time.perf_counter()
@@ -100,7 +100,8 @@ def _look(
     classes, interior = len(net.spec.classes), interior and has_interior(net.module)
     inner: list[np.ndarray] = []
     deciding = 0.0
-    for top, strip in strips(partial(run, net, interior=interior), small, tile, classes + interior, tick):
+    passes = partial(run_both_ways if net.spec.mirrored else run, net, interior=interior)
+    for top, strip in strips(passes, small, tile, classes + interior, tick):
         began = time.perf_counter()
         decision.add(top, strip[:classes])
         if interior:

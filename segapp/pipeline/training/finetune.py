@@ -48,7 +48,7 @@ from segapp.pipeline.training.validation import (
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
-RECIPE = 8
+RECIPE = 9
 SECONDS = {"quick": 19.0, "thorough": 40.0}  # for five images with the smallest base, on two idle cores
 PATIENCE = 40.0  # times as long a busy machine may take before the clock ends a training early
 NEW_STEPS = {"quick": 126, "thorough": 288}  # for five images of a subject that is new to the base
@@ -290,7 +290,7 @@ def _result(
     stopped: bool,
 ) -> Trained:
     """The model with its metrics. Raises TrainingFailed when a weight is not finite."""
-    spec, tensors = job.spec, changed_tensors(job.base, trainee.ema)
+    spec, tensors = replace(job.spec, mirrored=job.mirrored), changed_tensors(job.base, trainee.ema)
     if detail is not None:
         options = {"filters": FILTERS, "hidden": HIDDEN, "gain": round(job.detail_gain or 0.0, 4)}
         spec = replace(spec, detail=options)
@@ -328,6 +328,7 @@ def _recipe(job: Job) -> dict[str, Any]:
         "knowledge": round(job.knowledge, 3),
         "adapted": job.adapts,
         "strokes": job.shares is not None,
+        "mirrored": job.mirrored,
         "detail": job.use_detail,
         "detail_gain": None if job.detail_gain is None else round(job.detail_gain, 4),
         "batch": job.settings.batch,

@@ -86,6 +86,11 @@ class Job:
         return self.knowledge < KNOWN
 
     @property
+    def mirrored(self) -> bool:
+        """Whether the model is to look at images mirrored as well: where that has been measured to gain."""
+        return self.effort == "thorough" and self.adapts
+
+    @property
     def fits_head_only(self) -> bool:
         """Whether a fitted head is the model: where the base knows the subject, training on strokes spoils it."""
         fitted = self.root is self.base and self.root.spec.classes != self.spec.classes

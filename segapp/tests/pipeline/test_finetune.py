@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from registry import checkpoint
-from registry.network import DEFAULT_DECODER, ClassInfo, build
+from registry.network import DEFAULT_DECODER, ClassInfo, Spec, build
 from registry.stages import deepest_stage, is_deep
 from segapp.pipeline.inference.forward import normalised, run
 from segapp.pipeline.inference.predict import predict
@@ -317,6 +317,14 @@ def test_progress_never_goes_back_and_ends_at_one(base, discs):
     assert fractions[-1] == 1.0
     assert any(p.preview is not None for p in heard)
     assert heard[-1].miou is not None
+
+
+def test_a_thorough_training_on_a_new_subject_looks_at_images_mirrored_too(base, discs, trained):
+    result = finetune(base, discs[:2], CLASSES, effort="thorough", steps=3)
+    assert result.spec.mirrored and result.recipe["mirrored"] and not trained.spec.mirrored
+    assert any("mirrored" in said for said in result.metrics["choices"])
+    assert not any("mirrored" in said for said in trained.metrics["choices"])
+    assert Spec.from_dict(result.spec.to_dict()) == result.spec
 
 
 def test_thorough_changes_the_encoder_but_not_its_statistics(base, discs, known):

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from registry.models import UserModel
 from segapp.models import Analysis, State, Worker
 from segapp.services import admission, analyses
 from segapp.services.admission import MIN_ADMITTED, Overloaded, admit, waiter_slot
@@ -170,6 +171,13 @@ def test_a_dead_workers_image_goes_to_another_one_and_not_for_ever():
 
 
 # --- cost ------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_looks_twice_takes_twice_the_passes():
+    model = UserModel(input_size=512, classes=[{"id": 0}, {"id": 1}])
+    once = analyses._passes(model, (640, 480))
+    model.recipe = {"mirrored": True}
+    assert (once, analyses._passes(model, (640, 480))) == (1, 2)
 
 
 def test_one_image_of_many_passes_counts_as_many():
