@@ -50,14 +50,11 @@ def test_pth_and_safetensors_load_into_plain_smp_with_strict_keys(net, tmp_path)
 def test_files_enlarge_as_plain_smp_and_one_line_gives_the_services_logits(net, tmp_path):
     net.module.segmentation_head[0].weight.mul_(20)
     image = torch.linspace(-2, 2, 96).expand(1, 3, 64, 96)
-    report = export(net, "onnx", tmp_path / "model.onnx")
-    export(net, "pth", tmp_path / "model.pth")
+    report = export(net, "pth", tmp_path / "model.pth")
     plain = smp.FPN(**report["fpn"]).eval()
     plain.load_state_dict(torch.load(tmp_path / "model.pth", weights_only=True), strict=True)
-    (found,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, {"image": image.numpy()})
     with torch.inference_mode():
         wanted = net.module(image)
-        assert torch.allclose(torch.from_numpy(found), plain(image), atol=1e-3)
         assert float((plain(image) - wanted).abs().max()) > 0.02
         plain.segmentation_head[1].align_corners = False
         assert torch.allclose(plain(image), wanted, atol=1e-3)
