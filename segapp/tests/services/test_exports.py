@@ -64,6 +64,13 @@ def test_a_model_with_a_detail_branch_can_be_had_without_it_and_with_it():
     assert "0.031" in exports.card_text(model) and whole.path.name in exports.card_text(model)
 
 
+def test_the_card_says_how_to_get_the_services_own_masks():
+    model = plant(ALICE, "Discs", 1)
+    assert "align_corners = False" in exports.card_text(model) and "mirror" not in exports.card_text(model)
+    model.recipe = {**model.recipe, "mirrored": True}
+    assert "its mirror image" in exports.card_text(model)
+
+
 def test_a_model_without_a_detail_branch_is_not_offered_with_one():
     model = plant(ALICE, "Discs", 1)
     assert [offer.format for offer in offers(model, {})] == ["pth", "safetensors", "onnx"]
