@@ -24,8 +24,14 @@ def logits_from(
     """
     if not interior or not has_interior(network):
         return _with_detail(network, full_logits(network, features), images), None
-    decoded = network.decoder(list(features))
-    logits = _with_detail(network, network.segmentation_head(decoded), images)
+    if _headed_early(network):
+        levels = _levels(network.decoder, features)
+        decoded = torch.cat([*(_enlarged(level) for level in levels[:-1]), levels[-1]], dim=1)
+        coarse = _of_levels(network.segmentation_head[0], levels)
+    else:
+        decoded = network.decoder(list(features))
+        coarse = network.segmentation_head[0](decoded)
+    logits = _with_detail(network, full_size(network, coarse), images)
     found = network.interior(interior_features(decoded, features))
     return logits, F.interpolate(found, size=logits.shape[-2:], mode="bilinear", align_corners=False)
 
@@ -48,10 +54,19 @@ def coarse_logits(network: Network, features: Sequence[Tensor]) -> Tensor:
 
     In training dropout draws the same random numbers as the decoder's own.
     """
-    decoder, conv = network.decoder, network.segmentation_head[0]
-    if decoder.merge.policy != "cat" or conv.kernel_size != (1, 1):
-        found: Tensor = conv(decoder(list(features)))
+    if not _headed_early(network):
+        found: Tensor = network.segmentation_head[0](network.decoder(list(features)))
         return found
+    return _of_levels(network.segmentation_head[0], _levels(network.decoder, features))
+
+
+def _headed_early(network: Network) -> bool:
+    """Whether head and enlargement may change places: levels that are concatenated, a 1x1 convolution."""
+    return bool(network.decoder.merge.policy == "cat" and network.segmentation_head[0].kernel_size == (1, 1))
+
+
+def _levels(decoder: Network, features: Sequence[Tensor]) -> list[Tensor]:
+    """What a decoder concatenates, coarsest first: all but the last at stride 8, still to be enlarged."""
     c2, c3, c4, c5 = features[-4:]
     p5 = decoder.p5(c5)
     p4 = decoder.p4(p5, c4)
@@ -62,12 +77,21 @@ def coarse_logits(network: Network, features: Sequence[Tensor]) -> Tensor:
         ones = torch.ones(p2.shape[0], decoder.out_channels, 1, 1, device=p2.device)
         kept = F.dropout2d(ones, decoder.dropout.p, True).chunk(len(levels), dim=1)
         levels = [level * some for level, some in zip(levels, kept, strict=True)]
+    return levels
+
+
+def _of_levels(conv: Network, levels: Sequence[Tensor]) -> Tensor:
+    """Logits N,K,h,w at stride 4."""
     weights = conv.weight.chunk(len(levels), dim=1)
     first, *more = (F.conv2d(level, weight) for level, weight in zip(levels[:-1], weights[:-1], strict=True))
     small = sum(more, first)
-    wide = F.interpolate(small, scale_factor=2.0, mode="bilinear", align_corners=True)
-    logits: Tensor = F.conv2d(levels[-1], weights[-1], conv.bias) + wide
+    logits: Tensor = F.conv2d(levels[-1], weights[-1], conv.bias) + _enlarged(small)
     return logits
+
+
+def _enlarged(level: Tensor) -> Tensor:
+    """From stride 8 to 4, as the decoder does it."""
+    return F.interpolate(level, scale_factor=2.0, mode="bilinear", align_corners=True)
 
 
 def _segmented(blocks: Iterable[Network], level: Tensor) -> Tensor:
