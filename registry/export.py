@@ -31,7 +31,7 @@ def export(loaded: LoadedNetwork, format: str, out: Path, with_detail: bool = Fa
     "pth" and "safetensors" hold the state dict that plain smp.FPN(**fpn) takes with
     strict keys, "onnx" a graph from normalised images N,3,H,W (sides multiples of
     32) to logits N,K,H,W, those of plain smp.FPN: near an image's edges they are up to 1.5 pixels nearer to these than
-    the service has them (network._centre_places). ONNX holds a detail branch, too. A state dict leaves it out,
+    the service has them (network.enlarge_around_middles). ONNX holds a detail branch, too. A state dict leaves it out,
     and `note` in what is returned says what that costs; with `with_detail` it holds the
     tensors of registry.detail.DetailBranch as detail.*, which plain smp.FPN does not know.
     No format holds an interior head: masks do not depend on it, and `note` says that it was left out.

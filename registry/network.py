@@ -141,7 +141,7 @@ def has_interior(network: Network) -> bool:
 
 
 def build(spec: Spec, encoder: Network | None = None, like: Network | None = None) -> Network:
-    """The network of `spec`: a smp.FPN but for how its logits are enlarged, see `_centre_places`.
+    """The network of `spec`: a smp.FPN but for how its logits are enlarged, see `enlarge_around_middles`.
 
     Without an encoder: a whole one, freshly initialised. With one: an smp.FPN
     around that very encoder, in eval mode, whose decoder and head stand on the meta
@@ -152,7 +152,7 @@ def build(spec: Spec, encoder: Network | None = None, like: Network | None = Non
     kind = smp.FPN if spec.detail is None else DetailedFPN
     if encoder is None:
         network = kind(**spec.fpn_arguments())
-        _centre_places(network)
+        enlarge_around_middles(network)
         _add_options(network, spec)
         return network
     network = kind.__new__(kind)
@@ -183,7 +183,7 @@ def build(spec: Spec, encoder: Network | None = None, like: Network | None = Non
             kernel_size=1,
             upsampling=options.get("upsampling", 4),
         )
-    _centre_places(network)
+    enlarge_around_middles(network)
     # Before the encoder comes, which is left alone: it may be another network's, at work right now.
     network.eval().requires_grad_(False)
     return _around(network, spec, encoder)
@@ -197,19 +197,17 @@ def _add_options(network: Network, spec: Spec) -> None:
         network.interior = interior_head(spec.interior)
 
 
-def _centre_places(network: Network) -> None:
+def enlarge_around_middles(network: Network) -> None:
     """Let the head's enlargement put each place of its logits in the middle of the pixels that it was learnt from.
 
     smp's own puts the outermost places on the image's corners, which moves what is near its edges by up to 1.5 pixels.
     """
-    if isinstance(network.segmentation_head[1], nn.Upsample):
-        network.segmentation_head[1].align_corners = False
+    network.segmentation_head[1].align_corners = False
 
 
 def enlarge_as_smp(network: Network) -> Network:
     """The network with plain smp.FPN's own enlargement, as files that need nothing of this project have it."""
-    if isinstance(network.segmentation_head[1], nn.Upsample):
-        network.segmentation_head[1].align_corners = True
+    network.segmentation_head[1].align_corners = True
     return network
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from registry.network import ClassInfo, build
+from registry.network import ClassInfo
 from registry.runtime import with_base
 from registry.stages import deepest_stage
 from segapp.imaging import tiling
@@ -70,13 +70,6 @@ def test_a_mirrored_model_answers_an_image_and_its_mirror_image_alike(base, trai
     seen, reflected = predict(both, image), predict(both, mirror)
     assert np.array_equal(seen.ids, reflected.ids[:, ::-1])
     assert np.array_equal(seen.ids == 3, mean.argmax(0).numpy() == 1)
-
-
-def test_places_of_the_logits_lie_in_the_middle_of_their_pixels(base):
-    network = build(base.spec)
-    enlarged = network.segmentation_head[1](torch.arange(8.0).expand(1, 1, 8, 8))[0, 0, 0]
-    middles = enlarged.unfold(0, 4, 4)[:, 1:3].mean(dim=1)
-    assert torch.allclose(middles[1:-1], torch.arange(1.0, 7.0))
 
 
 def test_features_of_an_image_serve_all_models_of_one_encoder(base, trained, monkeypatch):
