@@ -262,7 +262,7 @@ def _subject_choices(job: Job) -> list[str]:
         return [f"The base model knows this subject, so training went {far} from it: as far as held-out images gained."]
     notes = ["The subject is new to the base model, so the deepest part of its encoder was adapted as well."]
     if job.mirrored:
-        notes.append("It looks at every image twice, once mirrored, which takes up to twice as long and is a little better.")
+        notes.append("It looks at every image twice, once mirrored: up to twice as long, and a little better.")
     if job.detail_gain is None:
         return notes
     if job.use_detail:
