@@ -66,7 +66,8 @@ class Spec:
     imaging.image_input writes it; empty for plain images. detail
     holds the options of the detail branch (see detail.py), None without one;
     interior those of the head that tells touching objects apart (see interior.py). mirrored: images are also seen
-    mirrored, and the mean of both answers counts.
+    mirrored, and the mean of both answers counts. guided: how near to an edge of the image, in pixels of the network's
+    input, the border of a class moves to it; 0 where borders stay as the network draws them.
     """
 
     base_key: str
@@ -81,6 +82,7 @@ class Spec:
     detail: dict[str, Any] | None = None
     interior: dict[str, Any] | None = None
     mirrored: bool = False
+    guided: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain lists, dicts, numbers and strings."""
@@ -97,6 +99,7 @@ class Spec:
             **({} if self.detail is None else {"detail": dict(self.detail)}),
             **({} if self.interior is None else {"interior": dict(self.interior)}),
             **({"mirrored": True} if self.mirrored else {}),
+            **({"guided": self.guided} if self.guided else {}),
         }
 
     @classmethod
@@ -115,6 +118,7 @@ class Spec:
             detail=dict(data["detail"]) if data.get("detail") else None,
             interior=dict(data["interior"]) if data.get("interior") else None,
             mirrored=bool(data.get("mirrored", False)),
+            guided=int(data.get("guided", 0)),
         )
 
     def fpn_arguments(self) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def _train(
             "steps": trained.steps,
             "input_size": trained.spec.input_size,
             "held_out_miou": trained.metrics["miou"],
-            **{name: trained.recipe[name] for name in ("share", "knowledge", "adapted", "detail", "detail_gain")},
+            **{name: trained.recipe[name] for name in ("share", "knowledge", "adapted", "guided", "guided_gain")},
         }
         return loaded(base, trained.spec, module), extra
     spec = Spec(

@@ -28,6 +28,7 @@ def live_network(
         example_side=example_side,
         detail={"filters": FILTERS, "hidden": HIDDEN},
         mirrored=False,
+        guided=0,
     )
     tensors = {f"decoder.{name}": tensor for name, tensor in net.module.decoder.state_dict().items()}
     tensors["segmentation_head.0.weight"] = head.deep[:, :, None, None]

@@ -15,6 +15,7 @@ from registry.runtime import LoadedNetwork
 from segapp.imaging.class_areas import ClassArea, class_areas
 from segapp.imaging.tiling import PASS, finer, fitted
 from segapp.pipeline.inference.forward import run, run_both_ways
+from segapp.pipeline.inference.guided import guided_strips
 from segapp.pipeline.inference.tiles import strips
 from segapp.pipeline.inference.upsample import Decision, coarse_map, enlarged, interior_map
 
@@ -92,7 +93,10 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _look(
     net: LoadedNetwork, image: np.ndarray, size: tuple[int, int], tile: int, tick: Tick, interior: bool
 ) -> Prediction:
-    """The image seen at `size` in passes of at most `tile` pixels a side, and mirrored where the spec asks for that."""
+    """The image seen at `size` in passes of at most `tile` pixels a side, and mirrored where the spec asks for that.
+
+    Confidence is the network's own; where classes end, the image's edges may have a say (see guided.py).
+    """
     started = time.perf_counter()
     small = resized(image, size)
     prepared = time.perf_counter()
@@ -101,9 +105,10 @@ def _look(
     inner: list[np.ndarray] = []
     deciding = 0.0
     passes = partial(run_both_ways if net.spec.mirrored else run, net, interior=interior)
-    for top, strip in strips(passes, small, tile, classes + interior, tick):
+    seen = strips(passes, small, tile, classes + interior, tick)
+    for top, strip, logits in guided_strips(seen, small, classes, net.spec.guided):
         began = time.perf_counter()
-        decision.add(top, strip[:classes])
+        decision.add(top, logits, strip[:classes])
         if interior:
             inner.append(coarse_map(top, strip[classes]))
         deciding += time.perf_counter() - began

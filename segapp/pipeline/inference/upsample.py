@@ -91,10 +91,11 @@ class Decision:
         self._next = 0  # the first row of the target that is not decided yet
         self._last: Tensor | None = None  # the last source row, which the next strip's first rows lean on
 
-    def add(self, top: int, strip: Tensor) -> None:
-        """The next strip: logits K,rows,w of the source's rows from `top` on, float32 on the CPU."""
+    def add(self, top: int, strip: Tensor, own: Tensor | None = None) -> None:
+        """The next strip: logits K,rows,w of the source's rows from `top` on, float32 on the CPU. `own`: those that
+        confidence is taken from, where it is not `strip`."""
         bottom = top + strip.shape[1]
-        some = strip[:, top % 2 :: 2, ::2]
+        some = (strip if own is None else own)[:, top % 2 :: 2, ::2]
         certain = (some - some.amax(dim=0)).exp_().sum(dim=0).reciprocal_().mul_(255).round_()
         self.coarse_confidence[(top + 1) // 2 : (bottom + 1) // 2] = certain.to(torch.uint8).numpy()
         if self._plain:

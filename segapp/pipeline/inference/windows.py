@@ -7,16 +7,16 @@ import mmap
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from registry.network import has_interior
 from registry.runtime import LoadedNetwork
 from segapp.imaging.tiling import PASS, fitted, in_parts
-from segapp.pipeline.inference.forward import run
+from segapp.pipeline.inference.forward import follow_edges, run
 from segapp.pipeline.inference.tiles import strips
 from segapp.pipeline.inference.upsample import Decision, coarse_map, enlarged, interior_map
 
@@ -76,8 +76,11 @@ def predict_windows(
     decision.ids = ids
     interior = interior and has_interior(net.module)
     inner, several = [], len(spec.classes)
-    passes = partial(run, net, interior=interior)
-    for top, strip in strips(passes, image, tile, several + interior, progress):  # type: ignore[arg-type]
+
+    def one_pass(piece: np.ndarray) -> Tensor:
+        return follow_edges(net, piece, run(net, piece, interior))
+
+    for top, strip in strips(one_pass, image, tile, several + interior, progress):  # type: ignore[arg-type]
         decision.add(top, strip[:several])
         if interior:
             inner.append(coarse_map(top, strip[several]))

@@ -89,18 +89,19 @@ def predict_view(
     view: EncodedView,
     shape: tuple[int, int],
     classes: Sequence[ClassInfo],
-    detail: Tensor | None = None,
     coarse: Tensor | None = None,
 ) -> np.ndarray:
-    """The network's mask (uint8 H,W of ids) for a plain view's image at its own size; `detail` is added to its logits
-    (1,K,H,W of the padded view). `coarse`: what `logits_of` gave, where the caller has it already."""
+    """The network's mask (uint8 H,W of ids) for a plain view's image at its own size. `coarse`: what `logits_of` gave,
+    where the caller has it already."""
+    return decide(full_logits_of(network, view, coarse), *shape, classes)[0]
+
+
+def full_logits_of(network: Network, view: EncodedView, coarse: Tensor | None = None) -> Tensor:
+    """The network's logits K,H,W for a plain view at the view's size, float32 on the CPU; `coarse` as above."""
     height, width = view.size
     with torch.inference_mode():
         logits = full_size(network, logits_of(network, view) if coarse is None else coarse)
-        if detail is not None:
-            logits = logits + detail
-    ids, _ = decide(logits[0, :, :height, :width].float().cpu(), *shape, classes)
-    return ids
+        return logits[0, :, :height, :width].float().cpu()
 
 
 def predict_coarse(network: Network, view: EncodedView, coarse: Tensor | None = None) -> np.ndarray:

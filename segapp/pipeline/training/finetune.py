@@ -48,7 +48,7 @@ from segapp.pipeline.training.validation import (
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
-RECIPE = 9
+RECIPE = 10
 SECONDS = {"quick": 19.0, "thorough": 40.0}  # for five images with the smallest base, on two idle cores
 PATIENCE = 40.0  # times as long a busy machine may take before the clock ends a training early
 NEW_STEPS = {"quick": 126, "thorough": 288}  # for five images of a subject that is new to the base
@@ -178,8 +178,8 @@ def _train(job: Job, steps: int | None) -> Trained:
     except Stopped:
         stopped = True
 
-    # Stage 3: score the folds, and choose on them how far the weights go from their start to their end, or whether a
-    # detail branch helps.
+    # Stage 3: score the folds, and choose on them how far the weights go from their start to their end or whether a
+    # detail branch helps, and whether borders are to follow the images' edges.
     score_folds(job, folds)
     if trainee is not None:
         trainee.interpolate_weights(job.alpha)
@@ -290,7 +290,8 @@ def _result(
     stopped: bool,
 ) -> Trained:
     """The model with its metrics. Raises TrainingFailed when a weight is not finite."""
-    spec, tensors = replace(job.spec, mirrored=job.mirrored), changed_tensors(job.base, trainee.ema)
+    spec = replace(job.spec, mirrored=job.mirrored, guided=job.guided)
+    tensors = changed_tensors(job.base, trainee.ema)
     if detail is not None:
         options = {"filters": FILTERS, "hidden": HIDDEN, "gain": round(job.detail_gain or 0.0, 4)}
         spec = replace(spec, detail=options)
@@ -329,6 +330,8 @@ def _recipe(job: Job) -> dict[str, Any]:
         "adapted": job.adapts,
         "strokes": job.shares is not None,
         "mirrored": job.mirrored,
+        "guided": job.guided,
+        "guided_gain": None if job.guided_gain is None else round(job.guided_gain, 4),
         "detail": job.use_detail,
         "detail_gain": None if job.detail_gain is None else round(job.detail_gain, 4),
         "batch": job.settings.batch,

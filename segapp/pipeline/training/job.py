@@ -58,6 +58,8 @@ class Job:
     alpha: float = 1.0  # between initial and trained weights of the model; chosen by cross-validation
     detail_gain: float | None = None  # mean IoU on held-out images that the detail branch adds, where it was tried
     use_detail: bool = False
+    guided: int = 0  # pixels, as a spec has it; chosen by cross-validation
+    guided_gain: float | None = None  # mean IoU on held-out images that it gives or would give, where it was tried
     size_gain: float | None = None  # mean IoU on held-out images that a smaller input size than the base's gives
     instances: list[np.ndarray | None] = field(default_factory=list)  # object numbers at the size of `prepared`
     shares: Tensor | None = None  # of the classes, estimated, where the masks are strokes

@@ -1,22 +1,28 @@
 """Cross-validation beside a training: a short training for each fold, the evaluator that reports their score on the
 way, and the final score, from which also follows how far the model's weights are interpolated."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from registry.decoding import coarse_logits, full_logits
+from registry.decoding import coarse_logits
 from registry.detail import DetailBranch
 from registry.network import Network
 from segapp.pipeline.constants import IGNORE
 from segapp.pipeline.inference.forward import normalised
+from segapp.pipeline.inference.guided import RADIUS, guided
+from segapp.pipeline.inference.upsample import decide, largest
+from segapp.pipeline.training.choices import choices_of
 from segapp.pipeline.training.cross_validation import (
     Fold,
     HeldOut,
     folds,
+    full_logits_of,
     held_out_part,
     logits_of,
     majority_class,
@@ -27,7 +33,7 @@ from segapp.pipeline.training.cross_validation import (
     trained_part,
 )
 from segapp.pipeline.training.detail import train_detail
-from segapp.pipeline.training.features import TARGET_STRIDE, FeatureCache, Prepared, features_for, prepare
+from segapp.pipeline.training.features import TARGET_STRIDE, FeatureCache, Prepared, prepare
 from segapp.pipeline.training.init import class_map
 from segapp.pipeline.training.job import Job
 from segapp.pipeline.training.knowledge import knowledge
@@ -44,6 +50,8 @@ MIN_DETAIL_GAIN = 0.03
 TOLERANCE = 0.005  # mean IoU below which a difference does not justify a larger alpha
 EVALUATION_SHARE = 0.07  # of the time that evaluations may take, unless MAX_INTERVAL asks for more
 MAX_INTERVAL = 8.0  # seconds between two evaluations
+
+Tables = tuple[np.ndarray, np.ndarray]  # confusion matrices without a change and with it
 
 
 @dataclass
@@ -99,93 +107,116 @@ def fold_steps(job: Job, training: FoldTraining, schedule: Schedule) -> Iterator
 
 def score_folds(job: Job, trainings: Sequence[FoldTraining]) -> None:
     """Predict every example by the training that did not see it, into job.held_out, and choose job.alpha, or
-    job.use_detail where the encoder adapts and a detail branch is to be tried.
+    job.use_detail where the encoder adapts and a detail branch is to be tried, and job.guided.
 
     What a fold is scored with is chosen on the other fold's held-out examples, so that the score is unbiased.
     """
     if job.fits_head_only:
-        _score_heads(job, trainings)
+        _keep_heads(job, trainings)
     elif not job.adapts:
-        _score_interpolated(job, trainings)
+        _interpolate(job, trainings)
     elif job.settings.detail:
-        _score_with_detail(job, trainings)
+        _try_detail(job, trainings)
     else:
-        _score_adapted(job, trainings)
+        _keep_adapted(trainings)
+    for training, radius in zip(trainings, _choose_guided(job, trainings), strict=True):
+        for index in training.fold.held_out:
+            predict_held_out(job, training, index, radius)
     job.progress.miou = metrics_of(job)["miou"]
 
 
-def _score_heads(job: Job, trainings: Sequence[FoldTraining]) -> None:
+def _keep_heads(job: Job, trainings: Sequence[FoldTraining]) -> None:
     """Strokes on a subject that the base knows: the fitted head is kept as it is."""
     job.alpha = 0.0
     for training in trainings:
-        _score_fold(job, training, training.trainee.interpolated(job.alpha))
+        training.scored = training.trainee.interpolated(job.alpha)
 
 
-def _score_interpolated(job: Job, trainings: Sequence[FoldTraining]) -> None:
+def _interpolate(job: Job, trainings: Sequence[FoldTraining]) -> None:
     """The base knows the subject: go only as far from it as that helps."""
     curves = [_alpha_curve(job, training) for training in trainings]
     for training, other in zip(trainings, reversed(curves), strict=True):
-        _score_fold(job, training, training.trainee.interpolated(best_alpha([other])))
+        training.scored = training.trainee.interpolated(best_alpha([other]))
     if curves:
         job.alpha = best_alpha(curves)
 
 
-def _score_adapted(job: Job, trainings: Sequence[FoldTraining]) -> None:
+def _keep_adapted(trainings: Sequence[FoldTraining]) -> None:
     """The subject is new: go all the way, since folds that see half as much for a shorter time would always stay too
     near the start."""
     for training in trainings:
-        _score_fold(job, training, training.trainee.ema)
+        training.scored = training.trainee.ema
 
 
-def _score_with_detail(job: Job, trainings: Sequence[FoldTraining]) -> None:
+def _try_detail(job: Job, trainings: Sequence[FoldTraining]) -> None:
     """The same, with a detail branch where it helps."""
-    gains = [_detail_tables(job, training) for training in trainings]
-    for training, other in zip(trainings, reversed(gains), strict=True):
-        detail = training.detail if detail_gain([other]) >= MIN_DETAIL_GAIN else None
-        _score_fold(job, training, training.trainee.ema, detail)
-    if gains and all(training.detail is not None for training in trainings):
-        job.detail_gain = detail_gain(gains)
+    _keep_adapted(trainings)
+    branches = [
+        train_detail(job.base, training.prepared, training.fold.train, len(job.spec.classes), job.seed)
+        for training in trainings
+    ]
+    pairs = list(zip(trainings, branches, strict=True))
+    tables = [_tables(job, training, partial(_with_detail, job, branch)) for training, branch in pairs]
+    for (training, branch), other in zip(pairs, reversed(tables), strict=True):
+        training.detail = branch if gain([other]) >= MIN_DETAIL_GAIN else None
+    if tables and all(branch is not None for branch in branches):
+        job.detail_gain = gain(tables)
         job.use_detail = job.detail_gain >= MIN_DETAIL_GAIN
 
 
-def _score_fold(job: Job, training: FoldTraining, network: Network, detail: DetailBranch | None = None) -> None:
-    """Predict what the fold holds out by this network of its training."""
-    training.scored = network
-    for index in training.fold.held_out:
-        predict_held_out(job, network, training.fold, index, detail)
+def _choose_guided(job: Job, trainings: Sequence[FoldTraining]) -> list[int]:
+    """Set job.guided to the radius within which borders are to follow the image's edges, 0 where that does not help;
+    returns with which each fold is scored.
+
+    It is not tried with strokes, which do not say where objects end, nor where images are seen larger because a class
+    is thin: windows far wider than a class wash it out.
+    """
+    thin = job.spec.input_size > job.base.spec.input_size
+    if job.shares is not None or thin or not trainings:
+        return [0] * len(trainings)
+    tables = [_tables(job, training, partial(_guided, job, RADIUS)) for training in trainings]
+    job.guided_gain = gain(tables)
+    job.guided = RADIUS if job.guided_gain > 0 else 0
+    return [RADIUS if gain([other]) > 0 else 0 for other in reversed(tables)]
 
 
-def detail_gain(tables: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Mean IoU that the branch adds: each entry has confusion matrices of one fold without it and with it."""
+def gain(tables: Sequence[Tables]) -> float:
+    """Mean IoU that a change adds: each entry has confusion matrices of one fold without it and with it."""
     without, with_it = (mean(ious(np.sum([pair[k] for pair in tables], axis=0))) or 0.0 for k in (0, 1))
     return with_it - without
 
 
-def _detail_tables(job: Job, training: FoldTraining) -> tuple[np.ndarray, np.ndarray]:
-    """Confusion matrices on what the fold holds out, without and with a detail branch trained on the rest."""
+def _tables(job: Job, training: FoldTraining, changed: Callable[[int, Tensor], Tensor]) -> Tables:
+    """Confusion matrices on what the fold holds out, at the network's size: of its logits K,H,W of each example, and
+    of what `changed` makes of them."""
     classes = len(job.spec.classes)
     tables = np.zeros((2, classes, classes), dtype=np.int64)
-    training.detail = train_detail(job.base, training.prepared, training.fold.train, classes, job.seed)
     for index in training.fold.held_out:
-        view = job.base_features.get(index, 0)
         truth = held_out_part(job.prepared[index].mask, training.fold)
-        height, width = view.size
-        network = training.trainee.ema
-        with torch.inference_mode():
-            logits = full_logits(network, features_for(network, view))
-            added = _detail_logits(job, training.detail, index)
-            for table, found in zip(tables, (logits, logits if added is None else logits + added), strict=True):
-                ids = found[0, :, :height, :width].argmax(dim=0).to(torch.uint8).cpu().numpy()
-                table += confusion(truth, ids, classes)
+        logits = _held_out_logits(job, training, index)
+        for table, found in zip(tables, (logits, changed(index, logits)), strict=True):
+            table += confusion(truth, largest(found.numpy()), classes)
     return tables[0], tables[1]
 
 
-def _detail_logits(job: Job, detail: DetailBranch | None, index: int) -> torch.Tensor | None:
-    """1,K,H,W of a branch for a plain view, padded as it is."""
+def _held_out_logits(job: Job, training: FoldTraining, index: int) -> Tensor:
+    """An example's logits K,H,W at the network's size, of what a fold is scored with."""
+    logits = full_logits_of(training.scored, job.base_features.get(index, 0))
+    return _with_detail(job, training.detail, index, logits)
+
+
+def _with_detail(job: Job, detail: DetailBranch | None, index: int, logits: Tensor) -> Tensor:
+    """An example's logits K,H,W and a detail branch's together."""
     if detail is None:
-        return None
+        return logits
     with torch.inference_mode():
-        return detail(normalised(job.prepared[index].image, job.base))
+        added = detail(normalised(job.prepared[index].image, job.base))
+    return logits + added[0, :, : logits.shape[1], : logits.shape[2]].float().cpu()
+
+
+def _guided(job: Job, radius: int, index: int, logits: Tensor) -> Tensor:
+    """An example's logits K,H,W, their borders moved to the edges of its image within `radius`."""
+    return guided(logits, job.prepared[index].image, radius) if radius else logits
 
 
 def best_alpha(curves: Sequence[Mapping[float, np.ndarray]]) -> float:
@@ -213,12 +244,12 @@ def _coarse_table(job: Job, training: FoldTraining, index: int, predicted: np.nd
     return confusion(truth, predicted[: truth.shape[0], : truth.shape[1]], len(job.spec.classes))
 
 
-def predict_held_out(job: Job, network: Network, fold: Fold, index: int, detail: DetailBranch | None = None) -> None:
-    """Predict an example, or the half of it that the fold holds out, and add it to job.held_out."""
-    example = job.examples[index]
-    shape = (example.mask.shape[0], example.mask.shape[1])
-    added = _detail_logits(job, detail, index)
-    predicted = predict_view(network, job.base_features.get(index, 0), shape, job.spec.classes, added)
+def predict_held_out(job: Job, training: FoldTraining, index: int, radius: int) -> None:
+    """Predict an example, or the half of it that the fold holds out, and add it to job.held_out; `radius` as a spec's
+    `guided`."""
+    example, fold = job.examples[index], training.fold
+    logits = _guided(job, radius, index, _held_out_logits(job, training, index))
+    predicted, _ = decide(logits, example.mask.shape[0], example.mask.shape[1], job.spec.classes)
     truth = held_out_part(example.mask, fold)
     known = [item for item in job.held_out if item.index == index]
     if known:  # the other half of the same image
@@ -238,36 +269,6 @@ def metrics_of(job: Job) -> dict[str, Any]:
     found = score(job.held_out, job.spec.classes, _baseline_kind(job), method)
     choices = [*choices_of(job), *([job.cut_short] if job.cut_short else [])]
     return {**found, "choices": choices, "sentence": " ".join([found["sentence"], *choices])}
-
-
-def choices_of(job: Job) -> list[str]:
-    """What the training chose and why, a sentence each."""
-    return [*_subject_choices(job), *_size_choices(job)]
-
-
-def _size_choices(job: Job) -> list[str]:
-    if job.size_gain is None:
-        return []
-    sizes = f"enlarged to {job.spec.input_size} pixels only instead of {job.base.spec.input_size}"
-    return [f"Your images are small and are {sizes}: {job.size_gain:+.2f} mean IoU on held-out images."]
-
-
-def _subject_choices(job: Job) -> list[str]:
-    if job.fits_head_only:
-        return [
-            "The base model knows this subject, so only its last layer was fitted, to its own answers and the strokes."
-        ]
-    if not job.adapts:
-        far = "all of the way" if job.alpha == 1.0 else f"{job.alpha:.0%} of the way"
-        return [f"The base model knows this subject, so training went {far} from it: as far as held-out images gained."]
-    notes = ["The subject is new to the base model, so the deepest part of its encoder was adapted as well."]
-    if job.mirrored:
-        notes.append("It looks at every image twice, once mirrored: up to twice as long, and a little better.")
-    if job.detail_gain is None:
-        return notes
-    if job.use_detail:
-        return [*notes, f"Fine texture helped: {job.detail_gain:+.2f} mean IoU on held-out images."]
-    return [*notes, f"Fine texture did not help ({job.detail_gain:+.2f} mean IoU on held-out images) and is not used."]
 
 
 class Evaluator:
@@ -310,7 +311,7 @@ class Evaluator:
         self._due = clock() + min(max(MAX_INTERVAL, self._job.settings.evaluation_interval), interval)
         progress.report(preview=(self._previewed[1], ids))
 
-    def _evaluate(self, number: int) -> torch.Tensor:
+    def _evaluate(self, number: int) -> Tensor:
         """Predict an image by its fold's EMA and update its matrix; returns the logits."""
         training, index = self._places[number]
         view = self._job.base_features.get(index, 0)

@@ -57,7 +57,7 @@ def test_on_a_known_subject_every_tensor_of_the_encoder_stays(base, discs, known
 @pytest.mark.slow
 @pytest.mark.parametrize("gain", [0.1, -0.1])
 def test_a_detail_branch_is_kept_where_held_out_images_gain_and_the_result_says_so(base, discs, monkeypatch, gain):
-    monkeypatch.setattr(validation, "detail_gain", lambda tables: gain)
+    monkeypatch.setattr(validation, "gain", lambda tables: gain)
     result = finetune(base, discs, CLASSES, steps=6, settings=Settings(detail=True))
     assert result.recipe["detail"] is (gain > 0) and result.recipe["detail_gain"] == gain
     assert (result.spec.detail is not None) == (gain > 0)
@@ -71,7 +71,7 @@ def test_a_detail_branch_is_kept_where_held_out_images_gain_and_the_result_says_
 
 @pytest.mark.slow
 def test_an_adapted_model_with_a_detail_branch_has_at_most_6_mb_on_disk(base, discs, monkeypatch, tmp_path):
-    monkeypatch.setattr(validation, "detail_gain", lambda tables: 0.1)
+    monkeypatch.setattr(validation, "gain", lambda tables: 0.1)
     spec = replace(base.spec, decoder=DEFAULT_DECODER)
     module = build(spec)
     module.encoder = base.module.encoder
@@ -84,10 +84,10 @@ def test_an_adapted_model_with_a_detail_branch_has_at_most_6_mb_on_disk(base, di
     assert size < 6_000_000
 
 
-def test_what_a_detail_branch_gains_is_counted_over_all_folds():
+def test_what_a_change_gains_is_counted_over_all_folds():
     good, bad = np.diag([10, 10]), np.array([[5, 5], [5, 5]])
-    assert validation.detail_gain([(bad, good), (bad, good)]) == pytest.approx(1 - 1 / 3)
-    assert validation.detail_gain([(bad, good), (good, bad)]) == 0.0
+    assert validation.gain([(bad, good), (bad, good)]) == pytest.approx(1 - 1 / 3)
+    assert validation.gain([(bad, good), (good, bad)]) == 0.0
 
 
 @pytest.mark.slow
@@ -173,11 +173,11 @@ def test_held_out_score_uses_only_images_not_trained_on(base, discs, monkeypatch
         branch.learnt = set(members)
         return branch
 
-    def note_judging(job_, network, fold, index, detail=None):
-        assert index not in network.learnt
-        assert detail is None or index not in detail.learnt
+    def note_judging(job_, training, index, radius):
+        assert index not in training.scored.learnt
+        assert training.detail is None or index not in training.detail.learnt
         judged.append(index)
-        predict_held_out(job_, network, fold, index, detail)
+        predict_held_out(job_, training, index, radius)
 
     monkeypatch.setattr(job, "train_decoder", note_training)
     monkeypatch.setattr(Trainee, "interpolated", note_blending)

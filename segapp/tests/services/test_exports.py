@@ -69,6 +69,9 @@ def test_the_card_says_how_to_get_the_services_own_masks():
     assert "align_corners = False" in exports.card_text(model) and "mirror" not in exports.card_text(model)
     model.recipe = {**model.recipe, "mirrored": True}
     assert "its mirror image" in exports.card_text(model)
+    assert "guided filter" not in exports.card_text(model)
+    model.recipe = {**model.recipe, "guided": 16}
+    assert "guided filter" in exports.card_text(model) and "16 pixels" in exports.card_text(model)
 
 
 def test_a_model_without_a_detail_branch_is_not_offered_with_one():
