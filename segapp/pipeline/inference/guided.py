@@ -14,6 +14,7 @@ RADIUS = 16  # of the windows, in pixels of the network's input
 STRIDE = 4  # of the places at which functions are fitted: logits are no finer
 EPSILON = 1e-4  # variance of colours (0 to 1) from which on an edge counts as one
 LIKELY = 0.1  # a class that is nowhere likelier keeps its probabilities, which saves time where there are many
+WIDE = 512  # places of a map's side from which on means are taken by pooling
 LEAST = 1e-4  # a probability: the filter's results go a little below 0
 
 
@@ -90,8 +91,11 @@ def _fitted(guide: Tensor, values: Tensor, reach: int) -> Tensor:
 
 
 def _box(values: Tensor, reach: int) -> Tensor:
-    """The mean over squares of `reach` places to each side, those within the map. As products of matrices: at these
-    sizes quicker than pooling."""
+    """The mean over squares of `reach` places to each side, those within the map. By products of matrices, which on
+    maps of one pass is several times as quick as pooling; their time grows with the square of a side."""
+    if max(values.shape[-2:]) > WIDE:
+        columns = F.avg_pool2d(values, (2 * reach + 1, 1), 1, (reach, 0), count_include_pad=False)
+        return F.avg_pool2d(columns, (1, 2 * reach + 1), 1, (0, reach), count_include_pad=False)
     return _window(values.shape[-2], reach) @ values @ _window(values.shape[-1], reach).T
 
 

@@ -61,6 +61,8 @@ def predict_windows(
     """Segment an image of `size` (height, width) that `read(top, left, height, width)` gives in parts, uint8 (h,w,3).
 
     It is seen in tiles at the scale of the model's examples, or at its own where that is unknown, and never mirrored.
+    Borders are moved to the image's edges within each tile, so that no row is read twice; confidence is that of the
+    result.
     `scratch` is a folder with room for one byte a pixel. `progress` is called with 0 to 1, and may raise to end it.
     `interior` as for predict.
     """

@@ -8,6 +8,7 @@ import torch
 
 from registry.network import Spec
 from segapp.pipeline.inference import forward as passes
+from segapp.pipeline.inference import guided as guided_module
 from segapp.pipeline.inference import predict as module
 from segapp.pipeline.inference.guided import LEAST, RADIUS, guided, guided_strips
 from segapp.pipeline.inference.predict import predict
@@ -74,6 +75,14 @@ def test_a_class_that_is_likely_nowhere_changes_nothing():
     both, alone = guided(five, image, RADIUS), guided(two, image, RADIUS)
     assert torch.equal(both.argmax(0), alone.argmax(0))
     assert torch.allclose(both[:2], alone, atol=1e-2)
+
+
+def test_maps_of_any_width_get_the_same_means(monkeypatch):
+    logits = torch.randn(3, 90, 130, generator=torch.Generator().manual_seed(0))
+    image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    narrow = guided(logits, image, RADIUS)
+    monkeypatch.setattr(guided_module, "WIDE", 20)
+    assert torch.allclose(guided(logits, image, RADIUS), narrow, atol=1e-3)
 
 
 def test_an_image_of_one_class_stays_one():
