@@ -17,7 +17,6 @@ from registry.network import own_bytes
 from registry.runtime import LoadedNetwork
 from registry.stages import deepest_stage, run_stage
 from segapp.pipeline.constants import STRIDE
-from segapp.pipeline.inference.guided import guided
 
 KEPT_BYTES = 48 << 20  # of features in memory: some five images at 512 pixels, or one at 1024
 
@@ -55,15 +54,6 @@ def run_both_ways(net: LoadedNetwork, image: np.ndarray, interior: bool = False)
     """The mean of what `run` gives for an image and, mirrored back, for its mirror image."""
     mirrored = run(net, np.ascontiguousarray(image[:, ::-1]), interior)
     return (run(net, image, interior) + mirrored.flip(-1)) / 2
-
-
-def follow_edges(net: LoadedNetwork, image: np.ndarray, found: Tensor) -> Tensor:
-    """What `run` gave for an image, the borders of classes moved to the image's edges as far as the spec asks for."""
-    if not net.spec.guided:
-        return found
-    classes = len(net.spec.classes)
-    with torch.inference_mode():
-        return torch.cat([guided(found[:classes], image, net.spec.guided), found[classes:]])
 
 
 def keep_at_most(allowed: int) -> int:

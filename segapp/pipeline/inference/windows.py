@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from registry.network import has_interior
 from registry.runtime import LoadedNetwork
 from segapp.imaging.tiling import PASS, fitted, in_parts
-from segapp.pipeline.inference.forward import follow_edges, run
+from segapp.pipeline.inference.forward import run
+from segapp.pipeline.inference.guided import guided
 from segapp.pipeline.inference.tiles import strips
 from segapp.pipeline.inference.upsample import Decision, coarse_map, enlarged, interior_map
 
@@ -93,6 +95,15 @@ def predict_windows(
         _give_back(ids)
     coarse = np.concatenate(inner) if inner else None
     return LargePrediction(ids, image.preview, decision.coarse_confidence, pixels, coarse)
+
+
+def follow_edges(net: LoadedNetwork, image: np.ndarray, found: Tensor) -> Tensor:
+    """What `run` gave for an image, the borders of classes moved to the image's edges as far as the spec asks for."""
+    if not net.spec.guided:
+        return found
+    classes = len(net.spec.classes)
+    with torch.inference_mode():
+        return torch.cat([guided(found[:classes], image, net.spec.guided), found[classes:]])
 
 
 def _give_back(ids: np.memmap) -> None:
