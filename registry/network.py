@@ -66,8 +66,8 @@ class Spec:
     imaging.image_input writes it; empty for plain images. detail
     holds the options of the detail branch (see detail.py), None without one;
     interior those of the head that tells touching objects apart (see interior.py). mirrored: images are also seen
-    mirrored, and the mean of both answers counts. guided: how near to an edge of the image, in pixels of the network's
-    input, the border of a class moves to it; 0 where borders stay as the network draws them.
+    mirrored, and the mean of both answers counts. guided: to each side, the pixels of the network's
+    input that the windows of the guided filter take, which moves borders to the image's edges; 0 without it.
     """
 
     base_key: str
