@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from registry.group_norm import normalised_relu
 from registry.interior import interior_features
 from registry.network import DetailedFPN, Network, has_interior
 
@@ -90,7 +91,7 @@ def _of_levels(conv: Network, levels: Sequence[Tensor]) -> Tensor:
 
 
 def _enlarged(level: Tensor) -> Tensor:
-    """From stride 8 to 4, as the decoder does it."""
+    """Twice as large, as the decoder does it."""
     return F.interpolate(level, scale_factor=2.0, mode="bilinear", align_corners=True)
 
 
@@ -98,9 +99,15 @@ def _segmented(blocks: Iterable[Network], level: Tensor) -> Tensor:
     """A level's block without the enlargement at its end."""
     *first, last = blocks
     for block in first:
-        level = block(level)
-    found: Tensor = last.block(level)
-    return found
+        level = _convolved(block.block, level)
+        level = _enlarged(level) if block.upsample else level
+    return _convolved(last.block, level)
+
+
+def _convolved(block: Iterable[Network], level: Tensor) -> Tensor:
+    """A 3x3 convolution with normalisation and activation."""
+    conv, norm, act = block
+    return normalised_relu(conv(level), norm, act)
 
 
 def _with_detail(network: Network, logits: Tensor, images: Tensor) -> Tensor:

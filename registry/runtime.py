@@ -62,13 +62,18 @@ class LoadedNetwork:
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The encoder's features of normalised images N,3,H,W, of stride 4, 8, 16 and 32, without gradients."""
-        if not self._quick:
-            with torch.no_grad():
-                return list(self.module.encoder(images)[-4:])
-        assert self.shallow is not None
         with torch.no_grad():
-            found = self.shallow(images)
+            if not self._quick:
+                return list(self.module.encoder(images)[-4:])
+            found = self.shallow_features(images)
             return [*found, run_stage(deepest_stage(self.module.encoder).values(), found[-1])]
+
+    def shallow_features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The same of stride 4, 8 and 16 only."""
+        with torch.no_grad():
+            if self.shallow is not None and self._quick:
+                return self.shallow(images)
+            return list(self.module.encoder(images)[-4:-1])
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Logits N,K,H,W of normalised images N,3,H,W, without gradients: what the module itself gives."""

@@ -15,6 +15,7 @@ NETWORKS = {
         "detail",
         "export",
         "folding",
+        "group_norm",
         "interior",
         "memory",
         "network",

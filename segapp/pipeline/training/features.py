@@ -5,13 +5,13 @@ scaled and recoloured, each fixed by the seed, the example and its number alone.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from registry.network import Network
 from registry.runtime import LoadedNetwork
@@ -23,6 +23,7 @@ from segapp.pipeline.inference.predict import resized
 from segapp.pipeline.training.augment import MILD, Variation, recolor
 
 TARGET_STRIDE = 4
+SHALLOW_LEVELS = 3  # of features, before the encoder's deepest stage: strides 4, 8 and 16
 MAX_CACHE_BYTES = 1 << 30  # for all views of a run
 STEPS_PER_VIEW = 3  # steps between two new views of PLAIN_PIXELS pixels
 PLAIN_PIXELS = 512 * 512
@@ -38,7 +39,8 @@ class Prepared:
 
 @dataclass(frozen=True)
 class EncodedView:
-    """Encoder features of one view, from stride 4 to 32, each 1,C,H,W; and its targets.
+    """Encoder features of one view, from stride 4 to 32, each 1,C,H,W; and its targets. Where the deepest stage learns,
+    so that it makes the last of the features anew, they may end at stride 16.
 
     target: H/4,W/4 int64 of channels. cells[k] lists the stride-32 cells (row, column)
     in which channel k occurs. size: height and width in pixels before padding. encoder: the
@@ -54,7 +56,7 @@ class EncodedView:
 
 @dataclass(frozen=True)
 class Crops:
-    """A batch cut from views: features N,C,h,w per stride, target N,H/4,W/4."""
+    """A batch cut from views: features N,C,h,w per stride that all of them have, target N,H/4,W/4."""
 
     features: list[Tensor]
     target: Tensor
@@ -64,7 +66,8 @@ class FeatureCache:
     """Encoded views of a run's examples, computed at the first request.
 
     `report` is called before each computation; all views together take at most `max_bytes`. `variation` may be set
-    as long as only plain views have been asked for.
+    as long as only plain views have been asked for, and so may `adapted`, with which the other views have no features
+    of stride 32.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class FeatureCache:
         self._prepared = prepared
         self.seed = seed
         self.variation = MILD
+        self.adapted = False
         self._report = report
         self._max_bytes = max_bytes
         self._encoded: dict[tuple[int, int], EncodedView] = {}
@@ -92,7 +96,7 @@ class FeatureCache:
             if number > 0:
                 rng = random.Random(f"{self.seed}/{example}/{number}")
                 prepared = varied(prepared, number, rng, self.variation)
-            self._encoded[key] = encode(self._net, prepared)
+            self._encoded[key] = encode(self._net, prepared, deepest=number == 0 or not self.adapted)
         return self._encoded[key]
 
     @property
@@ -134,10 +138,11 @@ def varied_labels(labels: np.ndarray, number: int, rng: random.Random, variation
     return np.asarray(whole.resize(size, Image.Resampling.NEAREST))
 
 
-def encode(net: LoadedNetwork, prepared: Prepared) -> EncodedView:
-    """Run the encoder on one view; the padding to multiples of 32 is ignored in the target."""
-    with torch.no_grad():
-        features = net.features(normalised(prepared.image, net))
+def encode(net: LoadedNetwork, prepared: Prepared, deepest: bool = True) -> EncodedView:
+    """Run the encoder on one view, its deepest stage where that is asked for; the padding to multiples of 32 is ignored
+    in the target."""
+    images = normalised(prepared.image, net)
+    features = net.features(images) if deepest else net.shallow_features(images)
     height, width = prepared.mask.shape
     below, right = -height % STRIDE, -width % STRIDE
     mask = np.pad(prepared.mask, ((0, below), (0, right)), constant_values=IGNORE)
@@ -156,8 +161,12 @@ def features_for(network: Network, view: EncodedView) -> list[Tensor]:
     """The features of a view as the network's own encoder gives them, where that differs in its deepest stage only."""
     if network.encoder is view.encoder:
         return list(view.features)
-    stage = deepest_stage(network.encoder)
-    return [*view.features[:-1], run_stage(stage.values(), view.features[-2])]
+    return with_stage(view.features, deepest_stage(network.encoder).values())
+
+
+def with_stage(features: Sequence[Tensor], stage: Iterable[nn.Module]) -> list[Tensor]:
+    """Features of stride 4 to 32 of those to stride 16: `stage` makes the last, whatever there was."""
+    return [*features[:SHALLOW_LEVELS], run_stage(stage, features[SHALLOW_LEVELS - 1])]
 
 
 def crops(views: Sequence[EncodedView], side: int, rng: random.Random) -> Crops:
@@ -166,23 +175,24 @@ def crops(views: Sequence[EncodedView], side: int, rng: random.Random) -> Crops:
     Every other crop contains a class chosen uniformly among the view's, so rare classes
     occur about as often as common ones.
     """
-    shapes = [view.features[-1].shape[-2:] for view in views]
+    factor = STRIDE // TARGET_STRIDE
+    shapes = [(view.target.shape[0] // factor, view.target.shape[1] // factor) for view in views]
     tall = min(side, min(shape[0] for shape in shapes))
     wide = min(side, min(shape[1] for shape in shapes))
-    parts: list[list[Tensor]] = [[] for _ in views[0].features]
+    levels = min(len(view.features) for view in views)
+    parts: list[list[Tensor]] = [[] for _ in range(levels)]
     targets = []
     for number, (view, shape) in enumerate(zip(views, shapes, strict=True)):
         top, left = _corner(view, shape, (tall, wide), number % 2 == 1, rng)
-        for level, feature in enumerate(view.features):
-            factor = 2 ** (len(view.features) - 1 - level)
-            rows = slice(top * factor, (top + tall) * factor)
-            cols = slice(left * factor, (left + wide) * factor)
-            parts[level].append(feature[:, :, rows, cols])
-        factor = STRIDE // TARGET_STRIDE
-        rows = slice(top * factor, (top + tall) * factor)
-        cols = slice(left * factor, (left + wide) * factor)
-        targets.append(view.target[rows, cols])
+        for level, part in enumerate(parts):
+            part.append(view.features[level][:, :, *_places(top, left, tall, wide, factor >> level)])
+        targets.append(view.target[_places(top, left, tall, wide, factor)])
     return Crops([torch.cat(part) for part in parts], torch.stack(targets))
+
+
+def _places(top: int, left: int, tall: int, wide: int, factor: int) -> tuple[slice, slice]:
+    """A crop's rows and columns where a stride-32 cell has `factor` of either."""
+    return slice(top * factor, (top + tall) * factor), slice(left * factor, (left + wide) * factor)
 
 
 def _corner(

@@ -48,7 +48,7 @@ from segapp.pipeline.training.validation import (
 
 __all__ = ["Cancelled", "Example", "Progress", "Trained", "TrainingFailed", "finetune"]
 
-RECIPE = 10
+RECIPE = 11
 SECONDS = {"quick": 19.0, "thorough": 40.0}  # for five images with the smallest base, on two idle cores
 PATIENCE = 40.0  # times as long a busy machine may take before the clock ends a training early
 NEW_STEPS = {"quick": 126, "thorough": 288}  # for five images of a subject that is new to the base
@@ -59,7 +59,10 @@ LARGE_FACTOR = 3.0  # times as long with a base of many parameters
 MIN_LARGE = 10_000_000  # parameters
 THOROUGH_DECODER_END = 0.3  # progress at the end of the decoder stage of a thorough training
 INTERIOR_SHARE = 0.2  # time of the heads that tell objects apart, of that of all steps before
-FOLD_RATIO = 6  # steps of a training for each step of a fold's
+# Steps of a training for each step of a fold's: on subjects that the base knows, where folds decide how far to go from
+# the start, so that they must not stay too near to it, and on new ones, by effort.
+FOLD_RATIO = 6
+NEW_FOLD_RATIO = {"quick": 9, "thorough": 12}
 MIN_FOLD_STEPS = 6
 THOROUGH_FOLD_STEPS = 24
 STEPS_MULTIPLE = 18  # the clock chooses among multiples of it, so the number of a fold's steps follows from the model's
@@ -229,9 +232,10 @@ def _train_decoder_with_cross_validation(
         limit = round(usual * size_factor(len(job.examples)))
         totals = range(STEPS_MULTIPLE, max(STEPS_MULTIPLE, limit) + 1, STEPS_MULTIPLE)
         schedule = Schedule(clock, steps=steps, seconds=job.progress.seconds_left(1.0), totals=totals)
+        ratio = NEW_FOLD_RATIO[job.effort] if job.adapts else FOLD_RATIO
         for fold in folds:
-            fold.task.step_weight = FOLD_RATIO
-            fold.task.steps = fold_steps(job, fold, FollowerSchedule(schedule, FOLD_RATIO, MIN_FOLD_STEPS))
+            fold.task.step_weight = ratio
+            fold.task.steps = fold_steps(job, fold, FollowerSchedule(schedule, ratio, MIN_FOLD_STEPS))
         task.step_weight = 1
         end = 1.0
     else:

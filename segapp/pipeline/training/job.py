@@ -8,6 +8,7 @@ from torch import Tensor
 
 from registry.network import ClassInfo, Network, Spec
 from registry.runtime import LoadedNetwork
+from registry.stages import deepest_stage
 from segapp.pipeline.inference.logistic import L2
 from segapp.pipeline.training import sparse
 from segapp.pipeline.training.augment import strong
@@ -99,10 +100,12 @@ class Job:
         return self.shares is not None and not self.adapts and fitted
 
     def vary_views(self) -> None:
-        """Let the views differ more from their images where the subject is new to the base."""
+        """Let the views differ more from their images where the subject is new to the base, and end at stride 16 where
+        the encoder's deepest stage goes on from there."""
         if self.adapts:
-            variation = strong(self.spec.input_size, NEW_VIEWS[self.effort])
-            self.features.variation = self.base_features.variation = variation
+            for features in (self.features, self.base_features):
+                features.variation = strong(self.spec.input_size, NEW_VIEWS[self.effort])
+                features.adapted = bool(deepest_stage(self.base.module.encoder))
 
     @property
     def base_features(self) -> FeatureCache:

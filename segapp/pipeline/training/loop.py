@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from registry.decoding import coarse_logits
 from registry.folding import folded_stage
 from registry.network import Network
-from registry.stages import deepest_stage, run_stage
+from registry.stages import deepest_stage
 from segapp.pipeline.training.augment import Pair, batch_of, random_crop
-from segapp.pipeline.training.features import FeatureCache, Prepared, crops
+from segapp.pipeline.training.features import FeatureCache, Prepared, crops, with_stage
 from segapp.pipeline.training.input_size import MAX_INPUT_SIDE
 from segapp.pipeline.training.losses import cross_entropy_dice
 from segapp.pipeline.training.optim import adamw, optimizer_step, update_ema
@@ -219,9 +219,8 @@ def train_decoder(
         numbers = [rng.randrange(min(available, max_views)) for _ in range(settings.batch)]
         chosen = [features.get(members[n % len(members)], n // len(members)) for n in numbers]
         batch = crops(chosen, settings.cells, rng)
-        if stage:
-            batch.features[-1] = run_stage(folded, batch.features[-2])
-        logits = coarse_logits(trainee.network, batch.features)
+        levels = with_stage(batch.features, folded) if stage else batch.features
+        logits = coarse_logits(trainee.network, levels)
         loss = _loss(logits, batch.target, class_weights, settings)
         _update(optimizer, loss, schedule, on_step, guard)
         trainee.update_ema()

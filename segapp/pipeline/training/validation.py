@@ -396,5 +396,5 @@ def _data_of(job: Job, fold: Fold) -> tuple[Sequence[Prepared], FeatureCache]:
         return job.prepared, job.base_features
     half = [only_half(p, fold.train_half) for p in job.prepared]
     features = FeatureCache(job.base, half, job.seed, job.progress.report)
-    features.variation = job.features.variation
+    features.variation, features.adapted = job.features.variation, job.features.adapted
     return half, features
