@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from segapp.home import PROJECT
+from segapp.parts import WAITING
 from segapp.tests import second_pair
 
 SLOW = pytest.mark.slow  # every command starts a Python of its own, some with torch
@@ -144,3 +145,13 @@ def test_bench_prints_one_object(place):
 def test_bench_without_a_set_is_one_line(place):
     lost = manage(place, "bench", "finetune", "--sets", place / "nowhere")
     assert lost.returncode == 1 and lost.stderr.count("\n") == 1 and "nowhere" in lost.stderr
+
+
+@SLOW
+def test_threads_of_a_bench_wait_for_each_other_as_the_workers_do(place, monkeypatch):
+    for name in WAITING:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_DISPLAY_ENV", "verbose")  # the library of the threads says what it found when it is loaded
+    lost = manage(place, "bench", "finetune", "--sets", place / "nowhere")
+    for name, value in WAITING.items():
+        assert f"{name} = '{value}'" in lost.stderr

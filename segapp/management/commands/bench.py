@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from segapp.imaging import InvalidFile
-from segapp.management.output import ProjectCommand
+from segapp.management.output import ProjectCommand, share_the_cores
 
 COUNTS = (1, 2, 5, 20, 50)
 RECIPES = ("naive", "usual", "quick", "thorough")
@@ -73,6 +73,7 @@ class Command(ProjectCommand):
         held.add_argument("--training", action="store_true", help="each train worker trains meanwhile")
 
     def handle(self, *, what: str, **options: Any) -> None:
+        share_the_cores()
         from registry.runtime import BaseMissing  # here: it brings torch, and --help should not wait for it
         from registry.weights import WeightsUnavailable
         from segapp.pipeline.training.loop import TrainingFailed

@@ -1,17 +1,20 @@
 """Sizes, crops, schedules and scores."""
 
+import copy
 import random
 
 import numpy as np
 import pytest
 import torch
 
+from registry.stages import deepest_stage
 from segapp.pipeline.training.augment import recolor
 from segapp.pipeline.training.cross_validation import Fold, folds, held_out_part, only_half
-from segapp.pipeline.training.features import FeatureCache, crops, encode, prepare
+from segapp.pipeline.training.features import FeatureCache, crops, encode, features_for, prepare
 from segapp.pipeline.training.finetune import default_seconds
 from segapp.pipeline.training.init import fit_head
 from segapp.pipeline.training.input_size import choose_input_size
+from segapp.pipeline.training.loop import Settings, Trainee, train_decoder, with_own
 from segapp.pipeline.training.metrics import channels, confusion, dices, ious
 from segapp.pipeline.training.schedule import FollowerSchedule, Schedule
 from segapp.tests.pipeline.conftest import FakeClock, disc
@@ -41,6 +44,26 @@ def test_views_are_fixed_by_seed_and_number(base):
     one, two = FeatureCache(base, prepared, seed=1), FeatureCache(base, prepared, seed=1)
     two.get(0, 3)  # another order of asking
     assert np.array_equal(one.get(0, 2).features[0], two.get(0, 2).features[0])
+
+
+def test_views_of_an_adapted_encoder_end_at_stride_16_and_train_the_same(base):
+    prepared = [prepare(e.image, (e.mask == 3).astype(np.uint8), 96) for e in (disc(0, 64), disc(1, 96))]
+    losses = []
+    for adapted in (False, True):
+        views = FeatureCache(base, prepared, seed=0)
+        views.adapted = adapted
+        trainee = Trainee(copy.deepcopy(base.module), adapt=True)
+        steps = train_decoder(
+            trainee, views, [0, 1], Schedule(lambda: 0.0, steps=9), Settings(), torch.ones(2), 0,
+            lambda loss, _: losses.append(loss),
+        )  # fmt: skip
+        assert len(list(steps)) == 9
+        assert len(views.get(0, 0).features) == 4 and len(views.get(0, 1).features) == (3 if adapted else 4)
+    assert len(losses) == 18 and losses[:9] == losses[9:]
+    whole, ended = (encode(base, prepared[1], deepest=deepest) for deepest in (True, False))
+    own = with_own(base.module, [f"encoder.{name}" for name in deepest_stage(base.module.encoder)])
+    for wanted, found in zip(features_for(own, whole), features_for(own, ended), strict=True):
+        assert torch.equal(wanted, found)
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 30, 100])
