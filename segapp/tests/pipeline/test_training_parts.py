@@ -11,7 +11,7 @@ from registry.stages import deepest_stage
 from segapp.pipeline.training.augment import recolor
 from segapp.pipeline.training.cross_validation import Fold, folds, held_out_part, only_half
 from segapp.pipeline.training.features import FeatureCache, crops, encode, features_for, prepare
-from segapp.pipeline.training.finetune import default_seconds
+from segapp.pipeline.training.finetune import FOLD_RATIO, NEW_FOLD_RATIO, default_seconds
 from segapp.pipeline.training.init import fit_head
 from segapp.pipeline.training.input_size import choose_input_size
 from segapp.pipeline.training.loop import Settings, Trainee, train_decoder, with_own
@@ -139,11 +139,11 @@ def test_the_first_head_tells_classes_apart_and_never_says_an_absent_one(base, d
     assert right / total > 0.8
 
 
-def taken_beside(leader: Schedule) -> list[float]:
-    """Learning rates of a training beside a leader that takes six steps for each of its own."""
-    short, rates = FollowerSchedule(leader, 6, 6), []
+def taken_beside(leader: Schedule, ratio: int) -> list[float]:
+    """Learning rates of a training beside a leader that takes `ratio` steps for each of its own."""
+    short, rates = FollowerSchedule(leader, ratio, 6), []
     while leader.running or short.running:
-        while short.running and short.step * 6 <= leader.step:
+        while short.running and short.step * ratio <= leader.step:
             rates.append(short.lr_factor())
             short.step += 1
         if leader.running:
@@ -154,12 +154,13 @@ def taken_beside(leader: Schedule) -> list[float]:
     return rates
 
 
-@pytest.mark.parametrize("seconds", [1, 20, 47, 90, 300])
-def test_the_steps_of_a_timed_run_tell_those_of_the_trainings_beside_it(seconds):
+@pytest.mark.parametrize("seconds", [1, 20, 47, 90, 110, 300])
+@pytest.mark.parametrize("ratio", [FOLD_RATIO, *NEW_FOLD_RATIO.values()])
+def test_the_steps_of_a_timed_run_tell_those_of_the_trainings_beside_it(seconds, ratio):
     timed = Schedule(FakeClock(0.2), seconds=seconds, totals=range(18, 301, 18))
-    rates = taken_beside(timed)
-    assert taken_beside(Schedule(FakeClock(0.2), steps=timed.total)) == rates
-    assert len(rates) == max(6, timed.step // 6)
+    rates = taken_beside(timed, ratio)
+    assert taken_beside(Schedule(FakeClock(0.2), steps=timed.total), ratio) == rates
+    assert len(rates) == max(6, timed.step // ratio)
 
 
 def test_more_images_get_proportionally_more_time(base):
