@@ -184,6 +184,14 @@ const sending = (form, on) => {
   form.querySelector("[data-send]").disabled = on;
   if (!on) form.querySelector("[data-sent-words]").textContent = "";
 };
+// Figures that come when another answer has replaced the live part have no place any more, and htmx would look for one.
+function dropLate(event) {
+  if (event.target === event.currentTarget && !event.target.isConnected) event.preventDefault();
+}
+
+document.addEventListener("htmx:beforeRequest", ({ target }) => {
+  if (target.id === "run-live") target.addEventListener("htmx:beforeOnLoad", dropLate); // out of the page it does not bubble
+});
 document.addEventListener("htmx:beforeRequest", (event) => { if (event.target.matches("[data-drop]")) sending(event.target, true); });
 document.addEventListener("htmx:afterRequest", (event) => { if (event.target.matches("[data-drop]")) sending(event.target, false); });
 document.addEventListener("htmx:xhr:progress", (event) => {

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from segapp.tests.browser.visits import faults
 from segapp.tests.imaging.drawing import photo, saved, shapes
@@ -241,6 +241,30 @@ def test_a_server_that_cannot_be_reached_is_said_in_words_and_polling_goes_on(vi
         pass
     page.click("#run-cancel")
     expect(page.locator("#step-train")).to_contain_text("was cancelled", timeout=60_000)
+
+
+def test_figures_that_come_after_the_answer_to_a_cancel_are_dropped(visit, files, served):
+    served.wait_ready()
+    page = visit().page
+    held: list[Route] = []
+
+    def hold_one(route: Route) -> None:
+        route.continue_() if held else held.append(route)
+
+    upload(page, files)
+    page.check("input[value=thorough]", force=True)
+    start(page)
+    expect(page.locator("#run-keep")).to_be_visible(timeout=60_000)
+    page.route(re.compile(r"/finetune/runs/[^/]+/\?shown="), hold_one)
+    with page.expect_request(re.compile(r"\?shown=")):
+        pass
+    page.click("#run-cancel")
+    expect(page.locator("#step-train")).to_contain_text("was cancelled", timeout=60_000)
+    with page.expect_response(lambda response: response.request == held[0].request) as late:
+        held[0].continue_()
+    late.value.finished()
+    page.wait_for_function("new Promise((done) => setTimeout(() => done(true), 100))")  # no error is logged meanwhile
+    expect(page.locator("#step-train")).to_contain_text("was cancelled")
 
 
 @pytest.mark.fault(41)
