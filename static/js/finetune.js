@@ -184,6 +184,7 @@ const sending = (form, on) => {
   form.querySelector("[data-send]").disabled = on;
   if (!on) form.querySelector("[data-sent-words]").textContent = "";
 };
+
 // Figures that come when another answer has replaced the live part have no place any more, and htmx would look for one.
 function dropLate(event) {
   if (event.target === event.currentTarget && !event.target.isConnected) event.preventDefault();
