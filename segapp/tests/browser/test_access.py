@@ -3,12 +3,10 @@
 import pytest
 from playwright.sync_api import expect
 
-from segapp.tests.browser.visits import faults
+from segapp.tests.browser.visits import HEAVIEST, faults, weight
 
 pytestmark = pytest.mark.browser
 PAGES = ["/", "/finetune/", "/analyze/", "/video/", "/models/", "/reset/", "/nowhere/"]
-HEAVIEST = 300_000  # bytes of a page without its images
-IMAGES = ("image", "media")
 
 
 @pytest.mark.parametrize("theme", ["dark", pytest.param("light", marks=pytest.mark.slow)])
@@ -40,12 +38,7 @@ def test_a_phone_has_the_menu_and_no_faults(visit, theme):
 def test_a_page_without_its_images_is_light(visit, address):
     tour = visit(fresh=True)
     tour.expected = ["404"]
-    sizes: dict[str, int] = {}
-    tour.page.on(
-        "requestfinished",
-        lambda request: request.resource_type in IMAGES or sizes.update({request.url: len(request.response().body())}),
-    )
-    tour.page.goto(address, wait_until="networkidle")
+    sizes = weight(tour.page, lambda: tour.page.goto(address, wait_until="networkidle"))
     assert sizes and sum(sizes.values()) < HEAVIEST, sizes
 
 

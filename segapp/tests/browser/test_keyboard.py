@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from segapp.tests.browser.test_access import HEAVIEST, IMAGES
-from segapp.tests.browser.visits import Tour, faults
+from segapp.tests.browser.visits import HEAVIEST, Tour, faults, weight
 from segapp.tests.video.videos import write_video
 
 pytestmark = pytest.mark.browser
@@ -47,21 +46,6 @@ def sound(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.set_viewport_size({"width": 1280, "height": 720})
-
-
-def weight(page: Page, address: str) -> int:
-    """Bytes of the page without its images."""
-    sizes: dict[str, int] = {}
-
-    def count(request) -> None:
-        if request.resource_type not in IMAGES:
-            sizes[request.url] = len(request.response().body())
-
-    page.on("requestfinished", count)
-    page.goto(address, wait_until="load")
-    page.wait_for_timeout(300)
-    page.remove_listener("requestfinished", count)
-    return sum(sizes.values())
 
 
 # The tests below are one tour and run in this order.
@@ -149,7 +133,14 @@ def test_a_video_is_sound_when_it_is_done(tour, tmp_path_factory):
 
 @pytest.mark.parametrize("address", ["/finetune/", "/models/", "/analyze/", "/video/", "/"])
 def test_pages_stay_light_when_there_is_something_on_them(tour, address):
-    assert weight(tour.page, address) < HEAVIEST
+    page = tour.page
+
+    def load() -> None:
+        page.goto(address, wait_until="load")
+        page.wait_for_timeout(300)
+
+    sizes = weight(page, load)
+    assert sizes and sum(sizes.values()) < HEAVIEST, sizes
 
 
 def test_one_key_goes_back_to_the_base_model(tour):

@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from segapp.tests.browser.easel import Easel, disc_ids, disc_photo, overlap, polygon_ids, stroke_ids
-from segapp.tests.browser.visits import faults
+from segapp.tests.browser.visits import HEAVIEST, faults, weight
 
 pytestmark = pytest.mark.browser
 UNPAINTED = 255
@@ -325,10 +325,11 @@ def test_the_page_has_no_fault_that_axe_can_find_and_fits_a_phone(visit, photo, 
 def test_the_page_is_light_without_its_images(visit, photo):
     page = visit().page
     easel = Easel(page).begin(photo)
-    sizes: dict[str, int] = {}
-    page.on("requestfinished", lambda done: sizes.update({done.url: len(done.response().body())}))
-    page.reload()
-    easel.wait_regions()
-    page.wait_for_load_state("networkidle")
-    own = {url: size for url, size in sizes.items() if "/files/" not in url and not url.endswith("/mask")}
-    assert len(own) > 10 and sum(own.values()) < 300_000, own
+
+    def load() -> None:
+        page.reload()
+        easel.wait_regions()
+        page.wait_for_load_state("networkidle")
+
+    own = {url: size for url, size in weight(page, load).items() if "/files/" not in url and not url.endswith("/mask")}
+    assert len(own) > 10 and sum(own.values()) < HEAVIEST, own

@@ -1,9 +1,10 @@
 """A visitor with a real browser, and what the browser complains about on the way. Not itself a test."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Request, expect
 
 from segapp.tests.serving import Served
 
@@ -15,6 +16,8 @@ QUIET = [
     "--disable-component-update",
     "--process-per-site",  # of one context: a new tab finds the scripts compiled
 ]
+HEAVIEST = 300_000  # bytes of a page without its images
+IMAGES = ("image", "media")
 AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
 
 
@@ -24,6 +27,33 @@ def faults(page: Page) -> list[str]:
         page.evaluate(AXE.read_text())
     found = page.evaluate("async () => (await axe.run(document)).violations")
     return [f"{rule['impact']} {rule['id']}: {rule['nodes'][0]['html'][:160]}" for rule in found]
+
+
+def weight(page: Page, load: Callable[[], object]) -> dict[str, int]:
+    """Bytes of all that the page has got but images when `load` returns, by address.
+
+    They are asked for at the end only: a handler that waits for an answer may still wait when `load` has returned.
+    """
+    finished: list[Request] = []
+
+    def keep(request: Request) -> None:
+        finished.append(request)
+
+    page.on("requestfinished", keep)
+    load()
+    page.remove_listener("requestfinished", keep)
+    return {request.url: _bytes(request) for request in finished if request.resource_type not in IMAGES}
+
+
+def _bytes(request: Request) -> int:
+    """Of the answer's body; as they were sent where Chromium does not keep it: a worker's script, or an answer that
+    nothing has read."""
+    answer = request.response()
+    assert answer is not None  # the request has finished
+    try:
+        return len(answer.body())
+    except Error:
+        return request.sizes()["responseBodySize"]
 
 
 class Contexts:
