@@ -331,5 +331,6 @@ def test_the_page_is_light_without_its_images(visit, photo):
         easel.wait_regions()
         page.wait_for_load_state("networkidle")
 
-    own = {url: size for url, size in weight(page, load).items() if "/files/" not in url and not url.endswith("/mask")}
+    sizes = weight(page, load, images=True)
+    own = {url: size for url, size in sizes.items() if "/files/" not in url and not url.endswith("/mask")}
     assert len(own) > 10 and sum(own.values()) < HEAVIEST, own

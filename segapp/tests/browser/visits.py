@@ -29,8 +29,8 @@ def faults(page: Page) -> list[str]:
     return [f"{rule['impact']} {rule['id']}: {rule['nodes'][0]['html'][:160]}" for rule in found]
 
 
-def weight(page: Page, load: Callable[[], object]) -> dict[str, int]:
-    """Bytes of all that the page has got but images when `load` returns, by address.
+def weight(page: Page, load: Callable[[], object], images: bool = False) -> dict[str, int]:
+    """Bytes of all that the page has got when `load` returns, by address, images only where asked for.
 
     They are asked for at the end only: a handler that waits for an answer may still wait when `load` has returned.
     """
@@ -42,7 +42,7 @@ def weight(page: Page, load: Callable[[], object]) -> dict[str, int]:
     page.on("requestfinished", keep)
     load()
     page.remove_listener("requestfinished", keep)
-    return {request.url: _bytes(request) for request in finished if request.resource_type not in IMAGES}
+    return {request.url: _bytes(request) for request in finished if images or request.resource_type not in IMAGES}
 
 
 def _bytes(request: Request) -> int:
